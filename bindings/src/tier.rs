@@ -1,0 +1,7 @@
+//! Placement and heat queries over address ranges.
+
+use pyo3::prelude::*;
+
+pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

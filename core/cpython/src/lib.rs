@@ -1,0 +1,1 @@
+//! Versioned CPython layouts, frames, monitoring; all object-memory unsafe.

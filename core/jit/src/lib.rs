@@ -1,0 +1,1 @@
+//! Cranelift lowering, packed code arena, linking, decay, compaction.

@@ -1,0 +1,1 @@
+//! One Python session: cells, interrupts, outputs, recovery policy.

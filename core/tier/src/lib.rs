@@ -1,0 +1,1 @@
+//! Heat mapping, placement, migration policy; syscalls behind one trait.

@@ -1,0 +1,1 @@
+//! Op table, recorder state machine, trace IR, optimiser passes; pure.

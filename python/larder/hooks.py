@@ -1,0 +1,58 @@
+"""What larder does around every cell, through IPython's own events.
+
+The same two events serve larder's kernel and ``%load_ext larder`` elsewhere. Before the cell: `BEFORE`, in order. After
+it, and before the reply goes out: `AFTER`, in order, so that "done" means durable. A hook takes the shell and the cell's
+info (before) or result (after); one that raises is reported and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+Hook = Callable[[Any, Any], None]
+
+BEFORE: list[Hook] = []
+AFTER: list[Hook] = []
+
+_installed: dict[int, tuple[Callable, Callable]] = {}
+
+
+def install(ip) -> None:
+    """Attach to ``ip``'s ``pre_run_cell`` and ``post_run_cell``; a second call changes nothing."""
+    if id(ip) in _installed:
+        return
+
+    def before(info) -> None:
+        _run(BEFORE, ip, info)
+
+    def after(result) -> None:
+        _run(AFTER, ip, result)
+
+    ip.events.register("pre_run_cell", before)
+    ip.events.register("post_run_cell", after)
+    _installed[id(ip)] = (before, after)
+
+
+def uninstall(ip) -> None:
+    """Detach from ``ip``; harmless when not attached."""
+    pair = _installed.pop(id(ip), None)
+    if pair is not None:
+        ip.events.unregister("pre_run_cell", pair[0])
+        ip.events.unregister("post_run_cell", pair[1])
+
+
+def installed() -> bool:
+    """Whether cells are transactions here: true once some IPython shell has the hooks."""
+    return bool(_installed)
+
+
+def _run(hooks: list[Hook], ip, about) -> None:
+    for hook in list(hooks):
+        try:
+            hook(ip, about)
+        except Exception:
+            print(f"larder: {hook.__module__}.{hook.__qualname__} failed after this cell:", file=sys.stderr)
+            traceback.print_exc()

@@ -1,0 +1,1 @@
+//! Crash-consistent key-value heap on DAX, files and a simulator.
