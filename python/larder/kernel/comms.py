@@ -1,0 +1,71 @@
+"""Comms: the `comm` package's hooks, so that ipywidgets and anywidget talk to the front end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+
+import comm
+from comm.base_comm import BaseComm, CommManager
+
+from . import cell as cells
+
+log = logging.getLogger("larder.comm")
+
+
+class Comm(BaseComm):
+    """A comm whose messages go to IOPub under the current cell."""
+
+    kernel = None
+
+    def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys) -> None:
+        if sys.is_finalizing() or cells._last is None:
+            return
+        content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
+        cells.current().outputs.publish(msg_type, content, metadata or {}, buffers or [])
+
+
+_manager: CommManager | None = None
+
+
+def manager() -> CommManager:
+    global _manager
+    if _manager is None:
+        _manager = CommManager()
+    return _manager
+
+
+def create(*args, **kwargs) -> Comm:
+    return Comm(*args, **kwargs)
+
+
+class _Pinned(types.ModuleType):
+    """`comm` with its two functions held in place: importing ipykernel as a library would redirect them to itself."""
+
+    def __setattr__(self, name, value) -> None:
+        if name in ("create_comm", "get_comm_manager") and getattr(value, "__module__", "").startswith("ipykernel"):
+            return
+        super().__setattr__(name, value)
+
+
+def install() -> CommManager:
+    """Make this process's comms ours."""
+    comm.create_comm = create
+    comm.get_comm_manager = manager
+    comm.__class__ = _Pinned
+    return manager()
+
+
+def handle(msg: dict) -> None:
+    """One ``comm_open``, ``comm_msg`` or ``comm_close`` from a front end; an unknown target is closed again."""
+    getattr(manager(), msg["header"]["msg_type"])(None, None, msg)
+
+
+def info(target_name: str | None) -> dict:
+    comms = {
+        comm_id: {"target_name": one.target_name}
+        for comm_id, one in manager().comms.items()
+        if target_name is None or one.target_name == target_name
+    }
+    return {"status": "ok", "comms": comms}
