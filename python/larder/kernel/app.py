@@ -1,0 +1,91 @@
+"""From nothing to a shell: the user's IPython profile (configuration, extensions, start-up files), then larder's magics."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+from IPython.core.application import BaseIPythonApplication
+from IPython.core.shellapp import InteractiveShellApp
+from traitlets import Any, Unicode
+
+from .shell import ZMQInteractiveShell
+
+
+class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
+    """Reads the profile as ipykernel does; the name is the section that profiles and libraries use."""
+
+    name = "ipython-kernel"
+    connection_file = Unicode().tag(config=True)
+    kernel = Any()
+    shell = Any()
+    classes = [ZMQInteractiveShell]  # noqa: RUF012
+
+    def _log_level_default(self):
+        return 30
+
+    def init_crash_handler(self) -> None:
+        """An error at start is a traceback on the real stderr, nothing more."""
+
+    def init_shell(self) -> None:
+        self.shell = ZMQInteractiveShell.instance(
+            parent=self, profile_dir=self.profile_dir, user_ns=self.kernel.user_ns, kernel=self.kernel
+        )
+        self.kernel.shell = self.shell
+        self.shell.configurables.append(self)
+
+
+def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
+    """The shell of this process, its magics loaded and its session recovered, ready for the first cell."""
+    from . import comms
+
+    app = IPKernelApp.instance(kernel=kernel, connection_file=kernel.connection_file)
+    app.initialize(argv)
+    app.init_path()
+    app.init_shell()
+    shell = app.shell
+    shell.config.IPKernelApp.connection_file = kernel.connection_file
+    kernel.parent = app
+    name = os.environ.get("JPY_SESSION_NAME")
+    if name:
+        shell.user_ns["__session__"] = name
+    kernel.forward_input()
+    comms.install()
+    _pdb()
+    app.init_gui_pylab()
+    app.init_extensions()
+    app.init_code()
+
+    from larder.magics import load_ipython_extension
+
+    load_ipython_extension(shell)
+    if find_spec("larder.recovery") is not None:
+        from larder import recovery
+
+        recovery.start(shell, session_path(kernel))
+    return shell
+
+
+def session_path(kernel) -> str | None:
+    """The notebook this session belongs to: ``JPY_SESSION_NAME``, else what the connection file says, else None."""
+    connection = kernel.connection()
+    return os.environ.get("JPY_SESSION_NAME") or connection.get("jupyter_session") or connection.get("session_name")
+
+
+def _pdb() -> None:
+    """pdb becomes IPython's interruptible one, when something imports it (the module is slow and seldom needed)."""
+
+    def patch(pdb):
+        from IPython.core import debugger
+
+        debugger.Pdb = debugger.InterruptiblePdb
+        pdb.Pdb = debugger.Pdb
+        pdb.set_trace = debugger.set_trace
+
+    if "pdb" in sys.modules:
+        patch(sys.modules["pdb"])
+        return
+    from .late import on_import
+
+    on_import("pdb", patch)

@@ -1,0 +1,66 @@
+"""How the kernel ends: children first told, then killed; the session committed on every way out but SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+_done = False
+
+
+def clean_shutdown(restart: bool) -> None:
+    """The session shelf's last commit, once."""
+    global _done
+    if _done:
+        return
+    _done = True
+    from importlib.util import find_spec
+
+    if find_spec("larder.recovery") is not None:
+        from larder import recovery
+
+        recovery.clean_shutdown(restart)
+
+
+def children() -> list[int]:
+    """Living descendants in the kernel's own process group, nearest first, from ``/proc``."""
+    parents: dict[int, int] = {}
+    group = os.getpgrp()
+    in_group: set[int] = set()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if fields[0] == b"Z":
+            continue
+        parents[int(entry)] = int(fields[1])
+        if int(fields[2]) == group:
+            in_group.add(int(entry))
+    found, frontier = [], {os.getpid()}
+    while frontier:
+        frontier = {pid for pid, parent in parents.items() if parent in frontier}
+        found += sorted(frontier)
+    return [pid for pid in found if pid in in_group]
+
+
+def end_children(patience_s: float = 1.0) -> None:
+    """TERM to every child in the group, KILL to those that are still there after ``patience_s``."""
+    for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)):
+        pids = children()
+        if not pids:
+            return
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        deadline = time.monotonic() + wait_s
+        pause = 0.001
+        while time.monotonic() < deadline and children():
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)

@@ -1,0 +1,88 @@
+"""Start: the server first, IPython while it already answers ``kernel_info``, then the main loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def language_info() -> dict:
+    return {
+        "name": "python",
+        "version": sys.version.split()[0],
+        "mimetype": "text/x-python",
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "pygments_lexer": "ipython3",
+        "nbconvert_exporter": "python",
+        "file_extension": ".py",
+    }
+
+
+def _info(version: str) -> dict:
+    return {
+        "implementation": "larder",
+        "implementation_version": version,
+        "language_info": language_info(),
+        "banner": f"larder {version}, Python {sys.version.split()[0]}: a kernel whose data outlives it",
+        "help_links": [
+            {"text": "Python Reference", "url": f"https://docs.python.org/{sys.version_info[0]}.{sys.version_info[1]}"},
+            {"text": "IPython Reference", "url": "https://ipython.readthedocs.io/en/stable/"},
+        ],
+    }
+
+
+def _connection_path(given: str | None) -> str:
+    """An existing file as given or in Jupyter's runtime folder; else the path to create."""
+    from os.path import abspath, dirname, exists, join
+
+    if given and (exists(given) or dirname(given)):
+        return abspath(given)
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    folder = jupyter_runtime_dir()
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return join(folder, given or f"kernel-{os.getpid()}.json")
+
+
+def start(connection_file: str | None, extra: list[str] | None = None) -> int:
+    """Serve one session; returns the exit code when a front end has shut it down."""
+    from larder._larder import NativeKernel, __version__
+
+    path = _connection_path(connection_file)
+    owned = not os.path.exists(path)
+    native = NativeKernel(path, _info(__version__))
+
+    from . import cell as cells
+    from .kernel import Kernel
+    from .streams import STDERR, STDOUT, OutStream, after_fork_in_child
+
+    kernel = Kernel(native, path)
+    background = native.background()
+    cells._last = cells.Cell(background, parent={"header": {}, "parent_header": {}, "metadata": {}, "content": {}})
+    cells.follow_threads()
+    sys.stdout, sys.stderr = OutStream(STDOUT), OutStream(STDERR)
+    native.capture(background)
+    os.register_at_fork(after_in_child=after_fork_in_child)
+    if not os.environ.get("MPLBACKEND"):
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
+    from .app import start_shell
+    from .loop import MainLoop
+
+    shell = start_shell(kernel, extra or [])
+    kernel.main_loop = loop = MainLoop(kernel)
+    try:
+        loop.run()
+    finally:
+        from .life import clean_shutdown, end_children
+
+        clean_shutdown(loop._restart)
+        end_children()
+        shell.atexit_operations()
+        native.stop(5.0)
+        if owned:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+    return 0
