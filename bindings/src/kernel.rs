@@ -1,7 +1,321 @@
 //! The protocol server as Python sees it: start, take work, answer.
 
-use pyo3::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use larder_kernel::{
+    Connection, Hooks, InputError, Interrupted, Kernel, KernelInfo, Outputs, Request, Stream, Ticket, WorkQueue,
+};
+use larder_session::capture::{self, Capture, Sink};
+use larder_session::{json, parent};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyEOFError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use serde_json::Value;
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<NativeKernel>()?;
+    module.add_class::<NativeWork>()?;
+    module.add_class::<NativeOutputs>()
+}
+
+/// The running server of this process.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeKernel {
+    kernel: Kernel,
+    queue: WorkQueue,
+    capture: Capture,
+    control: Arc<std::sync::OnceLock<Py<PyAny>>>,
+}
+
+#[pymethods]
+impl NativeKernel {
+    /// Binds and answers from now on; `info` is what kernel_info says.
+    #[new]
+    fn new(py: Python<'_>, connection_file: &str, info: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let info = json::from_python(info.as_any())?;
+        let text = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        let value = |name: &str| info.get(name).cloned().unwrap_or(Value::Null);
+        let info = KernelInfo {
+            implementation: text("implementation"),
+            implementation_version: text("implementation_version"),
+            language_info: value("language_info"),
+            banner: text("banner"),
+            help_links: value("help_links"),
+            debugger: value("debugger") == Value::Bool(true),
+        };
+        let control: Arc<std::sync::OnceLock<Py<PyAny>>> = Arc::default();
+        let asked = Arc::clone(&control);
+        let hooks = Hooks {
+            interrupt: Box::new(parent::interrupt_self),
+            control: Box::new(move |kind, message| answer_control(asked.get()?, kind, message)),
+        };
+        let (kernel, capture) = py
+            .detach(|| {
+                let connection = Connection::load(Path::new(connection_file)).map_err(|e| e.to_string())?;
+                let kernel = Kernel::start(connection, info, hooks).map_err(|e| e.to_string())?;
+                Ok((kernel, Capture::start().map_err(|e| e.to_string())?))
+            })
+            .map_err(|e: String| PyOSError::new_err(e))?;
+        let queue = kernel.queue();
+        Ok(NativeKernel { kernel, queue, capture, control })
+    }
+
+    /// A descriptor that is readable while work is waiting.
+    fn fd(&self) -> i32 {
+        self.queue.fd()
+    }
+
+    /// The next work, or None.
+    fn take(&self) -> Option<NativeWork> {
+        self.queue.try_take().map(|work| NativeWork { request: work.request, ticket: parking(Some(work.ticket)) })
+    }
+
+    /// What the connection file says, with the ports in use.
+    fn connection<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        json::to_python(py, &self.kernel.connection().to_value())
+    }
+
+    /// Outputs that answer no request.
+    fn background(&self) -> NativeOutputs {
+        NativeOutputs { outputs: self.kernel.background_outputs() }
+    }
+
+    /// Outputs under the request `message` (a dict with a `header`).
+    fn outputs_for(&self, message: &Bound<'_, PyDict>) -> PyResult<NativeOutputs> {
+        let header = match message.get_item("header")? {
+            Some(header) => json::from_python(&header)?,
+            None => Value::Object(serde_json::Map::new()),
+        };
+        Ok(NativeOutputs { outputs: self.kernel.outputs_under(&header) })
+    }
+
+    /// Sends what is written to descriptors 1 and 2 to `outputs` from now on.
+    fn capture(&self, py: Python<'_>, outputs: &NativeOutputs) -> PyResult<()> {
+        let outputs = outputs.outputs.clone();
+        let sink: Sink = Arc::new(move |stream, text| outputs.stream(stream_of(stream), text));
+        py.detach(|| self.capture.redirect(&sink)).map_err(|e| PyOSError::new_err(e.to_string()))
+    }
+
+    /// Hands on what C code and children have written so far.
+    fn drain(&self, py: Python<'_>) {
+        py.detach(|| {
+            larder_cpython::stdio::flush();
+            self.capture.drain();
+        });
+    }
+
+    /// `answer(msg_type, message) -> content | None` answers control requests the server does not know.
+    fn on_control(&self, answer: Py<PyAny>) -> PyResult<()> {
+        self.control.set(answer).map_err(|_| PyRuntimeError::new_err("control requests already have a handler"))
+    }
+
+    /// SIGTERM for this process when process `pid` ends.
+    fn watch_parent(&self, pid: i32) -> PyResult<()> {
+        parent::watch(pid, parent::end_self).map_err(|e| PyOSError::new_err(e.to_string()))
+    }
+
+    /// Hands everything queued to the operating system and closes; False if `timeout` seconds were too short.
+    fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(py.detach(|| {
+            self.capture.drain();
+            self.kernel.flush_and_stop(timeout)
+        }))
+    }
+}
+
+fn answer_control(handler: &Py<PyAny>, kind: &str, message: &Value) -> Option<Value> {
+    Python::attach(|py| {
+        let answer = || -> PyResult<Option<Value>> {
+            let reply = handler.call1(py, (kind, json::to_python(py, message)?))?;
+            if reply.is_none(py) { Ok(None) } else { json::from_python(reply.bind(py)).map(Some) }
+        };
+        match answer() {
+            Ok(content) => content,
+            Err(error) => Some(serde_json::json!({
+                "status": "error",
+                "ename": error.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string()),
+                "evalue": error.value(py).to_string(),
+                "traceback": [],
+            })),
+        }
+    })
+}
+
+fn stream_of(stream: capture::Stream) -> Stream {
+    match stream {
+        capture::Stream::Out => Stream::Stdout,
+        capture::Stream::Err => Stream::Stderr,
+    }
+}
+
+fn parking(ticket: Option<Ticket>) -> std::sync::RwLock<Option<Ticket>> {
+    std::sync::RwLock::new(ticket)
+}
+
+/// One request, and the duty to answer it.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeWork {
+    request: Request,
+    ticket: std::sync::RwLock<Option<Ticket>>,
+}
+
+impl NativeWork {
+    fn with<T>(&self, f: impl FnOnce(&Ticket) -> T) -> PyResult<T> {
+        let ticket = self.ticket.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ticket.as_ref().map(f).ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))
+    }
+}
+
+#[pymethods]
+impl NativeWork {
+    /// `execute`, `complete`, `inspect`, `is_complete`, `history`, `comm_info`, `comm` or `shutdown`.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match &self.request {
+            Request::Execute(_) => "execute",
+            Request::Complete { .. } => "complete",
+            Request::Inspect { .. } => "inspect",
+            Request::IsComplete { .. } => "is_complete",
+            Request::History(_) => "history",
+            Request::CommInfo { .. } => "comm_info",
+            Request::Comm { .. } => "comm",
+            Request::Shutdown { .. } => "shutdown",
+            _ => "unknown",
+        }
+    }
+
+    /// The request's fields as a dict.
+    fn request<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        match &self.request {
+            Request::Execute(e) => {
+                dict.set_item("code", &e.code)?;
+                dict.set_item("silent", e.silent)?;
+                dict.set_item("store_history", e.store_history)?;
+                dict.set_item("user_expressions", json::to_python(py, &e.user_expressions)?)?;
+                dict.set_item("allow_stdin", e.allow_stdin)?;
+                dict.set_item("stop_on_error", e.stop_on_error)?;
+                dict.set_item("cell_id", &e.cell_id)?;
+            }
+            Request::Complete { code, cursor_pos } => {
+                dict.set_item("code", code)?;
+                dict.set_item("cursor_pos", cursor_pos)?;
+            }
+            Request::Inspect { code, cursor_pos, detail_level } => {
+                dict.set_item("code", code)?;
+                dict.set_item("cursor_pos", cursor_pos)?;
+                dict.set_item("detail_level", detail_level)?;
+            }
+            Request::IsComplete { code } => dict.set_item("code", code)?,
+            Request::History(content) => return Ok(json::to_python(py, content)?.cast_into::<PyDict>()?),
+            Request::CommInfo { target_name } => dict.set_item("target_name", target_name)?,
+            Request::Comm { msg_type, content, buffers } => {
+                dict.set_item("msg_type", msg_type)?;
+                dict.set_item("content", json::to_python(py, content)?)?;
+                let list = PyList::empty(py);
+                for buffer in buffers {
+                    list.append(PyBytes::new(py, buffer))?;
+                }
+                dict.set_item("buffers", list)?;
+            }
+            Request::Shutdown { restart } => dict.set_item("restart", restart)?,
+            _ => {}
+        }
+        Ok(dict)
+    }
+
+    /// The whole message: header, parent_header, metadata, content.
+    fn parent<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.with(|ticket| json::to_python(py, ticket.parent()))?
+    }
+
+    fn outputs(&self) -> PyResult<NativeOutputs> {
+        self.with(|ticket| NativeOutputs { outputs: ticket.outputs() })
+    }
+
+    fn execute_input(&self, code: &str, count: u64) -> PyResult<()> {
+        self.with(|ticket| ticket.execute_input(code, count))
+    }
+
+    /// Sends the reply, then idle; a second call is an error.
+    fn reply(&self, py: Python<'_>, content: &Bound<'_, PyAny>) -> PyResult<()> {
+        let content = json::from_python(content)?;
+        let ticket = self.ticket.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let ticket = ticket.ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))?;
+        py.detach(|| ticket.reply(content));
+        Ok(())
+    }
+
+    /// A line from the front end that sent this request; signals are seen while waiting.
+    fn input(&self, py: Python<'_>, prompt: &str, password: bool) -> PyResult<String> {
+        let mut raised = None;
+        let answer = py.detach(|| {
+            self.with(|ticket| {
+                ticket.input(prompt, password, &mut || {
+                    Python::attach(|py| py.check_signals()).map_err(|error| {
+                        raised = Some(error);
+                        Interrupted
+                    })
+                })
+            })
+        })?;
+        answer.map_err(|error| match (error, raised) {
+            (InputError::Interrupted, Some(raised)) => raised,
+            (error, _) => PyEOFError::new_err(error.to_string()),
+        })
+    }
+}
+
+/// Where one request's output goes.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeOutputs {
+    outputs: Outputs,
+}
+
+#[pymethods]
+impl NativeOutputs {
+    /// Appends text to stdout (1) or stderr (2).
+    fn stream(&self, which: u8, text: &Bound<'_, PyString>) -> PyResult<()> {
+        let stream = if which == 2 { Stream::Stderr } else { Stream::Stdout };
+        self.outputs.stream(stream, text.to_str()?);
+        Ok(())
+    }
+
+    /// Sends the gathered text now.
+    fn flush(&self) {
+        self.outputs.flush();
+    }
+
+    /// Any IOPub message, after the text before it.
+    #[pyo3(signature = (msg_type, content, metadata=None, buffers=None))]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        msg_type: &str,
+        content: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        buffers: Option<Vec<Bound<'_, PyAny>>>,
+    ) -> PyResult<()> {
+        let content = json::from_python(content)?;
+        let metadata = metadata.map_or_else(|| Ok(Value::Object(serde_json::Map::new())), json::from_python)?;
+        let buffers = buffers.unwrap_or_default().iter().map(bytes_of).collect::<PyResult<Vec<_>>>()?;
+        py.detach(|| self.outputs.publish(msg_type, &content, &metadata, buffers));
+        Ok(())
+    }
+}
+
+/// The bytes of any buffer, whatever its item type and shape.
+fn bytes_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    if let Ok(buffer) = PyBuffer::<u8>::get(value) {
+        return buffer.to_vec(value.py());
+    }
+    let bytes = value.py().import("builtins")?.getattr("memoryview")?.call1((value,))?.call_method0("tobytes")?;
+    Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
 }

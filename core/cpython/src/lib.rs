@@ -1,1 +1,3 @@
 //! Versioned CPython layouts, frames, monitoring; all object-memory unsafe.
+
+pub mod stdio;

@@ -35,3 +35,25 @@ pub fn watch(pid: i32, when_gone: impl FnOnce() + Send + 'static) -> std::io::Re
     })?;
     Ok(())
 }
+
+/// An interrupt as the terminal would send it: to the whole process group when it is ours, so that children stop too,
+/// else to this process.
+pub fn interrupt_self() {
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    let me = getpid();
+    let sent = if getpgrp() == me { kill_process_group(me, Signal::INT) } else { kill_process(me, Signal::INT) };
+    if let Err(error) = sent {
+        tracing::warn!(%error, "cannot interrupt the interpreter");
+    }
+}
+
+/// Asks the interpreter to commit and leave; ends the process when it has not done so in [`PATIENCE`].
+pub fn end_self() {
+    use rustix::process::{Signal, getpid, kill_process};
+    let _ = kill_process(getpid(), Signal::TERM);
+    std::thread::sleep(PATIENCE);
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
+/// How long a kernel whose parent has died may take for its last commit.
+const PATIENCE: Duration = Duration::from_secs(10);
