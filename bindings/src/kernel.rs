@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_kernel::{
-    Connection, Hooks, InputError, Interrupted, Kernel, KernelInfo, Outputs, Request, Stream, Ticket, WorkQueue,
+    Hooks, InputError, Kernel, KernelInfo, Outputs, Request, StreamName, Ticket, WorkQueue,
 };
 use larder_session::capture::{self, Capture, Sink};
 use larder_session::{json, parent};
@@ -27,7 +27,6 @@ struct NativeKernel {
     kernel: Kernel,
     queue: WorkQueue,
     capture: Capture,
-    control: Arc<std::sync::OnceLock<Py<PyAny>>>,
 }
 
 #[pymethods]
@@ -46,21 +45,16 @@ impl NativeKernel {
             help_links: value("help_links"),
             debugger: value("debugger") == Value::Bool(true),
         };
-        let control: Arc<std::sync::OnceLock<Py<PyAny>>> = Arc::default();
-        let asked = Arc::clone(&control);
-        let hooks = Hooks {
-            interrupt: Box::new(parent::interrupt_self),
-            control: Box::new(move |kind, message| answer_control(asked.get()?, kind, message)),
-        };
+        let hooks = Hooks { interrupt: Box::new(parent::interrupt_self) };
         let (kernel, capture) = py
             .detach(|| {
-                let connection = Connection::load(Path::new(connection_file)).map_err(|e| e.to_string())?;
-                let kernel = Kernel::start(connection, info, hooks).map_err(|e| e.to_string())?;
+                let kernel =
+                    Kernel::start_from_file(Path::new(connection_file), info, hooks).map_err(|e| e.to_string())?;
                 Ok((kernel, Capture::start().map_err(|e| e.to_string())?))
             })
             .map_err(|e: String| PyOSError::new_err(e))?;
         let queue = kernel.queue();
-        Ok(NativeKernel { kernel, queue, capture, control })
+        Ok(NativeKernel { kernel, queue, capture })
     }
 
     /// A descriptor that is readable while work is waiting.
@@ -75,7 +69,8 @@ impl NativeKernel {
 
     /// What the connection file says, with the ports in use.
     fn connection<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.kernel.connection().to_value())
+        let connection = serde_json::to_value(self.kernel.connection());
+        json::to_python(py, &connection.map_err(|e| PyValueError::new_err(e.to_string()))?)
     }
 
     /// Outputs that answer no request.
@@ -89,7 +84,7 @@ impl NativeKernel {
             Some(header) => json::from_python(&header)?,
             None => Value::Object(serde_json::Map::new()),
         };
-        Ok(NativeOutputs { outputs: self.kernel.outputs_under(&header) })
+        Ok(NativeOutputs { outputs: self.kernel.outputs_for(&header.to_string()) })
     }
 
     /// Sends what is written to descriptors 1 and 2 to `outputs` from now on.
@@ -107,11 +102,6 @@ impl NativeKernel {
         });
     }
 
-    /// `answer(msg_type, message) -> content | None` answers control requests the server does not know.
-    fn on_control(&self, answer: Py<PyAny>) -> PyResult<()> {
-        self.control.set(answer).map_err(|_| PyRuntimeError::new_err("control requests already have a handler"))
-    }
-
     /// SIGTERM for this process when process `pid` ends.
     fn watch_parent(&self, pid: i32) -> PyResult<()> {
         parent::watch(pid, parent::end_self).map_err(|e| PyOSError::new_err(e.to_string()))
@@ -127,28 +117,10 @@ impl NativeKernel {
     }
 }
 
-fn answer_control(handler: &Py<PyAny>, kind: &str, message: &Value) -> Option<Value> {
-    Python::attach(|py| {
-        let answer = || -> PyResult<Option<Value>> {
-            let reply = handler.call1(py, (kind, json::to_python(py, message)?))?;
-            if reply.is_none(py) { Ok(None) } else { json::from_python(reply.bind(py)).map(Some) }
-        };
-        match answer() {
-            Ok(content) => content,
-            Err(error) => Some(serde_json::json!({
-                "status": "error",
-                "ename": error.get_type(py).name().map_or_else(|_| "Exception".into(), |n| n.to_string()),
-                "evalue": error.value(py).to_string(),
-                "traceback": [],
-            })),
-        }
-    })
-}
-
-fn stream_of(stream: capture::Stream) -> Stream {
+fn stream_of(stream: capture::Stream) -> StreamName {
     match stream {
-        capture::Stream::Out => Stream::Stdout,
-        capture::Stream::Err => Stream::Stderr,
+        capture::Stream::Out => StreamName::Stdout,
+        capture::Stream::Err => StreamName::Stderr,
     }
 }
 
@@ -180,9 +152,9 @@ impl NativeWork {
             Request::Complete { .. } => "complete",
             Request::Inspect { .. } => "inspect",
             Request::IsComplete { .. } => "is_complete",
-            Request::History(_) => "history",
+            Request::History => "history",
             Request::CommInfo { .. } => "comm_info",
-            Request::Comm { .. } => "comm",
+            Request::Comm => "comm",
             Request::Shutdown { .. } => "shutdown",
             _ => "unknown",
         }
@@ -211,13 +183,19 @@ impl NativeWork {
                 dict.set_item("detail_level", detail_level)?;
             }
             Request::IsComplete { code } => dict.set_item("code", code)?,
-            Request::History(content) => return Ok(json::to_python(py, content)?.cast_into::<PyDict>()?),
+            Request::History => {
+                let content = self.with(|ticket| parse(&ticket.message().content_json))??;
+                return Ok(json::to_python(py, &content)?.cast_into::<PyDict>()?);
+            }
             Request::CommInfo { target_name } => dict.set_item("target_name", target_name)?,
-            Request::Comm { msg_type, content, buffers } => {
-                dict.set_item("msg_type", msg_type)?;
-                dict.set_item("content", json::to_python(py, content)?)?;
+            Request::Comm => {
+                let (content, buffers) = self.with(|ticket| {
+                    let message = ticket.message();
+                    (parse(&message.content_json), message.buffers.clone())
+                })?;
+                dict.set_item("content", json::to_python(py, &content?)?)?;
                 let list = PyList::empty(py);
-                for buffer in buffers {
+                for buffer in &buffers {
                     list.append(PyBytes::new(py, buffer))?;
                 }
                 dict.set_item("buffers", list)?;
@@ -230,7 +208,19 @@ impl NativeWork {
 
     /// The whole message: header, parent_header, metadata, content.
     fn parent<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.with(|ticket| json::to_python(py, ticket.parent()))?
+        let dict = PyDict::new(py);
+        self.with(|ticket| {
+            let message = ticket.message();
+            for (name, text) in [
+                ("header", &message.header_json),
+                ("parent_header", &message.parent_json),
+                ("metadata", &message.metadata_json),
+                ("content", &message.content_json),
+            ] {
+                dict.set_item(name, json::to_python(py, &parse(text)?)?)?;
+            }
+            Ok(dict.into_any())
+        })?
     }
 
     fn outputs(&self) -> PyResult<NativeOutputs> {
@@ -238,7 +228,7 @@ impl NativeWork {
     }
 
     fn execute_input(&self, code: &str, count: u64) -> PyResult<()> {
-        self.with(|ticket| ticket.execute_input(code, count))
+        self.with(|ticket| ticket.outputs().execute_input(code, count))
     }
 
     /// Sends the reply, then idle; a second call is an error.
@@ -246,7 +236,8 @@ impl NativeWork {
         let content = json::from_python(content)?;
         let ticket = self.ticket.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let ticket = ticket.ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))?;
-        py.detach(|| ticket.reply(content));
+        let comm = matches!(self.request, Request::Comm);
+        py.detach(|| if comm { ticket.done() } else { ticket.reply(&content.to_string()) });
         Ok(())
     }
 
@@ -256,10 +247,8 @@ impl NativeWork {
         let answer = py.detach(|| {
             self.with(|ticket| {
                 ticket.input(prompt, password, &mut || {
-                    Python::attach(|py| py.check_signals()).map_err(|error| {
-                        raised = Some(error);
-                        Interrupted
-                    })
+                    raised = Python::attach(|py| py.check_signals()).err();
+                    raised.is_some()
                 })
             })
         })?;
@@ -280,7 +269,7 @@ struct NativeOutputs {
 impl NativeOutputs {
     /// Appends text to stdout (1) or stderr (2).
     fn stream(&self, which: u8, text: &Bound<'_, PyString>) -> PyResult<()> {
-        let stream = if which == 2 { Stream::Stderr } else { Stream::Stdout };
+        let stream = if which == 2 { StreamName::Stderr } else { StreamName::Stdout };
         self.outputs.stream(stream, text.to_str()?);
         Ok(())
     }
@@ -303,9 +292,13 @@ impl NativeOutputs {
         let content = json::from_python(content)?;
         let metadata = metadata.map_or_else(|| Ok(Value::Object(serde_json::Map::new())), json::from_python)?;
         let buffers = buffers.unwrap_or_default().iter().map(bytes_of).collect::<PyResult<Vec<_>>>()?;
-        py.detach(|| self.outputs.publish(msg_type, &content, &metadata, buffers));
+        py.detach(|| self.outputs.publish(msg_type, &content.to_string(), &metadata.to_string(), &buffers));
         Ok(())
     }
+}
+
+fn parse(text: &str) -> PyResult<Value> {
+    serde_json::from_str(text).map_err(|e| PyValueError::new_err(e.to_string()))
 }
 
 /// The bytes of any buffer, whatever its item type and shape.

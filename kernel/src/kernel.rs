@@ -174,6 +174,11 @@ impl Kernel {
         Outputs::new(self.shared.clone(), parent)
     }
 
+    /// Outputs under any request, given its header as JSON text: for output that outlives the request's ticket.
+    pub fn outputs_for(&self, header_json: &str) -> Outputs {
+        Outputs::new(self.shared.clone(), header_json.into())
+    }
+
     /// Sends everything queued and waits until the front ends have taken it; false when `timeout` came first.
     pub fn flush_and_stop(&self, timeout: Duration) -> bool {
         if self.stopped.swap(true, Ordering::SeqCst) {

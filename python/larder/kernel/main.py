@@ -62,6 +62,9 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     cells.follow_threads()
     sys.stdout, sys.stderr = OutStream(STDOUT), OutStream(STDERR)
     native.capture(background)
+    parent_pid = os.environ.get("JPY_PARENT_PID", "")
+    if parent_pid.isdigit() and int(parent_pid) > 1:
+        native.watch_parent(int(parent_pid))
     os.register_at_fork(after_in_child=after_fork_in_child)
     if not os.environ.get("MPLBACKEND"):
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
