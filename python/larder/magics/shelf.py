@@ -2,9 +2,200 @@
 
 from __future__ import annotations
 
-from IPython.core.magic import Magics, magics_class
+import os
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from ..display import Table, bytes_text
+
+_HELP = """%shelf                    the open shelves and what is on them
+%shelf open NAME|PATH     open a shelf and bind it to its name (an identifier) in the notebook
+%shelf close [NAME]       commit and close
+%shelf put NAME [SHELF]   put the notebook's variable NAME on a shelf
+%shelf get NAME [SHELF]   bring a shelved variable into the notebook
+%shelf rm NAME [SHELF]    remove a variable from a shelf
+%shelf ls [SHELF]         the variables of a shelf
+%shelf log [SHELF]        its commits
+%shelf verify [SHELF]     read every page and compare checksums
+%shelf status             what of this notebook is saved, and what is not and why
+%shelf recover [NAME ...] bring this notebook's saved variables back
+%shelf undo [N]           go back N cells
+%shelf checkout ID        go back to the state after an earlier cell
+%shelf autosave on|off    save the notebook's variables after each cell
+%%shelf [SHELF]           the cell is a transaction on the shelf (on all open ones): rolled back if it raises"""
+
+_SESSION = ("status", "recover", "undo", "checkout", "autosave")
+VERBS = ("open", "close", "put", "get", "rm", "ls", "log", "verify", *_SESSION)
 
 
 @magics_class
 class ShelfMagics(Magics):
     """``%shelf`` and ``%%shelf``."""
+
+    @line_cell_magic
+    def shelf(self, line: str = "", cell: str | None = None) -> Any:
+        """Shelves: variables that survive the kernel. ``%shelf --help`` lists what it can do.
+
+        As a cell magic, ``%%shelf [SHELF]``, the cell is a transaction: if it raises, what it changed on the shelf is
+        rolled back.
+        """
+        words = line.split()
+        if cell is not None:
+            return self._cell(words, cell)
+        if not words:
+            return self._overview()
+        verb, *args = words
+        if verb in ("--help", "-h", "help"):
+            print(_HELP)
+            return None
+        if verb not in VERBS:
+            raise UsageError(f"%shelf has no `{verb}`; it has {', '.join(VERBS)} (see %shelf --help)")
+        if verb in _SESSION:
+            return self._session(verb, args)
+        return getattr(self, f"_{verb}")(*args)
+
+    def _cell(self, words: list[str], cell: str) -> None:
+        import contextlib
+
+        from .. import shelf as shelves
+
+        chosen = [self._find(words[0])] if words else [s for s in shelves.shelves() if not s.readonly]
+        if not chosen:
+            raise UsageError("no shelf is open; name one: %%shelf NAME")
+        first = cell.strip().splitlines()
+        shell = self.shell
+        shown = shell.showtraceback, shell.showsyntaxerror
+        with contextlib.ExitStack() as stack:
+            for one in chosen:
+                stack.enter_context(one.transaction(first[0][:80] if first else None))
+            # The inner run must not show the error: it is raised again below, where it rolls back and fails the cell.
+            shell.showtraceback = shell.showsyntaxerror = lambda *args, **kwargs: None
+            try:
+                result = shell.run_cell(cell, store_history=False)
+            finally:
+                shell.showtraceback, shell.showsyntaxerror = shown
+            result.raise_error()
+
+    def _find(self, name: str | None) -> Any:
+        from .. import shelf as shelves
+
+        opened = shelves.shelves()
+        if name is None:
+            if len(opened) == 1:
+                return opened[0]
+            raise UsageError("say which shelf: " + (", ".join(s.path.stem for s in opened) or "none is open"))
+        bound = self.shell.user_ns.get(name)
+        if isinstance(bound, shelves.Shelf):
+            return bound
+        for one in opened:
+            if name in (one.path.stem, str(one.path)):
+                return one
+        return shelves.open(name)
+
+    def _overview(self) -> Table:
+        from .. import shelf as shelves
+
+        rows = [
+            {"shelf": s.path.stem, "variables": len(s), "bytes": sum(r["bytes"] for r in s.inspect()), "path": str(s.path)}
+            for s in shelves.shelves()
+        ]
+        return Table(rows, formats={"bytes": bytes_text}, empty="no shelf is open; open one with `%shelf open NAME`")
+
+    def _open(self, path: str | None = None) -> Any:
+        if path is None:
+            raise UsageError("%shelf open needs a name or a path")
+        from .. import shelf as shelves
+
+        opened = shelves.open(path)
+        name = opened.path.stem
+        if name.isidentifier():
+            self.shell.user_ns[name] = opened
+            print(f"{name} = larder.open({path!r})")
+        return opened
+
+    def _close(self, name: str | None = None) -> None:
+        self._find(name).close()
+
+    def _put(self, name: str | None = None, shelf: str | None = None) -> None:
+        if name not in self.shell.user_ns:
+            raise UsageError(f"the notebook has no variable `{name}`")
+        self._find(shelf)[name] = self.shell.user_ns[name]
+
+    def _get(self, name: str | None = None, shelf: str | None = None) -> Any:
+        if name is None:
+            raise UsageError("%shelf get needs the name of a variable")
+        try:
+            value = self._find(shelf)[name]
+        except KeyError as err:
+            raise UsageError(err.args[0]) from None
+        self.shell.user_ns[name] = value
+        return value
+
+    def _rm(self, name: str | None = None, shelf: str | None = None) -> None:
+        if name is None:
+            raise UsageError("%shelf rm needs the name of a variable")
+        try:
+            del self._find(shelf)[name]
+        except KeyError as err:
+            raise UsageError(err.args[0]) from None
+
+    def _ls(self, shelf: str | None = None) -> Table:
+        return self._find(shelf).inspect()
+
+    def _log(self, shelf: str | None = None) -> Table:
+        rows = [
+            {
+                "commit": c.id,
+                "time": c.time.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                "changed": ", ".join(c.names),
+                "bytes": c.bytes_written,
+                "message": c.message,
+            }
+            for c in self._find(shelf).log()
+        ]
+        return Table(rows, formats={"bytes": bytes_text}, empty="no commit yet")
+
+    def _verify(self, shelf: str | None = None) -> Any:
+        report = self._find(shelf).verify()
+        print(report)
+        return report
+
+    def _session(self, verb: str, args: list[str]) -> Any:
+        from .. import session
+
+        if verb == "recover":
+            return session.recover(args or None)
+        if verb == "undo":
+            return session.undo(int(args[0]) if args else 1)
+        if verb == "checkout":
+            if not args:
+                raise UsageError("%shelf checkout needs the number of a commit (see larder.session.log())")
+            return session.checkout(int(args[0]))
+        if verb == "autosave":
+            if args not in (["on"], ["off"]):
+                raise UsageError("%shelf autosave on|off")
+            return session.autosave(args == ["on"])
+        return session.status()
+
+
+def complete(shell: Any, event: Any) -> list[str]:
+    """Tab completion of ``%shelf``: verbs, then names that fit the verb."""
+    words = event.line.split()
+    typed = len(words) - (0 if event.line.endswith(" ") else 1)
+    if typed <= 1:
+        return [*VERBS, "--help"]
+    verb = words[1]
+    from .. import shelf as shelves
+
+    if verb == "put":
+        return [n for n in shell.user_ns if not n.startswith("_")]
+    if verb in ("get", "rm"):
+        return sorted({n for s in shelves.shelves() for n in s})
+    if verb == "open":
+        folder = shelves.home()
+        return [os.path.splitext(n)[0] for n in (os.listdir(folder) if folder.is_dir() else []) if n.endswith(".shelf")]
+    if verb == "autosave":
+        return ["on", "off"]
+    return [s.path.stem for s in shelves.shelves()]

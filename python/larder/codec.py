@@ -1,0 +1,394 @@
+"""How values become records of a shelf, and back.
+
+A record is ``(kind, meta, buffers)``: ``meta`` is small and lives in the catalog, ``buffers`` are extents of the heap that
+are mapped, not copied, when the value is read.
+
+========== ======================================================== =======================
+kind       meta                                                     buffers
+========== ======================================================== =======================
+none       empty                                                    none
+bool       one byte                                                 none
+int        little-endian two's complement, any size                 none, or the bytes
+float      IEEE 754 binary64                                        none
+complex    two of them                                              none
+str        UTF-8 with surrogates passed, or empty                   none, or the text
+bytes      the bytes, or empty (also bytearray)                     none, or the bytes
+ndarray    JSON: dtype description, shape, order                    the elements
+pickle     JSON header, NUL, the stream unless it is long           [stream,] PEP 574 buffers
+========== ======================================================== =======================
+
+Everything but ``pickle`` can be read from a shelf one does not trust.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import pickle
+import struct
+import sys
+import threading
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+INLINE_BYTES_MAX = 32 << 10
+"""What is no longer than this lives in the catalog; longer values get an extent."""
+
+# Out-of-band buffers below this stay in the pickle stream: an extent is at least a page.
+_OUT_OF_BAND_BYTES_MIN = 16 << 10
+
+
+class Record(NamedTuple):
+    """One value, ready for the heap."""
+
+    kind: str
+    meta: bytes
+    buffers: list
+
+
+def encode(value: Any, name: str, shelf: Any = None) -> Record:
+    """``value`` as a record; arrays of ``shelf`` inside containers become references by name.
+
+    Raises ``TypeError`` naming the part that cannot be shelved, e.g. ``x.model.lock: _thread.lock``.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return _ATOMS[kind](value)
+    if _is_plain_array(value):
+        return _encode_array(value)
+    return encode_pickle(value, name, shelf)
+
+
+def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name: str = "", trust: bool = True) -> Any:
+    """The value of a record; arrays view ``buffers``. Raises ``ShelfError`` for kinds this larder does not know."""
+    from .errors import ShelfError
+
+    if kind == "ndarray":
+        return _decode_array(meta, buffers, shelf, name)
+    if kind == "pickle":
+        if not trust:
+            raise ShelfError(
+                f"`{name}` is a pickled object, and reading it runs code from the shelf; open the shelf with "
+                "trust=True if you trust where it comes from"
+            )
+        return decode_pickle(meta, buffers, shelf)
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise ShelfError(f"`{name}` is of kind `{kind}`, which this version of larder does not know; update larder")
+    return reader(bytes(buffers[0]) if buffers else meta)
+
+
+# --- atoms ---
+
+
+def _sized(kind: str) -> Callable[[bytes], Record]:
+    def make(data: bytes) -> Record:
+        return Record(kind, data, []) if len(data) <= INLINE_BYTES_MAX else Record(kind, b"", [data])
+
+    return make
+
+
+def _int_bytes(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+
+
+_ATOMS: dict[type, Callable[[Any], Record]] = {
+    type(None): lambda value: Record("none", b"", []),
+    bool: lambda value: Record("bool", b"\1" if value else b"\0", []),
+    int: lambda value: _sized("int")(_int_bytes(value)),
+    float: lambda value: Record("float", struct.pack("<d", value), []),
+    complex: lambda value: Record("complex", struct.pack("<dd", value.real, value.imag), []),
+    str: lambda value: _sized("str")(value.encode("utf-8", "surrogatepass")),
+    bytes: lambda value: _sized("bytes")(value),
+    bytearray: lambda value: _sized("bytearray")(bytes(value)),
+}
+
+_READERS: dict[str, Callable[[bytes], Any]] = {
+    "none": lambda data: None,
+    "bool": lambda data: data == b"\1",
+    "int": lambda data: int.from_bytes(data, "little", signed=True),
+    "float": lambda data: struct.unpack("<d", data)[0],
+    "complex": lambda data: complex(*struct.unpack("<dd", data)),
+    "str": lambda data: data.decode("utf-8", "surrogatepass"),
+    "bytes": lambda data: data,
+    "bytearray": bytearray,
+}
+
+
+# --- arrays ---
+
+
+def _is_plain_array(value: Any) -> bool:
+    np = sys.modules.get("numpy")
+    if np is None or not isinstance(value, np.ndarray):
+        return False
+    from .types import ShelfArray
+
+    return type(value) in (np.ndarray, ShelfArray) and array_dtype_fits(value.dtype)
+
+
+def array_dtype_fits(dtype: Any) -> bool:
+    """Whether elements of ``dtype`` are plain bytes that a description can name (no objects, no pointers)."""
+    import numpy as np
+
+    if dtype.hasobject or dtype.kind not in "biufcmMSUV":
+        return False
+    try:
+        return np.lib.format.descr_to_dtype(_plain(np.lib.format.dtype_to_descr(dtype))) == dtype
+    except (ValueError, TypeError, SyntaxError):
+        return False
+
+
+def _plain(descr: Any) -> Any:
+    return ast.literal_eval(repr(descr))
+
+
+def array_meta(dtype: Any, shape: Sequence[int], order: str) -> bytes:
+    """The ``meta`` of an ndarray record."""
+    import numpy as np
+
+    descr = repr(np.lib.format.dtype_to_descr(np.dtype(dtype)))
+    return json.dumps({"descr": descr, "shape": list(shape), "order": order}).encode()
+
+
+def _encode_array(value: Any) -> Record:
+    import numpy as np
+
+    fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    flat = np.asarray(value).T if fortran else np.ascontiguousarray(np.asarray(value))
+    meta = array_meta(value.dtype, value.shape, "F" if fortran else "C")
+    buffers = [flat.reshape(-1).view(np.uint8).data] if flat.nbytes else []
+    return Record("ndarray", meta, buffers)
+
+
+def _decode_array(meta: bytes, buffers: Sequence, shelf: Any, name: str) -> Any:
+    import numpy as np
+
+    from .types import ShelfArray
+
+    head = json.loads(meta)
+    dtype = np.lib.format.descr_to_dtype(ast.literal_eval(head["descr"]))
+    shape = tuple(head["shape"])
+    if not buffers:
+        return np.empty(shape, dtype)
+    array = np.ndarray(shape, dtype, memoryview(buffers[0]), order=head["order"])
+    return ShelfArray.over(array, shelf, name)
+
+
+# --- pickles ---
+
+_loading = threading.local()
+
+
+def _shelved(name: str) -> Any:
+    """Called while unpickling: the shelved object that a container refers to."""
+    shelf = getattr(_loading, "shelf", None)
+    if shelf is None:
+        raise pickle.UnpicklingError(f"a reference to the shelved variable `{name}` can only be read from its shelf")
+    try:
+        return shelf[name]
+    except KeyError:
+        from .errors import ShelfError
+
+        raise ShelfError(
+            f"this value refers to the shelved variable `{name}`, which is no longer on the shelf; put it back, or "
+            f"`shelf.checkout` a commit that has it"
+        ) from None
+
+
+def main_namespace() -> dict[str, Any]:
+    """The namespace cells run in: what functions defined in cells have as globals."""
+    return sys.modules["__main__"].__dict__
+
+
+class _MainNamespace:
+    """Stands for :func:`main_namespace` inside a pickle."""
+
+    def __reduce__(self):
+        return main_namespace, ()
+
+
+def _pickler_class():
+    import cloudpickle
+
+    class ShelfPickler(cloudpickle.Pickler):
+        """Pickle 5 with three rules of larder's: see ``reducer_override``."""
+
+        def __init__(self, file, shelf, bind_main, buffer_callback):
+            super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+            self._shelf = shelf
+            self._bind_main = bind_main
+
+        def reducer_override(self, obj):
+            if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
+                raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
+            owner = getattr(obj, "_larder_owner", None)
+            if owner is not None and self._shelf is not None and owner() is self._shelf:
+                return _shelved, (obj._larder_name,)
+            reduced = super().reducer_override(obj)
+            if (
+                self._bind_main
+                and reduced is not NotImplemented
+                and isinstance(obj, types.FunctionType)
+                and obj.__globals__ is main_namespace()
+                and reduced[0] is types.FunctionType
+            ):
+                # The function's globals are the notebook's own, now and after recovery, not a copy taken today.
+                code, _, *rest = reduced[1]
+                state, slots = reduced[2]
+                slots = {**slots, "__globals__": {}}
+                return (reduced[0], (code, _MainNamespace(), *rest), (state, slots), *reduced[3:])
+            return reduced
+
+    return ShelfPickler
+
+
+_pickler = None
+
+
+def dump(value: Any, shelf: Any = None, *, bind_main: bool = False) -> tuple[bytes, list[memoryview], Any]:
+    """``(stream, buffers, pickler)``: pickle protocol 5 with large buffers out of band.
+
+    ``bind_main`` makes functions defined in cells take the notebook's namespace as globals when they are read back.
+    """
+    global _pickler
+    if _pickler is None:
+        _pickler = _pickler_class()
+    buffers: list[memoryview] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _OUT_OF_BAND_BYTES_MIN:
+            return True
+        buffers.append(raw)
+        return False
+
+    out = io.BytesIO()
+    pickler = _pickler(out, shelf, bind_main, take)
+    pickler.dump(value)
+    return out.getvalue(), buffers, pickler
+
+
+def encode_pickle(value: Any, name: str, shelf: Any = None, *, bind_main: bool = False) -> Record:
+    """``value`` as a pickle record whatever its type."""
+    try:
+        stream, buffers, _ = dump(value, shelf, bind_main=bind_main)
+    except RecursionError:
+        raise TypeError(f"cannot put `{name}` on a shelf: it is nested too deeply") from None
+    except Exception as err:
+        path, part, why = offender(value, name, err)
+        raise TypeError(f"cannot put `{name}` on a shelf: {path}: {_type_name(part)} ({why})") from err
+    return pack(stream, buffers, value)
+
+
+def pack(stream: bytes, buffers: Sequence, value: Any) -> Record:
+    """A pickle record from what :func:`dump` gave."""
+    inline = len(stream) <= INLINE_BYTES_MAX
+    head = json.dumps({"type": _type_name(value), "inline": inline}).encode() + b"\0"
+    if inline:
+        return Record("pickle", head + stream, list(buffers))
+    return Record("pickle", head, [stream, *buffers])
+
+
+def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
+    """The value of a pickle record; its buffers are viewed, not copied."""
+    head, _, stream = meta.partition(b"\0")
+    buffers = [memoryview(buffer) for buffer in buffers]
+    if not json.loads(head)["inline"]:
+        stream, buffers = buffers[0], buffers[1:]
+    before = getattr(_loading, "shelf", None)
+    _loading.shelf = shelf
+    try:
+        return pickle.loads(stream, buffers=buffers)
+    finally:
+        _loading.shelf = before
+
+
+def encode_group(values: Mapping[str, Any], shelf: Any = None) -> Record:
+    """Several names in one record; objects they share come back shared. Cell functions keep the notebook's globals.
+
+    Raises ``TypeError`` naming the part that cannot be shelved.
+    """
+    try:
+        stream, buffers, _ = dump(dict(values), shelf, bind_main=True)
+    except Exception as err:
+        for name, value in values.items():
+            try:
+                dump(value, shelf, bind_main=True)
+            except Exception as inner:
+                path, part, why = offender(value, name, inner)
+                raise TypeError(f"{path}: {_type_name(part)} ({why})") from err
+        raise TypeError(f"{', '.join(values)}: {err}") from err
+    return pack(stream, buffers, dict(values))
+
+
+def kind_text(kind: str, meta: bytes) -> str:
+    """What ``%shelf ls`` shows: ``ndarray float64 (3, 4)``, ``DataFrame``, ``int``."""
+    if kind == "ndarray":
+        head = json.loads(meta)
+        descr = ast.literal_eval(head["descr"])
+        if isinstance(descr, str):
+            import numpy as np
+
+            descr = np.dtype(descr).name
+        else:
+            descr = "structured"
+        return f"ndarray {descr} {tuple(head['shape'])}"
+    if kind == "pickle":
+        return json.loads(meta.partition(b"\0")[0])["type"]
+    return kind
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def offender(value: Any, path: str, error: BaseException) -> tuple[str, Any, str]:
+    """The smallest part of ``value`` that cannot be pickled: its path, the part, and the reason."""
+    seen: set[int] = set()
+    while id(value) not in seen and len(seen) < 1000:
+        seen.add(id(value))
+        for step, part in _parts(value):
+            try:
+                dump(part)
+            except RecursionError:
+                return path, value, "nested too deeply"
+            except Exception as inner:
+                path, value, error = path + step, part, inner
+                break
+        else:
+            break
+    return path, value, str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _parts(value: Any):
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield f"[{key!r}]", part
+            yield f".keys()[{key!r}]", key
+    elif isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            yield f"[{i}]", part
+    elif isinstance(value, (set, frozenset)):
+        for part in value:
+            yield f"{{{part!r}}}", part
+    elif isinstance(value, types.FunctionType):
+        names = value.__code__.co_freevars
+        for name, cell in zip(names, value.__closure__ or (), strict=True):
+            try:
+                yield f".<closure>.{name}", cell.cell_contents
+            except ValueError:
+                continue
+        for name in value.__code__.co_names:
+            if name in value.__globals__:
+                yield f".<globals>.{name}", value.__globals__[name]
+    for name, part in getattr(value, "__dict__", {}).items() if not isinstance(value, type) else ():
+        yield f".{name}", part
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield f".{name}", getattr(value, name)

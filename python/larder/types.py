@@ -1,0 +1,85 @@
+"""Shelf types: what a shelved array is, and the shadow types that allocate on a shelf in place.
+
+>>> shelf.y = larder.ndarray((9, 9), dtype=np.int32)   # zeros on the shelf, no copy through DRAM
+>>> isinstance(shelf.y, np.ndarray)
+True
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+
+from . import codec
+
+
+class ShelfArray(np.ndarray):
+    """An array whose elements are a shelf's memory: stores into it are part of the shelf's next commit.
+
+    It is an ``np.ndarray`` in every way. What is computed from it (``x + 1``, ``x.copy()``, a pickle) is a plain array.
+    """
+
+    _larder_owner = None
+    _larder_name = ""
+
+    @classmethod
+    def over(cls, array: np.ndarray, shelf: Any, name: str) -> ShelfArray:
+        """``array``, which views a buffer of ``shelf``, as the shelved variable ``name``."""
+        self = array.view(cls)
+        if shelf is not None:
+            self._larder_owner = weakref.ref(shelf)
+            self._larder_name = name
+        return self
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        plain = tuple(_plain(value) for value in inputs)
+        if out is not None:
+            kwargs["out"] = tuple(_plain(value) for value in out)
+        if "where" in kwargs:
+            kwargs["where"] = _plain(kwargs["where"])
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if out is None or result is NotImplemented:
+            return result
+        return out[0] if len(out) == 1 else out
+
+    def copy(self, order="C"):
+        return _plain(self).copy(order)
+
+    def __copy__(self):
+        return _plain(self).copy()
+
+    def __deepcopy__(self, memo):
+        return _plain(self).copy()
+
+    def __reduce_ex__(self, protocol):
+        return _plain(self).__reduce_ex__(protocol)
+
+    def __reduce__(self):
+        return _plain(self).__reduce__()
+
+
+def _plain(value):
+    return value.view(np.ndarray) if isinstance(value, ShelfArray) else value
+
+
+class ndarray:
+    """A shadow of ``np.ndarray``: assigned to a shelf it becomes an array of zeros there, allocated in place."""
+
+    def __init__(self, shape, dtype=np.float64, order: str = "C") -> None:
+        self.shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+        self.dtype = np.dtype(dtype)
+        if order not in ("C", "F"):
+            raise ValueError(f"order must be 'C' or 'F', not {order!r}")
+        if not codec.array_dtype_fits(self.dtype):
+            raise TypeError(f"elements of dtype {self.dtype} cannot live on a shelf; use a dtype without objects")
+        self.order = order
+
+    def __repr__(self) -> str:
+        return f"larder.ndarray({self.shape}, dtype={self.dtype}): assign it to a shelf to allocate it"
+
+    def _larder_allocate(self, native: Any, name: str) -> None:
+        nbytes = math.prod(self.shape) * self.dtype.itemsize
+        native.alloc(name, "ndarray", codec.array_meta(self.dtype, self.shape, self.order), [nbytes] if nbytes else [])
