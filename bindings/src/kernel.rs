@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_kernel::{
-    Hooks, InputError, Kernel, KernelInfo, Outputs, Request, StreamName, Ticket, WorkQueue,
-};
+use larder_kernel::{Hooks, InputError, Kernel, KernelInfo, Outputs, Request, StreamName, Ticket, WorkQueue};
 use larder_session::capture::{self, Capture, Sink};
 use larder_session::{json, parent};
 use pyo3::buffer::PyBuffer;
@@ -45,7 +43,9 @@ impl NativeKernel {
             help_links: value("help_links"),
             debugger: value("debugger") == Value::Bool(true),
         };
-        let hooks = Hooks { interrupt: Box::new(parent::interrupt_self) };
+        let hooks = Hooks {
+            interrupt: Box::new(parent::interrupt_self),
+        };
         let (kernel, capture) = py
             .detach(|| {
                 let kernel =
@@ -64,7 +64,10 @@ impl NativeKernel {
 
     /// The next work, or None.
     fn take(&self) -> Option<NativeWork> {
-        self.queue.try_take().map(|work| NativeWork { request: work.request, ticket: parking(Some(work.ticket)) })
+        self.queue.try_take().map(|work| NativeWork {
+            request: work.request,
+            ticket: parking(Some(work.ticket)),
+        })
     }
 
     /// What the connection file says, with the ports in use.
@@ -75,7 +78,9 @@ impl NativeKernel {
 
     /// Outputs that answer no request.
     fn background(&self) -> NativeOutputs {
-        NativeOutputs { outputs: self.kernel.background_outputs() }
+        NativeOutputs {
+            outputs: self.kernel.background_outputs(),
+        }
     }
 
     /// Outputs under the request `message` (a dict with a `header`).
@@ -84,14 +89,17 @@ impl NativeKernel {
             Some(header) => json::from_python(&header)?,
             None => Value::Object(serde_json::Map::new()),
         };
-        Ok(NativeOutputs { outputs: self.kernel.outputs_for(&header.to_string()) })
+        Ok(NativeOutputs {
+            outputs: self.kernel.outputs_for(&header.to_string()),
+        })
     }
 
     /// Sends what is written to descriptors 1 and 2 to `outputs` from now on.
     fn capture(&self, py: Python<'_>, outputs: &NativeOutputs) -> PyResult<()> {
         let outputs = outputs.outputs.clone();
         let sink: Sink = Arc::new(move |stream, text| outputs.stream(stream_of(stream), text));
-        py.detach(|| self.capture.redirect(&sink)).map_err(|e| PyOSError::new_err(e.to_string()))
+        py.detach(|| self.capture.redirect(&sink))
+            .map_err(|e| PyOSError::new_err(e.to_string()))
     }
 
     /// Hands on what C code and children have written so far.
@@ -138,7 +146,10 @@ struct NativeWork {
 impl NativeWork {
     fn with<T>(&self, f: impl FnOnce(&Ticket) -> T) -> PyResult<T> {
         let ticket = self.ticket.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ticket.as_ref().map(f).ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))
+        ticket
+            .as_ref()
+            .map(f)
+            .ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))
     }
 }
 
@@ -177,7 +188,11 @@ impl NativeWork {
                 dict.set_item("code", code)?;
                 dict.set_item("cursor_pos", cursor_pos)?;
             }
-            Request::Inspect { code, cursor_pos, detail_level } => {
+            Request::Inspect {
+                code,
+                cursor_pos,
+                detail_level,
+            } => {
                 dict.set_item("code", code)?;
                 dict.set_item("cursor_pos", cursor_pos)?;
                 dict.set_item("detail_level", detail_level)?;
@@ -224,7 +239,9 @@ impl NativeWork {
     }
 
     fn outputs(&self) -> PyResult<NativeOutputs> {
-        self.with(|ticket| NativeOutputs { outputs: ticket.outputs() })
+        self.with(|ticket| NativeOutputs {
+            outputs: ticket.outputs(),
+        })
     }
 
     fn execute_input(&self, code: &str, count: u64) -> PyResult<()> {
@@ -234,10 +251,20 @@ impl NativeWork {
     /// Sends the reply, then idle; a second call is an error.
     fn reply(&self, py: Python<'_>, content: &Bound<'_, PyAny>) -> PyResult<()> {
         let content = json::from_python(content)?;
-        let ticket = self.ticket.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let ticket = self
+            .ticket
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let ticket = ticket.ok_or_else(|| PyRuntimeError::new_err("this request has been answered"))?;
         let comm = matches!(self.request, Request::Comm);
-        py.detach(|| if comm { ticket.done() } else { ticket.reply(&content.to_string()) });
+        py.detach(|| {
+            if comm {
+                ticket.done()
+            } else {
+                ticket.reply(&content.to_string())
+            }
+        });
         Ok(())
     }
 
@@ -269,7 +296,11 @@ struct NativeOutputs {
 impl NativeOutputs {
     /// Appends text to stdout (1) or stderr (2).
     fn stream(&self, which: u8, text: &Bound<'_, PyString>) -> PyResult<()> {
-        let stream = if which == 2 { StreamName::Stderr } else { StreamName::Stdout };
+        let stream = if which == 2 {
+            StreamName::Stderr
+        } else {
+            StreamName::Stdout
+        };
         self.outputs.stream(stream, text.to_str()?);
         Ok(())
     }
@@ -291,8 +322,15 @@ impl NativeOutputs {
     ) -> PyResult<()> {
         let content = json::from_python(content)?;
         let metadata = metadata.map_or_else(|| Ok(Value::Object(serde_json::Map::new())), json::from_python)?;
-        let buffers = buffers.unwrap_or_default().iter().map(bytes_of).collect::<PyResult<Vec<_>>>()?;
-        py.detach(|| self.outputs.publish(msg_type, &content.to_string(), &metadata.to_string(), &buffers));
+        let buffers = buffers
+            .unwrap_or_default()
+            .iter()
+            .map(bytes_of)
+            .collect::<PyResult<Vec<_>>>()?;
+        py.detach(|| {
+            self.outputs
+                .publish(msg_type, &content.to_string(), &metadata.to_string(), &buffers)
+        });
         Ok(())
     }
 }
@@ -309,6 +347,11 @@ fn bytes_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(buffer) = PyBuffer::<u8>::get(value) {
         return buffer.to_vec(value.py());
     }
-    let bytes = value.py().import("builtins")?.getattr("memoryview")?.call1((value,))?.call_method0("tobytes")?;
+    let bytes = value
+        .py()
+        .import("builtins")?
+        .getattr("memoryview")?
+        .call1((value,))?
+        .call_method0("tobytes")?;
     Ok(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
 }

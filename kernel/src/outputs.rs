@@ -1,6 +1,6 @@
 //! What a cell says, on its way to the front ends: one value handed down with the work, usable from any thread.
 //!
-//! Stream text is batched here: the first bytes after a pause leave at once, what follows leaves every
+//! Stream text is batched here: the first text after a pause leaves within a millisecond, what follows leaves every
 //! [`STREAM_INTERVAL`] or [`STREAM_BYTES_MAX`], and always before anything else that is published, so that the order on
 //! the page is the order in the program.
 
@@ -13,6 +13,8 @@ use crate::kernel::Shared;
 
 /// How long stream text may wait for company.
 pub const STREAM_INTERVAL: Duration = Duration::from_millis(15);
+/// How long the first text after a pause waits for what belongs to it: `print` writes twice.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
 /// How much stream text one message holds before it leaves.
 pub const STREAM_BYTES_MAX: usize = 64 << 10;
 
@@ -91,10 +93,11 @@ impl Outputs {
             }),
         }
         pending.bytes += text.len();
-        if pending.bytes >= STREAM_BYTES_MAX || pending.sent.elapsed() >= STREAM_INTERVAL {
+        if pending.bytes >= STREAM_BYTES_MAX {
             self.shared.send_pending(&mut pending);
         } else if pending.deadline.is_none() {
-            pending.deadline = Some(pending.sent + STREAM_INTERVAL);
+            // After a pause the text waits a moment for the rest of its line: `print` writes twice.
+            pending.deadline = Some((pending.sent + STREAM_INTERVAL).max(Instant::now() + FIRST_WAIT));
             self.shared.mailbox.wake();
         }
     }

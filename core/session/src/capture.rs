@@ -89,7 +89,8 @@ fn decode(bytes: Vec<u8>) -> (String, Vec<u8>) {
                 Some(_) => {
                     let tail = bytes.len().saturating_sub(3);
                     let start = (tail..bytes.len()).find(|&i| {
-                        bytes[i] >= 0xC0 && matches!(std::str::from_utf8(&bytes[i..]), Err(e) if e.error_len().is_none())
+                        bytes[i] >= 0xC0
+                            && matches!(std::str::from_utf8(&bytes[i..]), Err(e) if e.error_len().is_none())
                     });
                     start.map_or_else(Vec::new, |i| bytes.split_off(i))
                 }
@@ -121,7 +122,10 @@ impl Capture {
         std::thread::Builder::new()
             .name("larder-capture".into())
             .spawn(move || read_pipes(&shared, &mut File::from(wake_read)))?;
-        Ok(Capture { pipes, waker: Mutex::new(wake_write) })
+        Ok(Capture {
+            pipes,
+            waker: Mutex::new(wake_write),
+        })
     }
 
     /// From now on what the process and its new children write to descriptors 1 and 2 goes to `sink`.
@@ -132,7 +136,11 @@ impl Capture {
         for (fd, stream) in [(out_read, Stream::Out), (err_read, Stream::Err)] {
             rustix::io::ioctl_fionbio(&fd, true)?; // the reading end only; writers must be able to wait
             fresh.push(Arc::new(Pipe {
-                file: Mutex::new(Decoded { file: File::from(fd), partial: Vec::new(), ended: false }),
+                file: Mutex::new(Decoded {
+                    file: File::from(fd),
+                    partial: Vec::new(),
+                    ended: false,
+                }),
                 stream,
                 sink: Arc::clone(sink),
             }));
@@ -166,7 +174,10 @@ fn read_pipes(pipes: &Mutex<Pipes>, wake: &mut File) {
     loop {
         let open = pipes.lock().open.clone();
         // Poll needs the descriptors without the pipes' locks, which `drain` may hold: borrow clones of them.
-        let fds: Vec<OwnedFd> = open.iter().filter_map(|pipe| pipe.file.lock().file.as_fd().try_clone_to_owned().ok()).collect();
+        let fds: Vec<OwnedFd> = open
+            .iter()
+            .filter_map(|pipe| pipe.file.lock().file.as_fd().try_clone_to_owned().ok())
+            .collect();
         if fds.len() != open.len() {
             std::thread::sleep(std::time::Duration::from_millis(10)); // out of descriptors: try again
             continue;

@@ -65,7 +65,9 @@ pub fn text(value: &Bound<'_, PyString>) -> PyResult<String> {
 
 fn convert(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if depth > DEPTH_MAX {
-        return Err(PyTypeError::new_err(format!("value is nested deeper than {DEPTH_MAX} levels")));
+        return Err(PyTypeError::new_err(format!(
+            "value is nested deeper than {DEPTH_MAX} levels"
+        )));
     }
     if let Ok(s) = value.cast::<PyString>() {
         return Ok(Value::String(text(s)?));
@@ -90,10 +92,18 @@ fn convert(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         return Ok(Value::Object(map));
     }
     if let Ok(list) = value.cast::<PyList>() {
-        return list.iter().map(|item| convert(&item, depth + 1)).collect::<PyResult<Vec<_>>>().map(Value::Array);
+        return list
+            .iter()
+            .map(|item| convert(&item, depth + 1))
+            .collect::<PyResult<Vec<_>>>()
+            .map(Value::Array);
     }
     if let Ok(tuple) = value.cast::<PyTuple>() {
-        return tuple.iter().map(|item| convert(&item, depth + 1)).collect::<PyResult<Vec<_>>>().map(Value::Array);
+        return tuple
+            .iter()
+            .map(|item| convert(&item, depth + 1))
+            .collect::<PyResult<Vec<_>>>()
+            .map(Value::Array);
     }
     other(value, depth)
 }
@@ -124,9 +134,16 @@ fn other(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         return convert(dict.as_any(), depth + 1);
     }
     if value.is_instance(&abc.getattr("Iterable")?)? {
-        return value.try_iter()?.map(|item| convert(&item?, depth + 1)).collect::<PyResult<Vec<_>>>().map(Value::Array);
+        return value
+            .try_iter()?
+            .map(|item| convert(&item?, depth + 1))
+            .collect::<PyResult<Vec<_>>>()
+            .map(Value::Array);
     }
-    Err(PyTypeError::new_err(format!("a value of type `{}` has no JSON form", value.get_type().name()?)))
+    Err(PyTypeError::new_err(format!(
+        "a value of type `{}` has no JSON form",
+        value.get_type().name()?
+    )))
 }
 
 fn is_memoryview(value: &Bound<'_, PyAny>) -> PyResult<bool> {

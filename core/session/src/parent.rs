@@ -15,24 +15,26 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub fn watch(pid: i32, when_gone: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
     let parent = getppid();
-    std::thread::Builder::new().name("larder-parent".into()).spawn(move || {
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) if parent == Some(pid) => loop {
-                match poll(&mut [PollFd::new(&fd, PollFlags::IN)], None) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                    Ok(_) => break,
-                    Err(_) => return,
-                }
-            },
-            _ => {
-                // A wrapper between the front end and us: when it goes, we are handed to another parent.
-                while getppid() == parent {
-                    std::thread::sleep(POLL_INTERVAL);
+    std::thread::Builder::new()
+        .name("larder-parent".into())
+        .spawn(move || {
+            match pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(fd) if parent == Some(pid) => loop {
+                    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], None) {
+                        Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                        Ok(_) => break,
+                        Err(_) => return,
+                    }
+                },
+                _ => {
+                    // A wrapper between the front end and us: when it goes, we are handed to another parent.
+                    while getppid() == parent {
+                        std::thread::sleep(POLL_INTERVAL);
+                    }
                 }
             }
-        }
-        when_gone();
-    })?;
+            when_gone();
+        })?;
     Ok(())
 }
 
@@ -41,7 +43,11 @@ pub fn watch(pid: i32, when_gone: impl FnOnce() + Send + 'static) -> std::io::Re
 pub fn interrupt_self() {
     use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
     let me = getpid();
-    let sent = if getpgrp() == me { kill_process_group(me, Signal::INT) } else { kill_process(me, Signal::INT) };
+    let sent = if getpgrp() == me {
+        kill_process_group(me, Signal::INT)
+    } else {
+        kill_process(me, Signal::INT)
+    };
     if let Err(error) = sent {
         tracing::warn!(%error, "cannot interrupt the interpreter");
     }

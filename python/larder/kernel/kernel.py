@@ -168,9 +168,7 @@ class Kernel:
         if cell.ticket is None or not cell.allow_stdin:
             from IPython.core.error import StdinNotImplementedError
 
-            raise StdinNotImplementedError(
-                f"{name} was called, but this frontend does not support input requests."
-            )
+            raise StdinNotImplementedError(f"{name} was called, but this frontend does not support input requests.")
         try:
             value = cell.ticket.input(prompt, password)
         except KeyboardInterrupt:

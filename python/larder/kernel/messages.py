@@ -16,7 +16,9 @@ def header_of(message: dict[str, Any]) -> dict[str, Any]:
     return message.get("header", message) if isinstance(message, dict) else {}
 
 
-def message(msg_type: str, content: dict[str, Any], parent: dict[str, Any] | None = None, metadata=None) -> dict[str, Any]:
+def message(
+    msg_type: str, content: dict[str, Any], parent: dict[str, Any] | None = None, metadata=None
+) -> dict[str, Any]:
     """A message as hooks and libraries get to see it; the server signs and numbers the one that is sent."""
     msg_id = uuid.uuid4().hex
     header = {

@@ -12,9 +12,7 @@ def complete(shell, code: str, cursor_pos: int | None) -> dict[str, Any]:
         cursor_pos = len(code)
     with provisionalcompleter():
         found = list(rectify_completions(code, shell.Completer.completions(code, cursor_pos)))
-    typed = [
-        {"start": c.start, "end": c.end, "text": c.text, "type": c.type, "signature": c.signature} for c in found
-    ]
+    typed = [{"start": c.start, "end": c.end, "text": c.text, "type": c.type, "signature": c.signature} for c in found]
     return {
         "status": "ok",
         "matches": [c.text for c in found],
@@ -62,4 +60,10 @@ def history(shell, request: dict[str, Any]) -> dict[str, Any]:
         )
     else:
         found = []
-    return {"status": "ok", "history": [[session, line, list(x) if isinstance(x, tuple) else x] for session, line, x in found]}
+    # IPython calls the current session 0 even when it was asked for by its number.
+    asked = request.get("session") or 0
+    rows = [
+        [asked if session == 0 and asked > 0 else session, line, list(x) if isinstance(x, tuple) else x]
+        for session, line, x in found
+    ]
+    return {"status": "ok", "history": rows}

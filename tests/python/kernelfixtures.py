@@ -1,0 +1,126 @@
+"""A kernel of this very Python, started and spoken to through jupyter_client."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpec
+
+TIMEOUT_S = 30
+
+
+def manager(**options) -> KernelManager:
+    km = KernelManager(**options)
+    km._kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "larder", "-f", "{connection_file}"],
+        display_name="larder",
+        language="python",
+        interrupt_mode="signal",
+    )
+    return km
+
+
+class Running:
+    """A kernel and one client; `run` gives what a notebook would see."""
+
+    def __init__(self, km: KernelManager, kc) -> None:
+        self.km, self.kc = km, kc
+
+    @property
+    def pid(self) -> int:
+        return self.km.provisioner.pid
+
+    def send(self, code: str, **options) -> str:
+        return self.kc.execute(code, **options)
+
+    def until_idle(self, msg_id: str, timeout: float = TIMEOUT_S) -> list[dict]:
+        """Every IOPub message of the request, its idle status last."""
+        found, deadline = [], time.monotonic() + timeout
+        while True:
+            msg = self.kc.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if msg["parent_header"].get("msg_id") != msg_id:
+                continue
+            found.append(msg)
+            if msg["msg_type"] == "status" and msg["content"]["execution_state"] == "idle":
+                return found
+
+    def reply(self, msg_id: str, timeout: float = TIMEOUT_S) -> dict:
+        deadline = time.monotonic() + timeout
+        while True:
+            msg = self.kc.get_shell_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if msg["parent_header"].get("msg_id") == msg_id:
+                return msg
+
+    def run(self, code: str, timeout: float = TIMEOUT_S, **options) -> tuple[dict, list[dict]]:
+        msg_id = self.send(code, **options)
+        messages = self.until_idle(msg_id, timeout)
+        return self.reply(msg_id, timeout)["content"], messages
+
+    def ok(self, code: str, **options) -> list[dict]:
+        content, messages = self.run(code, **options)
+        assert content["status"] == "ok", "\n".join(content.get("traceback", [])) or content
+        return messages
+
+    def text(self, code: str, name: str = "stdout", **options) -> str:
+        return text(self.ok(code, **options), name)
+
+    def value(self, code: str):
+        """What the expression ``code`` shows as plain text."""
+        shown = [m for m in self.ok(code) if m["msg_type"] == "execute_result"]
+        return shown[0]["content"]["data"]["text/plain"]
+
+    def ask(self, kind: str, *args, **options) -> dict:
+        return self.reply(getattr(self.kc, kind)(*args, **options))["content"]
+
+    def wait_for(self, wanted, timeout: float = TIMEOUT_S) -> dict:
+        """The next IOPub message for which ``wanted`` is true."""
+        deadline = time.monotonic() + timeout
+        while True:
+            msg = self.kc.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+            if wanted(msg):
+                return msg
+
+
+def text(messages: list[dict], name: str = "stdout") -> str:
+    return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream" and m["content"]["name"] == name)
+
+
+def of(messages: list[dict], msg_type: str) -> list[dict]:
+    return [m for m in messages if m["msg_type"] == msg_type]
+
+
+@contextmanager
+def kernel(tmp_path, **env):
+    km = manager(connection_file=str(tmp_path / "kernel.json"))
+    km.start_kernel(
+        env=dict(os.environ, LARDER_HOME=str(tmp_path / "home"), IPYTHONDIR=str(tmp_path / "ipython"), **env)
+    )
+    kc = km.client()
+    kc.start_channels()
+    try:
+        kc.wait_for_ready(timeout=TIMEOUT_S)
+        yield Running(km, kc)
+    finally:
+        kc.stop_channels()
+        if km.has_kernel:
+            km.shutdown_kernel(now=False)
+        km.cleanup_resources()
+
+
+def wait_until(condition, timeout: float = TIMEOUT_S) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,207 @@
+"""Cells over the wire: results, displays, streams, errors, payloads, stdin."""
+
+import json
+
+import pytest
+from kernelfixtures import kernel, of, text
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def k(tmp_path_factory):
+    with kernel(tmp_path_factory.mktemp("kernel")) as running:
+        yield running
+
+
+def test_a_cell_gives_busy_input_outputs_and_idle_in_this_order(k):
+    content, messages = k.run("print('out')\n6 * 7")
+    kinds = [m["msg_type"] for m in messages]
+    assert kinds == ["status", "execute_input", "stream", "execute_result", "status"]
+    assert content["status"] == "ok"
+    assert of(messages, "execute_result")[0]["content"]["data"] == {"text/plain": "42"}
+    assert of(messages, "execute_result")[0]["content"]["execution_count"] == content["execution_count"]
+
+
+def test_one_print_is_one_stream_message(k):
+    messages = k.ok("print('a', 'b')")
+    assert [m["content"]["text"] for m in of(messages, "stream")] == ["a b\n"]
+
+
+def test_stdout_and_stderr_keep_their_order(k):
+    messages = k.ok("import sys\nfor i in range(3):\n    print(i)\n    print(-i, file=sys.stderr)")
+    assert [m["content"]["name"] for m in of(messages, "stream")] == ["stdout", "stderr"] * 3
+
+
+def test_silent_cells_show_and_count_nothing(k):
+    before = k.run("1")[0]["execution_count"]
+    content, messages = k.run("quiet = 5; quiet", silent=True)
+    assert content["status"] == "ok"
+    assert {m["msg_type"] for m in messages} == {"status"}
+    assert k.run("quiet")[0]["execution_count"] == before + 1
+
+
+def test_store_history_false_leaves_the_counter(k):
+    before = k.run("1")[0]["execution_count"]
+    k.run("2", store_history=False)
+    assert k.run("3")[0]["execution_count"] == before + 1
+
+
+def test_user_expressions_are_evaluated_and_fail_alone(k):
+    content, _ = k.run("u = 3", user_expressions={"good": "u + 1", "bad": "nope"})
+    assert content["user_expressions"]["good"]["data"]["text/plain"] == "4"
+    assert content["user_expressions"]["bad"]["ename"] == "NameError"
+
+
+def test_an_error_has_name_value_and_traceback_in_reply_and_on_iopub(k):
+    content, messages = k.run("1 / 0")
+    (shown,) = of(messages, "error")
+    assert content["status"] == "error"
+    for where in (content, shown["content"]):
+        assert where["ename"] == "ZeroDivisionError"
+        assert where["evalue"] == "division by zero"
+        assert any("1 / 0" in line.replace("\x1b", "") or "ZeroDivisionError" in line for line in where["traceback"])
+
+
+def test_cells_queued_behind_an_error_are_aborted_and_the_next_one_runs(k):
+    first = k.send("import time; time.sleep(0.2); raise RuntimeError('stop')")
+    second, third = k.send("print('never')"), k.send("print('never')")
+    assert k.reply(first)["content"]["status"] == "error"
+    assert k.reply(second)["content"]["status"] == "aborted"
+    assert k.reply(third)["content"]["status"] == "aborted"
+    assert k.text("print('again')") == "again\n"
+
+
+def test_cells_behind_an_awaiting_cell_are_aborted_too(k):
+    first = k.send("import asyncio; await asyncio.sleep(0.2); raise RuntimeError('stop')")
+    second = k.send("print('never')")
+    assert k.reply(first)["content"]["status"] == "error"
+    assert k.reply(second)["content"]["status"] == "aborted"
+
+
+def test_without_stop_on_error_the_next_cell_runs(k):
+    first = k.send("raise RuntimeError('go on')", stop_on_error=False)
+    second = k.send("'ran'")
+    assert k.reply(first)["content"]["status"] == "error"
+    assert k.reply(second)["content"]["status"] == "ok"
+
+
+def test_a_display_is_updated_and_cleared_under_its_id(k):
+    messages = k.ok(
+        "from IPython.display import display, update_display, clear_output\n"
+        "h = display('one', display_id='d1'); update_display('two', display_id='d1'); clear_output(wait=True)"
+    )
+    shown, updated, cleared = (
+        of(messages, kind)[0]["content"] for kind in ("display_data", "update_display_data", "clear_output")
+    )
+    assert shown["transient"] == updated["transient"] == {"display_id": "d1"}
+    assert (shown["data"]["text/plain"], updated["data"]["text/plain"]) == ("'one'", "'two'")
+    assert cleared == {"wait": True}
+
+
+def test_a_display_hook_may_change_or_swallow_messages(k):
+    k.ok(
+        "def hook(msg):\n    msg['content']['metadata']['seen'] = msg['parent_header']['msg_type']\n    return msg\n"
+        "get_ipython().display_pub.register_hook(hook)"
+    )
+    messages = k.ok("display(1)")
+    assert of(messages, "display_data")[0]["content"]["metadata"]["seen"] == "execute_request"
+    k.ok(
+        "ip = get_ipython(); assert ip.display_pub.unregister_hook(hook); ip.display_pub.register_hook(lambda m: None)"
+    )
+    assert of(k.ok("display(1)"), "display_data") == []
+    k.ok("ip.display_pub._hooks.list().clear()")
+
+
+def test_matplotlib_draws_into_the_cell(k):
+    messages = k.ok("import matplotlib.pyplot as plt\nplt.plot([1, 2]);")
+    images = [m for m in of(messages, "display_data") if "image/png" in m["content"]["data"]]
+    assert len(images) == 1
+
+
+def test_nan_lone_surrogates_and_ten_megabytes_survive(k):
+    assert k.text("print('a\\udc80b')") == "a\\udc80b\n"
+    shown = of(k.ok("display({'application/json': {'x': float('nan')}}, raw=True)"), "display_data")
+    assert shown[0]["content"]["data"]["application/json"] == {"x": "nan"}
+    assert len(k.text("print('x' * 10_000_000)")) == 10_000_001
+
+
+def test_a_flood_of_prints_is_few_messages_and_loses_nothing(k):
+    messages = k.ok("for i in range(100_000): print(i)")
+    assert text(messages) == "".join(f"{i}\n" for i in range(100_000))
+    assert len(of(messages, "stream")) <= 200
+
+
+def test_c_code_and_children_write_into_the_cell(k):
+    assert k.text("import os; os.write(1, b'from c\\n');") == "from c\n"
+    assert k.text("os.system('echo child');") == "child\n"
+    assert k.text("!echo shell").replace("\r", "") == "shell\n"
+    assert k.text("import ctypes; ctypes.CDLL(None).puts(b'stdio');") == "stdio\n"
+    assert text(k.ok("os.write(2, b'err\\n');"), "stderr") == "err\n"
+
+
+def test_a_writer_that_holds_the_gil_does_not_hang(k):
+    code = "import ctypes, os\nb = b'y' * 1_000_000\nctypes.PyDLL(None).write(1, b, len(b));"
+    assert len(k.text(code)) > 60_000  # one write(2) to a pipe may be short; it must not block for ever
+    assert k.text("print('alive')") == "alive\n"
+
+
+def test_bytes_written_to_stdout_buffer_arrive_as_text(k):
+    assert (
+        k.text("import sys; sys.stdout.buffer.write('ü'.encode()[:1]); sys.stdout.buffer.write('ü'.encode()[1:]);")
+        == "ü"
+    )
+
+
+def test_input_and_getpass_ask_the_front_end(k):
+    msg_id = k.send("import getpass; name = input('name? '); secret = getpass.getpass('secret: ')", allow_stdin=True)
+    asked = k.kc.get_stdin_msg(timeout=10)
+    assert asked["content"] == {"prompt": "name? ", "password": False}
+    k.kc.input("ada")
+    asked = k.kc.get_stdin_msg(timeout=10)
+    assert asked["content"] == {"prompt": "secret: ", "password": True}
+    k.kc.input("xyz")
+    assert k.reply(msg_id)["content"]["status"] == "ok"
+    k.until_idle(msg_id)
+    assert k.value("name, secret") == "('ada', 'xyz')"
+
+
+def test_input_without_stdin_is_an_error_that_says_so(k):
+    content, _ = k.run("input('?')", allow_stdin=False)
+    assert content["ename"] == "StdinNotImplementedError"
+
+
+def test_payloads_page_next_input_edit(k, tmp_path):
+    assert k.run("len?")[0]["payload"][0]["source"] == "page"
+    payload = k.run("get_ipython().set_next_input('x = 1')")[0]["payload"]
+    assert payload == [{"source": "set_next_input", "text": "x = 1", "replace": False}]
+    file = tmp_path / "edited.py"
+    file.write_text("pass\n")
+    (payload,) = k.run(f"%edit {file}")[0]["payload"]
+    assert (payload["source"], payload["filename"]) == ("edit_magic", str(file))
+
+
+def test_completion_has_types_and_inspection_finds_docs(k):
+    k.ok("some_value = {'a': 1}")
+    content = k.ask("complete", "some_val")
+    assert content["matches"] == ["some_value"]
+    (typed,) = content["metadata"]["_jupyter_types_experimental"]
+    assert (typed["text"], typed["start"], typed["end"]) == ("some_value", 0, 8)
+    found = k.ask("inspect", "some_value", 5)
+    assert found["found"] is True
+    assert "dict" in found["data"]["text/plain"]
+    assert k.ask("inspect", "not_there", 5)["found"] is False
+
+
+def test_magics_run(k):
+    assert k.text("%%bash\necho from-bash") == "from-bash\n"
+    assert "IPKernelApp" in k.value("list(get_ipython().config)")
+    info = json.loads(k.text("%connect_info").partition("\n\n")[0])
+    assert info["shell_port"] == k.kc.get_connection_info()["shell_port"]
+
+
+def test_libraries_recognise_a_notebook(k):
+    assert k.value("get_ipython().__class__.__name__") == "'ZMQInteractiveShell'"
+    assert k.value("get_ipython().kernel.get_parent()['header']['msg_type']") == "'execute_request'"
+    assert k.value("get_ipython().get_parent()['content']['silent']") == "False"
+    assert k.value("get_ipython().display_pub.parent_header == get_ipython().parent_header['header']") == "True"
