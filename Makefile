@@ -1,0 +1,71 @@
+# Each target does its own set-up. `make run` is the main job, `make test` everything that must pass.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PY := .venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Sources decide when to build again.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
+
+.PHONY: help run test lab bench bench-kernel bench-shelf bench-trace crash fuzz miri wheel lint rust python clean setup
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/made: pyproject.toml scripts/find-python.sh
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer (https://rustup.rs)"; exit 1; }
+	python=$$(scripts/find-python.sh) && echo "using $$python" && rm -rf .venv && "$$python" -m venv .venv
+	$(PY) -m pip install -q uv
+	.venv/bin/uv pip install -q --python $(PY) --group test --group lint 'maturin>=1.9,<2'
+	touch $@
+
+.venv/built: .venv/made $(SOURCES)
+	. .venv/bin/activate && maturin develop --release --uv -q
+	touch $@
+
+setup: .venv/built  ## a virtual environment with larder and all that the tests need
+
+run: .venv/built  ## the main job: a notebook is killed with SIGKILL in the middle and comes back
+	$(PY) scripts/survive.py
+
+lab: .venv/built  ## JupyterLab on the tutorials
+	.venv/bin/jupyter lab notebooks/
+
+rust:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -q -- -D warnings
+	cargo test -q
+
+lint: .venv/made
+	.venv/bin/ruff check python tests benches scripts
+	.venv/bin/ruff format --check python tests benches scripts
+
+python: .venv/built
+	scripts/ensure-chromium.sh
+	$(PY) -m pytest tests
+
+test: rust lint python  ## everything: Rust, Python, protocol, crash, notebooks, browser
+
+bench: bench-kernel bench-shelf bench-trace  ## every figure of the README, peers beside us
+
+bench-kernel: .venv/built
+	.venv/bin/uv pip install -q --python $(PY) --group bench
+	$(PY) benches/kernel.py
+
+bench-shelf: .venv/built
+	.venv/bin/uv pip install -q --python $(PY) --group bench
+	$(PY) benches/shelf.py
+
+bench-trace: .venv/built
+	$(PY) benches/trace/bench.py
+
+crash: .venv/built  ## the long crash tests: simulator and SIGKILL loops
+	LARDER_SIM_STATES=1000000 cargo test --release -p larder-shelf
+	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
+
+fuzz: .venv/built  ## long differential fuzzing of the optimiser
+	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz
+
+wheel: .venv/made  ## a wheel for CPython 3.11 and newer in dist/
+	. .venv/bin/activate && maturin build --release -q --out dist
+
+clean:  ## everything the targets above made
+	rm -rf .venv target dist
