@@ -1,0 +1,184 @@
+//! A shelf in a file (or, for volatile shelves, in a memfd) and its locks.
+//!
+//! Locks are OFD byte-range locks far beyond the end of the file, so that nothing is written to take one and a
+//! dead process holds none. The *position* of a lock carries its meaning, because OFD locks report no owner:
+//!
+//! | range                 | holder | meaning                                         |
+//! |-----------------------|--------|-------------------------------------------------|
+//! | `WRITER`              | writer | the one writer                                  |
+//! | `WRITER_PID + pid`    | writer | whose process id is this                        |
+//! | `APPLY`               | both   | exclusive: heap pages change; shared: a reader is opening |
+//! | `PIN + commit`        | reader | this reader shows that commit                   |
+
+use super::{Media, Medium};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+const LOCKS: i64 = 1 << 60;
+const WRITER: i64 = LOCKS;
+const APPLY: i64 = LOCKS + 1;
+const WRITER_PID: i64 = LOCKS + (1 << 32);
+const PIN: i64 = LOCKS + (1 << 40);
+const PIN_MAX: i64 = 1 << 56;
+
+pub struct FileMedia {
+    file: File,
+    volatile: bool,
+}
+
+impl FileMedia {
+    pub fn new(file: File) -> FileMedia {
+        FileMedia { file, volatile: false }
+    }
+
+    /// A shelf that lives in memory only: same engine over a memfd.
+    pub fn dram() -> io::Result<FileMedia> {
+        // SAFETY: the name is a NUL-terminated literal; the call touches no memory of ours.
+        let fd = unsafe { libc::memfd_create(c"larder".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just returned to us and nobody else owns it.
+        Ok(FileMedia { file: unsafe { File::from_raw_fd(fd) }, volatile: true })
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Takes the writer lock, or says which process has it (0 if it cannot be told).
+    pub fn lock_writer(file: &File) -> io::Result<Result<(), u32>> {
+        if set_lock(file, libc::F_WRLCK, WRITER, 1, false)? {
+            set_lock(file, libc::F_WRLCK, WRITER_PID + i64::from(std::process::id()), 1, false)?;
+            return Ok(Ok(()));
+        }
+        let holder = first_lock(file, WRITER_PID, 1 << 32)?;
+        Ok(Err(holder.map_or(0, |at| (at - WRITER_PID) as u32)))
+    }
+}
+
+impl Media for FileMedia {
+    fn medium(&self) -> Medium {
+        if self.volatile { Medium::Dram } else { Medium::File }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, at)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn zero(&self, at: u64, len: u64) -> io::Result<()> {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: a system call on a descriptor we own; no memory is passed.
+        if unsafe { libc::fallocate(self.file.as_raw_fd(), mode, at as i64, len as i64) } == 0 {
+            return Ok(());
+        }
+        let zeros = vec![0u8; (len.min(1 << 20)) as usize];
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(zeros.len() as u64);
+            self.file.write_all_at(&zeros[..part as usize], at + done)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.volatile { Ok(()) } else { self.file.sync_data() }
+    }
+
+    fn start_writeback(&self, at: u64, len: u64) {
+        if !self.volatile {
+            // SAFETY: a hint on a descriptor we own; no memory is passed, and the result does not matter.
+            unsafe {
+                libc::sync_file_range(self.file.as_raw_fd(), at as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE);
+            }
+        }
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.file.as_raw_fd())
+    }
+
+    fn begin_apply(&self) -> io::Result<()> {
+        set_lock(&self.file, libc::F_WRLCK, APPLY, 1, true).map(drop)
+    }
+
+    fn end_apply(&self) {
+        let _ = set_lock(&self.file, libc::F_UNLCK, APPLY, 1, false);
+    }
+
+    fn oldest_pin(&self) -> io::Result<Option<u64>> {
+        Ok(first_lock(&self.file, PIN, PIN_MAX)?.map(|at| (at - PIN) as u64))
+    }
+
+    fn begin_read(&self) -> io::Result<()> {
+        set_lock(&self.file, libc::F_RDLCK, APPLY, 1, true).map(drop)
+    }
+
+    fn end_read(&self, commit: u64) -> io::Result<()> {
+        set_lock(&self.file, libc::F_RDLCK, PIN + commit as i64, 1, false)?;
+        set_lock(&self.file, libc::F_UNLCK, APPLY, 1, false).map(drop)
+    }
+
+    fn release(&self, pin: Option<u64>) {
+        if let Some(commit) = pin {
+            let _ = set_lock(&self.file, libc::F_RDLCK, PIN + commit as i64, 1, false);
+        }
+        let _ = set_lock(&self.file, libc::F_UNLCK, WRITER_PID, 1 << 32, false);
+        let _ = set_lock(&self.file, libc::F_UNLCK, WRITER, 1, false);
+    }
+}
+
+/// Sets one lock; false if somebody else's is in the way (never when waiting).
+fn set_lock(file: &File, kind: i32, start: i64, len: i64, wait: bool) -> io::Result<bool> {
+    let mut lock = flock(kind, start, len);
+    let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
+    loop {
+        // SAFETY: `lock` is a valid `flock` that outlives the call.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &mut lock) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) if !wait => return Ok(false),
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Lowest position in `start..start + len` that another holder has locked.
+fn first_lock(file: &File, start: i64, len: i64) -> io::Result<Option<i64>> {
+    let (mut found, mut end) = (None, start + len);
+    while end > start {
+        let mut lock = flock(libc::F_WRLCK, start, end - start);
+        // SAFETY: `lock` is a valid `flock` that outlives the call.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if i32::from(lock.l_type) == libc::F_UNLCK {
+            break;
+        }
+        found = Some(lock.l_start.max(start));
+        end = lock.l_start;
+    }
+    Ok(found)
+}
+
+fn flock(kind: i32, start: i64, len: i64) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: len, l_pid: 0 }
+}

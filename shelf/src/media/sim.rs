@@ -1,0 +1,2 @@
+//! The simulated medium.
+pub struct Placeholder;

@@ -1,0 +1,386 @@
+//! Which pages of a view were written since the last commit.
+//!
+//! Four ways, tried in this order by a *self-test* at open (a read must report clean, a write must report dirty); the
+//! first that passes is used. `LARDER_TRACKER=wp|anon|mprotect|hash` forces one.
+//!
+//! | tracker  | how                                                    | cost                        |
+//! |----------|--------------------------------------------------------|-----------------------------|
+//! | wp       | userfaultfd WP_ASYNC, PAGEMAP_SCAN gets and re-arms     | one scan of dirty pages     |
+//! | anon     | pagemap: a private file page that became anonymous      | 8 B per page, CRC of copied pages |
+//! | mprotect | pages read-only, a SIGSEGV handler opens and notes them | one signal per dirty page; system calls that write into a buffer fail |
+//! | hash     | CRC of every page                                      | reads all writable memory   |
+
+use crate::format::{PAGE, crc};
+use crate::view::{Arena, View};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackerKind {
+    WriteProtect,
+    AnonBit,
+    Mprotect,
+    Hash,
+}
+
+impl TrackerKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            TrackerKind::WriteProtect => "wp",
+            TrackerKind::AnonBit => "anon",
+            TrackerKind::Mprotect => "mprotect",
+            TrackerKind::Hash => "hash",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<TrackerKind> {
+        [TrackerKind::WriteProtect, TrackerKind::AnonBit, TrackerKind::Mprotect, TrackerKind::Hash]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+pub enum Tracker {
+    WriteProtect { uffd: OwnedFd, pagemap: OwnedFd },
+    AnonBit { pagemap: OwnedFd },
+    Mprotect,
+    Hash,
+}
+
+/// Dirty pages of one view, sorted.
+pub type Dirty = Vec<(Arc<View>, Vec<u32>)>;
+
+impl Tracker {
+    /// The forced tracker, else the first that passes its self-test. Views that are copies can only be hashed.
+    pub fn choose(forced: Option<TrackerKind>, mapped: bool, arena: &Arc<Arena>) -> Tracker {
+        if !mapped {
+            return Tracker::Hash;
+        }
+        let order = match forced {
+            Some(kind) => vec![kind],
+            None => vec![TrackerKind::WriteProtect, TrackerKind::AnonBit],
+        };
+        for kind in order {
+            match Tracker::start(kind).and_then(|t| self_test(&t, arena).map(|()| t)) {
+                Ok(tracker) => return tracker,
+                Err(error) => tracing::debug!(tracker = kind.name(), %error, "tracker not usable here"),
+            }
+        }
+        Tracker::Hash
+    }
+
+    fn start(kind: TrackerKind) -> io::Result<Tracker> {
+        Ok(match kind {
+            TrackerKind::WriteProtect => Tracker::WriteProtect { uffd: open_uffd()?, pagemap: open_pagemap()? },
+            TrackerKind::AnonBit => Tracker::AnonBit { pagemap: open_pagemap()? },
+            TrackerKind::Mprotect => {
+                crate::mprotect::install()?;
+                Tracker::Mprotect
+            }
+            TrackerKind::Hash => Tracker::Hash,
+        })
+    }
+
+    pub fn kind(&self) -> TrackerKind {
+        match self {
+            Tracker::WriteProtect { .. } => TrackerKind::WriteProtect,
+            Tracker::AnonBit { .. } => TrackerKind::AnonBit,
+            Tracker::Mprotect => TrackerKind::Mprotect,
+            Tracker::Hash => TrackerKind::Hash,
+        }
+    }
+
+    /// Starts tracking `view`; all its pages count as clean from here on.
+    pub fn arm(&self, view: &View) -> io::Result<()> {
+        if view.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Tracker::WriteProtect { uffd, .. } => {
+                let mut register = [view.addr() as u64, view.mapped_len() as u64, UFFDIO_REGISTER_MODE_WP, 0];
+                ioctl(uffd, UFFDIO_REGISTER, &mut register)?;
+                self.rearm(view)
+            }
+            Tracker::AnonBit { .. } => self.rearm(view),
+            Tracker::Mprotect => {
+                crate::mprotect::add(view.addr(), view.mapped_len())?;
+                view.protect(true)
+            }
+            Tracker::Hash => {
+                let mut sums = view.sums.lock();
+                *sums = (0..view.pages()).map(|page| page_sum(view, page)).collect();
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts all pages of `view` as clean again, after its bytes were put back.
+    pub fn rearm(&self, view: &View) -> io::Result<()> {
+        if view.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Tracker::WriteProtect { uffd, .. } => {
+                let mut protect = [view.addr() as u64, view.mapped_len() as u64, UFFDIO_WRITEPROTECT_MODE_WP];
+                ioctl(uffd, UFFDIO_WRITEPROTECT, &mut protect)
+            }
+            Tracker::AnonBit { pagemap } => {
+                let anon = anonymous_pages(pagemap, view)?;
+                let mut sums = view.sums.lock();
+                sums.resize(view.pages() as usize, 0);
+                let mut known = view.known.lock();
+                for page in anon {
+                    sums[page as usize] = page_sum(view, page);
+                    known.insert(page);
+                }
+                Ok(())
+            }
+            Tracker::Mprotect => {
+                crate::mprotect::take(view.addr(), view.mapped_len());
+                view.protect(true)
+            }
+            Tracker::Hash => self.arm(view),
+        }
+    }
+
+    /// The pages written since the last call, counted as clean from here on. `views` are armed ones, sorted by address.
+    pub fn collect(&self, arena: &Arena, views: &[Arc<View>]) -> io::Result<Dirty> {
+        let mut dirty = Dirty::new();
+        match self {
+            Tracker::WriteProtect { pagemap, .. } => {
+                let (Some(first), Some(last)) = (views.first(), views.last()) else { return Ok(dirty) };
+                let mut at = 0;
+                for (start, end) in scan_written(pagemap, first.addr(), last.addr() + last.mapped_len())? {
+                    while at < views.len() && views[at].addr() + views[at].mapped_len() <= start {
+                        at += 1;
+                    }
+                    let mut index = at;
+                    while let Some(view) = views.get(index)
+                        && view.addr() < end
+                    {
+                        let from = start.max(view.addr()) - view.addr();
+                        let to = end.min(view.addr() + view.mapped_len()) - view.addr();
+                        let pages = (from as u64 / PAGE) as u32..(to as u64 / PAGE) as u32;
+                        match dirty.last_mut() {
+                            Some((last, list)) if Arc::ptr_eq(last, view) => list.extend(pages),
+                            _ => dirty.push((Arc::clone(view), pages.collect())),
+                        }
+                        index += 1;
+                    }
+                }
+            }
+            Tracker::AnonBit { pagemap } => {
+                for view in views {
+                    let mut pages = anonymous_pages(pagemap, view)?;
+                    let mut sums = view.sums.lock();
+                    sums.resize(view.pages() as usize, 0);
+                    let mut known = view.known.lock();
+                    pages.retain(|page| {
+                        let sum = page_sum(view, *page);
+                        let changed = known.insert(*page) | (sums[*page as usize] != sum);
+                        sums[*page as usize] = sum;
+                        changed
+                    });
+                    push(&mut dirty, view, pages);
+                }
+            }
+            Tracker::Mprotect => {
+                for view in views {
+                    let pages = crate::mprotect::take(view.addr(), view.mapped_len());
+                    if !pages.is_empty() {
+                        view.protect(true)?;
+                    }
+                    push(&mut dirty, view, pages);
+                }
+            }
+            Tracker::Hash => {
+                for view in views {
+                    let mut sums = view.sums.lock();
+                    let mut pages = Vec::new();
+                    for page in 0..view.pages() {
+                        let sum = page_sum(view, page);
+                        if sums[page as usize] != sum {
+                            sums[page as usize] = sum;
+                            pages.push(page);
+                        }
+                    }
+                    push(&mut dirty, view, pages);
+                }
+            }
+        }
+        let _ = arena;
+        Ok(dirty)
+    }
+
+    /// Stops tracking, before the addresses are used for something else.
+    pub fn forget(&self, view: &View) {
+        if let Tracker::Mprotect = self {
+            crate::mprotect::remove(view.addr());
+        }
+    }
+}
+
+fn push(dirty: &mut Dirty, view: &Arc<View>, pages: Vec<u32>) {
+    if !pages.is_empty() {
+        dirty.push((Arc::clone(view), pages));
+    }
+}
+
+fn page_sum(view: &View, page: u32) -> u32 {
+    let mut copy = [0u8; PAGE as usize];
+    view.copy_page(page, &mut copy);
+    crc(&copy)
+}
+
+/// A read reports clean and a write reports dirty, twice over, on a private mapping of a scratch file.
+fn self_test(tracker: &Tracker, arena: &Arc<Arena>) -> io::Result<()> {
+    use crate::media::Media;
+    let scratch = crate::media::file::FileMedia::dram()?;
+    scratch.write_at(0, &[7u8; 4 * PAGE as usize])?;
+    let view = Arc::new(View::map_range(arena, &scratch, 0, 4 * PAGE)?);
+    tracker.arm(&view)?;
+    let views = [Arc::clone(&view)];
+    let seen = |expected: &[u32], what: &str| -> io::Result<()> {
+        let dirty: BTreeSet<u32> = tracker.collect(arena, &views)?.into_iter().flat_map(|(_, pages)| pages).collect();
+        // mprotect works on 64 KiB units: more than was written, never less, and nothing for nothing.
+        let coarse = matches!(tracker, Tracker::Mprotect) && !expected.is_empty();
+        if dirty.iter().eq(expected) || coarse && expected.iter().all(|page| dirty.contains(page)) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{what}: expected pages {expected:?}, got {dirty:?}")))
+    };
+    let mut page = [0u8; PAGE as usize];
+    view.copy_page(1, &mut page);
+    let verdict = seen(&[], "after a read")
+        .and_then(|()| {
+            view.write(2 * PAGE as usize + 5, &[1]);
+            seen(&[2], "after a write")
+        })
+        .and_then(|()| seen(&[], "after a scan"))
+        .and_then(|()| {
+            view.write(2 * PAGE as usize + 6, &[2]);
+            view.write(3 * PAGE as usize, &[3]);
+            seen(&[2, 3], "after a second write")
+        });
+    tracker.forget(&view);
+    verdict
+}
+
+// ---- userfaultfd and pagemap -------------------------------------------------------------------------------------
+
+const UFFDIO_API: libc::c_ulong = 0xC018_AA3F;
+const UFFDIO_REGISTER: libc::c_ulong = 0xC020_AA00;
+const UFFDIO_WRITEPROTECT: libc::c_ulong = 0xC018_AA06;
+const UFFDIO_REGISTER_MODE_WP: u64 = 2;
+const UFFDIO_WRITEPROTECT_MODE_WP: u64 = 1;
+const UFFD_USER_MODE_ONLY: libc::c_int = 1;
+const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
+const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
+const PM_SCAN_WP_MATCHING: u64 = 1;
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGEMAP_FILE: u64 = 1 << 61;
+const PAGEMAP_SWAPPED: u64 = 1 << 62;
+const PAGEMAP_PRESENT: u64 = 1 << 63;
+
+fn open_uffd() -> io::Result<OwnedFd> {
+    // SAFETY: takes flags only; touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just returned to us and nobody else owns it.
+    let uffd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut api = [0xAA, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, 0u64];
+    ioctl(&uffd, UFFDIO_API, &mut api)?;
+    Ok(uffd)
+}
+
+fn open_pagemap() -> io::Result<OwnedFd> {
+    Ok(std::fs::File::open("/proc/self/pagemap")?.into())
+}
+
+fn ioctl<const N: usize>(fd: &OwnedFd, request: libc::c_ulong, argument: &mut [u64; N]) -> io::Result<()> {
+    // SAFETY: `argument` has exactly the size the request number encodes, and outlives the call.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Written ranges in `start..end`, re-armed in the same step, in address order without repeats.
+fn scan_written(pagemap: &OwnedFd, start: usize, end: usize) -> io::Result<Vec<(usize, usize)>> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let mut regions = vec![[0u64; 3]; 512];
+    let mut cursor = start as u64;
+    while cursor < end as u64 {
+        let mut scan = [
+            96,
+            PM_SCAN_WP_MATCHING,
+            cursor,
+            end as u64,
+            0,
+            regions.as_mut_ptr() as u64,
+            regions.len() as u64,
+            0,
+            0,
+            PAGE_IS_WRITTEN,
+            0,
+            PAGE_IS_WRITTEN,
+        ];
+        // SAFETY: `scan` is a `pm_scan_arg` (its first field says its size) and `regions` has room for the number of
+        // regions it announces; both outlive the call.
+        let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as _, scan.as_mut_ptr()) };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EINTR) {
+                continue;
+            }
+            return Err(error);
+        }
+        for [from, to, _] in &regions[..count as usize] {
+            // A scan resumed from `walk_end` may repeat what it reported: never step back.
+            let from = (*from).max(cursor) as usize;
+            let to = *to as usize;
+            if from < to {
+                match found.last_mut() {
+                    Some((_, last)) if *last == from => *last = to,
+                    _ => found.push((from, to)),
+                }
+                cursor = to as u64;
+            }
+        }
+        if (count as usize) < regions.len() {
+            break;
+        }
+        cursor = cursor.max(scan[4]);
+    }
+    Ok(found)
+}
+
+/// Pages of a private file view that hold a private copy.
+fn anonymous_pages(pagemap: &OwnedFd, view: &View) -> io::Result<Vec<u32>> {
+    let mut entries = vec![0u64; view.pages() as usize];
+    let mut done = 0;
+    while done < entries.len() {
+        let at = (view.addr() / PAGE as usize + done) * 8;
+        // SAFETY: writes at most the remaining bytes of `entries`; any bit pattern is a valid u64.
+        let got = unsafe {
+            libc::pread(
+                pagemap.as_raw_fd(),
+                entries.as_mut_ptr().add(done).cast(),
+                (entries.len() - done) * 8,
+                at as libc::off_t,
+            )
+        };
+        match got {
+            n if n >= 8 => done += n as usize / 8,
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+    let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
+    Ok((0..view.pages()).filter(|page| private(&entries[*page as usize])).collect())
+}

@@ -1,0 +1,281 @@
+//! Views: the memory a buffer is seen through.
+//!
+//! A view is a private mapping of a buffer's extents, laid end to end in a range reserved for the shelf: loads come
+//! straight from the file's pages, stores make private copies and can never reach the file by themselves. Over media
+//! without a descriptor (the simulator) a view is an anonymous copy.
+//!
+//! Invariants
+//!
+//! - The address of a view never changes while any handle lives, whatever happens to the name or the shelf.
+//! - The extents under a view are held by it: nobody else's data appears in it.
+//! - Views are read and written by copying through raw pointers: Python writes them at any time, so no Rust reference
+//!   into one is ever made.
+
+use crate::catalog::{Segment, page_bytes};
+use crate::format::{PAGE, pages};
+use crate::media::Media;
+use parking_lot::Mutex;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Address space reserved in one piece; more pieces follow when it is used up.
+const RESERVE: usize = 1 << 38;
+
+/// The reserved address range of one shelf.
+pub struct Arena {
+    pieces: Mutex<Vec<Piece>>,
+}
+
+struct Piece {
+    base: usize,
+    len: usize,
+    next: usize,
+    /// Returned ranges: length -> starts.
+    free: BTreeMap<usize, Vec<usize>>,
+}
+
+impl Arena {
+    pub fn new() -> Arc<Arena> {
+        Arc::new(Arena { pieces: Mutex::new(Vec::new()) })
+    }
+
+    fn take(&self, len: usize) -> io::Result<usize> {
+        let mut list = self.pieces.lock();
+        for piece in list.iter_mut() {
+            if let Some(starts) = piece.free.get_mut(&len)
+                && let Some(start) = starts.pop()
+            {
+                return Ok(start);
+            }
+            if piece.len - piece.next >= len {
+                piece.next += len;
+                return Ok(piece.base + piece.next - len);
+            }
+        }
+        let size = RESERVE.max(len);
+        let base = reserve(None, size).or_else(|_| reserve(None, len.max(1 << 30)).map(|base| base))?;
+        list.push(Piece { base, len: size, next: len, free: BTreeMap::new() });
+        Ok(base)
+    }
+
+    fn give_back(&self, start: usize, len: usize) {
+        let mut list = self.pieces.lock();
+        if let Some(piece) = list.iter_mut().find(|piece| (piece.base..piece.base + piece.len).contains(&start))
+            && reserve(Some(start), len).is_ok()
+        {
+            piece.free.entry(len).or_default().push(start);
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for piece in self.pieces.lock().iter() {
+            // SAFETY: the piece was reserved by us in one call, and every view holds the arena, so none is left.
+            unsafe { libc::munmap(piece.base as *mut _, piece.len) };
+        }
+    }
+}
+
+/// Reserves inaccessible address space: anywhere, or over a range that is ours already.
+fn reserve(over: Option<usize>, len: usize) -> io::Result<usize> {
+    let fixed = if over.is_some() { libc::MAP_FIXED } else { 0 };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | fixed;
+    // SAFETY: without MAP_FIXED the kernel chooses unused addresses; with it, the caller passes a range of its arena
+    // that no live view uses.
+    let at = unsafe { libc::mmap(over.unwrap_or(0) as *mut _, len, libc::PROT_NONE, flags, -1, 0) };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at as usize) }
+}
+
+enum Memory {
+    /// Mapped into the arena.
+    Mapped(Arc<Arena>),
+    /// Page-aligned heap memory.
+    Copied,
+    /// A buffer of no bytes.
+    Nothing,
+}
+
+pub struct View {
+    base: NonNull<u8>,
+    len: u64,
+    memory: Memory,
+    /// The segments whose bytes clean pages show.
+    pub backing: Vec<Segment>,
+    /// True once handed out writable: stores are tracked from then on.
+    pub armed: AtomicBool,
+    /// Pages a failed commit found dirty and did not persist.
+    pub carry: Mutex<Vec<u32>>,
+    /// Page sums of the last commit (hash and anon trackers).
+    pub sums: Mutex<Vec<u32>>,
+    /// Pages with a private copy whose sum is known (anon tracker).
+    pub known: Mutex<HashSet<u32>>,
+    /// Kept open as long as the view may need it.
+    pub media: Option<Arc<dyn Media>>,
+}
+
+// SAFETY: a view is an address range that stays mapped until drop; all access to it copies through raw pointers, and
+// races between Python threads and a commit are defined by the format (a page re-arms, see `tracker`).
+unsafe impl Send for View {}
+// SAFETY: as above; the other fields synchronise themselves.
+unsafe impl Sync for View {}
+
+impl View {
+    /// A view of `segments`, which hold `len` bytes.
+    pub fn open(arena: &Arc<Arena>, media: &Arc<dyn Media>, len: u64, segments: &[Segment]) -> io::Result<View> {
+        if len == 0 {
+            return Ok(View::build(NonNull::<Aligned>::dangling().cast(), 0, Memory::Nothing, Vec::new()));
+        }
+        let mut view = match media.fd() {
+            Some(fd) => {
+                let view = View::reserved(arena, len, segments.to_vec())?;
+                let mut at = view.addr();
+                for segment in segments {
+                    let bytes = segment.count as usize * PAGE as usize;
+                    map_file(at, bytes, fd, segment.at())?;
+                    at += bytes;
+                }
+                view
+            }
+            None => {
+                let layout = layout(len);
+                // SAFETY: the layout is not zero-sized, `len > 0`.
+                let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+                let view = View::build(base, len, Memory::Copied, segments.to_vec());
+                let mut page = 0;
+                let mut bytes = vec![0u8; PAGE as usize];
+                for segment in segments {
+                    for index in 0..segment.count {
+                        media.read_at(segment.extent.page_at(segment.first + index), &mut bytes)?;
+                        view.write((page * PAGE) as usize, &bytes);
+                        page += 1;
+                    }
+                }
+                view
+            }
+        };
+        view.media = Some(Arc::clone(media));
+        Ok(view)
+    }
+
+    /// A view of a plain range of a medium that has a descriptor (for self-tests).
+    pub fn map_range(arena: &Arc<Arena>, media: &dyn Media, at: u64, len: u64) -> io::Result<View> {
+        let fd = media.fd().ok_or(io::ErrorKind::Unsupported)?;
+        let view = View::reserved(arena, len, Vec::new())?;
+        map_file(view.addr(), len as usize, fd, at)?;
+        Ok(view)
+    }
+
+    fn reserved(arena: &Arc<Arena>, len: u64, backing: Vec<Segment>) -> io::Result<View> {
+        let at = arena.take((pages(len) * PAGE) as usize)?;
+        let base = NonNull::new(at as *mut u8).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(View::build(base, len, Memory::Mapped(Arc::clone(arena)), backing))
+    }
+
+    fn build(base: NonNull<u8>, len: u64, memory: Memory, backing: Vec<Segment>) -> View {
+        View {
+            base,
+            len,
+            memory,
+            backing,
+            armed: AtomicBool::new(false),
+            carry: Mutex::default(),
+            sums: Mutex::default(),
+            known: Mutex::default(),
+            media: None,
+        }
+    }
+
+    pub fn addr(&self) -> usize {
+        self.base.as_ptr() as usize
+    }
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    pub fn pages(&self) -> u32 {
+        pages(self.len) as u32
+    }
+    pub fn mapped_len(&self) -> usize {
+        (pages(self.len) * PAGE) as usize
+    }
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire)
+    }
+
+    /// Copies one page out; bytes past the buffer's end come as zeros.
+    pub fn copy_page(&self, page: u32, into: &mut [u8; PAGE as usize]) {
+        assert!(page < self.pages(), "page {page} of a view of {} pages", self.pages());
+        let used = page_bytes(self.len, page);
+        into[used..].fill(0);
+        // SAFETY: the page lies within the view (asserted) and the view is mapped until drop; `into` has a page's room.
+        // Another thread may store meanwhile: the copy may then be half-done, which the format allows.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(page as usize * PAGE as usize), into.as_mut_ptr(), used) };
+    }
+
+    /// Copies `bytes` in at `at`.
+    pub fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.mapped_len(), "store past the view");
+        // SAFETY: in bounds (asserted), mapped writable until drop, and `bytes` is not part of the view.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(at), bytes.len()) };
+    }
+
+    /// Drops the private copies of `count` pages: they show the backing file again. False if this view is a copy.
+    pub fn discard(&self, page: u32, count: u32) -> bool {
+        let Memory::Mapped(_) = self.memory else { return false };
+        assert!(page + count <= self.pages());
+        let at = self.addr() + page as usize * PAGE as usize;
+        // SAFETY: the range lies within the view, a private file mapping: dropping copies leaves it mapped.
+        unsafe { libc::madvise(at as *mut _, count as usize * PAGE as usize, libc::MADV_DONTNEED) == 0 }
+    }
+
+    /// Makes the pages read-only, or writable again (mprotect tracker).
+    pub fn protect(&self, read_only: bool) -> io::Result<()> {
+        let Memory::Mapped(_) = self.memory else { return Ok(()) };
+        let access = if read_only { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+        // SAFETY: changes access of our own mapping; the fault handler opens pages that are written.
+        if unsafe { libc::mprotect(self.addr() as *mut _, self.mapped_len(), access) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        match &self.memory {
+            Memory::Mapped(arena) => {
+                crate::mprotect::remove(self.addr());
+                arena.give_back(self.addr(), self.mapped_len());
+            }
+            // SAFETY: allocated with exactly this layout in `open`, freed once.
+            Memory::Copied => unsafe { dealloc(self.base.as_ptr(), layout(self.len)) },
+            Memory::Nothing => {}
+        }
+    }
+}
+
+#[repr(align(4096))]
+struct Aligned;
+
+fn layout(len: u64) -> Layout {
+    Layout::from_size_align((pages(len) * PAGE) as usize, PAGE as usize).expect("view layout")
+}
+
+fn map_file(at: usize, len: usize, fd: RawFd, offset: u64) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    // SAFETY: `at..at + len` is a range of our arena that was taken for this view, so nothing else is replaced.
+    let got =
+        unsafe { libc::mmap(at as *mut _, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset as libc::off_t) };
+    if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,182 @@
+//! The engine on real files: what is committed comes back, what is not does not.
+
+use larder_shelf::{Class, Mode, OpenError, OpenOptions, Shelf, TrackerKind};
+use std::path::Path;
+
+fn options(mode: Mode) -> OpenOptions {
+    OpenOptions { mode, ..OpenOptions::default() }
+}
+
+fn open(path: &Path) -> Shelf {
+    Shelf::open(path, &OpenOptions::default()).expect("open")
+}
+
+fn store(buffer: &larder_shelf::Buffer, at: usize, byte: u8) {
+    assert!((at as u64) < buffer.len() && buffer.writable());
+    // SAFETY: in bounds (asserted) of a live, writable buffer that only this test uses.
+    unsafe { *buffer.as_ptr().add(at) = byte };
+}
+
+fn bytes(shelf: &Shelf, name: &str) -> Vec<u8> {
+    shelf.get(name).expect("get").expect("there").buffers[0].to_vec()
+}
+
+#[test]
+fn committed_values_come_back_and_pending_ones_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.shelf");
+    let shelf = open(&path);
+    shelf.put("x", "bytes", b"meta", &[&[7u8; 5000], &[]]).unwrap();
+    shelf.put("größe", "none", b"", &[]).unwrap();
+    let info = shelf.commit(Some("first")).unwrap();
+    assert_eq!((info.id, info.names_changed.len()), (1, 2));
+    shelf.put("y", "bytes", b"", &[&[1u8; 10]]).unwrap();
+    drop(shelf); // no commit, no close: as a crash leaves it
+    let shelf = open(&path);
+    assert_eq!(shelf.names(), ["größe", "x"]);
+    let x = shelf.get("x").unwrap().unwrap();
+    assert_eq!((x.kind.as_str(), x.meta.as_slice(), x.commit), ("bytes", b"meta".as_slice(), 1));
+    assert_eq!(x.buffers[0].to_vec(), vec![7u8; 5000]);
+    assert!(x.buffers[1].is_empty());
+    assert_eq!(shelf.log()[0].message, "first");
+    assert!(shelf.get("y").unwrap().is_none());
+}
+
+#[test]
+fn stores_through_a_buffer_are_committed_or_rolled_back_with_every_tracker() {
+    let kinds = [TrackerKind::WriteProtect, TrackerKind::AnonBit, TrackerKind::Mprotect, TrackerKind::Hash];
+    for kind in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.shelf");
+        let shelf = Shelf::open(&path, &OpenOptions { tracker: Some(kind), ..OpenOptions::default() }).unwrap();
+        println!("{} -> {}", kind.name(), shelf.tracker().name());
+        shelf.put("x", "bytes", b"", &[&vec![1u8; 3 << 20]]).unwrap();
+        shelf.commit(None).unwrap();
+        let x = shelf.get("x").unwrap().unwrap().buffers.remove(0);
+        x.make_writable().unwrap();
+        assert_eq!(shelf.commit(None).unwrap().id, 1, "{kind:?}: nothing changed, nothing committed");
+        for round in 0..3u8 {
+            store(&x, 70_000, round + 10);
+            store(&x, (3 << 20) - 1, round + 20);
+            let info = shelf.commit(None).unwrap();
+            assert_eq!(info.id, 2 + u64::from(round), "{kind:?}");
+            if kind != TrackerKind::Mprotect {
+                assert!(info.bytes_written <= 16 << 10, "{kind:?} wrote {}", info.bytes_written);
+            }
+        }
+        store(&x, 70_000, 99);
+        store(&x, 5, 99);
+        shelf.rollback().unwrap();
+        assert_eq!((x.to_vec()[70_000], x.to_vec()[5]), (12, 1), "{kind:?}");
+        assert_eq!(shelf.commit(None).unwrap().id, 4, "{kind:?}: rolled back, nothing to commit");
+        store(&x, 9, 3);
+        shelf.commit(None).unwrap();
+        drop(shelf);
+        let shelf = open(&path);
+        let mut expected = vec![1u8; 3 << 20];
+        (expected[70_000], expected[(3 << 20) - 1], expected[9]) = (12, 22, 3);
+        assert!(bytes(&shelf, "x") == expected, "{kind:?}");
+        shelf.close().unwrap();
+        let shelf = open(&path);
+        assert!(bytes(&shelf, "x") == expected, "{kind:?} after a checkpoint");
+        assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound());
+    }
+}
+
+#[test]
+fn a_dense_update_is_written_once_and_an_allocated_buffer_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.shelf");
+    let shelf = open(&path);
+    let x = shelf.alloc("x", "bytes", b"", &[5 << 20, 100]).unwrap();
+    assert!(x[0].to_vec().iter().all(|b| *b == 0));
+    for at in (0..5 << 20).step_by(100) {
+        store(&x[0], at, 5);
+    }
+    store(&x[1], 99, 6);
+    shelf.commit(None).unwrap();
+    for at in (1 << 20..4 << 20).step_by(4096) {
+        store(&x[0], at, 9);
+    }
+    let info = shelf.commit(None).unwrap();
+    assert!(info.bytes_written < 7 << 20, "{}", info.bytes_written);
+    store(&x[0], 2 << 20, 1);
+    store(&x[0], 0, 1);
+    shelf.rollback().unwrap();
+    let expected: Vec<u8> = (0..5usize << 20)
+        .map(|at| if at >= 1 << 20 && at < 4 << 20 && at % 4096 == 0 { 9 } else if at % 100 == 0 { 5 } else { 0 })
+        .collect();
+    assert!(x[0].to_vec() == expected);
+    drop((shelf, x));
+    let shelf = open(&path);
+    assert!(bytes(&shelf, "x") == expected);
+    assert_eq!(shelf.get("x").unwrap().unwrap().buffers[1].to_vec()[99], 6);
+    assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound());
+}
+
+#[test]
+fn a_buffer_outlives_its_name_and_its_shelf() {
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = open(&dir.path().join("b.shelf"));
+    shelf.put("x", "bytes", b"", &[&[1u8; 9000]]).unwrap();
+    shelf.commit(None).unwrap();
+    let old = shelf.get("x").unwrap().unwrap().buffers.remove(0);
+    shelf.remove("x").unwrap();
+    shelf.commit(None).unwrap();
+    for round in 0..20u8 {
+        shelf.put("y", "bytes", b"", &[&[round + 2; 9000]]).unwrap();
+        shelf.commit(None).unwrap();
+        shelf.checkpoint().unwrap();
+    }
+    assert_eq!(old.to_vec(), vec![1u8; 9000]);
+    shelf.close().unwrap();
+    drop(shelf);
+    assert_eq!(old.to_vec(), vec![1u8; 9000]);
+}
+
+#[test]
+fn replaced_values_do_not_grow_the_file_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = open(&dir.path().join("g.shelf"));
+    for round in 0..200u32 {
+        shelf.put("x", "bytes", b"", &[&vec![round as u8; 4 << 20]]).unwrap();
+        shelf.commit(None).unwrap();
+    }
+    assert!(shelf.stats().file_bytes < 200 << 20, "{:?}", shelf.stats());
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.shelf");
+    let first = open(&path);
+    let Err(error) = Shelf::open(&path, &OpenOptions::default()) else { panic!("two writers") };
+    assert!(matches!(&error, OpenError::Busy { pid, .. } if *pid == std::process::id()), "{error}");
+    assert_eq!(error.class(), Class::Busy);
+    first.close().unwrap();
+    open(&path);
+}
+
+#[test]
+fn modes_are_those_of_h5py() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.shelf");
+    for mode in [Mode::R, Mode::RPlus] {
+        assert!(matches!(Shelf::open(&path, &options(mode)), Err(OpenError::NotFound { .. })));
+    }
+    let shelf = Shelf::open(&path, &options(Mode::X)).unwrap();
+    shelf.put("x", "k", b"", &[]).unwrap();
+    shelf.commit(None).unwrap();
+    drop(shelf);
+    assert!(matches!(Shelf::open(&path, &options(Mode::X)), Err(OpenError::Exists { .. })));
+    let reader = Shelf::open(&path, &options(Mode::R)).unwrap();
+    assert_eq!(reader.names(), ["x"]);
+    assert_eq!(reader.put("y", "k", b"", &[]).unwrap_err().class(), Class::ReadOnly);
+    assert_eq!(reader.commit(None).unwrap_err().class(), Class::ReadOnly);
+    drop(reader);
+    let shelf = Shelf::open(&path, &options(Mode::W)).unwrap();
+    assert!(shelf.names().is_empty());
+    drop(shelf);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["m.shelf"]);
+}
