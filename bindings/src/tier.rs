@@ -1,7 +1,235 @@
 //! Placement and heat queries over address ranges.
+//!
+//! A `TierSurvey` lives for one table: Python enters variables, resolves the leaves it gets back (arrays, frames,
+//! tensors) into ranges and further roots, then asks where everything is.
 
+use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
+use larder_tier::os::linux::{self, Advice, Linux};
+use larder_tier::os::Os;
+use larder_tier::place::{Run, Where, locate, weigh};
+use larder_tier::ranges::{self, Claim, Range};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<TierSurvey>()?;
+    module.add_function(wrap_pyfunction!(tier_machine, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_pages, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_buffer, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_move, module)?)?;
     Ok(())
+}
+
+fn name_of(place: Where) -> String {
+    match place {
+        Where::Node(id) => format!("node{id}"),
+        Where::Cache => "cache".into(),
+        Where::Disk => "disk".into(),
+        Where::Swap => "swap".into(),
+        Where::Untouched => "untouched".into(),
+        Where::SomeNode => "node?".into(),
+        Where::Unmapped => "unmapped".into(),
+    }
+}
+
+#[derive(Default)]
+struct Variable {
+    reached: Reached,
+    /// Payloads found through leaves: buffers of arrays and tables.
+    buffers: Vec<Range>,
+}
+
+/// The live trace of one table: what each variable reaches, then where it is.
+#[pyclass]
+struct TierSurvey {
+    walk: Option<Walk>,
+    refused: Option<String>,
+    variables: Vec<Variable>,
+    claims: Vec<Claim>,
+    runs: Vec<Run>,
+}
+
+#[pymethods]
+impl TierSurvey {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        skip: Vec<usize>,
+        leaf_types: Vec<Py<PyAny>>,
+        own_types: Vec<Py<PyAny>>,
+        skip_types: Vec<Py<PyAny>>,
+        budget: u64,
+    ) -> PyResult<TierSurvey> {
+        let (walk, refused) = match Layout::verify(py)? {
+            Ok(proof) => (Some(Walk::new(proof, &skip, leaf_types, own_types, skip_types, budget)), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Ok(TierSurvey { walk, refused, variables: Vec::new(), claims: Vec::new(), runs: Vec::new() })
+    }
+
+    /// Why objects are not walked on this interpreter; `None` when they are.
+    #[getter]
+    fn refused(&self) -> Option<String> {
+        self.refused.clone()
+    }
+
+    /// Enters the next variable and returns its number.
+    fn variable(&mut self) -> usize {
+        self.variables.push(Variable::default());
+        self.variables.len() - 1
+    }
+
+    /// Walks from `root` for variable `owner`; returns the leaves met, for Python to resolve.
+    fn enter(&mut self, owner: usize, root: &Bound<'_, PyAny>) -> PyResult<Vec<Py<PyAny>>> {
+        let Some(variable) = self.variables.get_mut(owner) else {
+            return Err(PyValueError::new_err(format!("no variable number {owner}")));
+        };
+        if let Some(walk) = self.walk.as_mut() {
+            walk.enter(root, u32::try_from(owner)?, &mut variable.reached)?;
+        }
+        Ok(std::mem::take(&mut variable.reached.leaves))
+    }
+
+    /// Adds payload bytes to variable `owner`.
+    fn buffer(&mut self, owner: usize, start: u64, bytes: u64) -> PyResult<()> {
+        let Some(variable) = self.variables.get_mut(owner) else {
+            return Err(PyValueError::new_err(format!("no variable number {owner}")));
+        };
+        if bytes > 0 {
+            variable.buffers.push((start, start.saturating_add(bytes)));
+        }
+        Ok(())
+    }
+
+    /// Settles sharing and asks the kernel where everything is; returns how it asked.
+    fn locate<'py>(&mut self, py: Python<'py>, exact: bool) -> PyResult<Bound<'py, PyDict>> {
+        let found = py.detach(|| -> std::io::Result<_> {
+            let mut owners: Vec<Vec<Range>> = Vec::with_capacity(self.variables.len());
+            for variable in &mut self.variables {
+                ranges::normalise(&mut variable.buffers);
+                let mut all = std::mem::take(&mut variable.reached.ranges);
+                all.extend_from_slice(&variable.buffers);
+                ranges::normalise(&mut all);
+                owners.push(all);
+            }
+            self.claims = ranges::claim(&owners);
+            let mut union: Vec<Range> = owners.into_iter().flatten().collect();
+            ranges::normalise(&mut union);
+            locate(&Linux::open()?, &union, exact)
+        });
+        let found = found.map_err(|e| PyOSError::new_err(e.to_string()))?;
+        self.runs = found.runs;
+        let how = PyDict::new(py);
+        how.set_item("methods", found.methods.iter().map(|m| m.name()).collect::<Vec<_>>())?;
+        how.set_item("mincore", found.mincore)?;
+        how.set_item("sampled", found.sampled)?;
+        Ok(how)
+    }
+
+    /// Bytes of variable `owner` per place, and what else its row needs.
+    fn row<'py>(&self, py: Python<'py>, owner: usize) -> PyResult<Bound<'py, PyDict>> {
+        let (Some(variable), Some(claim)) = (self.variables.get(owner), self.claims.get(owner)) else {
+            return Err(PyRuntimeError::new_err("locate() comes before row()"));
+        };
+        let row = PyDict::new(py);
+        for (place, bytes) in weigh(&claim.own, &self.runs) {
+            row.set_item(name_of(place), bytes)?;
+        }
+        let info = PyDict::new(py);
+        let bytes = ranges::total(&claim.own);
+        let page_bytes = ranges::total(&ranges::pages(&claim.own, 4096, 0));
+        info.set_item("places", row)?;
+        info.set_item("bytes", bytes)?;
+        info.set_item("buffer_bytes", ranges::total(&variable.buffers))?;
+        info.set_item("page_bytes", page_bytes)?;
+        info.set_item("objects", variable.reached.objects)?;
+        info.set_item("shared", claim.shared.clone())?;
+        info.set_item("meets", variable.reached.meets.clone())?;
+        info.set_item("cut", variable.reached.cut)?;
+        Ok(info)
+    }
+
+    /// `(start, end)` of the bytes counted for `owner`, sorted.
+    fn ranges(&self, owner: usize) -> Vec<Range> {
+        self.claims.get(owner).map(|claim| claim.own.clone()).unwrap_or_default()
+    }
+
+    /// `(start, end)` of `owner`'s buffers, sorted; shared ones too.
+    fn buffers(&self, owner: usize) -> Vec<Range> {
+        self.variables.get(owner).map(|variable| variable.buffers.clone()).unwrap_or_default()
+    }
+}
+
+/// Nodes with memory and swap of this machine.
+#[pyfunction]
+fn tier_machine(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let fail = |e: std::io::Error| PyOSError::new_err(e.to_string());
+    let os = Linux::open().map_err(fail)?;
+    let nodes: Vec<(u32, bool, u64)> =
+        os.nodes().map_err(fail)?.into_iter().map(|node| (node.id, node.has_cpu, node.bytes)).collect();
+    let (total, free) = os.swap().map_err(fail)?;
+    let out = PyDict::new(py);
+    out.set_item("nodes", nodes)?;
+    out.set_item("swap_total", total)?;
+    out.set_item("swap_free", free)?;
+    out.set_item("page_bytes", os.page_bytes())?;
+    Ok(out)
+}
+
+/// `(start, end, place)` for the pages under `start..start + bytes`, every node asked; `plain` avoids PAGEMAP_SCAN.
+#[pyfunction]
+#[pyo3(signature = (start, bytes, plain=false))]
+fn tier_pages(py: Python<'_>, start: u64, bytes: u64, plain: bool) -> PyResult<Vec<(u64, u64, String)>> {
+    let found = py.detach(|| {
+        let mut os = Linux::open()?;
+        os.plain_pagemap = plain;
+        locate(&os, &[(start, start + bytes)], true)
+    });
+    let found = found.map_err(|e| PyOSError::new_err(e.to_string()))?;
+    Ok(found.runs.into_iter().map(|run| (run.0, run.1, name_of(run.2))).collect())
+}
+
+/// Address and bytes behind a contiguous buffer, else `None`.
+#[pyfunction]
+fn tier_buffer(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
+    buffer_of(object)
+}
+
+fn page_aligned(start: u64, end: u64) -> PyResult<()> {
+    if start % 4096 != 0 || end % 4096 != 0 || end <= start {
+        return Err(PyValueError::new_err(format!("{start:#x}..{end:#x} is not a range of whole pages")));
+    }
+    Ok(())
+}
+
+/// One of `pageout`, `populate`, `split`, `unsplit` for whole pages; contents never change.
+#[pyfunction]
+fn tier_advise(py: Python<'_>, start: u64, end: u64, advice: &str) -> PyResult<()> {
+    page_aligned(start, end)?;
+    let advice = match advice {
+        "pageout" => Advice::PageOut,
+        "populate" => Advice::PopulateRead,
+        "split" => Advice::Split,
+        "unsplit" => Advice::Unsplit,
+        other => return Err(PyValueError::new_err(format!("no advice `{other}`"))),
+    };
+    py.detach(|| linux::advise(start, end, advice)).map_err(PyErr::from)
+}
+
+/// Writes a shared file mapping's dirty pages to its file and waits.
+#[pyfunction]
+fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
+    page_aligned(start, end)?;
+    py.detach(|| linux::sync(start, end)).map_err(PyErr::from)
+}
+
+/// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`.
+#[pyfunction]
+fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32) -> PyResult<(usize, Option<i32>)> {
+    page_aligned(start, end)?;
+    let pages: Vec<u64> = (start..end).step_by(4096).collect();
+    py.detach(|| linux::move_to_node(&pages, node)).map_err(PyErr::from)
 }

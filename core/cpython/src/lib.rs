@@ -1,3 +1,4 @@
 //! Versioned CPython layouts, frames, monitoring; all object-memory unsafe.
 
+pub mod heat_live;
 pub mod stdio;

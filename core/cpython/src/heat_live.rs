@@ -1,0 +1,382 @@
+//! Live trace: which objects, and so which bytes, a variable reaches.
+//!
+//! The walk asks each type's own `tp_traverse` for referents, as the cyclic collector does, and reads three words of
+//! lists and dicts whose payload lives elsewhere. It runs under the GIL, with the collector off, and calls nothing that
+//! could drop a reference, so an object it has seen stays alive until the walk returns.
+//!
+//! Invariants
+//!
+//! - A stored address is only ever *compared* after a walk returns; nothing dereferences it later.
+//! - [`Layout::verify`] has checked every offset used here against live objects of this interpreter, or refused it.
+//! - Modules, types, code, functions' globals and immortal objects belong to nobody: they are not counted or entered.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFrozenSet, PyInt, PySet, PyString};
+
+/// Addresses spread well after one multiplication.
+#[derive(Default)]
+pub struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+    fn write_usize(&mut self, value: usize) {
+        let mixed = (value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 29);
+    }
+}
+
+type Map<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
+
+const TYPE_AT: usize = 8;
+const SIZE_AT: usize = 16;
+const LIST_ITEMS_AT: usize = 24;
+const LIST_ALLOCATED_AT: usize = 32;
+const DICT_KEYS_AT: usize = 32;
+const GC_HEAD_BYTES: usize = 16;
+
+/// Reads the word at `address + at`.
+///
+/// # Safety
+/// The word lies inside a live object.
+unsafe fn word(address: usize, at: usize) -> usize {
+    // SAFETY: the caller's promise; object words are aligned to 8 bytes.
+    unsafe { ((address + at) as *const usize).read() }
+}
+
+/// Proof that this interpreter lays out lists and dicts as the walk reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout(());
+
+impl Layout {
+    /// Compares every offset with live objects whose contents are known.
+    ///
+    /// # Errors
+    /// The reason why this build is refused: a debug build, or a layout this file does not know.
+    pub fn verify(py: Python<'_>) -> PyResult<Result<Layout, String>> {
+        let sys = py.import("sys")?;
+        if sys.hasattr("gettotalrefcount")? || sys.hasattr("getobjects")? {
+            return Ok(Err("a debug build of CPython: its objects have extra words".into()));
+        }
+        if sys.getattr("implementation")?.getattr("name")?.extract::<String>()? != "cpython" {
+            return Ok(Err("not CPython: objects are laid out differently".into()));
+        }
+        let (first, second) = (py.eval(c"object()", None, None)?, py.eval(c"object()", None, None)?);
+        let list = py.eval(c"list()", None, None)?;
+        list.call_method1("append", (&first,))?;
+        list.call_method1("append", (&second,))?;
+        let dict = py.eval(c"{1: 2}", None, None)?;
+        dict.set_item(7, &first)?;
+        let bytes_of = |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.call_method0("__sizeof__")?.extract() };
+        let (list_bytes, dict_bytes) = (bytes_of(&list)?, bytes_of(&dict)?);
+        let basic = |object: &Bound<'_, PyAny>| -> PyResult<usize> {
+            object.get_type().getattr("__basicsize__")?.extract()
+        };
+        let (list_basic, dict_basic) = (basic(&list)?, basic(&dict)?);
+        if list_basic < LIST_ALLOCATED_AT + 8 || dict_basic < DICT_KEYS_AT + 8 {
+            return Ok(Err("lists or dicts are smaller than the words read from them".into()));
+        }
+        let address = |object: &Bound<'_, PyAny>| object.as_ptr() as usize;
+        // SAFETY: list and dict are live and at least as large as the words read (checked above). The item array is
+        // read only after its pointer, count and capacity agree with what the list says of itself, the key table only
+        // within the size the dict reports for it.
+        let fits = unsafe {
+            let at = address(&list);
+            let allocated = word(at, LIST_ALLOCATED_AT);
+            let list_fits = word(at, TYPE_AT) == list.get_type().as_ptr() as usize
+                && word(at, SIZE_AT) == 2
+                && (2..64).contains(&allocated)
+                && list_bytes == list_basic + allocated * 8
+                && word(at, LIST_ITEMS_AT) % 8 == 0
+                && word(word(at, LIST_ITEMS_AT), 0) == address(&first)
+                && word(word(at, LIST_ITEMS_AT), 8) == address(&second);
+            let keys = word(address(&dict), DICT_KEYS_AT);
+            let table_bytes = dict_bytes.saturating_sub(dict_basic);
+            list_fits
+                && keys != 0
+                && keys % 8 == 0
+                && (0..table_bytes / 8).any(|index| word(keys, index * 8) == address(&first))
+        };
+        Ok(if fits { Ok(Layout(())) } else { Err("the layout of list or dict is not one this version knows".into()) })
+    }
+}
+
+/// How the walk treats instances of a type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Belongs to nobody.
+    Skip,
+    /// Counted, not entered.
+    Own,
+    /// Counted, not entered, and handed back: its payload needs a question in Python.
+    Leaf,
+    /// Counted and entered.
+    Enter,
+}
+
+#[derive(Clone, Copy)]
+struct TypeInfo {
+    kind: Kind,
+    basic: usize,
+    item: usize,
+    before: usize,
+    ask_size: bool,
+    is_list: bool,
+    is_dict: bool,
+    traverse: Option<ffi::traverseproc>,
+}
+
+/// What one variable reaches.
+#[derive(Default)]
+pub struct Reached {
+    /// `(start, end)` of object bodies, item arrays and key tables, unsorted.
+    pub ranges: Vec<(u64, u64)>,
+    pub objects: u64,
+    /// Objects whose payload is elsewhere and not known to this file (arrays, tensors, tables, buffers).
+    pub leaves: Vec<Py<PyAny>>,
+    /// Variables that already own an object met here.
+    pub meets: Vec<u32>,
+    /// The object budget ran out before everything was seen.
+    pub cut: bool,
+}
+
+/// One walk over any number of variables; an object belongs to the first that reaches it.
+pub struct Walk {
+    seen: Map<u32>,
+    types: Map<TypeInfo>,
+    leaf_types: Vec<Py<PyAny>>,
+    own_types: Vec<Py<PyAny>>,
+    skip_types: Vec<Py<PyAny>>,
+    budget: u64,
+}
+
+struct Frontier {
+    stack: Vec<*mut ffi::PyObject>,
+}
+
+extern "C" fn visit(object: *mut ffi::PyObject, frontier: *mut c_void) -> c_int {
+    // SAFETY: `frontier` is the exclusive borrow `enter` passes to tp_traverse, which hands it through unchanged.
+    let frontier = unsafe { &mut *frontier.cast::<Frontier>() };
+    frontier.stack.push(object);
+    0
+}
+
+const NOBODY: u32 = u32::MAX;
+
+impl Walk {
+    /// `skip` are addresses of objects never entered (namespaces); `budget` bounds the objects visited.
+    pub fn new(
+        _proof: Layout,
+        skip: &[usize],
+        leaf_types: Vec<Py<PyAny>>,
+        own_types: Vec<Py<PyAny>>,
+        skip_types: Vec<Py<PyAny>>,
+        budget: u64,
+    ) -> Walk {
+        let mut seen = Map::default();
+        seen.extend(skip.iter().map(|address| (*address, NOBODY)));
+        Walk { seen, types: Map::default(), leaf_types, own_types, skip_types, budget }
+    }
+
+    /// Walks from `root` on behalf of variable number `owner`, adding to `out`.
+    ///
+    /// # Errors
+    /// Only what asking a type for its attributes raises.
+    pub fn enter(&mut self, root: &Bound<'_, PyAny>, owner: u32, out: &mut Reached) -> PyResult<()> {
+        let py = root.py();
+        // SAFETY: plain calls of the stable C API under the GIL.
+        let collecting = unsafe { ffi::PyGC_Disable() };
+        let done = self.enter_all(py, root.as_ptr(), owner, out);
+        if collecting == 1 {
+            // SAFETY: as above.
+            unsafe { ffi::PyGC_Enable() };
+        }
+        // Types seen here may be gone before the next call.
+        self.types.clear();
+        done
+    }
+
+    fn enter_all(
+        &mut self,
+        py: Python<'_>,
+        root: *mut ffi::PyObject,
+        owner: u32,
+        out: &mut Reached,
+    ) -> PyResult<()> {
+        let mut frontier = Frontier { stack: vec![root] };
+        while let Some(object) = frontier.stack.pop() {
+            let address = object as usize;
+            match self.seen.get(&address) {
+                Some(&NOBODY) => continue,
+                Some(&other) => {
+                    if other != owner && !out.meets.contains(&other) {
+                        out.meets.push(other);
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            if self.budget == 0 {
+                out.cut = true;
+                return Ok(());
+            }
+            // SAFETY: `object` is reachable from a reference the caller holds and nothing has run that could drop it;
+            // the reference count is the low half of its first word on every verified layout.
+            let (refs, type_ptr) = unsafe { (word(address, 0) as u32, word(address, TYPE_AT)) };
+            let info = match self.types.get(&type_ptr) {
+                Some(info) => *info,
+                None => {
+                    // SAFETY: the type of a live object is alive.
+                    let info = self.describe(unsafe { Bound::from_borrowed_ptr(py, type_ptr as *mut ffi::PyObject) })?;
+                    self.types.insert(type_ptr, info);
+                    info
+                }
+            };
+            // Immortal: the sign bit (3.12, 3.13) or a count above 2^29 (3.14+).
+            if info.kind == Kind::Skip || refs >= 0x2000_0000 {
+                continue;
+            }
+            self.seen.insert(address, owner);
+            self.budget -= 1;
+            out.objects += 1;
+            self.count(py, object, info, out)?;
+            match info.kind {
+                Kind::Leaf => {
+                    // SAFETY: alive, see above; this takes a reference of our own.
+                    out.leaves.push(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind());
+                }
+                Kind::Enter => {
+                    if let Some(traverse) = info.traverse {
+                        // SAFETY: `traverse` is this type's own tp_traverse, `object` one of its live instances, and
+                        // `visit` keeps to the protocol (returns 0, runs no Python).
+                        unsafe { traverse(object, visit, (&raw mut frontier).cast()) };
+                    }
+                }
+                Kind::Own | Kind::Skip => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn count(
+        &mut self,
+        py: Python<'_>,
+        object: *mut ffi::PyObject,
+        info: TypeInfo,
+        out: &mut Reached,
+    ) -> PyResult<()> {
+        let address = object as usize;
+        let mut bytes = info.basic;
+        if info.is_list {
+            // SAFETY: a live list (or subtype) of a verified layout.
+            let (items, allocated) = unsafe { (word(address, LIST_ITEMS_AT), word(address, LIST_ALLOCATED_AT)) };
+            if items != 0 && allocated < 1 << 48 {
+                out.ranges.push((items as u64, (items + allocated * 8) as u64));
+            }
+        } else if info.ask_size {
+            // SAFETY: alive; `__sizeof__` of the exact built-in types asked here is C code that drops nothing.
+            let asked = unsafe { Bound::from_borrowed_ptr(py, object) }
+                .call_method0(pyo3::intern!(py, "__sizeof__"))?
+                .extract::<usize>()?;
+            if info.is_dict {
+                // SAFETY: a live dict of a verified layout.
+                let keys = unsafe { word(address, DICT_KEYS_AT) };
+                let table = asked.saturating_sub(info.basic);
+                if keys != 0 && table != 0 && self.seen.insert(keys, NOBODY).is_none() {
+                    out.ranges.push((keys as u64, (keys + table) as u64));
+                }
+            } else {
+                bytes = asked;
+            }
+        } else if info.item > 0 {
+            // SAFETY: types with items are variable-sized: the count is their third word.
+            let items = unsafe { word(address, SIZE_AT) } as isize;
+            bytes += items.unsigned_abs().min(1 << 40) * info.item;
+        }
+        out.ranges.push(((address - info.before) as u64, (address + bytes) as u64));
+        Ok(())
+    }
+
+    fn describe(&self, class: Bound<'_, PyAny>) -> PyResult<TypeInfo> {
+        let py = class.py();
+        let type_ptr = class.as_ptr().cast::<ffi::PyTypeObject>();
+        // SAFETY: `class` is a type object (it is some object's ob_type).
+        let flags = unsafe { ffi::PyType_GetFlags(type_ptr) };
+        let is_a = |candidates: &[Py<PyAny>]| {
+            candidates.iter().any(|other| {
+                // SAFETY: both are type objects: Python passes only types in these lists.
+                unsafe { ffi::PyType_IsSubtype(type_ptr, other.as_ptr().cast()) != 0 }
+            })
+        };
+        // Through `type`'s own descriptors: a metaclass cannot get in between and run Python code here.
+        let of_type = |name: &Bound<'_, pyo3::types::PyString>| -> PyResult<isize> {
+            let descriptor = py.get_type::<pyo3::types::PyType>().getattr("__dict__")?.get_item(name)?;
+            descriptor.call_method1(pyo3::intern!(py, "__get__"), (&class,))?.extract()
+        };
+        let basic = of_type(pyo3::intern!(py, "__basicsize__"))?.unsigned_abs();
+        let item = of_type(pyo3::intern!(py, "__itemsize__"))?.max(0).unsigned_abs();
+        let (is_gc, is_list) = (flags & 1 << 14 != 0, flags & 1 << 25 != 0);
+        let is_type = flags & 1 << 31 != 0;
+        // SAFETY: slot queries on a type object; the slots are function pointers of the types named.
+        let (traverse, getbuffer) = unsafe {
+            let traverse = ffi::PyType_GetSlot(type_ptr, ffi::Py_tp_traverse);
+            let getbuffer = ffi::PyType_GetSlot(type_ptr, ffi::Py_bf_getbuffer);
+            let traverse = (!traverse.is_null())
+                .then(|| std::mem::transmute::<*mut c_void, ffi::traverseproc>(traverse));
+            (traverse, !getbuffer.is_null())
+        };
+        let is_bytes = flags & 1 << 27 != 0;
+        let kind = if is_type || is_a(&self.skip_types) {
+            Kind::Skip
+        } else if is_a(&self.own_types) {
+            Kind::Own
+        } else if is_a(&self.leaf_types) || (getbuffer && !is_bytes) {
+            Kind::Leaf
+        } else {
+            Kind::Enter
+        };
+        let exact = |other: Bound<'_, pyo3::types::PyType>| other.as_ptr() == class.as_ptr();
+        let exact_dict = exact(py.get_type::<PyDict>());
+        let managed = if is_gc && flags & (1 << 3 | 1 << 4) != 0 && flags & 1 << 9 != 0 { 16 } else { 0 };
+        Ok(TypeInfo {
+            kind,
+            basic,
+            item,
+            before: if is_gc { GC_HEAD_BYTES + managed } else { 0 },
+            ask_size: exact_dict
+                || exact(py.get_type::<PyString>())
+                || exact(py.get_type::<PyInt>())
+                || exact(py.get_type::<PySet>())
+                || exact(py.get_type::<PyFrozenSet>()),
+            is_list,
+            is_dict: exact_dict,
+            traverse: if is_gc { traverse } else { None },
+        })
+    }
+}
+
+/// Address and length of the memory behind `object`'s buffer interface, `None` when it exports none that is contiguous.
+pub fn buffer_of(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
+    let mut view = Box::new(ffi::Py_buffer::new());
+    // SAFETY: `view` is filled on success only and released once, before it goes.
+    unsafe {
+        if ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, ffi::PyBUF_SIMPLE) != 0 {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        let found = (view.buf as usize, view.len.unsigned_abs());
+        ffi::PyBuffer_Release(&raw mut *view);
+        Some(found)
+    }
+}

@@ -1,0 +1,392 @@
+//! The running Linux kernel behind [`Os`], each question with its fallback.
+//!
+//! Page tables: `PAGEMAP_SCAN` (6.7+), else `/proc/self/pagemap`. Nodes: `move_pages` without a target, else
+//! `get_mempolicy`, else the only node there is. No call here dereferences the addresses it is given: stale ones come
+//! back as an error or as "absent".
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use super::{Entry, Method, Node, Os, Vma};
+
+const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
+const IS_FILE: u64 = 1 << 2;
+const IS_PRESENT: u64 = 1 << 3;
+const IS_SWAPPED: u64 = 1 << 4;
+const IS_ZERO: u64 = 1 << 5;
+const MOVE_PAGES_MAX: usize = 1 << 16;
+
+#[repr(C)]
+#[derive(Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// This process's memory, asked of the running kernel.
+#[derive(Debug)]
+pub struct Linux {
+    pagemap: File,
+    page_bytes: u64,
+    /// Set to refuse PAGEMAP_SCAN, so that the fallback can be tested on a kernel that has it.
+    pub plain_pagemap: bool,
+}
+
+impl Linux {
+    /// # Errors
+    /// When `/proc/self/pagemap` cannot be opened (no `/proc`, or a hardened mount).
+    pub fn open() -> io::Result<Linux> {
+        let pagemap = File::open("/proc/self/pagemap")
+            .map_err(|e| io::Error::new(e.kind(), format!("/proc/self/pagemap: {e}; placement needs /proc")))?;
+        // SAFETY: sysconf takes no pointer.
+        let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        Ok(Linux { pagemap, page_bytes, plain_pagemap: false })
+    }
+
+    fn scan_ioctl(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
+        let mut regions = vec![[0u64; 3]; 512];
+        let mut at = start;
+        while at < end {
+            let mut arg = ScanArg {
+                size: size_of::<ScanArg>() as u64,
+                start: at,
+                end,
+                vec: regions.as_mut_ptr() as u64,
+                vec_len: regions.len() as u64,
+                category_anyof_mask: IS_PRESENT | IS_SWAPPED,
+                return_mask: IS_FILE | IS_PRESENT | IS_SWAPPED | IS_ZERO,
+                ..ScanArg::default()
+            };
+            // SAFETY: `arg` is the kernel's struct of 96 bytes and `vec` has room for `vec_len` regions of 24 bytes.
+            let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
+            let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+            for region in &regions[..count] {
+                let entry = match region[2] {
+                    c if c & IS_SWAPPED != 0 => Entry::Swapped,
+                    c if c & IS_ZERO != 0 => Entry::Zero,
+                    c if c & IS_FILE != 0 => Entry::File,
+                    _ => Entry::Anon,
+                };
+                if region[0] > at {
+                    out.push((at, region[0], Entry::Absent));
+                }
+                out.push((region[0], region[1], entry));
+                at = region[1];
+            }
+            if count < regions.len() {
+                if at < end {
+                    out.push((at, end, Entry::Absent));
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_pagemap(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
+        let mut bytes = vec![0u8; 8 * 4096];
+        let mut at = start;
+        while at < end {
+            let pages = ((end - at) / self.page_bytes).min(4096) as usize;
+            self.pagemap.read_exact_at(&mut bytes[..pages * 8], at / self.page_bytes * 8)?;
+            for word in bytes[..pages * 8].chunks_exact(8) {
+                let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                let entry = match (word >> 63 & 1, word >> 62 & 1, word >> 61 & 1) {
+                    (1, _, 0) => Entry::Anon,
+                    (1, _, _) => Entry::File,
+                    (_, 1, _) => Entry::Swapped,
+                    _ => Entry::Absent,
+                };
+                match out.last_mut() {
+                    Some(last) if last.1 == at && last.2 == entry && last.0 >= start => last.1 = at + self.page_bytes,
+                    _ => out.push((at, at + self.page_bytes, entry)),
+                }
+                at += self.page_bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Os for Linux {
+    fn page_bytes(&self) -> u64 {
+        self.page_bytes
+    }
+
+    fn nodes(&self) -> io::Result<Vec<Node>> {
+        let root = "/sys/devices/system/node";
+        let Ok(with_memory) = std::fs::read_to_string(format!("{root}/has_memory")) else {
+            return Ok(vec![Node { id: 0, has_cpu: true, bytes: meminfo("/proc/meminfo", "MemTotal:")? }]);
+        };
+        let cpus = list(&std::fs::read_to_string(format!("{root}/has_cpu")).unwrap_or_default());
+        list(&with_memory)
+            .into_iter()
+            .map(|id| {
+                let bytes = meminfo(&format!("{root}/node{id}/meminfo"), "MemTotal:")?;
+                Ok(Node { id, has_cpu: cpus.contains(&id), bytes })
+            })
+            .collect()
+    }
+
+    fn swap(&self) -> io::Result<(u64, u64)> {
+        Ok((meminfo("/proc/meminfo", "SwapTotal:")?, meminfo("/proc/meminfo", "SwapFree:")?))
+    }
+
+    fn maps(&self) -> io::Result<Vec<Vma>> {
+        let text = String::from_utf8_lossy(&std::fs::read("/proc/self/maps")?).into_owned();
+        Ok(text.lines().filter_map(vma_of).collect())
+    }
+
+    fn scan(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<Method> {
+        if !self.plain_pagemap {
+            let before = out.len();
+            if self.scan_ioctl(start, end, out).is_ok() {
+                return Ok(Method::PagemapScan);
+            }
+            out.truncate(before);
+        }
+        self.scan_pagemap(start, end, out)?;
+        Ok(Method::Pagemap)
+    }
+
+    fn in_core(&self, start: u64, end: u64) -> io::Result<Vec<bool>> {
+        let mut bytes = vec![0u8; ((end - start) / self.page_bytes) as usize];
+        // SAFETY: mincore reads no memory at `start`; it writes one byte per page into `bytes`, which has that many.
+        let rc = unsafe { libc::mincore(start as *mut libc::c_void, (end - start) as usize, bytes.as_mut_ptr()) };
+        if rc != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(bytes.into_iter().map(|b| b & 1 == 1).collect())
+    }
+
+    fn node_of(&self, pages: &[u64]) -> io::Result<(Vec<i32>, Method)> {
+        let mut nodes = vec![0i32; pages.len()];
+        let mut method = Method::MovePages;
+        for (pages, nodes) in pages.chunks(MOVE_PAGES_MAX).zip(nodes.chunks_mut(MOVE_PAGES_MAX)) {
+            // SAFETY: without target nodes move_pages only queries; it reads `pages` and writes `nodes`, equally long.
+            let rc = unsafe {
+                libc::syscall(
+                    libc::SYS_move_pages,
+                    0,
+                    pages.len(),
+                    pages.as_ptr(),
+                    std::ptr::null::<i32>(),
+                    nodes.as_mut_ptr(),
+                    0,
+                )
+            };
+            if rc == 0 {
+                continue;
+            }
+            if let [only] = self.nodes()?.as_slice() {
+                method = Method::OneNode;
+                nodes.fill(i32::try_from(only.id).unwrap_or(0));
+                continue;
+            }
+            method = Method::GetMempolicy;
+            for (page, node) in pages.iter().zip(nodes) {
+                // SAFETY: MPOL_F_NODE | MPOL_F_ADDR writes one int and takes the address as a number.
+                let rc = unsafe { libc::syscall(libc::SYS_get_mempolicy, node as *mut i32, 0, 0, *page, 3) };
+                if rc != 0 {
+                    *node = -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+                }
+            }
+        }
+        Ok((nodes, method))
+    }
+
+    fn holes(&self, vma: &Vma, start: u64, end: u64) -> Option<Vec<(u64, u64)>> {
+        let file = File::open(format!("/proc/self/map_files/{:x}-{:x}", vma.start, vma.end)).ok()?;
+        let to_file = |at: u64| i64::try_from(at - vma.start + vma.offset).ok();
+        let to_memory = |at: i64| (u64::try_from(at).unwrap_or(0) - vma.offset + vma.start).min(end);
+        let mut out = Vec::new();
+        let mut at = start;
+        while at < end {
+            // SAFETY: lseek takes no pointer.
+            let data = unsafe { libc::lseek(file.as_raw_fd(), to_file(at)?, libc::SEEK_DATA) };
+            let next = match data {
+                -1 if io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => end,
+                -1 => return None,
+                data => to_memory(data),
+            };
+            if next > at {
+                out.push((at, next));
+            }
+            if next >= end {
+                break;
+            }
+            // SAFETY: as above.
+            let hole = unsafe { libc::lseek(file.as_raw_fd(), to_file(next)?, libc::SEEK_HOLE) };
+            if hole < 0 {
+                return None;
+            }
+            at = to_memory(hole);
+        }
+        Some(out)
+    }
+}
+
+fn meminfo(path: &str, key: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string(path)?;
+    let line = text.lines().find(|line| line.contains(key)).unwrap_or_default();
+    let kib = line.split_whitespace().rev().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    Ok(kib * 1024)
+}
+
+/// `0,2-4` -> 0, 2, 3, 4.
+fn list(text: &str) -> Vec<u32> {
+    text.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            Some(low.parse().ok()?..=high.parse().ok()?)
+        })
+        .flatten()
+        .collect()
+}
+
+fn vma_of(line: &str) -> Option<Vma> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let rights = words.next()?;
+    let offset = u64::from_str_radix(words.next()?, 16).ok()?;
+    let _device = words.next()?;
+    Some(Vma {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        readable: rights.starts_with('r'),
+        shared: rights.ends_with('s'),
+        offset,
+        inode: words.next()?.parse().ok()?,
+        path: words.next().unwrap_or_default().trim().to_owned(),
+    })
+}
+
+/// Asks the kernel to move whole pages out of DRAM or back, or to forget clean cache. Contents never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// `MADV_PAGEOUT`: to swap (anonymous) or to the file (file-backed).
+    PageOut,
+    /// `MADV_POPULATE_READ`: fault everything in now.
+    PopulateRead,
+    /// `MADV_DONTDUMP`: gives a range a mapping of its own, so that smaps counts it apart.
+    Split,
+    /// `MADV_DODUMP`: undoes `Split`.
+    Unsplit,
+}
+
+/// Gives `advice` for a page-aligned range.
+///
+/// # Errors
+/// The kernel's: `ENOMEM` when part of the range is not mapped, `EINVAL` when the kernel lacks the advice.
+pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
+    let flag = match advice {
+        Advice::PageOut => libc::MADV_PAGEOUT,
+        Advice::PopulateRead => 22,
+        Advice::Split => libc::MADV_DONTDUMP,
+        Advice::Unsplit => libc::MADV_DODUMP,
+    };
+    // SAFETY: none of the four advices changes what a load returns, so no owner of the range can be harmed; ranges
+    // that are gone give ENOMEM.
+    let rc = unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, flag) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes a shared file mapping's dirty pages to its file and waits.
+///
+/// # Errors
+/// The kernel's: `EIO`/`ENOSPC` from the file, `ENOMEM` when part of the range is not mapped.
+pub fn sync(start: u64, end: u64) -> io::Result<()> {
+    // SAFETY: msync changes no memory.
+    let rc = unsafe { libc::msync(start as *mut libc::c_void, (end - start) as usize, libc::MS_SYNC) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Moves pages to NUMA node `node`; returns how many are there afterwards and the first refusal (an errno) if any.
+///
+/// # Errors
+/// The kernel's, for the call as a whole: `ENODEV` for a node that is not online, `EPERM`, `ENOSYS`.
+pub fn move_to_node(pages: &[u64], node: u32) -> io::Result<(usize, Option<i32>)> {
+    let mut there = 0;
+    let mut refusal = None;
+    let targets = vec![i32::try_from(node).unwrap_or(i32::MAX); pages.len().min(MOVE_PAGES_MAX)];
+    let mut status = vec![0i32; targets.len()];
+    for pages in pages.chunks(MOVE_PAGES_MAX) {
+        const MPOL_MF_MOVE: i32 = 2;
+        // SAFETY: the three arrays hold at least `pages.len()` elements; migration keeps contents and addresses.
+        let rc = unsafe {
+            libc::syscall(
+                libc::SYS_move_pages,
+                0,
+                pages.len(),
+                pages.as_ptr(),
+                targets.as_ptr(),
+                status.as_mut_ptr(),
+                MPOL_MF_MOVE,
+            )
+        };
+        if rc < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        for state in &status[..pages.len()] {
+            match *state {
+                s if s == targets[0] => there += 1,
+                s if s < 0 && s != -libc::ENOENT && s != -libc::EFAULT => refusal = refusal.or(Some(-s)),
+                _ => {}
+            }
+        }
+    }
+    Ok((there, refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_nodes_are_read_as_the_kernel_prints_them() {
+        assert_eq!(list("0,2-4\n"), [0, 2, 3, 4]);
+        assert_eq!(list("\n"), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_maps_line_keeps_spaces_in_its_path() {
+        let vma = vma_of("7f00-8f00 r--s 00001000 08:01 42                 /a b/work.shelf").unwrap();
+        assert_eq!((vma.start, vma.end, vma.offset, vma.inode), (0x7f00, 0x8f00, 0x1000, 42));
+        assert!(vma.shared && vma.is_file());
+        assert_eq!(vma.path, "/a b/work.shelf");
+    }
+
+    #[test]
+    fn both_page_table_readers_agree_about_a_vector_half_written() {
+        let mut os = Linux::open().unwrap();
+        let mut bytes: Vec<u8> = Vec::with_capacity(1 << 20);
+        bytes.resize(1 << 19, 7);
+        let start = (bytes.as_ptr() as u64 + 4095) & !4095;
+        let end = (bytes.as_ptr() as u64 + (1 << 20)) & !4095;
+        let count = |os: &Linux| {
+            let mut runs = Vec::new();
+            os.scan(start, end, &mut runs).unwrap();
+            assert_eq!(runs.first().unwrap().0, start);
+            assert_eq!(runs.last().unwrap().1, end);
+            runs.iter().filter(|r| r.2 == Entry::Anon).map(|r| r.1 - r.0).sum::<u64>()
+        };
+        let by_scan = count(&os);
+        os.plain_pagemap = true;
+        assert_eq!(by_scan, count(&os));
+        assert!(by_scan >= (1 << 19) - 4096);
+        drop(bytes);
+    }
+}

@@ -1,0 +1,142 @@
+//! Sets of byte ranges, and who owns a byte that several variables reach.
+//!
+//! Invariants
+//!
+//! - A normal list is sorted, its ranges are non-empty, and none touches the next.
+//! - [`claim`] gives every byte to exactly one owner: the first variable, in table order, that reaches it.
+
+/// Half-open `start..end`, in bytes.
+pub type Range = (u64, u64);
+
+/// Sorts `ranges` and joins those that touch or overlap; empty ones go.
+pub fn normalise(ranges: &mut Vec<Range>) {
+    ranges.retain(|r| r.1 > r.0);
+    ranges.sort_unstable();
+    let mut kept = 0;
+    for at in 0..ranges.len() {
+        let next = ranges[at];
+        if kept > 0 && next.0 <= ranges[kept - 1].1 {
+            ranges[kept - 1].1 = ranges[kept - 1].1.max(next.1);
+        } else {
+            ranges[kept] = next;
+            kept += 1;
+        }
+    }
+    ranges.truncate(kept);
+}
+
+/// Bytes in a normal list.
+pub fn total(ranges: &[Range]) -> u64 {
+    ranges.iter().map(|r| r.1 - r.0).sum()
+}
+
+/// The whole pages that hold at least one byte of a normal list, as a normal list; `gap_pages` joins neighbours.
+pub fn pages(ranges: &[Range], page_bytes: u64, gap_pages: u64) -> Vec<Range> {
+    let mut out: Vec<Range> = Vec::new();
+    for &(start, end) in ranges {
+        let (start, end) = (start & !(page_bytes - 1), (end + page_bytes - 1) & !(page_bytes - 1));
+        match out.last_mut() {
+            Some(last) if start <= last.1 + gap_pages * page_bytes => last.1 = last.1.max(end),
+            _ => out.push((start, end)),
+        }
+    }
+    out
+}
+
+/// The pages that lie wholly inside the ranges of a normal list: what may be moved without touching a neighbour.
+pub fn inner_pages(ranges: &[Range], page_bytes: u64) -> Vec<Range> {
+    ranges
+        .iter()
+        .map(|r| ((r.0 + page_bytes - 1) & !(page_bytes - 1), r.1 & !(page_bytes - 1)))
+        .filter(|r| r.1 > r.0)
+        .collect()
+}
+
+/// What one owner keeps after sharing is settled.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Bytes counted for this owner, normal.
+    pub own: Vec<Range>,
+    /// `(other owner, bytes)`: reached here too, counted there.
+    pub shared: Vec<(usize, u64)>,
+}
+
+/// Settles overlaps between owners: each byte goes to the lowest index that reaches it.
+///
+/// | argument | shape                | unit  | meaning                     |
+/// |----------|----------------------|-------|-----------------------------|
+/// | `owners` | `[n_owners][ranges]` | bytes | normal lists, may overlap   |
+pub fn claim(owners: &[Vec<Range>]) -> Vec<Claim> {
+    let mut edges: Vec<(u64, bool, usize)> = Vec::new();
+    for (owner, ranges) in owners.iter().enumerate() {
+        for &(start, end) in ranges {
+            edges.push((start, true, owner));
+            edges.push((end, false, owner));
+        }
+    }
+    edges.sort_unstable();
+    let mut out = vec![Claim::default(); owners.len()];
+    let mut active: Vec<usize> = Vec::new();
+    let mut from = 0;
+    for (at, opens, owner) in edges {
+        if at > from && !active.is_empty() {
+            let winner = active[0];
+            match out[winner].own.last_mut() {
+                Some(last) if last.1 == from => last.1 = at,
+                _ => out[winner].own.push((from, at)),
+            }
+            for &other in &active[1..] {
+                match out[other].shared.iter_mut().find(|s| s.0 == winner) {
+                    Some(share) => share.1 += at - from,
+                    None => out[other].shared.push((winner, at - from)),
+                }
+            }
+        }
+        from = at;
+        match active.binary_search(&owner) {
+            Ok(index) if !opens => drop(active.remove(index)),
+            Err(index) if opens => active.insert(index, owner),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touching_and_overlapping_ranges_become_one() {
+        let mut ranges = vec![(8, 10), (0, 4), (4, 6), (5, 7), (9, 9)];
+        normalise(&mut ranges);
+        assert_eq!(ranges, [(0, 7), (8, 10)]);
+        assert_eq!(total(&ranges), 9);
+    }
+
+    #[test]
+    fn a_byte_two_variables_reach_is_counted_for_the_first() {
+        let claims = claim(&[vec![(0, 100)], vec![(50, 150)], vec![(60, 70), (140, 160)]]);
+        assert_eq!(claims[0].own, [(0, 100)]);
+        assert_eq!(claims[1].own, [(100, 150)]);
+        assert_eq!(claims[1].shared, [(0, 50)]);
+        assert_eq!(claims[2].own, [(150, 160)]);
+        assert_eq!(claims[2].shared, [(0, 10), (1, 10)]);
+    }
+
+    #[test]
+    fn claims_add_up_to_the_union() {
+        let owners = vec![vec![(3, 9), (20, 40)], vec![(0, 30)], vec![(35, 60)]];
+        let mut union: Vec<Range> = owners.iter().flatten().copied().collect();
+        normalise(&mut union);
+        let counted: u64 = claim(&owners).iter().map(|c| total(&c.own)).sum();
+        assert_eq!(counted, total(&union));
+    }
+
+    #[test]
+    fn a_page_shared_with_a_neighbour_is_not_inner() {
+        assert_eq!(inner_pages(&[(100, 8192), (8200, 16000)], 4096), [(4096, 8192), (12288, 12288)][..1]);
+        assert_eq!(pages(&[(100, 200), (8200, 8300)], 4096, 0), [(0, 4096), (8192, 12288)]);
+        assert_eq!(pages(&[(100, 200), (8200, 8300)], 4096, 1), [(0, 12288)]);
+    }
+}
