@@ -4,8 +4,8 @@
 //! tensors) into ranges and further roots, then asks where everything is.
 
 use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
-use larder_tier::os::linux::{self, Advice, Linux};
 use larder_tier::os::Os;
+use larder_tier::os::linux::{self, Advice, Linux};
 use larder_tier::place::{Run, Where, locate, weigh};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -64,10 +64,19 @@ impl TierSurvey {
         budget: u64,
     ) -> PyResult<TierSurvey> {
         let (walk, refused) = match Layout::verify(py)? {
-            Ok(proof) => (Some(Walk::new(proof, &skip, leaf_types, own_types, skip_types, budget)), None),
+            Ok(proof) => (
+                Some(Walk::new(proof, &skip, leaf_types, own_types, skip_types, budget)),
+                None,
+            ),
             Err(reason) => (None, Some(reason)),
         };
-        Ok(TierSurvey { walk, refused, variables: Vec::new(), claims: Vec::new(), runs: Vec::new() })
+        Ok(TierSurvey {
+            walk,
+            refused,
+            variables: Vec::new(),
+            claims: Vec::new(),
+            runs: Vec::new(),
+        })
     }
 
     /// Why objects are not walked on this interpreter; `None` when they are.
@@ -154,12 +163,18 @@ impl TierSurvey {
 
     /// `(start, end)` of the bytes counted for `owner`, sorted.
     fn ranges(&self, owner: usize) -> Vec<Range> {
-        self.claims.get(owner).map(|claim| claim.own.clone()).unwrap_or_default()
+        self.claims
+            .get(owner)
+            .map(|claim| claim.own.clone())
+            .unwrap_or_default()
     }
 
     /// `(start, end)` of `owner`'s buffers, sorted; shared ones too.
     fn buffers(&self, owner: usize) -> Vec<Range> {
-        self.variables.get(owner).map(|variable| variable.buffers.clone()).unwrap_or_default()
+        self.variables
+            .get(owner)
+            .map(|variable| variable.buffers.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -168,8 +183,12 @@ impl TierSurvey {
 fn tier_machine(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let fail = |e: std::io::Error| PyOSError::new_err(e.to_string());
     let os = Linux::open().map_err(fail)?;
-    let nodes: Vec<(u32, bool, u64)> =
-        os.nodes().map_err(fail)?.into_iter().map(|node| (node.id, node.has_cpu, node.bytes)).collect();
+    let nodes: Vec<(u32, bool, u64)> = os
+        .nodes()
+        .map_err(fail)?
+        .into_iter()
+        .map(|node| (node.id, node.has_cpu, node.bytes))
+        .collect();
     let (total, free) = os.swap().map_err(fail)?;
     let out = PyDict::new(py);
     out.set_item("nodes", nodes)?;
@@ -189,7 +208,11 @@ fn tier_pages(py: Python<'_>, start: u64, bytes: u64, plain: bool) -> PyResult<V
         locate(&os, &[(start, start + bytes)], true)
     });
     let found = found.map_err(|e| PyOSError::new_err(e.to_string()))?;
-    Ok(found.runs.into_iter().map(|run| (run.0, run.1, name_of(run.2))).collect())
+    Ok(found
+        .runs
+        .into_iter()
+        .map(|run| (run.0, run.1, name_of(run.2)))
+        .collect())
 }
 
 /// Address and bytes behind a contiguous buffer, else `None`.
@@ -200,7 +223,9 @@ fn tier_buffer(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
 
 fn page_aligned(start: u64, end: u64) -> PyResult<()> {
     if start % 4096 != 0 || end % 4096 != 0 || end <= start {
-        return Err(PyValueError::new_err(format!("{start:#x}..{end:#x} is not a range of whole pages")));
+        return Err(PyValueError::new_err(format!(
+            "{start:#x}..{end:#x} is not a range of whole pages"
+        )));
     }
     Ok(())
 }

@@ -80,9 +80,8 @@ impl Layout {
         dict.set_item(7, &first)?;
         let bytes_of = |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.call_method0("__sizeof__")?.extract() };
         let (list_bytes, dict_bytes) = (bytes_of(&list)?, bytes_of(&dict)?);
-        let basic = |object: &Bound<'_, PyAny>| -> PyResult<usize> {
-            object.get_type().getattr("__basicsize__")?.extract()
-        };
+        let basic =
+            |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.get_type().getattr("__basicsize__")?.extract() };
         let (list_basic, dict_basic) = (basic(&list)?, basic(&dict)?);
         if list_basic < LIST_ALLOCATED_AT + 8 || dict_basic < DICT_KEYS_AT + 8 {
             return Ok(Err("lists or dicts are smaller than the words read from them".into()));
@@ -108,7 +107,11 @@ impl Layout {
                 && keys % 8 == 0
                 && (0..table_bytes / 8).any(|index| word(keys, index * 8) == address(&first))
         };
-        Ok(if fits { Ok(Layout(())) } else { Err("the layout of list or dict is not one this version knows".into()) })
+        Ok(if fits {
+            Ok(Layout(()))
+        } else {
+            Err("the layout of list or dict is not one this version knows".into())
+        })
     }
 }
 
@@ -186,7 +189,14 @@ impl Walk {
     ) -> Walk {
         let mut seen = Map::default();
         seen.extend(skip.iter().map(|address| (*address, NOBODY)));
-        Walk { seen, types: Map::default(), leaf_types, own_types, skip_types, budget }
+        Walk {
+            seen,
+            types: Map::default(),
+            leaf_types,
+            own_types,
+            skip_types,
+            budget,
+        }
     }
 
     /// Walks from `root` on behalf of variable number `owner`, adding to `out`.
@@ -207,13 +217,7 @@ impl Walk {
         done
     }
 
-    fn enter_all(
-        &mut self,
-        py: Python<'_>,
-        root: *mut ffi::PyObject,
-        owner: u32,
-        out: &mut Reached,
-    ) -> PyResult<()> {
+    fn enter_all(&mut self, py: Python<'_>, root: *mut ffi::PyObject, owner: u32, out: &mut Reached) -> PyResult<()> {
         let mut frontier = Frontier { stack: vec![root] };
         while let Some(object) = frontier.stack.pop() {
             let address = object as usize;
@@ -238,7 +242,8 @@ impl Walk {
                 Some(info) => *info,
                 None => {
                     // SAFETY: the type of a live object is alive.
-                    let info = self.describe(unsafe { Bound::from_borrowed_ptr(py, type_ptr as *mut ffi::PyObject) })?;
+                    let info =
+                        self.describe(unsafe { Bound::from_borrowed_ptr(py, type_ptr as *mut ffi::PyObject) })?;
                     self.types.insert(type_ptr, info);
                     info
                 }
@@ -254,7 +259,8 @@ impl Walk {
             match info.kind {
                 Kind::Leaf => {
                     // SAFETY: alive, see above; this takes a reference of our own.
-                    out.leaves.push(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind());
+                    out.leaves
+                        .push(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind());
                 }
                 Kind::Enter => {
                     if let Some(traverse) = info.traverse {
@@ -269,13 +275,7 @@ impl Walk {
         Ok(())
     }
 
-    fn count(
-        &mut self,
-        py: Python<'_>,
-        object: *mut ffi::PyObject,
-        info: TypeInfo,
-        out: &mut Reached,
-    ) -> PyResult<()> {
+    fn count(&mut self, py: Python<'_>, object: *mut ffi::PyObject, info: TypeInfo, out: &mut Reached) -> PyResult<()> {
         let address = object as usize;
         let mut bytes = info.basic;
         if info.is_list {
@@ -304,7 +304,8 @@ impl Walk {
             let items = unsafe { word(address, SIZE_AT) } as isize;
             bytes += items.unsigned_abs().min(1 << 40) * info.item;
         }
-        out.ranges.push(((address - info.before) as u64, (address + bytes) as u64));
+        out.ranges
+            .push(((address - info.before) as u64, (address + bytes) as u64));
         Ok(())
     }
 
@@ -321,8 +322,13 @@ impl Walk {
         };
         // Through `type`'s own descriptors: a metaclass cannot get in between and run Python code here.
         let of_type = |name: &Bound<'_, pyo3::types::PyString>| -> PyResult<isize> {
-            let descriptor = py.get_type::<pyo3::types::PyType>().getattr("__dict__")?.get_item(name)?;
-            descriptor.call_method1(pyo3::intern!(py, "__get__"), (&class,))?.extract()
+            let descriptor = py
+                .get_type::<pyo3::types::PyType>()
+                .getattr("__dict__")?
+                .get_item(name)?;
+            descriptor
+                .call_method1(pyo3::intern!(py, "__get__"), (&class,))?
+                .extract()
         };
         let basic = of_type(pyo3::intern!(py, "__basicsize__"))?.unsigned_abs();
         let item = of_type(pyo3::intern!(py, "__itemsize__"))?.max(0).unsigned_abs();
@@ -332,8 +338,8 @@ impl Walk {
         let (traverse, getbuffer) = unsafe {
             let traverse = ffi::PyType_GetSlot(type_ptr, ffi::Py_tp_traverse);
             let getbuffer = ffi::PyType_GetSlot(type_ptr, ffi::Py_bf_getbuffer);
-            let traverse = (!traverse.is_null())
-                .then(|| std::mem::transmute::<*mut c_void, ffi::traverseproc>(traverse));
+            let traverse =
+                (!traverse.is_null()).then(|| std::mem::transmute::<*mut c_void, ffi::traverseproc>(traverse));
             (traverse, !getbuffer.is_null())
         };
         let is_bytes = flags & 1 << 27 != 0;
@@ -348,7 +354,11 @@ impl Walk {
         };
         let exact = |other: Bound<'_, pyo3::types::PyType>| other.as_ptr() == class.as_ptr();
         let exact_dict = exact(py.get_type::<PyDict>());
-        let managed = if is_gc && flags & (1 << 3 | 1 << 4) != 0 && flags & 1 << 9 != 0 { 16 } else { 0 };
+        let managed = if is_gc && flags & (1 << 3 | 1 << 4) != 0 && flags & 1 << 9 != 0 {
+            16
+        } else {
+            0
+        };
         Ok(TypeInfo {
             kind,
             basic,

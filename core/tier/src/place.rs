@@ -73,8 +73,16 @@ pub fn locate(os: &dyn Os, ranges: &[Range], exact: bool) -> io::Result<Located>
             Ok(())
         })?;
     }
-    let present: u64 = found.iter().filter(|f| on_node(&maps, f)).map(|f| (f.1 - f.0) / page_bytes).sum();
-    let stride_pages = if exact { 1 } else { present.div_ceil(SAMPLE_PAGES).max(1) };
+    let present: u64 = found
+        .iter()
+        .filter(|f| on_node(&maps, f))
+        .map(|f| (f.1 - f.0) / page_bytes)
+        .sum();
+    let stride_pages = if exact {
+        1
+    } else {
+        present.div_ceil(SAMPLE_PAGES).max(1)
+    };
     out.sampled = stride_pages > 1;
     let mut asked: Vec<u64> = Vec::new();
     for (start, end, entry, vma) in found {
@@ -116,7 +124,9 @@ pub fn locate(os: &dyn Os, ranges: &[Range], exact: bool) -> io::Result<Located>
 }
 
 fn on_node(maps: &[Vma], found: &(u64, u64, Entry, Option<usize>)) -> bool {
-    let Some(vma) = found.3.map(|index| &maps[index]) else { return false };
+    let Some(vma) = found.3.map(|index| &maps[index]) else {
+        return false;
+    };
     match found.2 {
         Entry::Anon => true,
         Entry::File => vma.is_tier_file() || vma.inode == 0 || vma.is_shmem(),
@@ -253,7 +263,18 @@ mod tests {
             P
         }
         fn nodes(&self) -> io::Result<Vec<Node>> {
-            Ok(vec![Node { id: 0, has_cpu: true, bytes: 1 << 30 }, Node { id: 1, has_cpu: false, bytes: 1 << 30 }])
+            Ok(vec![
+                Node {
+                    id: 0,
+                    has_cpu: true,
+                    bytes: 1 << 30,
+                },
+                Node {
+                    id: 1,
+                    has_cpu: false,
+                    bytes: 1 << 30,
+                },
+            ])
         }
         fn swap(&self) -> io::Result<(u64, u64)> {
             Ok((1 << 30, 1 << 30))
@@ -291,7 +312,10 @@ mod tests {
         }
         fn node_of(&self, pages: &[u64]) -> io::Result<(Vec<i32>, Method)> {
             let slow = i32::from(self.two_nodes);
-            Ok((pages.iter().map(|p| if *p == 17 * P { slow } else { 0 }).collect(), Method::MovePages))
+            Ok((
+                pages.iter().map(|p| if *p == 17 * P { slow } else { 0 }).collect(),
+                Method::MovePages,
+            ))
         }
         fn holes(&self, _vma: &Vma, _start: u64, _end: u64) -> Option<Vec<(u64, u64)>> {
             Some(vec![(23 * P, 24 * P)])

@@ -2,9 +2,80 @@
 
 from __future__ import annotations
 
-from IPython.core.magic import Magics, magics_class
+import ast
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+HELP = """%tier                 where every variable's bytes are
+%tier NAME...         only these
+%tier --exact         ask the node of every page (up to 1,000 are sampled otherwise)
+%tier why NAME        in words: where it is, what it shares, whether it can move
+%%tier                run the cell, then show what it touched and where that is
+"""
+VERBS: dict[str, Any] = {}
 
 
 @magics_class
 class TierMagics(Magics):
     """``%tier`` and ``%%tier``."""
+
+    def __init__(self, shell: Any = None, **kwargs: Any) -> None:
+        super().__init__(shell=shell, **kwargs)
+        shell.set_hook("complete_command", self._complete, re_key=r"%{1,2}tier\b.*")
+
+    @line_cell_magic
+    def tier(self, line: str, cell: str | None = None) -> Any:
+        """Show where variables are: DRAM, slow nodes, page cache, disk, swap. ``%tier --help`` lists what it does."""
+        from .. import tier
+
+        words = line.split()
+        if "--help" in words or "-h" in words:
+            print(HELP, end="")
+            return None
+        if cell is not None:
+            return self._cell(cell)
+        if words and words[0] in VERBS:
+            return VERBS[words[0]](words[1:])
+        if words and words[0] == "why":
+            if len(words) != 2:
+                raise UsageError("%tier why NAME")
+            self._known(words[1:])
+            print(tier.why(words[1]))
+            return None
+        names = [word for word in words if not word.startswith("-")]
+        strange = [word for word in words if word.startswith("-") and word != "--exact"]
+        if strange:
+            raise UsageError(f"%tier has no option {strange[0]}; try %tier --help")
+        self._known(names)
+        return tier.table(names or None, exact="--exact" in words)
+
+    def _known(self, names: list[str]) -> None:
+        for name in names:
+            if name not in self.shell.user_ns:
+                raise UsageError(f"no variable `{name}`; %tier lists those there are, %tier --help what it can do")
+
+    def _cell(self, cell: str) -> Any:
+        from .. import heat
+
+        with heat.Touched() as touched:
+            self._run(cell)
+        return touched.table()
+
+    def _run(self, cell: str) -> None:
+        """Runs the cell's statements in the user's namespace; the last expression is displayed, errors propagate."""
+        shell = self.shell
+        source = shell.transform_cell(cell)
+        name = shell.compile.cache(source, shell.execution_count)
+        body = shell.compile.ast_parse(source, filename=name).body
+        last = body.pop() if body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
+        exec(compile(ast.Module(body, []), name, "exec"), shell.user_ns)
+        if last is not None:
+            exec(compile(ast.Interactive([last]), name, "single"), shell.user_ns)
+
+    def _complete(self, _shell: Any, event: Any) -> list[str]:
+        from .. import tier
+
+        names = tier.visible(self.shell.user_ns)
+        return ["why", "--exact", "--help", *VERBS, *names]

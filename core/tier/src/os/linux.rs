@@ -52,7 +52,11 @@ impl Linux {
             .map_err(|e| io::Error::new(e.kind(), format!("/proc/self/pagemap: {e}; placement needs /proc")))?;
         // SAFETY: sysconf takes no pointer.
         let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-        Ok(Linux { pagemap, page_bytes, plain_pagemap: false })
+        Ok(Linux {
+            pagemap,
+            page_bytes,
+            plain_pagemap: false,
+        })
     }
 
     fn scan_ioctl(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
@@ -71,7 +75,9 @@ impl Linux {
             };
             // SAFETY: `arg` is the kernel's struct of 96 bytes and `vec` has room for `vec_len` regions of 24 bytes.
             let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
-            let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+            let Ok(count) = usize::try_from(count) else {
+                return Err(io::Error::last_os_error());
+            };
             for region in &regions[..count] {
                 let entry = match region[2] {
                     c if c & IS_SWAPPED != 0 => Entry::Swapped,
@@ -100,7 +106,8 @@ impl Linux {
         let mut at = start;
         while at < end {
             let pages = ((end - at) / self.page_bytes).min(4096) as usize;
-            self.pagemap.read_exact_at(&mut bytes[..pages * 8], at / self.page_bytes * 8)?;
+            self.pagemap
+                .read_exact_at(&mut bytes[..pages * 8], at / self.page_bytes * 8)?;
             for word in bytes[..pages * 8].chunks_exact(8) {
                 let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
                 let entry = match (word >> 63 & 1, word >> 62 & 1, word >> 61 & 1) {
@@ -128,20 +135,31 @@ impl Os for Linux {
     fn nodes(&self) -> io::Result<Vec<Node>> {
         let root = "/sys/devices/system/node";
         let Ok(with_memory) = std::fs::read_to_string(format!("{root}/has_memory")) else {
-            return Ok(vec![Node { id: 0, has_cpu: true, bytes: meminfo("/proc/meminfo", "MemTotal:")? }]);
+            return Ok(vec![Node {
+                id: 0,
+                has_cpu: true,
+                bytes: meminfo("/proc/meminfo", "MemTotal:")?,
+            }]);
         };
         let cpus = list(&std::fs::read_to_string(format!("{root}/has_cpu")).unwrap_or_default());
         list(&with_memory)
             .into_iter()
             .map(|id| {
                 let bytes = meminfo(&format!("{root}/node{id}/meminfo"), "MemTotal:")?;
-                Ok(Node { id, has_cpu: cpus.contains(&id), bytes })
+                Ok(Node {
+                    id,
+                    has_cpu: cpus.contains(&id),
+                    bytes,
+                })
             })
             .collect()
     }
 
     fn swap(&self) -> io::Result<(u64, u64)> {
-        Ok((meminfo("/proc/meminfo", "SwapTotal:")?, meminfo("/proc/meminfo", "SwapFree:")?))
+        Ok((
+            meminfo("/proc/meminfo", "SwapTotal:")?,
+            meminfo("/proc/meminfo", "SwapFree:")?,
+        ))
     }
 
     fn maps(&self) -> io::Result<Vec<Vma>> {
@@ -241,7 +259,12 @@ impl Os for Linux {
 fn meminfo(path: &str, key: &str) -> io::Result<u64> {
     let text = std::fs::read_to_string(path)?;
     let line = text.lines().find(|line| line.contains(key)).unwrap_or_default();
-    let kib = line.split_whitespace().rev().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let kib = line
+        .split_whitespace()
+        .rev()
+        .nth(1)
+        .and_then(|n| n.parse::<u64>().ok())
+        .unwrap_or(0);
     Ok(kib * 1024)
 }
 
@@ -301,7 +324,11 @@ pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
     // SAFETY: none of the four advices changes what a load returns, so no owner of the range can be harmed; ranges
     // that are gone give ENOMEM.
     let rc = unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, flag) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Writes a shared file mapping's dirty pages to its file and waits.
@@ -311,7 +338,11 @@ pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
 pub fn sync(start: u64, end: u64) -> io::Result<()> {
     // SAFETY: msync changes no memory.
     let rc = unsafe { libc::msync(start as *mut libc::c_void, (end - start) as usize, libc::MS_SYNC) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Moves pages to NUMA node `node`; returns how many are there afterwards and the first refusal (an errno) if any.
@@ -364,7 +395,10 @@ mod tests {
     #[test]
     fn a_maps_line_keeps_spaces_in_its_path() {
         let vma = vma_of("7f00-8f00 r--s 00001000 08:01 42                 /a b/work.shelf").unwrap();
-        assert_eq!((vma.start, vma.end, vma.offset, vma.inode), (0x7f00, 0x8f00, 0x1000, 42));
+        assert_eq!(
+            (vma.start, vma.end, vma.offset, vma.inode),
+            (0x7f00, 0x8f00, 0x1000, 42)
+        );
         assert!(vma.shared && vma.is_file());
         assert_eq!(vma.path, "/a b/work.shelf");
     }
@@ -381,7 +415,10 @@ mod tests {
             os.scan(start, end, &mut runs).unwrap();
             assert_eq!(runs.first().unwrap().0, start);
             assert_eq!(runs.last().unwrap().1, end);
-            runs.iter().filter(|r| r.2 == Entry::Anon).map(|r| r.1 - r.0).sum::<u64>()
+            runs.iter()
+                .filter(|r| r.2 == Entry::Anon)
+                .map(|r| r.1 - r.0)
+                .sum::<u64>()
         };
         let by_scan = count(&os);
         os.plain_pagemap = true;

@@ -37,7 +37,9 @@ impl Vma {
 
     /// Backed by swap although it looks like a file: `/dev/shm`, memfd, SysV, shared anonymous memory.
     pub fn is_shmem(&self) -> bool {
-        ["/dev/shm/", "/memfd:", "/SYSV", "/dev/zero"].iter().any(|p| self.path.starts_with(p))
+        ["/dev/shm/", "/memfd:", "/SYSV", "/dev/zero"]
+            .iter()
+            .any(|p| self.path.starts_with(p))
     }
 
     /// Backed by larder's tier file: its page cache is the array's DRAM.

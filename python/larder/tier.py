@@ -1,0 +1,360 @@
+"""Where the bytes of every variable are: DRAM, slow nodes, page cache, disk, swap, or nowhere yet.
+
+>>> import larder, numpy as np
+>>> x = np.zeros(1 << 20)
+>>> larder.tier.table()
+name  kind     bytes  DRAM  untouched  movable
+x     ndarray   8.0M  4.1K       8.0M  no
+...
+
+Every number is asked of the kernel at the moment of the call: page tables, ``move_pages``, ``mincore``. Memory that two
+variables reach is counted for the first of them, and the other's row says so.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from . import _larder
+from .display import Table, bytes_text
+
+OBJECTS_MAX = 5_000_000
+PURE = 0.9  # the share of a variable's pages that must be its own before they may move
+_PLACES = {"cache": "cache", "disk": "disk", "swap": "swap", "untouched": "untouched", "node?": "node?"}
+
+
+class TierError(Exception):
+    """What was asked cannot be done; the message says why and what would help."""
+
+
+# --- live trace: from a variable to its bytes ------------------------------------------------------------------------
+
+
+def _loaded(module: str, *names: str) -> list[type]:
+    """Types of a library, if and only if the notebook has imported it already."""
+    found = sys.modules.get(module)
+    values = [getattr(found, name, None) for name in names] if found is not None else []
+    return [value for value in values if isinstance(value, type)]
+
+
+def _leaf_types() -> list[type]:
+    return [
+        *_loaded("numpy", "ndarray"),
+        *_loaded("torch", "Tensor"),
+        *_loaded("pyarrow", "Buffer", "Array", "ChunkedArray", "Table", "RecordBatch"),
+        *_loaded("polars", "DataFrame", "Series"),
+        types.FunctionType,
+    ]
+
+
+def _skip_types() -> list[type]:
+    shell = _loaded("IPython.core.interactiveshell", "InteractiveShell")
+    return [
+        types.ModuleType,
+        types.CodeType,
+        types.FrameType,
+        type(None),
+        bool,
+        type(...),
+        type(NotImplemented),
+        types.BuiltinFunctionType,
+        *shell,
+    ]
+
+
+def _buffers(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
+    """Payload ``(address, bytes)`` of one leaf, and the further objects it holds.
+
+    Only objects that live as long as the leaf are handed back: the walk knows objects by address, and a wrapper made
+    here would leave an address that its successor inherits.
+    """
+    if isinstance(leaf, types.FunctionType):
+        return [], [leaf.__closure__, leaf.__defaults__, leaf.__kwdefaults__]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(leaf, numpy.ndarray):
+        return _ndarray(numpy, leaf)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(leaf, torch.Tensor):
+        if leaf.device.type != "cpu":
+            return [], []
+        storage = leaf.untyped_storage()
+        return [(storage.data_ptr(), storage.nbytes())], []
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        if isinstance(leaf, arrow.Buffer):
+            return ([(leaf.address, leaf.size)] if leaf.is_cpu else []), []
+        if isinstance(leaf, arrow.Array):
+            return [(b.address, b.size) for b in leaf.buffers() if b is not None and b.is_cpu], []
+        if isinstance(leaf, arrow.ChunkedArray):
+            return [pair for chunk in leaf.chunks for pair in _buffers(chunk)[0]], []
+        if isinstance(leaf, arrow.Table | arrow.RecordBatch):
+            return [pair for column in leaf.columns for pair in _buffers(column)[0]], []
+    polars = sys.modules.get("polars")
+    if polars is not None:
+        if isinstance(leaf, polars.DataFrame):
+            return [pair for column in leaf.get_columns() for pair in _series(column)], []
+        if isinstance(leaf, polars.Series):
+            return _series(leaf), []
+    if isinstance(leaf, memoryview):
+        return [], [leaf.obj]
+    found = _larder.tier_buffer(leaf)
+    return ([found] if found else []), []
+
+
+def _ndarray(numpy: Any, array: Any) -> tuple[list[tuple[int, int]], list[Any]]:
+    held: list[Any] = []
+    if array.dtype.hasobject and array.size:
+        names = array.dtype.names
+        parts = [array] if names is None else [array[name] for name in names if array.dtype[name].hasobject]
+        for part in parts:
+            held.extend(part.ravel().tolist() if part.dtype.names is None else [])
+    base = array.base
+    if isinstance(base, numpy.ndarray):
+        return [], [base, *held]
+    bounds = numpy.lib.array_utils.byte_bounds if hasattr(numpy.lib, "array_utils") else numpy.byte_bounds
+    low, high = bounds(array)
+    if base is not None:
+        held.append(base)
+    return ([(low, high - low)] if array.size else []), held
+
+
+def _series(series: Any) -> list[tuple[int, int]]:
+    """A Polars series through zero-copy exports: Arrow when it is imported, else NumPy for plain numbers."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        return [pair for chunk in arrow.chunked_array(series).chunks for pair in _buffers(chunk)[0]]
+    found = []
+    for chunk in series.get_chunks():
+        try:
+            view = chunk.to_numpy(allow_copy=False)
+        except Exception:
+            continue  # text and nested types have no NumPy form without a copy
+        found.append((view.ctypes.data, view.nbytes))
+    return found
+
+
+def namespace() -> dict[str, Any]:
+    """The variables looked at when none are given: the running IPython's, else ``__main__``'s."""
+    ip = _shell()
+    return ip.user_ns if ip is not None else sys.modules["__main__"].__dict__
+
+
+def _shell() -> Any:
+    module = sys.modules.get("IPython.core.getipython")
+    return module.get_ipython() if module is not None else None
+
+
+def visible(space: dict[str, Any]) -> list[str]:
+    """Names a user made: no leading underscore, none of IPython's own, no modules, functions or classes."""
+    ip = _shell()
+    hidden = set(getattr(ip, "user_ns_hidden", ())) if ip is not None else set()
+    hidden |= {"In", "Out", "exit", "quit", "get_ipython", "open"} if ip is not None else set()
+    skipped = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType)
+    return [
+        name
+        for name, value in list(space.items())
+        if not name.startswith("_") and name not in hidden and not isinstance(value, skipped)
+    ]
+
+
+class Survey:
+    """The bytes of some variables and where they are, asked once."""
+
+    def __init__(self, variables: dict[str, Any], *, exact: bool = False, objects_max: int = OBJECTS_MAX) -> None:
+        space = namespace()
+        skip = [id(space), id(sys.modules), id(sys.__dict__), id(variables), id(self)]
+        own = _loaded("numpy", "generic", "dtype")
+        self._native = _larder.TierSurvey(skip, _leaf_types(), own, _skip_types(), objects_max)
+        self.names = list(variables)
+        for value in variables.values():
+            owner = self._native.variable()
+            roots = [value]
+            done: set[int] = set()
+            while roots:
+                root = roots.pop()
+                leaves = self._native.enter(owner, root)
+                if self.refused is not None and id(root) not in done:
+                    leaves = [root]  # objects are not walked on this build: the buffers of variables still are
+                    done.add(id(root))
+                for leaf in leaves:
+                    ranges, held = _buffers(leaf)
+                    for address, size in ranges:
+                        self._native.buffer(owner, address, size)
+                    roots.extend(item for item in held if item is not None)
+        self.how = self._native.locate(exact)
+
+    @property
+    def refused(self) -> str | None:
+        return self._native.refused
+
+    def row(self, name: str) -> dict[str, Any]:
+        return self._native.row(self.names.index(name))
+
+    def ranges(self, name: str) -> list[tuple[int, int]]:
+        return self._native.ranges(self.names.index(name))
+
+    def buffers(self, name: str) -> list[tuple[int, int]]:
+        return self._native.buffers(self.names.index(name))
+
+
+# --- tiers of this machine -------------------------------------------------------------------------------------------
+
+
+def _labels() -> dict[str, str]:
+    """``node0`` -> ``DRAM``: how places are called on this machine."""
+    nodes = _larder.tier_machine()["nodes"]
+    fast = [node for node in nodes if node[1]]
+    labels = {f"node{node[0]}": "DRAM" if len(fast) == 1 else f"DRAM{node[0]}" for node in fast}
+    labels |= {f"node{node[0]}": f"slow{node[0]}" for node in nodes if not node[1]}
+    return labels | _PLACES
+
+
+def tiers() -> Table:
+    """The tiers this machine really has, fastest first."""
+    machine = _larder.tier_machine()
+    labels = _labels()
+    rows = [
+        {"tier": labels[f"node{node}"], "what": f"NUMA node {node}" + ("" if cpu else ", memory only"), "bytes": size}
+        for node, cpu, size in sorted(machine["nodes"], key=lambda node: not node[1])
+    ]
+    if machine["swap_total"]:
+        free = f"{bytes_text(machine['swap_free'])} free"
+        rows.append({"tier": "swap", "what": free, "bytes": machine["swap_total"]})
+    return Table(rows, ["tier", "what", "bytes"], formats={"bytes": bytes_text})
+
+
+def slow_nodes() -> list[int]:
+    """Memory-only NUMA nodes: CXL, or persistent memory in system-RAM mode."""
+    return [node for node, cpu, _ in _larder.tier_machine()["nodes"] if not cpu]
+
+
+NO_TIER = (
+    "this machine has no slower tier for it: no memory-only NUMA node and no swap. "
+    "Add one: `swapon FILE`, a CXL or pmem node in system-RAM mode (`daxctl reconfigure-device --mode=system-ram`), "
+    "or keep the data on a shelf"
+)
+
+
+def movable(survey: Survey, name: str) -> tuple[bool, str]:
+    """Whether ``name`` can leave DRAM on this machine, and how or why not."""
+    row = survey.row(name)
+    if not row["bytes"]:
+        others = ", ".join(survey.names[other] for other, _ in row["shared"]) or ", ".join(
+            survey.names[other] for other in row["meets"]
+        )
+        return False, f"its bytes belong to {others}" if others else "nothing to move"
+    if row["bytes"] < 1 << 20:
+        return False, "smaller than 1M: not worth a move"
+    purity = row["bytes"] / row["page_bytes"]
+    if purity < PURE:
+        return False, f"{purity:.0%} of its pages is its own: moving them would move neighbours"
+    nodes = slow_nodes()
+    if nodes:
+        return True, f"move_pages to node {nodes[0]}"
+    if _on_shelf(survey, name):
+        return True, "clean page cache can be dropped; the shelf file holds the data"
+    if _larder.tier_machine()["swap_free"]:
+        return True, "MADV_PAGEOUT to swap"
+    return False, NO_TIER
+
+
+def _on_shelf(survey: Survey, name: str) -> bool:
+    places = survey.row(name)["places"]
+    filed = places.get("cache", 0) + places.get("disk", 0)
+    return filed >= PURE * survey.row(name)["bytes"]
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _kind(value: Any) -> str:
+    kind = type(value).__name__
+    if isinstance(value, list | tuple) and value:
+        first = {type(item).__name__ for item in value[:100]}
+        return f"{kind}/{first.pop()}" if len(first) == 1 else kind
+    if kind == "ndarray":
+        return f"{kind} {value.dtype}" if value.dtype.names is None else f"{kind} struct"
+    return kind
+
+
+def _shares(survey: Survey, row: dict[str, Any]) -> str:
+    told = [f"{bytes_text(count)} counted in {survey.names[other]}" for other, count in row["shared"]]
+    others = {other for other, _ in row["shared"]}
+    told += [f"reaches into {survey.names[other]}" for other in row["meets"] if other not in others]
+    return ", ".join(told)
+
+
+def table(names: list[str] | None = None, *, exact: bool = False, variables: dict[str, Any] | None = None) -> Table:
+    """One row per variable: its bytes and where they are now.
+
+    | argument    | meaning                                                                            |
+    |-------------|------------------------------------------------------------------------------------|
+    | `names`     | only these variables; all when omitted (sharing is settled over all of them anyway) |
+    | `exact`     | ask the node of every page instead of up to 1,000 evenly spread ones                |
+    | `variables` | the namespace; the running IPython's when omitted                                   |
+
+    Raises `NameError` for a name that does not exist.
+    """
+    space = namespace() if variables is None else variables
+    known = visible(space) if variables is None else list(space)
+    for name in names or ():
+        if name not in space:
+            raise NameError(f"name {name!r} is not defined")
+    listed = known + [name for name in names or () if name not in known]
+    survey = Survey({name: space[name] for name in listed}, exact=exact)
+    return _table(survey, space, listed if names is None else names)
+
+
+def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: bool = False) -> Table:
+    labels = _labels()
+    rows = []
+    for name in names:
+        info = survey.row(name)
+        places = {labels.get(place, place): count for place, count in info["places"].items()}
+        can, why = movable(survey, name)
+        why = "no slower tier here: %tier why " + name if why == NO_TIER and not full else why
+        said = [_shares(survey, info), "walk cut short: more than it says" if info["cut"] else "", why]
+        rows.append(
+            {"name": name, "kind": _kind(space[name]), "bytes": info["bytes"]}
+            | places
+            | {"movable": can, "why": "; ".join(part for part in said if part)}
+        )
+    rows.sort(key=lambda row: -row["bytes"])
+    used = {key for row in rows for key in row}
+    shown = [label for label in dict.fromkeys(labels.values()) if label in used or label.startswith(("DRAM", "slow"))]
+    shown += ["unmapped"] if "unmapped" in used else []
+    return Table(
+        rows,
+        ["name", "kind", "bytes", *shown, "movable", "why"],
+        formats=dict.fromkeys(["bytes", *shown], bytes_text) | {"movable": lambda can: "yes" if can else "no"},
+        footer=_footer(survey),
+        empty="no variables yet",
+    )
+
+
+def _footer(survey: Survey) -> str:
+    how = [*survey.how["methods"], *(["mincore"] if survey.how["mincore"] else [])]
+    parts = [f"asked: {', '.join(how) or 'nothing'}"]
+    if survey.how["sampled"]:
+        parts.append("nodes from 1,000 sampled pages (exact=True asks all)")
+    if survey.refused:
+        parts.append(f"objects not walked: {survey.refused}")
+    have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
+    slower = "" if slow_nodes() or _larder.tier_machine()["swap_total"] else "; no slow node, no swap"
+    return " · ".join([*parts, f"tiers: {have}{slower}"])
+
+
+def why(name: str) -> str:
+    """In words: where ``name`` is, what it shares, whether it can move and how, or why it cannot."""
+    space = namespace()
+    if name not in space:
+        raise NameError(f"name {name!r} is not defined")
+    names = list(dict.fromkeys([*visible(space), name]))
+    rows = _table(Survey({key: space[key] for key in names}, exact=True), space, [name], full=True)
+    row = rows[0]
+    where = ", ".join(f"{bytes_text(row[key])} {key}" for key in rows.columns[3:-2] if row.get(key))
+    verb = "can move" if row["movable"] else "stays where it is"
+    head = f"{name} ({row['kind']}, {bytes_text(row['bytes'])})"
+    return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"
