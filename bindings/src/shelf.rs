@@ -1,7 +1,273 @@
 //! The shelf engine as Python objects: open, put, get, commit, and buffers that view the heap.
 
-use pyo3::prelude::*;
+use std::ffi::c_int;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use larder_shelf::{
+    Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
+};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyFileExistsError, PyFileNotFoundError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyType};
+
+/// The exception of `larder.errors` (or the builtin one) that `class` stands for.
+fn exception(class: Class, text: String) -> PyErr {
+    let name = match class {
+        Class::NotFound => return PyFileNotFoundError::new_err(text),
+        Class::Exists => return PyFileExistsError::new_err(text),
+        Class::Invalid => return PyValueError::new_err(text),
+        Class::Busy => "ShelfBusy",
+        Class::Corrupt => "ShelfCorrupt",
+        Class::Full => "ShelfFull",
+        Class::Format => "ShelfFormat",
+        Class::ReadOnly => "ShelfReadOnly",
+        Class::Closed => "ShelfClosed",
+        Class::Other => "ShelfError",
+    };
+    Python::attach(|py| {
+        let found = py.import("larder.errors").and_then(|errors| errors.getattr(name));
+        match found.and_then(|kind| kind.cast_into::<PyType>().map_err(Into::into)) {
+            Ok(kind) => PyErr::from_type(kind, text),
+            Err(err) => err,
+        }
+    })
+}
+
+macro_rules! raised {
+    ($($error:ty),*) => {$(
+        impl From<Raised<$error>> for PyErr {
+            fn from(error: Raised<$error>) -> Self {
+                exception(error.0.class(), error.0.to_string())
+            }
+        }
+    )*};
+}
+
+struct Raised<E>(E);
+raised!(OpenError, ReadError, WriteError, CommitError);
+
+fn raise<E>(error: E) -> PyErr
+where
+    PyErr: From<Raised<E>>,
+{
+    Raised(error).into()
+}
+
+/// `(id, time in ns since the epoch, message, names changed, bytes written)`
+type CommitRow = (u64, i64, String, Vec<String>, u64);
+/// `(offset, variable, what)`
+type DamageRow = (u64, Option<String>, String);
+
+fn row(info: CommitInfo) -> CommitRow {
+    (info.id, info.time_ns, info.message, info.names_changed, info.bytes_written)
+}
+
+/// A shelf file, open.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeShelf {
+    shelf: Shelf,
+    last_commit: AtomicU64,
+}
+
+#[pymethods]
+impl NativeShelf {
+    #[new]
+    #[pyo3(signature = (path, mode, medium=None))]
+    fn new(py: Python<'_>, path: &str, mode: &str, medium: Option<&str>) -> PyResult<Self> {
+        let mode = match mode {
+            "r" => Mode::R,
+            "r+" => Mode::RPlus,
+            "a" => Mode::A,
+            "w" => Mode::W,
+            "x" => Mode::X,
+            other => return Err(PyValueError::new_err(format!("unknown mode {other:?}"))),
+        };
+        let medium = match medium {
+            None => MediumChoice::Auto,
+            Some("file") => MediumChoice::File,
+            Some("dax") => MediumChoice::Dax,
+            Some("dram") => MediumChoice::Dram,
+            Some(other) => return Err(PyValueError::new_err(format!("unknown medium {other:?}"))),
+        };
+        let options = OpenOptions { mode, medium, ..OpenOptions::default() };
+        let shelf = py.detach(|| Shelf::open(Path::new(path), &options)).map_err(raise)?;
+        let last_commit = AtomicU64::new(shelf.stats().commit);
+        Ok(Self { shelf, last_commit })
+    }
+
+    fn put(&self, py: Python<'_>, name: &str, kind: &str, meta: &[u8], buffers: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let held = buffers.iter().map(PyBuffer::<u8>::get).collect::<PyResult<Vec<_>>>()?;
+        let mut spans: Vec<&[u8]> = Vec::with_capacity(held.len());
+        for buffer in &held {
+            if !buffer.is_c_contiguous() {
+                return Err(PyBufferError::new_err("only contiguous buffers can be put on a shelf"));
+            }
+            if buffer.len_bytes() == 0 {
+                spans.push(&[]);
+                continue;
+            }
+            // SAFETY: PEP 3118 promises `len` readable bytes at `buf` while the view is held, and `held` outlives
+            // `spans`. A thread that writes to them meanwhile may be caught half-done; bytes have no invalid values.
+            spans.push(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) });
+        }
+        py.detach(|| self.shelf.put(name, kind, meta, &spans)).map_err(raise)
+    }
+
+    fn alloc(&self, py: Python<'_>, name: &str, kind: &str, meta: &[u8], sizes: Vec<u64>) -> PyResult<Vec<NativeBuffer>> {
+        let buffers = py.detach(|| self.shelf.alloc(name, kind, meta, &sizes)).map_err(raise)?;
+        Ok(buffers.into_iter().map(|buffer| self.hand_out(buffer)).collect())
+    }
+
+    /// `(kind, meta, buffers)`, or `None`.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+    ) -> PyResult<Option<(String, Bound<'py, PyBytes>, Vec<NativeBuffer>)>> {
+        let Some(entry) = py.detach(|| self.shelf.get(name)).map_err(raise)? else { return Ok(None) };
+        let buffers = entry.buffers.into_iter().map(|buffer| self.hand_out(buffer)).collect();
+        Ok(Some((entry.kind, PyBytes::new(py, &entry.meta), buffers)))
+    }
+
+    fn remove(&self, name: &str) -> PyResult<bool> {
+        self.shelf.remove(name).map_err(raise)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.shelf.names()
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.shelf.contains(name)
+    }
+
+    /// The new commit's row; `None` when nothing had changed.
+    #[pyo3(signature = (message=None))]
+    fn commit(&self, py: Python<'_>, message: Option<&str>) -> PyResult<Option<CommitRow>> {
+        let info = py.detach(|| self.shelf.commit(message)).map_err(raise)?;
+        let before = self.last_commit.swap(info.id, Ordering::Relaxed);
+        Ok((info.id != before).then(|| row(info)))
+    }
+
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.shelf.rollback()).map_err(raise)
+    }
+
+    fn log(&self) -> Vec<CommitRow> {
+        self.shelf.log().into_iter().map(row).collect()
+    }
+
+    fn inspect<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let mut rows = Vec::new();
+        for item in self.shelf.inspect() {
+            let one = PyDict::new(py);
+            one.set_item("name", item.name)?;
+            one.set_item("kind", item.kind)?;
+            one.set_item("meta", PyBytes::new(py, &item.meta))?;
+            one.set_item("nbytes", item.nbytes + item.meta.len() as u64)?;
+            one.set_item("commit", item.commit)?;
+            one.set_item("offset", item.offset)?;
+            one.set_item("pending", item.pending)?;
+            one.set_item("mapped", item.mapped)?;
+            rows.push(one);
+        }
+        Ok(rows)
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.shelf.stats();
+        let out = PyDict::new(py);
+        out.set_item("medium", stats.medium)?;
+        out.set_item("tracker", stats.tracker)?;
+        out.set_item("names", stats.names)?;
+        out.set_item("commit", stats.commit)?;
+        out.set_item("file_bytes", stats.file_bytes)?;
+        out.set_item("live_bytes", stats.live_bytes)?;
+        out.set_item("free_bytes", stats.free_bytes)?;
+        out.set_item("quarantined_bytes", stats.quarantined_bytes)?;
+        out.set_item("log_bytes", stats.log_bytes)?;
+        out.set_item("log_used", stats.log_used)?;
+        out.set_item("bytes_written", stats.bytes_written)?;
+        out.set_item("syncs", stats.syncs)?;
+        Ok(out)
+    }
+
+    /// `(pages checked, [(offset, variable, what)])`
+    fn verify(&self, py: Python<'_>) -> PyResult<(u64, Vec<DamageRow>)> {
+        let report = py.detach(|| self.shelf.verify(&mut |_, _| {})).map_err(raise)?;
+        let damage = report.damage.into_iter().map(|d| (d.offset, d.variable, d.what)).collect();
+        Ok((report.pages, damage))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.shelf.close()).map_err(raise)
+    }
+}
+
+impl NativeShelf {
+    fn hand_out(&self, buffer: Buffer) -> NativeBuffer {
+        NativeBuffer { buffer, writable: !self.shelf.read_only() }
+    }
+}
+
+/// A pinned piece of a shelf's heap with the buffer protocol; stores into it are part of the next commit.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeBuffer {
+    buffer: Buffer,
+    writable: bool,
+}
+
+#[pymethods]
+impl NativeBuffer {
+    fn __len__(&self) -> usize {
+        self.buffer.len() as usize
+    }
+
+    /// Where the bytes are in memory.
+    #[getter]
+    fn address(&self) -> usize {
+        self.buffer.as_ptr() as usize
+    }
+
+    /// `(file descriptor, offset)` the bytes are mapped from, `None` when they are in several pieces.
+    #[getter]
+    fn file_range(&self) -> Option<(i32, u64)> {
+        self.buffer.file_range()
+    }
+
+    /// A copy of the bytes; unlike a view it does not make the engine track stores.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.buffer.to_vec());
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    // SAFETY (of the protocol): Python calls this with a view it owns and releases it before the exporter dies.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        if this.writable {
+            this.buffer.make_writable().map_err(raise)?;
+        }
+        // SAFETY:
+        // - `view` is the caller's to fill; PyBuffer_FillInfo takes its own reference to `slf`.
+        // - The bytes stay mapped while `slf` lives, because `Buffer` pins them.
+        let got = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                this.buffer.as_ptr().cast(),
+                this.buffer.len() as isize,
+                c_int::from(!this.writable),
+                flags,
+            )
+        };
+        if got == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<NativeShelf>()?;
+    module.add_class::<NativeBuffer>()
 }

@@ -216,17 +216,24 @@ def _pickler_class():
     class ShelfPickler(cloudpickle.Pickler):
         """Pickle 5 with three rules of larder's: see ``reducer_override``."""
 
-        def __init__(self, file, shelf, bind_main, buffer_callback):
+        def __init__(self, file, shelf, bind_main, buffer_callback, ranges=None):
             super().__init__(file, protocol=5, buffer_callback=buffer_callback)
             self._shelf = shelf
             self._bind_main = bind_main
+            self._ranges = ranges
 
         def reducer_override(self, obj):
             if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
-            owner = getattr(obj, "_larder_owner", None)
-            if owner is not None and self._shelf is not None and owner() is self._shelf:
+            owner = owned_by(obj)
+            if owner is not None and owner is self._shelf:
                 return _shelved, (obj._larder_name,)
+            if self._ranges is not None:
+                if owner is not None:
+                    return _from_shelf, (owner, obj._larder_name)
+                view = self._array(obj)
+                if view is not None:
+                    return view
             reduced = super().reducer_override(obj)
             if (
                 self._bind_main
@@ -242,7 +249,49 @@ def _pickler_class():
                 return (reduced[0], (code, _MainNamespace(), *rest), (state, slots), *reduced[3:])
             return reduced
 
+        def _array(self, obj):
+            """How a view is written: as its base array and where in it; ``None`` for everything else."""
+            np = sys.modules.get("numpy")
+            if np is None or not isinstance(obj, np.ndarray) or obj.dtype.hasobject:
+                return None
+            low, high = np.lib.array_utils.byte_bounds(obj)
+            self._ranges.append((low, high - low))
+            base = obj
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            if base is obj or type(obj) is not np.ndarray or base.dtype.hasobject or not base.flags.forc:
+                return None
+            if obj.dtype.names is not None or not array_dtype_fits(obj.dtype):
+                return None
+            offset = obj.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+            if base.flags.writeable != obj.flags.writeable or offset < 0:
+                return None
+            return _view, (base, offset, obj.shape, obj.strides, obj.dtype)
+
     return ShelfPickler
+
+
+def _view(base, offset, shape, strides, dtype):
+    import numpy as np
+
+    flat = base.reshape(-1, order="A").view(np.uint8) if base.nbytes else base.view(np.uint8)
+    return np.ndarray(shape, dtype, flat, offset, strides)
+
+
+def _from_shelf(shelf, name):
+    return shelf[name]
+
+
+def owned_by(obj: Any) -> Any:
+    """The open shelf whose variable the array ``obj`` is at this moment, or ``None``."""
+    owner = getattr(obj, "_larder_owner", None)
+    shelf = owner() if owner is not None else None
+    if shelf is None or shelf.closed or obj._larder_name not in shelf:
+        return None
+    now = shelf[obj._larder_name]
+    mine, there = obj.__array_interface__, getattr(now, "__array_interface__", None)
+    same = there is not None and all(mine[k] == there[k] for k in ("data", "shape", "strides", "typestr"))
+    return shelf if same else None
 
 
 _pickler = None
@@ -269,6 +318,30 @@ def dump(value: Any, shelf: Any = None, *, bind_main: bool = False) -> tuple[byt
     pickler = _pickler(out, shelf, bind_main, take)
     pickler.dump(value)
     return out.getvalue(), buffers, pickler
+
+
+def dump_traced(value: Any) -> tuple[bytes, list[memoryview], Any, list[tuple[int, int]]]:
+    """As :func:`dump` with ``bind_main``, and the memory ``(address, bytes)`` of the arrays met on the way.
+
+    Views of arrays are written as views, so that arrays that share memory share it again when read.
+    """
+    global _pickler
+    if _pickler is None:
+        _pickler = _pickler_class()
+    buffers: list[memoryview] = []
+    ranges: list[tuple[int, int]] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _OUT_OF_BAND_BYTES_MIN:
+            return True
+        buffers.append(raw)
+        return False
+
+    out = io.BytesIO()
+    pickler = _pickler(out, None, True, take, ranges)
+    pickler.dump(value)
+    return out.getvalue(), buffers, pickler, ranges
 
 
 def encode_pickle(value: Any, name: str, shelf: Any = None, *, bind_main: bool = False) -> Record:

@@ -1,8 +1,9 @@
 //! One Python session: cells, interrupts, outputs, recovery policy.
 //!
 //! [`json`] carries values between the wire and Python, [`capture`] turns writes to the process's own descriptors into
-//! output of the right cell, and [`parent`] watches the process that started the kernel.
+//! output of the right cell, [`digest`] tells recovery what changed, and [`parent`] watches the process that started the kernel.
 
 pub mod capture;
+pub mod digest;
 pub mod json;
 pub mod parent;

@@ -1,0 +1,98 @@
+"""This notebook's saved state: what is saved, what is not, and the way back.
+
+>>> larder.session.status()
+>>> larder.session.recover()      # after a restart: everything back
+>>> larder.session.undo()         # the state before the last cell
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from . import recovery
+from .display import Table, bytes_text
+
+
+def status() -> Table:
+    """What is saved after each cell, what is not and why; the footer says where, how large, and what it cost."""
+    off = recovery.why_none()
+    if off:
+        return Table([], title="this notebook is not saved", empty=off)
+    rec = recovery.recorder()
+    rows = []
+    for key, (_, record) in rec.saved.items():
+        for name in key.split("\0"):
+            others = [n for n in key.split("\0") if n != name]
+            rows.append({"name": name, "saved": "yes", "why": f"shares objects with {', '.join(others)}" if others else ""})
+    rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
+    rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
+    size = rec.path.stat().st_blocks * 512
+    title = "saved after each cell" if rec.on else f"not saved any more: {rec.why_off or '%shelf autosave is off'}"
+    footer = f"{rec.path}, {bytes_text(size)} on disk; saving has taken {rec.seconds * 1e3:.0f} ms so far"
+    return Table(sorted(rows, key=lambda r: r["name"]), ["name", "saved", "why"], title=title, footer=footer, empty="no variables yet")
+
+
+def log() -> Table:
+    """The saved states, oldest first: number, cell, time, first line, names changed, bytes."""
+    rec = recovery.recorder()
+    rows = []
+    for seq in rec.meta["versions"]:
+        v = rec.version(seq)
+        rows.append(
+            {
+                "id": seq,
+                "cell": v["count"],
+                "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(v["time"])),
+                "changed": ", ".join([*v["changed"], *(f"-{n}" for n in v["gone"])]),
+                "bytes": v["bytes"],
+                "line": v["line"],
+            }
+        )
+    return Table(rows, formats={"bytes": bytes_text}, empty="nothing saved yet")
+
+
+def recover(names: Iterable[str] | None = None) -> None:
+    """Bring back what the last kernel of this notebook had (``names``: only these and what shares objects with them)."""
+    rec = recovery.recorder()
+    seq = rec.meta.get("recoverable") or (rec.meta["versions"] or [None])[-1]
+    if seq is None:
+        print("larder: there is nothing to recover: no state of this notebook was saved")
+        return
+    wanted = None if names is None else [names] if isinstance(names, str) else list(names)
+    print(recovery.restore(seq, wanted))
+
+
+def checkout(id: int) -> None:
+    """Make the namespace what it was after the saved state ``id`` (see :func:`log`); names made since go away."""
+    rec = recovery.recorder()
+    version = rec.version(id)
+    kept = {*version["names"], *version["imports"], *version["unsaved"]}
+    line = recovery.restore(id)
+    for name in rec.namespace():
+        if name not in kept:
+            del rec.ip.user_ns[name]
+    print(line)
+
+
+def undo(n: int = 1) -> None:
+    """Go back to the state before the last ``n`` cells."""
+    rec = recovery.recorder()
+    versions = [s for s in rec.meta["versions"] if rec.version(s)["run"] == rec.run]
+    if n < 1 or n >= len(versions):
+        raise ValueError(f"can go back 1 to {max(len(versions) - 1, 0)} cells, not {n}")
+    checkout(versions[-1 - n])
+
+
+def exclude(name: str) -> None:
+    """Never save the variable ``name`` of this notebook (in this kernel), and forget what was saved of it last."""
+    rec = recovery.recorder()
+    rec.excluded.add(name)
+    rec.saved = {key: value for key, value in rec.saved.items() if name not in key.split("\0")}
+
+
+def autosave(on: bool) -> None:
+    """Switch saving after each cell on or off."""
+    rec = recovery.recorder()
+    rec.on = bool(on)
+    rec.why_off = "" if on else "%shelf autosave off"
