@@ -1,0 +1,266 @@
+"""The ``larder`` command: install the kernel, check this machine, run code, look after shelf files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 it failed, 2 the call was wrong."""
+    parser = argparse.ArgumentParser(prog="larder", description="A Jupyter kernel for Python whose data outlives the kernel.")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    install = commands.add_parser("install", help="register the kernel with Jupyter", description=_install.__doc__)
+    where = install.add_mutually_exclusive_group()
+    where.add_argument("--user", action="store_true", help="for this user (default)")
+    where.add_argument("--sys-prefix", action="store_true", help="in this Python's environment")
+    where.add_argument("--prefix", metavar="P", help="under the folder P/share/jupyter/kernels")
+    install.add_argument("--name", default="larder", help="name of the kernel spec (default: larder)")
+    install.add_argument("--display-name", metavar="D", help="name that front ends show")
+    install.add_argument("--env", nargs=2, action="append", default=[], metavar=("K", "V"), help="set K=V in the kernel")
+    install.set_defaults(run=_install)
+
+    doctor = commands.add_parser("doctor", help="start the kernel, run a cell over the wire, say what this machine gives")
+    doctor.add_argument("--json", action="store_true", help="machine-readable output")
+    doctor.set_defaults(run=lambda args: _doctor(args.json))
+
+    execute = commands.add_parser("exec", help="run code in a fresh kernel and stream its output")
+    execute.add_argument("code", help="code, a file's path, or - for standard input")
+    execute.add_argument("--timeout", type=float, default=None, metavar="S", help="interrupt after S seconds")
+    execute.set_defaults(run=_exec)
+
+    shelf = commands.add_parser("shelf", help="list and check shelf files")
+    verbs = shelf.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, what in (("ls", "the variables"), ("log", "the commits"), ("verify", "read every page, compare checksums")):
+        one = verbs.add_parser(verb, help=what)
+        one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
+        one.add_argument("--json", action="store_true", help="machine-readable output")
+        one.set_defaults(run=_shelf)
+
+    args = parser.parse_args(argv)
+    if args.version:
+        from . import __version__
+
+        print(__version__)
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 2
+    return args.run(args)
+
+
+def _fail(text: str, hint: str = "") -> int:
+    print(f"error: {text}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return 1
+
+
+def kernel_spec_folder() -> Path:
+    """The kernel spec shipped with this installation. Raises ``FileNotFoundError`` when it is missing."""
+    shipped = Path(sys.prefix) / "share" / "jupyter" / "kernels" / "larder"
+    source = Path(__file__).parents[2] / "kernelspec" / "wheel" / "data" / "share" / "jupyter" / "kernels" / "larder"
+    for folder in (shipped, source):
+        if (folder / "kernel.json").is_file():
+            return folder
+    raise FileNotFoundError(f"no kernel spec at {shipped}; reinstall larder")
+
+
+def _install(args: argparse.Namespace) -> int:
+    """Register the kernel with Jupyter, running with the Python that runs this command."""
+    import shutil
+    import tempfile
+
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    try:
+        folder = kernel_spec_folder()
+    except FileNotFoundError as err:
+        return _fail(str(err))
+    spec = json.loads((folder / "kernel.json").read_text())
+    spec["argv"][0] = sys.executable
+    if args.display_name:
+        spec["display_name"] = args.display_name
+    if args.env:
+        spec["env"] = dict(args.env)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / args.name
+        shutil.copytree(folder, made)
+        (made / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n")
+        prefix = sys.prefix if args.sys_prefix else args.prefix
+        try:
+            to = KernelSpecManager().install_kernel_spec(str(made), args.name, user=prefix is None, prefix=prefix)
+        except (OSError, ValueError) as err:
+            return _fail(f"cannot install the kernel spec: {err}", "--user, --sys-prefix or --prefix P choose another place")
+    print(f"installed kernel {args.name} in {to}")
+    return 0
+
+
+def _start(timeout: float = 30):
+    """A fresh kernel of this Python over the wire: ``(manager, client)``."""
+    from jupyter_client.manager import KernelManager
+
+    class Manager(KernelManager):
+        @property
+        def kernel_spec(self):
+            from jupyter_client.kernelspec import KernelSpec
+
+            argv = [sys.executable, "-m", "larder", "-f", "{connection_file}"]
+            return KernelSpec(argv=argv, display_name="larder", language="python")
+
+    manager = Manager(kernel_name="larder")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=timeout)
+    except BaseException:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        raise
+    return manager, client
+
+
+def _doctor(as_json: bool) -> int:
+    import platform
+    import tempfile
+    import time
+
+    rows: list[dict] = []
+
+    def check(name: str, run) -> None:
+        try:
+            rows.append({"check": name, "ok": True, "found": str(run())})
+        except Exception as err:
+            rows.append({"check": name, "ok": False, "found": f"{type(err).__name__}: {err}"})
+
+    check("python", lambda: f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}")
+
+    def cell() -> str:
+        began = time.perf_counter()
+        manager, client = _start()
+        try:
+            ready = time.perf_counter()
+            reply = client.execute_interactive("assert 6 * 7 == 42", timeout=30, output_hook=lambda message: None)
+            if reply["content"]["status"] != "ok":
+                raise RuntimeError(reply["content"].get("evalue", "the cell failed"))
+            done = time.perf_counter()
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel()
+        return f"started in {(ready - began) * 1e3:.0f} ms, ran a cell in {(done - ready) * 1e3:.1f} ms"
+
+    check("kernel over the wire", cell)
+
+    def medium() -> str:
+        from . import shelf
+
+        with tempfile.TemporaryDirectory(dir=_existing(shelf.home())) as folder, shelf.open(f"{folder}/doctor.shelf") as one:
+            one.x = 1
+            stats = one.stats()
+            return f"{stats['medium']} at {shelf.home()}, dirty tracker {stats['tracker']}"
+
+    check("shelf", medium)
+
+    def spec() -> str:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        found = KernelSpecManager().find_kernel_specs().get("larder")
+        if found is None:
+            raise RuntimeError("not registered with Jupyter; run `larder install --user`")
+        return found
+
+    check("kernel spec", spec)
+
+    def tiers() -> str:
+        from . import tier
+
+        return ", ".join(str(row.get("name", row)) for row in tier.tiers())
+
+    check("tiers", tiers)
+
+    def optimiser() -> str:
+        from . import trace
+
+        stats = trace.stats()
+        return stats.get("why") or stats.get("state") or "on"
+
+    check("loop tracing", optimiser)
+    ok = all(row["ok"] for row in rows)
+    if as_json:
+        print(json.dumps({"ok": ok, "checks": rows}, indent=2))
+    else:
+        for row in rows:
+            print(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['check']:22}{row['found']}")
+    return 0 if ok else 1
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _exec(args: argparse.Namespace) -> int:
+    """Run code in a fresh kernel; its output streams to this terminal, its failure is the exit code."""
+    code = args.code
+    if code == "-":
+        code = sys.stdin.read()
+    elif len(code) < 4096 and Path(code).is_file():
+        code = Path(code).read_text()
+
+    def show(message: dict) -> None:
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            out = sys.stderr if content["name"] == "stderr" else sys.stdout
+            out.write(content["text"])
+            out.flush()
+        elif message["msg_type"] in ("execute_result", "display_data"):
+            print(content["data"].get("text/plain", ""))
+        elif message["msg_type"] == "error":
+            print("\n".join(content["traceback"]), file=sys.stderr)
+
+    try:
+        manager, client = _start()
+    except RuntimeError as err:
+        return _fail(f"the kernel did not start: {err}", "run `larder doctor`")
+    try:
+        reply = client.execute_interactive(code, timeout=args.timeout, output_hook=show, allow_stdin=sys.stdin.isatty())
+        return 0 if reply["content"]["status"] == "ok" else 1
+    except TimeoutError:
+        manager.interrupt_kernel()
+        return _fail(f"no answer within {args.timeout} s")
+    except KeyboardInterrupt:
+        manager.interrupt_kernel()
+        return 130
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+
+
+def _shelf(args: argparse.Namespace) -> int:
+    from . import shelf
+    from .errors import ShelfError
+
+    try:
+        with shelf.open(args.file, mode="r") as one:
+            if args.verb == "verify":
+                report = one.verify()
+                print(json.dumps(report._asdict()) if args.json else report)
+                return 0 if report.ok else 1
+            if args.verb == "ls":
+                table = one.inspect()
+                print(json.dumps(list(table)) if args.json else table)
+            else:
+                for c in one.log():
+                    row = {**c._asdict(), "time": c.time.isoformat()}
+                    print(json.dumps(row) if args.json else f"{c.id:6}  {row['time']}  {', '.join(c.names)}  {c.message}")
+    except FileNotFoundError as err:
+        return _fail(str(err), "give a path, or a bare name of a shelf in " + str(shelf.home()))
+    except ShelfError as err:
+        return _fail(str(err))
+    return 0
