@@ -62,7 +62,13 @@ type CommitRow = (u64, i64, String, Vec<String>, u64);
 type DamageRow = (u64, Option<String>, String);
 
 fn row(info: CommitInfo) -> CommitRow {
-    (info.id, info.time_ns, info.message, info.names_changed, info.bytes_written)
+    (
+        info.id,
+        info.time_ns,
+        info.message,
+        info.names_changed,
+        info.bytes_written,
+    )
 }
 
 /// A shelf file, open.
@@ -92,7 +98,11 @@ impl NativeShelf {
             Some("dram") => MediumChoice::Dram,
             Some(other) => return Err(PyValueError::new_err(format!("unknown medium {other:?}"))),
         };
-        let options = OpenOptions { mode, medium, ..OpenOptions::default() };
+        let options = OpenOptions {
+            mode,
+            medium,
+            ..OpenOptions::default()
+        };
         let shelf = py.detach(|| Shelf::open(Path::new(path), &options)).map_err(raise)?;
         let last_commit = AtomicU64::new(shelf.stats().commit);
         Ok(Self { shelf, last_commit })
@@ -116,8 +126,17 @@ impl NativeShelf {
         py.detach(|| self.shelf.put(name, kind, meta, &spans)).map_err(raise)
     }
 
-    fn alloc(&self, py: Python<'_>, name: &str, kind: &str, meta: &[u8], sizes: Vec<u64>) -> PyResult<Vec<NativeBuffer>> {
-        let buffers = py.detach(|| self.shelf.alloc(name, kind, meta, &sizes)).map_err(raise)?;
+    fn alloc(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        kind: &str,
+        meta: &[u8],
+        sizes: Vec<u64>,
+    ) -> PyResult<Vec<NativeBuffer>> {
+        let buffers = py
+            .detach(|| self.shelf.alloc(name, kind, meta, &sizes))
+            .map_err(raise)?;
         Ok(buffers.into_iter().map(|buffer| self.hand_out(buffer)).collect())
     }
 
@@ -127,7 +146,9 @@ impl NativeShelf {
         py: Python<'py>,
         name: &str,
     ) -> PyResult<Option<(String, Bound<'py, PyBytes>, Vec<NativeBuffer>)>> {
-        let Some(entry) = py.detach(|| self.shelf.get(name)).map_err(raise)? else { return Ok(None) };
+        let Some(entry) = py.detach(|| self.shelf.get(name)).map_err(raise)? else {
+            return Ok(None);
+        };
         let buffers = entry.buffers.into_iter().map(|buffer| self.hand_out(buffer)).collect();
         Ok(Some((entry.kind, PyBytes::new(py, &entry.meta), buffers)))
     }
@@ -167,7 +188,8 @@ impl NativeShelf {
             one.set_item("name", item.name)?;
             one.set_item("kind", item.kind)?;
             one.set_item("meta", PyBytes::new(py, &item.meta))?;
-            one.set_item("nbytes", item.nbytes + item.meta.len() as u64)?;
+            let inline = if item.buffers == 0 { item.meta.len() as u64 } else { 0 };
+            one.set_item("nbytes", item.nbytes + inline)?;
             one.set_item("commit", item.commit)?;
             one.set_item("offset", item.offset)?;
             one.set_item("pending", item.pending)?;
@@ -198,7 +220,11 @@ impl NativeShelf {
     /// `(pages checked, [(offset, variable, what)])`
     fn verify(&self, py: Python<'_>) -> PyResult<(u64, Vec<DamageRow>)> {
         let report = py.detach(|| self.shelf.verify(&mut |_, _| {})).map_err(raise)?;
-        let damage = report.damage.into_iter().map(|d| (d.offset, d.variable, d.what)).collect();
+        let damage = report
+            .damages
+            .into_iter()
+            .map(|d| (d.offset, d.variable, d.what))
+            .collect();
         Ok((report.pages, damage))
     }
 
@@ -209,7 +235,10 @@ impl NativeShelf {
 
 impl NativeShelf {
     fn hand_out(&self, buffer: Buffer) -> NativeBuffer {
-        NativeBuffer { buffer, writable: !self.shelf.read_only() }
+        NativeBuffer {
+            buffer,
+            writable: !self.shelf.read_only(),
+        }
     }
 }
 

@@ -22,7 +22,11 @@ pub struct Segment {
 
 impl Segment {
     pub fn whole(extent: Arc<Extent>) -> Segment {
-        Segment { first: 0, count: extent.data_pages, extent }
+        Segment {
+            first: 0,
+            count: extent.data_pages,
+            extent,
+        }
     }
     pub fn at(&self) -> u64 {
         self.extent.page_at(self.first)
@@ -42,7 +46,11 @@ pub struct Stored {
 
 impl Stored {
     pub fn new(len: u64, segments: Vec<Segment>) -> Stored {
-        Stored { len, segments: segments.into(), cell: ViewCell::default() }
+        Stored {
+            len,
+            segments: segments.into(),
+            cell: ViewCell::default(),
+        }
     }
 
     pub fn pages(&self) -> u32 {
@@ -71,10 +79,17 @@ impl Stored {
             let stop = start + segment.count;
             if start < first {
                 let keep = first.min(stop) - start;
-                segments.push(Segment { count: keep, ..segment.clone() });
+                segments.push(Segment {
+                    count: keep,
+                    ..segment.clone()
+                });
             }
             if stop > first && !placed {
-                segments.push(Segment { extent: Arc::clone(extent), first: 0, count });
+                segments.push(Segment {
+                    extent: Arc::clone(extent),
+                    first: 0,
+                    count,
+                });
                 placed = true;
             }
             if stop > end {
@@ -87,7 +102,11 @@ impl Stored {
             }
             start = stop;
         }
-        Stored { len: self.len, segments: segments.into(), cell: Arc::clone(&self.cell) }
+        Stored {
+            len: self.len,
+            segments: segments.into(),
+            cell: Arc::clone(&self.cell),
+        }
     }
 }
 
@@ -194,7 +213,11 @@ pub fn decode_ops(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<(Strin
             other => return Err(format!("unknown operation {other} on `{name}`")),
         });
     }
-    if r.is_empty() { Ok((message, retain, ops)) } else { Err("a log record has bytes left over".into()) }
+    if r.is_empty() {
+        Ok((message, retain, ops))
+    } else {
+        Err("a log record has bytes left over".into())
+    }
 }
 
 fn encode_item(w: &mut Writer, item: &Item) {
@@ -231,7 +254,9 @@ fn decode_item(r: &mut Reader, space: &Arc<Space>, limit: u64, name: &str) -> Re
             let inside = first.checked_add(count).is_some_and(|end| end <= data_pages);
             let extent = space.adopt(at, data_pages, false, limit);
             let (true, Some(extent)) = (inside && count > 0, extent) else {
-                return Err(format!("`{name}` claims {count} pages at {at:#x}, which it cannot have"));
+                return Err(format!(
+                    "`{name}` claims {count} pages at {at:#x}, which it cannot have"
+                ));
             };
             covered += u64::from(count);
             list.push(Segment { extent, first, count });
@@ -241,7 +266,12 @@ fn decode_item(r: &mut Reader, space: &Arc<Space>, limit: u64, name: &str) -> Re
         }
         buffers.push(Stored::new(len, list));
     }
-    Ok(Item { kind, meta, buffers, commit })
+    Ok(Item {
+        kind,
+        meta,
+        buffers,
+        commit,
+    })
 }
 
 /// Everything a snapshot holds.
@@ -311,10 +341,20 @@ pub fn decode_snapshot(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<S
             };
             undo.push((name, item));
         }
-        let info = CommitInfo { id, time_ns, message, names_changed, bytes_written };
+        let info = CommitInfo {
+            id,
+            time_ns,
+            message,
+            names_changed,
+            bytes_written,
+        };
         history.push_back(Commit { info, undo, kept });
     }
-    if r.is_empty() { Ok(Snapshot { names, history, retain }) } else { Err("the catalog snapshot has bytes left over".into()) }
+    if r.is_empty() {
+        Ok(Snapshot { names, history, retain })
+    } else {
+        Err("the catalog snapshot has bytes left over".into())
+    }
 }
 
 /// Splits sorted page numbers into runs, never across a 2 MiB chunk boundary when `by_chunk`.
@@ -322,7 +362,9 @@ pub fn runs(sorted: &[u32], by_chunk: bool) -> Vec<(u32, u32)> {
     let mut out: Vec<(u32, u32)> = Vec::new();
     for page in sorted {
         match out.last_mut() {
-            Some((first, count)) if *first + *count == *page && !(by_chunk && page.is_multiple_of(CHUNK_PAGES)) => *count += 1,
+            Some((first, count)) if *first + *count == *page && !(by_chunk && page.is_multiple_of(CHUNK_PAGES)) => {
+                *count += 1
+            }
             _ => out.push((*page, 1)),
         }
     }

@@ -66,9 +66,14 @@ impl Shelf {
         let message: String = message.unwrap_or("").chars().take(format::MESSAGE_MAX / 4).collect();
         let mut checkpointed = false;
         loop {
-            let plan = core.plan(&mut state, sequence).map_err(|error| core.failed(&state, error))?;
+            let plan = core
+                .plan(&mut state, sequence)
+                .map_err(|error| core.failed(&state, error))?;
             if plan.ops.is_empty() {
-                return Ok(CommitInfo { id: state.commit, ..CommitInfo::default() });
+                return Ok(CommitInfo {
+                    id: state.commit,
+                    ..CommitInfo::default()
+                });
             }
             let ops = encode_ops(&message, state.retain, &plan.ops);
             let span = record_span(ops.len() as u64, plan.pages.len() as u64);
@@ -85,7 +90,13 @@ impl Shelf {
             let bytes_written = core.written.load(Ordering::Relaxed) - before;
             let mut names_changed: Vec<String> = plan.next.iter().map(|(name, _)| name.to_string()).collect();
             names_changed.sort();
-            let info = CommitInfo { id: sequence, time_ns, message, names_changed, bytes_written };
+            let info = CommitInfo {
+                id: sequence,
+                time_ns,
+                message,
+                names_changed,
+                bytes_written,
+            };
             core.publish(&mut state, info.clone(), plan);
             let (live, _, held, _) = core.space.sizes();
             if held > (64 << 20).max(live / 2) {
@@ -135,7 +146,11 @@ impl Core {
         } else if self.read_only {
             Err(CommitError::ReadOnly { name })
         } else if state.stopped {
-            Err(CommitError::Stopped { name, commit: state.commit, source: None })
+            Err(CommitError::Stopped {
+                name,
+                commit: state.commit,
+                source: None,
+            })
         } else {
             Ok(())
         }
@@ -143,20 +158,34 @@ impl Core {
 
     pub fn failed(&self, state: &State, source: io::Error) -> CommitError {
         let (name, commit) = (self.name.clone(), state.commit);
-        if is_full(&source) { CommitError::Full { name, commit, source } } else { CommitError::Io { name, commit, source } }
+        if is_full(&source) {
+            CommitError::Full { name, commit, source }
+        } else {
+            CommitError::Io { name, commit, source }
+        }
     }
 
     /// A flush that failed may have dropped any of the writes before it: nothing more is acknowledged.
     fn flush(&self, state: &mut State) -> Result<(), CommitError> {
         self.sync().map_err(|source| {
             state.stopped = true;
-            CommitError::Stopped { name: self.name.clone(), commit: state.commit, source: Some(source) }
+            CommitError::Stopped {
+                name: self.name.clone(),
+                commit: state.commit,
+                source: Some(source),
+            }
         })
     }
 
     /// Gathers the operations, page images and new items of the next commit; writes new and moved pages to extents.
     fn plan(&self, state: &mut State, sequence: u64) -> io::Result<Plan> {
-        let mut plan = Plan { ops: vec![], pages: vec![], images: vec![], next: vec![], views: vec![] };
+        let mut plan = Plan {
+            ops: vec![],
+            pages: vec![],
+            images: vec![],
+            next: vec![],
+            views: vec![],
+        };
         let dirty = self.collect(state)?;
         let moving = state.retain > 0 || !dirty.is_empty() && self.media.oldest_pin()?.is_some();
         let mut touched: BTreeMap<Arc<str>, (Item, bool)> = BTreeMap::new();
@@ -175,7 +204,9 @@ impl Core {
                 }
                 continue;
             }
-            let Some(item) = state.committed.get(&name) else { continue };
+            let Some(item) = state.committed.get(&name) else {
+                continue;
+            };
             let Some(stored) = holds(item) else { continue };
             let (next, moved) = touched.entry(name).or_insert_with(|| (Item::clone(item), false));
             let (moves, logged) = split(&pages, view.pages(), moving, plan.images.len());
@@ -186,9 +217,15 @@ impl Core {
             }
             let mut image = [0u8; PAGE as usize];
             for page in logged {
-                let Some((extent, at)) = stored.locate(page) else { continue };
+                let Some((extent, at)) = stored.locate(page) else {
+                    continue;
+                };
                 view.copy_page(page, &mut image);
-                let page = PageRef { page_at: extent.page_at(at), crc_at: extent.crc_at(at), crc: crc(&image) };
+                let page = PageRef {
+                    page_at: extent.page_at(at),
+                    crc_at: extent.crc_at(at),
+                    crc: crc(&image),
+                };
                 plan.pages.push((page, plan.images.len() as u64));
                 plan.images.extend_from_slice(&image);
             }
@@ -197,7 +234,10 @@ impl Core {
         for (name, pending) in &state.pending {
             match pending {
                 Some(item) => {
-                    let item = Item { commit: sequence, ..Item::clone(item) };
+                    let item = Item {
+                        commit: sequence,
+                        ..Item::clone(item)
+                    };
                     plan.ops.push(Op::Put(Arc::clone(name), item.clone()));
                     plan.next.push((Arc::clone(name), Some(Arc::new(item))));
                 }
@@ -209,7 +249,11 @@ impl Core {
         }
         for (name, (mut item, moved)) in touched {
             item.commit = sequence;
-            plan.ops.push(if moved { Op::Put(Arc::clone(&name), item.clone()) } else { Op::Touch(Arc::clone(&name)) });
+            plan.ops.push(if moved {
+                Op::Put(Arc::clone(&name), item.clone())
+            } else {
+                Op::Touch(Arc::clone(&name))
+            });
             plan.next.push((name, Some(Arc::new(item))));
         }
         Ok(plan)
@@ -247,7 +291,14 @@ impl Core {
     }
 
     /// Appends the record and makes it durable. On return with `Ok` the commit may be acknowledged.
-    fn append(&self, state: &mut State, sequence: u64, time_ns: i64, ops: &[u8], plan: &Plan) -> Result<(), CommitError> {
+    fn append(
+        &self,
+        state: &mut State,
+        sequence: u64,
+        time_ns: i64,
+        ops: &[u8],
+        plan: &Plan,
+    ) -> Result<(), CommitError> {
         if state.unsynced {
             self.flush(state)?;
             state.unsynced = false;
@@ -277,17 +328,24 @@ impl Core {
         if self.faults.apply_before_log_sync {
             for (page, image) in &plan.pages {
                 let image = &plan.images[*image as usize..][..PAGE as usize];
-                self.write(page.page_at, image).map_err(|error| self.failed(state, error))?;
+                self.write(page.page_at, image)
+                    .map_err(|error| self.failed(state, error))?;
             }
         }
         self.write(at, &record).map_err(|error| self.failed(state, error))?;
         self.flush(state)?;
         if self.faults.lost_set_length {
-            self.media.set_len(self.space.end()).map_err(|error| self.failed(state, error))?;
+            self.media
+                .set_len(self.space.end())
+                .map_err(|error| self.failed(state, error))?;
         }
         let images_at = at + (head.len() + ops.len() + table.0.len()) as u64;
         for (page, image) in &plan.pages {
-            let logged = Logged { image_at: images_at + image, page: *page, commit: sequence };
+            let logged = Logged {
+                image_at: images_at + image,
+                page: *page,
+                commit: sequence,
+            };
             state.overlay.insert(page.page_at, logged);
         }
         state.log.tail += header.span();
@@ -331,10 +389,16 @@ impl Core {
             self.relocate(state, pin).map_err(|error| self.failed(state, error))?;
         }
         let releasable = self.space.quarantined();
-        let prepared = self.prepare(state, pin, room).map_err(|error| self.failed(state, error));
+        let prepared = self
+            .prepare(state, pin, room)
+            .map_err(|error| self.failed(state, error));
         let (snapshot, root, log) = prepared?;
         self.flush(state)?;
-        let slot = if self.faults.single_superblock { 0 } else { 1 - state.slot };
+        let slot = if self.faults.single_superblock {
+            0
+        } else {
+            1 - state.slot
+        };
         if let Err(error) = self.write(slot * PAGE, &root.encode()) {
             // The slot may hold anything now; only a reopen can tell.
             state.stopped = true;
@@ -357,7 +421,12 @@ impl Core {
     }
 
     /// Writes heap pages, the snapshot and a larger log if needed; nothing durable refers to the new parts yet.
-    fn prepare(&self, state: &State, pin: Option<u64>, room: u64) -> io::Result<(Arc<Extent>, Superblock, Option<Arc<Extent>>)> {
+    fn prepare(
+        &self,
+        state: &State,
+        pin: Option<u64>,
+        room: u64,
+    ) -> io::Result<(Arc<Extent>, Superblock, Option<Arc<Extent>>)> {
         let mut image = [0u8; PAGE as usize];
         for (at, logged) in &state.overlay {
             if pin.is_some_and(|pin| logged.commit > pin) {
@@ -377,7 +446,9 @@ impl Core {
             log = Some(extent);
         }
         let generation = state.root.generation + 1;
-        let (log_at, log_len) = log.as_ref().map_or((state.log.extent.at, state.log.len), |e| (e.at, e.bytes()));
+        let (log_at, log_len) = log
+            .as_ref()
+            .map_or((state.log.extent.at, state.log.len), |e| (e.at, e.bytes()));
         let root = Superblock {
             generation,
             salt: next_salt(state.root.salt, generation),
@@ -430,7 +501,9 @@ impl Core {
         let backing = Stored::new(view.len(), view.backing.clone());
         let mut image = [0u8; PAGE as usize];
         for page in pages {
-            let (Some((extent, at)), Some((under, under_at))) = (stored.locate(*page), backing.locate(*page)) else { continue };
+            let (Some((extent, at)), Some((under, under_at))) = (stored.locate(*page), backing.locate(*page)) else {
+                continue;
+            };
             let place = extent.page_at(at);
             let source = match state.overlay.get(&place) {
                 Some(logged) => logged.image_at,

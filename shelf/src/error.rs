@@ -37,7 +37,9 @@ pub enum OpenError {
     NotFound { path: String },
     #[error("a file already exists at {path}; open it with mode \"a\" or choose another name")]
     Exists { path: String },
-    #[error("shelf `{name}` is being written by process {pid}; close that kernel, or open it read-only with `mode=\"r\"`")]
+    #[error(
+        "shelf `{name}` is being written by process {pid}; close that kernel, or open it read-only with `mode=\"r\"`"
+    )]
     Busy { name: String, pid: u32 },
     #[error("{path} is not a shelf: {what}; nothing was written to it")]
     NotAShelf { path: String, what: String },
@@ -68,7 +70,11 @@ impl OpenError {
 
     pub(crate) fn io(path: &std::path::Path, source: io::Error) -> OpenError {
         let path = path.display().to_string();
-        if is_full(&source) { OpenError::Full { path, source } } else { OpenError::Io { path, source } }
+        if is_full(&source) {
+            OpenError::Full { path, source }
+        } else {
+            OpenError::Io { path, source }
+        }
     }
 }
 
@@ -82,7 +88,11 @@ pub enum ReadError {
     #[error("shelf `{name}` has no commit {commit} any more; the oldest one kept is {oldest}")]
     NoCommit { name: String, commit: u64, oldest: u64 },
     #[error("cannot map variable `{variable}` of shelf `{name}` into memory: {source}")]
-    Map { name: String, variable: String, source: io::Error },
+    Map {
+        name: String,
+        variable: String,
+        source: io::Error,
+    },
     #[error("cannot read shelf `{name}`: {source}")]
     Io { name: String, source: io::Error },
 }
@@ -106,13 +116,28 @@ pub enum WriteError {
     #[error("shelf `{name}` is read-only; open it with mode \"r+\" or \"a\" to change it")]
     ReadOnly { name: String },
     #[error("no room for `{variable}` on shelf `{name}`: {source}; the shelf stays at commit {commit}")]
-    Full { name: String, variable: String, commit: u64, source: io::Error },
+    Full {
+        name: String,
+        variable: String,
+        commit: u64,
+        source: io::Error,
+    },
     #[error("{what} of `{variable}` is {size} bytes, the limit is {limit}")]
-    TooLarge { variable: String, what: &'static str, size: u64, limit: u64 },
+    TooLarge {
+        variable: String,
+        what: &'static str,
+        size: u64,
+        limit: u64,
+    },
     #[error("shelf `{name}` stopped after a failed flush; reopen it to return to commit {commit}")]
     Stopped { name: String, commit: u64 },
     #[error("cannot write `{variable}` to shelf `{name}`: {source}; the shelf stays at commit {commit}")]
-    Io { name: String, variable: String, commit: u64, source: io::Error },
+    Io {
+        name: String,
+        variable: String,
+        commit: u64,
+        source: io::Error,
+    },
     #[error("{0}")]
     Read(#[from] ReadError),
 }
@@ -138,11 +163,23 @@ pub enum CommitError {
     #[error("shelf `{name}` is read-only; open it with mode \"r+\" or \"a\" to change it")]
     ReadOnly { name: String },
     #[error("no room for this commit on shelf `{name}`: {source}; the shelf stays at commit {commit}")]
-    Full { name: String, commit: u64, source: io::Error },
+    Full {
+        name: String,
+        commit: u64,
+        source: io::Error,
+    },
     #[error("shelf `{name}` stopped after a failed flush; reopen it to return to commit {commit}{}", source.as_ref().map(|e| format!(": {e}")).unwrap_or_default())]
-    Stopped { name: String, commit: u64, source: Option<io::Error> },
+    Stopped {
+        name: String,
+        commit: u64,
+        source: Option<io::Error>,
+    },
     #[error("cannot commit to shelf `{name}`: {source}; the shelf stays at commit {commit}")]
-    Io { name: String, commit: u64, source: io::Error },
+    Io {
+        name: String,
+        commit: u64,
+        source: io::Error,
+    },
 }
 
 impl CommitError {

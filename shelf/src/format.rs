@@ -62,7 +62,9 @@ pub enum Slot {
     /// The magic is right and the CRC is right, but the version or a flag is unknown.
     Newer(String),
     /// Neither; `is_shelf` if the magic is there.
-    Bad { is_shelf: bool },
+    Bad {
+        is_shelf: bool,
+    },
 }
 
 impl Superblock {
@@ -73,7 +75,14 @@ impl Superblock {
         w.u32(PAGE as u32);
         w.u64(0); // incompatible feature flags
         w.u64(0); // compatible feature flags
-        for field in [self.generation, self.salt, self.log_at, self.log_len, self.snapshot_at, self.snapshot_len] {
+        for field in [
+            self.generation,
+            self.salt,
+            self.log_at,
+            self.log_len,
+            self.snapshot_at,
+            self.snapshot_len,
+        ] {
             w.u64(field);
         }
         w.u32(self.snapshot_crc);
@@ -94,17 +103,22 @@ impl Superblock {
             return Slot::Blank;
         }
         let is_shelf = page.starts_with(&MAGIC);
-        if !is_shelf || page.len() < 512 || crc(&page[..508]) != u32::from_le_bytes(page[508..512].try_into().unwrap()) {
+        if !is_shelf || page.len() < 512 || crc(&page[..508]) != u32::from_le_bytes(page[508..512].try_into().unwrap())
+        {
             return Slot::Bad { is_shelf };
         }
         let mut r = Reader::new(&page[8..508]);
         let fields = (|| {
             let (version, page_size, incompat, _compat) = (r.u32()?, r.u32()?, r.u64()?, r.u64()?);
             if version > VERSION {
-                return Some(Slot::Newer(format!("format version {version}, this larder knows {VERSION}")));
+                return Some(Slot::Newer(format!(
+                    "format version {version}, this larder knows {VERSION}"
+                )));
             }
             if incompat & !KNOWN_INCOMPAT != 0 || page_size != PAGE as u32 {
-                return Some(Slot::Newer(format!("feature flags {incompat:#x}, page size {page_size}")));
+                return Some(Slot::Newer(format!(
+                    "feature flags {incompat:#x}, page size {page_size}"
+                )));
             }
             let (generation, salt, log_at, log_len) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
             let (snapshot_at, snapshot_len, snapshot_crc, _) = (r.u64()?, r.u64()?, r.u32()?, r.u32()?);
@@ -214,7 +228,11 @@ impl PageRef {
     }
 
     pub fn decode(r: &mut Reader) -> Option<PageRef> {
-        let page = PageRef { page_at: r.u64()?, crc_at: r.u64()?, crc: r.u32()? };
+        let page = PageRef {
+            page_at: r.u64()?,
+            crc_at: r.u64()?,
+            crc: r.u32()?,
+        };
         r.u32()?;
         Some(page)
     }

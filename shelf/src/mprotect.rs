@@ -60,15 +60,21 @@ pub fn install() -> io::Result<()> {
 pub fn add(start: usize, len: usize) -> io::Result<()> {
     let _guard = CHANGE.lock().unwrap_or_else(|poison| poison.into_inner());
     let used = USED.load(Ordering::Relaxed);
-    let slot = (0..used).find(|i| TABLE[*i].start.load(Ordering::Relaxed) == 0).unwrap_or(used);
+    let slot = (0..used)
+        .find(|i| TABLE[*i].start.load(Ordering::Relaxed) == 0)
+        .unwrap_or(used);
     let Some(entry) = TABLE.get(slot) else {
-        return Err(io::Error::other("the mprotect tracker holds 4096 writable views at most"));
+        return Err(io::Error::other(
+            "the mprotect tracker holds 4096 writable views at most",
+        ));
     };
     let words = (len / PAGE as usize).div_ceil(64);
     if entry.words.load(Ordering::Relaxed) < words {
         let fresh: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         // The old bitmap leaks on purpose: a handler on another thread may still be looking at it.
-        entry.bits.store(Box::leak(fresh.into_boxed_slice()).as_mut_ptr(), Ordering::Release);
+        entry
+            .bits
+            .store(Box::leak(fresh.into_boxed_slice()).as_mut_ptr(), Ordering::Release);
         entry.words.store(words, Ordering::Release);
     }
     entry.len.store(len, Ordering::Release);

@@ -47,10 +47,16 @@ impl Shelf {
         loop {
             let file = FileOptions::new().read(true).write(options.mode != Mode::R).open(path);
             let file = match (file, options.mode) {
-                (Ok(_), Mode::X) => return Err(OpenError::Exists { path: path.display().to_string() }),
+                (Ok(_), Mode::X) => {
+                    return Err(OpenError::Exists {
+                        path: path.display().to_string(),
+                    });
+                }
                 (Ok(file), _) => file,
                 (Err(error), Mode::R | Mode::RPlus) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(OpenError::NotFound { path: path.display().to_string() });
+                    return Err(OpenError::NotFound {
+                        path: path.display().to_string(),
+                    });
                 }
                 (Err(error), _) if error.kind() == io::ErrorKind::NotFound => match create(path, options)? {
                     Some(shelf) => return Ok(shelf),
@@ -60,16 +66,23 @@ impl Shelf {
             };
             let metadata = file.metadata().map_err(|error| OpenError::io(path, error))?;
             if metadata.is_dir() {
-                return Err(OpenError::NotAShelf { path: path.display().to_string(), what: "a directory".into() });
+                return Err(OpenError::NotAShelf {
+                    path: path.display().to_string(),
+                    what: "a directory".into(),
+                });
             }
             if options.mode == Mode::R {
                 return start(Arc::new(FileMedia::new(file)), path, Some(path), options, false);
             }
             if let Err(pid) = FileMedia::lock_writer(&file).map_err(|error| OpenError::io(path, error))? {
-                return Err(OpenError::Busy { name: shelf_name(path), pid });
+                return Err(OpenError::Busy {
+                    name: shelf_name(path),
+                    pid,
+                });
             }
             // Between open and lock the file may have been replaced.
-            if std::fs::metadata(path).map(|now| (now.ino(), now.dev())).ok() != Some((metadata.ino(), metadata.dev())) {
+            if std::fs::metadata(path).map(|now| (now.ino(), now.dev())).ok() != Some((metadata.ino(), metadata.dev()))
+            {
                 continue;
             }
             if options.mode == Mode::W || metadata.len() == 0 && options.mode == Mode::A {
@@ -118,9 +131,19 @@ fn prepare(path: &Path, options: &OpenOptions) -> Result<(std::path::PathBuf, Sh
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let failed = |error| OpenError::io(path, error);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}-{}.new", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    name.push(format!(
+        ".{}-{}.new",
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    ));
     let temporary = path.with_file_name(name);
-    let file = FileOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let file = FileOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
     let made = FileMedia::lock_writer(&file)
         .map_err(failed)
         .and_then(|_| start(Arc::new(FileMedia::new(file)), path, Some(path), options, true));
@@ -134,12 +157,18 @@ fn prepare(path: &Path, options: &OpenOptions) -> Result<(std::path::PathBuf, Sh
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
 pub(crate) fn shelf_name(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_stem()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn start(
@@ -160,7 +189,11 @@ fn start(
         name: shelf_name(path),
         path: place.map(Path::to_path_buf),
         pid: std::process::id(),
-        tracker: if read_only { Tracker::Hash } else { Tracker::choose(forced, media.fd().is_some(), &arena) },
+        tracker: if read_only {
+            Tracker::Hash
+        } else {
+            Tracker::choose(forced, media.fd().is_some(), &arena)
+        },
         media,
         arena,
         space,
@@ -180,7 +213,9 @@ fn start(
     }
     let state = load(&core, path)?;
     if read_only {
-        core.media.end_read(state.commit).map_err(|error| OpenError::io(path, error))?;
+        core.media
+            .end_read(state.commit)
+            .map_err(|error| OpenError::io(path, error))?;
     }
     *core.state.get_mut() = state;
     let shelf = Shelf { core: Arc::new(core) };
@@ -233,11 +268,19 @@ fn format_media(core: &Core, log_bytes: u64) -> io::Result<()> {
 fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     let failed = |error| OpenError::io(path, error);
     let damage = |offset: u64, what: String, variable: Option<String>| {
-        OpenError::Corrupt(Damage { name: core.name.clone(), offset, what, variable })
+        OpenError::Corrupt(Damage {
+            name: core.name.clone(),
+            offset,
+            what,
+            variable,
+        })
     };
     let len = core.media.len().map_err(failed)?;
     if len < HEAP_START {
-        return Err(OpenError::NotAShelf { path: path.display().to_string(), what: format!("it has {len} bytes") });
+        return Err(OpenError::NotAShelf {
+            path: path.display().to_string(),
+            what: format!("it has {len} bytes"),
+        });
     }
     if !core.faults.no_log_sync_before_replay {
         core.sync().map_err(failed)?;
@@ -247,25 +290,43 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     let mut bytes = vec![0u8; root.snapshot_len.min(len) as usize];
     let inside = |at: u64, size: u64| at >= HEAP_START && at.checked_add(size).is_some_and(|end| end <= len);
     if !inside(root.log_at, root.log_len) || root.log_len == 0 || root.log_len % PAGE != 0 {
-        return Err(damage(len, format!("the file is cut: its log ends at {:#x}", root.log_at + root.log_len), None));
+        return Err(damage(
+            len,
+            format!("the file is cut: its log ends at {:#x}", root.log_at + root.log_len),
+            None,
+        ));
     }
     if !inside(root.snapshot_at, root.snapshot_len) {
         let end = root.snapshot_at + root.snapshot_len;
-        return Err(damage(len, format!("the file is cut: its catalog ends at {end:#x}"), None));
+        return Err(damage(
+            len,
+            format!("the file is cut: its catalog ends at {end:#x}"),
+            None,
+        ));
     }
     core.media.read_at(root.snapshot_at, &mut bytes).map_err(failed)?;
     if crc(&bytes) != root.snapshot_crc {
-        return Err(damage(root.snapshot_at, "the catalog does not match its checksum".into(), None));
+        return Err(damage(
+            root.snapshot_at,
+            "the catalog does not match its checksum".into(),
+            None,
+        ));
     }
     let claim = |at, size: u64| space.adopt(at, pages(size) as u32, true, len.max(root.file_len));
-    let (Some(log), Some(snapshot)) = (claim(root.log_at, root.log_len), claim(root.snapshot_at, root.snapshot_len)) else {
+    let (Some(log), Some(snapshot)) = (
+        claim(root.log_at, root.log_len),
+        claim(root.snapshot_at, root.snapshot_len),
+    ) else {
         return Err(damage(slot * PAGE, "log and catalog overlap".into(), None));
     };
     let decoded = decode_snapshot(&bytes, space, root.file_len.max(len));
     let decoded = decoded.map_err(|what| damage(root.snapshot_at, what, None))?;
     if len < root.file_len {
         let lost = decoded.names.iter().find(|(_, item)| {
-            item.buffers.iter().flat_map(|b| b.segments.iter()).any(|s| s.extent.at + s.extent.bytes() > len)
+            item.buffers
+                .iter()
+                .flat_map(|b| b.segments.iter())
+                .any(|s| s.extent.at + s.extent.bytes() > len)
         });
         let what = format!("the file is cut: it should have {} bytes", root.file_len);
         return Err(damage(len, what, lost.map(|(name, _)| name.to_string())));
@@ -276,7 +337,12 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
         committed: decoded.names,
         history: decoded.history,
         retain: decoded.retain,
-        log: Log { len: root.log_len, extent: log, tail: 0, prev_crc: root.salt as u32 },
+        log: Log {
+            len: root.log_len,
+            extent: log,
+            tail: 0,
+            prev_crc: root.salt as u32,
+        },
         snapshot: Some(snapshot),
         root,
         slot,
@@ -295,14 +361,21 @@ fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), Open
     let mut page = [0u8; PAGE as usize];
     let (mut best, mut bad, mut shelf): (Option<(Superblock, u64)>, bool, bool) = (None, false, false);
     for slot in 0..2 {
-        core.media.read_at(slot * PAGE, &mut page).map_err(|error| OpenError::io(path, error))?;
+        core.media
+            .read_at(slot * PAGE, &mut page)
+            .map_err(|error| OpenError::io(path, error))?;
         match Superblock::decode(&page) {
             Slot::Valid(root) => {
                 if best.as_ref().is_none_or(|(held, _)| root.generation > held.generation) {
                     best = Some((root, slot));
                 }
             }
-            Slot::Newer(what) => return Err(OpenError::Newer { path: path.display().to_string(), what }),
+            Slot::Newer(what) => {
+                return Err(OpenError::Newer {
+                    path: path.display().to_string(),
+                    what,
+                });
+            }
             Slot::Bad { is_shelf } => (bad, shelf) = (true, shelf || is_shelf),
             Slot::Blank => {}
         }
@@ -315,7 +388,10 @@ fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), Open
             what: "neither superblock matches its checksum".into(),
             variable: None,
         })),
-        None => Err(OpenError::NotAShelf { path: path.display().to_string(), what: "it does not start like one".into() }),
+        None => Err(OpenError::NotAShelf {
+            path: path.display().to_string(),
+            what: "it does not start like one".into(),
+        }),
     }
 }
 
@@ -335,7 +411,9 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
             break;
         }
         core.media.read_at(at, &mut head).map_err(Stop::Io)?;
-        let Some((header, head_crc)) = RecordHeader::decode(&head) else { break };
+        let Some((header, head_crc)) = RecordHeader::decode(&head) else {
+            break;
+        };
         if other_bad && header.generation > root.generation {
             let what = format!("superblock {} is unreadable, and the log belongs to it", 1 - state.slot);
             return Err(Stop::Damage((1 - state.slot) * PAGE, what));
@@ -345,13 +423,22 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         if !(ours && next || stale) || header.span() > root.log_len - state.log.tail {
             break;
         }
-        let Some((ops, table, images_at)) = read_record(core, at, &header).map_err(Stop::Io)? else { break };
-        let (message, retain, ops) =
-            decode_ops(&ops, &core.space, len).map_err(|what| Stop::Damage(at, format!("commit {}: {what}", header.sequence)))?;
+        let Some((ops, table, images_at)) = read_record(core, at, &header).map_err(Stop::Io)? else {
+            break;
+        };
+        let (message, retain, ops) = decode_ops(&ops, &core.space, len)
+            .map_err(|what| Stop::Damage(at, format!("commit {}: {what}", header.sequence)))?;
         core.space.commit.store(header.sequence, Ordering::Relaxed);
         for (index, page) in table.into_iter().enumerate() {
             let image_at = images_at + index as u64 * PAGE;
-            state.overlay.insert(page.page_at, Logged { image_at, page, commit: header.sequence });
+            state.overlay.insert(
+                page.page_at,
+                Logged {
+                    image_at,
+                    page,
+                    commit: header.sequence,
+                },
+            );
         }
         state.retain = retain;
         state.commit = header.sequence;
@@ -360,7 +447,10 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         apply_ops(state, &header, message, ops);
     }
     if !stale && let Some(offset) = later_record(core, state).map_err(Stop::Io)? {
-        let what = format!("commit {} is damaged, and a later one follows at {offset:#x}", state.commit + 1);
+        let what = format!(
+            "commit {} is damaged, and a later one follows at {offset:#x}",
+            state.commit + 1
+        );
         return Err(Stop::Damage(root.log_at + state.log.tail, what));
     }
     Ok(())
@@ -380,7 +470,9 @@ fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option
     let mut table = Vec::with_capacity(count);
     let mut image = [0u8; PAGE as usize];
     for index in 0..count {
-        let Some(page) = PageRef::decode(&mut reader) else { return Ok(None) };
+        let Some(page) = PageRef::decode(&mut reader) else {
+            return Ok(None);
+        };
         core.media.read_at(images_at + index as u64 * PAGE, &mut image)?;
         if check && crc(&image) != page.crc {
             return Ok(None);
@@ -457,7 +549,12 @@ impl State {
             history: VecDeque::new(),
             retain: 0,
             tracked: Vec::new(),
-            log: Log { extent: space.allocate(1, true).extent, len: 0, tail: 0, prev_crc: 0 },
+            log: Log {
+                extent: space.allocate(1, true).extent,
+                len: 0,
+                tail: 0,
+                prev_crc: 0,
+            },
             root: Superblock {
                 generation: 0,
                 salt: 0,

@@ -129,14 +129,18 @@ impl Buffer {
         if self.writable() {
             return Ok(());
         }
-        let core = self.core.upgrade().ok_or_else(|| WriteError::Closed { name: self.name.to_string() })?;
+        let core = self.core.upgrade().ok_or_else(|| WriteError::Closed {
+            name: self.name.to_string(),
+        })?;
         let mut state = core.writable()?;
         core.arm(&mut state, &self.name, self.index, &self.view)
     }
 
     /// The descriptor and offset this buffer is mapped from, if it lies in one piece.
     pub fn file_range(&self) -> Option<(RawFd, u64)> {
-        let [only] = self.view.backing.as_slice() else { return None };
+        let [only] = self.view.backing.as_slice() else {
+            return None;
+        };
         Some((self.view.media.as_ref()?.fd()?, only.at()))
     }
 
@@ -157,7 +161,7 @@ impl Buffer {
 pub struct Inspect {
     pub name: String,
     pub kind: String,
-    pub meta_bytes: u64,
+    pub meta: Vec<u8>,
     pub nbytes: u64,
     pub buffers: usize,
     pub segments: usize,
@@ -274,19 +278,34 @@ impl Core {
 
     pub fn lock(&self) -> Result<MutexGuard<'_, State>, ReadError> {
         let state = self.state.lock();
-        if state.closed { Err(ReadError::Closed { name: self.name.clone() }) } else { Ok(state) }
+        if state.closed {
+            Err(ReadError::Closed {
+                name: self.name.clone(),
+            })
+        } else {
+            Ok(state)
+        }
     }
 
     pub fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
-        let state = self.lock().map_err(|_| WriteError::Closed { name: self.name.clone() })?;
+        let state = self.lock().map_err(|_| WriteError::Closed {
+            name: self.name.clone(),
+        })?;
         if !self.is_own_process() {
-            return Err(WriteError::Closed { name: self.name.clone() });
+            return Err(WriteError::Closed {
+                name: self.name.clone(),
+            });
         }
         if self.read_only {
-            return Err(WriteError::ReadOnly { name: self.name.clone() });
+            return Err(WriteError::ReadOnly {
+                name: self.name.clone(),
+            });
         }
         if state.stopped {
-            return Err(WriteError::Stopped { name: self.name.clone(), commit: state.commit });
+            return Err(WriteError::Stopped {
+                name: self.name.clone(),
+                commit: state.commit,
+            });
         }
         Ok(state)
     }
@@ -346,7 +365,11 @@ impl Core {
         if let Some(view) = cell.as_ref() {
             return Ok(Arc::clone(view));
         }
-        let failed = |source| ReadError::Map { name: self.name.clone(), variable: name.into(), source };
+        let failed = |source| ReadError::Map {
+            name: self.name.clone(),
+            variable: name.into(),
+            source,
+        };
         let view = View::open(&self.arena, &self.media, buffer.len, &buffer.segments).map_err(failed)?;
         if !state.overlay.is_empty() {
             let mut image = [0u8; PAGE as usize];
@@ -376,14 +399,23 @@ impl Core {
             source,
         })?;
         view.armed.store(true, Ordering::Release);
-        state.tracked.push(Tracked { name: Arc::clone(name), index, view: Arc::downgrade(view) });
+        state.tracked.push(Tracked {
+            name: Arc::clone(name),
+            index,
+            view: Arc::downgrade(view),
+        });
         Ok(())
     }
 
     /// Dirty pages of all writable views that still belong to a name, with what an earlier failed commit left behind.
     pub fn collect(&self, state: &mut State) -> io::Result<Vec<(Arc<str>, usize, Arc<View>, Vec<u32>)>> {
         let mut live: Vec<(Arc<str>, usize, Arc<View>)> = Vec::new();
-        let State { tracked, committed, pending, .. } = state;
+        let State {
+            tracked,
+            committed,
+            pending,
+            ..
+        } = state;
         tracked.retain(|t| {
             let Some(view) = t.view.upgrade() else { return false };
             let same = |item: Option<&Arc<Item>>| {
@@ -397,7 +429,11 @@ impl Core {
             current
         });
         live.sort_by_key(|(_, _, view)| view.addr());
-        let views: Vec<Arc<View>> = live.iter().filter(|l| !l.2.is_empty()).map(|l| Arc::clone(&l.2)).collect();
+        let views: Vec<Arc<View>> = live
+            .iter()
+            .filter(|l| !l.2.is_empty())
+            .map(|l| Arc::clone(&l.2))
+            .collect();
         let dirty: Dirty = self.tracker.collect(&self.arena, &views)?;
         for (view, pages) in dirty {
             view.carry.lock().extend(pages);
@@ -419,9 +455,19 @@ impl Core {
     fn write_failed(&self, state: &State, variable: &str, source: io::Error) -> WriteError {
         let (name, variable, commit) = (self.name.clone(), variable.to_string(), state.commit);
         if is_full(&source) {
-            WriteError::Full { name, variable, commit, source }
+            WriteError::Full {
+                name,
+                variable,
+                commit,
+                source,
+            }
         } else {
-            WriteError::Io { name, variable, commit, source }
+            WriteError::Io {
+                name,
+                variable,
+                commit,
+                source,
+            }
         }
     }
 }
@@ -461,7 +507,12 @@ impl Shelf {
             let extent = place().map_err(|error| core.write_failed(&state, name, error))?;
             stored.push(Stored::new(bytes.len() as u64, vec![Segment::whole(extent)]));
         }
-        let item = Item { kind: kind.into(), meta: meta.into(), buffers: stored, commit: 0 };
+        let item = Item {
+            kind: kind.into(),
+            meta: meta.into(),
+            buffers: stored,
+            commit: 0,
+        };
         state.pending.insert(name.into(), Some(Arc::new(item)));
         Ok(())
     }
@@ -488,7 +539,12 @@ impl Shelf {
             let extent = place().map_err(|error| core.write_failed(&state, name, error))?;
             stored.push(Stored::new(*len, vec![Segment::whole(extent)]));
         }
-        let item = Arc::new(Item { kind: kind.into(), meta: meta.into(), buffers: stored, commit: 0 });
+        let item = Arc::new(Item {
+            kind: kind.into(),
+            meta: meta.into(),
+            buffers: stored,
+            commit: 0,
+        });
         let name: Arc<str> = name.into();
         let buffers = self.buffers(&state, &name, &item)?;
         state.pending.insert(Arc::clone(&name), Some(item));
@@ -501,7 +557,12 @@ impl Shelf {
     fn buffers(&self, state: &State, name: &Arc<str>, item: &Item) -> Result<Vec<Buffer>, ReadError> {
         let open = |(index, stored): (usize, &Stored)| {
             let view = self.core.view(state, name, stored)?;
-            Ok(Buffer { view, core: Arc::downgrade(&self.core), name: Arc::clone(name), index })
+            Ok(Buffer {
+                view,
+                core: Arc::downgrade(&self.core),
+                name: Arc::clone(name),
+                index,
+            })
         };
         item.buffers.iter().enumerate().map(open).collect()
     }
@@ -512,7 +573,12 @@ impl Shelf {
         let Some(item) = state.item(name) else { return Ok(None) };
         let name: Arc<str> = name.into();
         let buffers = self.buffers(&state, &name, item)?;
-        Ok(Some(Entry { kind: item.kind.to_string(), meta: item.meta.to_vec(), buffers, commit: item.commit }))
+        Ok(Some(Entry {
+            kind: item.kind.to_string(),
+            meta: item.meta.to_vec(),
+            buffers,
+            commit: item.commit,
+        }))
     }
 
     /// Removes a name; false if it was not there.
@@ -532,8 +598,18 @@ impl Shelf {
     /// All names, sorted; none once closed.
     pub fn names(&self) -> Vec<String> {
         let Ok(state) = self.core.lock() else { return Vec::new() };
-        let mut names: Vec<&Arc<str>> = state.committed.keys().filter(|n| !state.pending.contains_key(*n)).collect();
-        names.extend(state.pending.iter().filter(|(_, item)| item.is_some()).map(|(name, _)| name));
+        let mut names: Vec<&Arc<str>> = state
+            .committed
+            .keys()
+            .filter(|n| !state.pending.contains_key(*n))
+            .collect();
+        names.extend(
+            state
+                .pending
+                .iter()
+                .filter(|(_, item)| item.is_some())
+                .map(|(name, _)| name),
+        );
         names.sort();
         names.into_iter().map(|name| name.to_string()).collect()
     }
@@ -547,17 +623,25 @@ impl Shelf {
     pub fn rollback(&self) -> Result<(), WriteError> {
         let core = &self.core;
         let mut state = core.writable()?;
-        let dirty = core.collect(&mut state).map_err(|error| core.write_failed(&state, "a view", error))?;
+        let dirty = core
+            .collect(&mut state)
+            .map_err(|error| core.write_failed(&state, "a view", error))?;
         let pending = std::mem::take(&mut state.pending);
         for (name, index, view, pages) in dirty {
-            let Some(stored) = state.committed.get(&name).and_then(|item| item.buffers.get(index)).cloned() else {
+            let Some(stored) = state
+                .committed
+                .get(&name)
+                .and_then(|item| item.buffers.get(index))
+                .cloned()
+            else {
                 continue;
             };
             let same = stored.cell.lock().as_ref().is_some_and(|held| Arc::ptr_eq(held, &view));
             if !same {
                 continue;
             }
-            core.restore(&state, &stored, &view, &pages).map_err(|error| core.write_failed(&state, &name, error))?;
+            core.restore(&state, &stored, &view, &pages)
+                .map_err(|error| core.write_failed(&state, &name, error))?;
             view.carry.lock().clear();
         }
         drop(pending);
@@ -580,18 +664,25 @@ impl Shelf {
     }
 
     pub fn log(&self) -> Vec<CommitInfo> {
-        self.core.lock().map(|state| state.history.iter().map(|c| c.info.clone()).collect()).unwrap_or_default()
+        self.core
+            .lock()
+            .map(|state| state.history.iter().map(|c| c.info.clone()).collect())
+            .unwrap_or_default()
     }
 
     pub fn inspect(&self) -> Vec<Inspect> {
         let Ok(state) = self.core.lock() else { return Vec::new() };
         let mut rows = Vec::new();
-        for name in state.committed.keys().chain(state.pending.keys().filter(|n| !state.committed.contains_key(*n))) {
+        for name in state
+            .committed
+            .keys()
+            .chain(state.pending.keys().filter(|n| !state.committed.contains_key(*n)))
+        {
             let Some(item) = state.item(name) else { continue };
             rows.push(Inspect {
                 name: name.to_string(),
                 kind: item.kind.to_string(),
-                meta_bytes: item.meta.len() as u64,
+                meta: item.meta.to_vec(),
                 nbytes: item.nbytes(),
                 buffers: item.buffers.len(),
                 segments: item.buffers.iter().map(|b| b.segments.len()).sum(),
@@ -656,7 +747,12 @@ fn check_limits(name: &str, kind: &str, meta: &[u8]) -> Result<(), WriteError> {
     let over = |what, size: usize, limit: usize| {
         let variable: String = name.chars().take(64).collect();
         if size > limit {
-            return Err(WriteError::TooLarge { variable, what, size: size as u64, limit: limit as u64 });
+            return Err(WriteError::TooLarge {
+                variable,
+                what,
+                size: size as u64,
+                limit: limit as u64,
+            });
         }
         Ok(())
     };
@@ -668,7 +764,12 @@ fn check_limits(name: &str, kind: &str, meta: &[u8]) -> Result<(), WriteError> {
 fn page_count(name: &str, len: u64) -> Result<u32, WriteError> {
     const LIMIT: u64 = 1 << 43; // 8 TiB: page numbers stay below 2^31
     if len > LIMIT {
-        return Err(WriteError::TooLarge { variable: name.into(), what: "a buffer", size: len, limit: LIMIT });
+        return Err(WriteError::TooLarge {
+            variable: name.into(),
+            what: "a buffer",
+            size: len,
+            limit: LIMIT,
+        });
     }
     Ok(format::pages(len) as u32)
 }

@@ -55,7 +55,11 @@ impl std::fmt::Debug for Extent {
 
 fn extent_bytes(data_pages: u32, bare: bool) -> u64 {
     let data = u64::from(data_pages) * PAGE;
-    if bare { data } else { data + pages(u64::from(data_pages) * 4) * PAGE }
+    if bare {
+        data
+    } else {
+        data + pages(u64::from(data_pages) * 4) * PAGE
+    }
 }
 
 struct Held {
@@ -92,8 +96,15 @@ pub struct Allocated {
 
 impl Space {
     pub fn new(reuse_at_once: bool) -> Arc<Space> {
-        let lists = Lists { end: HEAP_START, ..Lists::default() };
-        Arc::new(Space { lists: Mutex::new(lists), commit: AtomicU64::new(0), reuse_at_once })
+        let lists = Lists {
+            end: HEAP_START,
+            ..Lists::default()
+        };
+        Arc::new(Space {
+            lists: Mutex::new(lists),
+            commit: AtomicU64::new(0),
+            reuse_at_once,
+        })
     }
 
     /// End of the last byte ever handed out: the file is at least this long.
@@ -105,7 +116,11 @@ impl Space {
     pub fn allocate(self: &Arc<Space>, data_pages: u32, bare: bool) -> Allocated {
         let len = extent_bytes(data_pages, bare);
         let mut lists = self.lists.lock();
-        let found = lists.free.iter().find(|(_, free)| **free >= len).map(|(at, free)| (*at, *free));
+        let found = lists
+            .free
+            .iter()
+            .find(|(_, free)| **free >= len)
+            .map(|(at, free)| (*at, *free));
         let (at, fresh) = match found {
             Some((at, free)) => {
                 lists.free.remove(&at);
@@ -120,7 +135,12 @@ impl Space {
                 (at, true)
             }
         };
-        let extent = Arc::new(Extent { at, data_pages, bare, space: Arc::downgrade(self) });
+        let extent = Arc::new(Extent {
+            at,
+            data_pages,
+            bare,
+            space: Arc::downgrade(self),
+        });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Allocated { extent, fresh }
     }
@@ -142,7 +162,11 @@ impl Space {
             drop(lists); // a mismatching extent may be the last handle: it must drop outside the lock
             return same.then_some(extent);
         }
-        let before = lists.live.range(..=at).next_back().is_some_and(|(s, (l, w))| s + l > at && w.strong_count() > 0);
+        let before = lists
+            .live
+            .range(..=at)
+            .next_back()
+            .is_some_and(|(s, (l, w))| s + l > at && w.strong_count() > 0);
         let after = lists.live.range(at..end).any(|(_, (_, w))| w.strong_count() > 0);
         if before || after {
             return None;
@@ -150,7 +174,12 @@ impl Space {
         lists.end = lists.end.max(end);
         // A log may reuse no range before a checkpoint, but a record may let one go and a later one claim it back.
         lists.quarantine.retain(|held| held.at != at);
-        let extent = Arc::new(Extent { at, data_pages, bare, space: Arc::downgrade(self) });
+        let extent = Arc::new(Extent {
+            at,
+            data_pages,
+            bare,
+            space: Arc::downgrade(self),
+        });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Some(extent)
     }
@@ -163,7 +192,11 @@ impl Space {
         if self.reuse_at_once {
             insert_free(&mut lists.free, at, len);
         } else {
-            lists.quarantine.push(Held { at, len, commit: self.commit.load(Ordering::Relaxed) });
+            lists.quarantine.push(Held {
+                at,
+                len,
+                commit: self.commit.load(Ordering::Relaxed),
+            });
         }
     }
 

@@ -36,9 +36,14 @@ impl TrackerKind {
     }
 
     pub fn parse(name: &str) -> Option<TrackerKind> {
-        [TrackerKind::WriteProtect, TrackerKind::AnonBit, TrackerKind::Mprotect, TrackerKind::Hash]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        [
+            TrackerKind::WriteProtect,
+            TrackerKind::AnonBit,
+            TrackerKind::Mprotect,
+            TrackerKind::Hash,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
     }
 }
 
@@ -73,8 +78,13 @@ impl Tracker {
 
     fn start(kind: TrackerKind) -> io::Result<Tracker> {
         Ok(match kind {
-            TrackerKind::WriteProtect => Tracker::WriteProtect { uffd: open_uffd()?, pagemap: open_pagemap()? },
-            TrackerKind::AnonBit => Tracker::AnonBit { pagemap: open_pagemap()? },
+            TrackerKind::WriteProtect => Tracker::WriteProtect {
+                uffd: open_uffd()?,
+                pagemap: open_pagemap()?,
+            },
+            TrackerKind::AnonBit => Tracker::AnonBit {
+                pagemap: open_pagemap()?,
+            },
             TrackerKind::Mprotect => {
                 crate::mprotect::install()?;
                 Tracker::Mprotect
@@ -123,7 +133,11 @@ impl Tracker {
         }
         match self {
             Tracker::WriteProtect { uffd, .. } => {
-                let mut protect = [view.addr() as u64, view.mapped_len() as u64, UFFDIO_WRITEPROTECT_MODE_WP];
+                let mut protect = [
+                    view.addr() as u64,
+                    view.mapped_len() as u64,
+                    UFFDIO_WRITEPROTECT_MODE_WP,
+                ];
                 ioctl(uffd, UFFDIO_WRITEPROTECT, &mut protect)
             }
             Tracker::AnonBit { pagemap } => {
@@ -150,7 +164,9 @@ impl Tracker {
         let mut dirty = Dirty::new();
         match self {
             Tracker::WriteProtect { pagemap, .. } => {
-                let (Some(first), Some(last)) = (views.first(), views.last()) else { return Ok(dirty) };
+                let (Some(first), Some(last)) = (views.first(), views.last()) else {
+                    return Ok(dirty);
+                };
                 let mut at = 0;
                 for (start, end) in scan_written(pagemap, first.addr(), last.addr() + last.mapped_len())? {
                     while at < views.len() && views[at].addr() + views[at].mapped_len() <= start {
@@ -243,13 +259,19 @@ fn self_test(tracker: &Tracker, arena: &Arc<Arena>) -> io::Result<()> {
     tracker.arm(&view)?;
     let views = [Arc::clone(&view)];
     let seen = |expected: &[u32], what: &str| -> io::Result<()> {
-        let dirty: BTreeSet<u32> = tracker.collect(arena, &views)?.into_iter().flat_map(|(_, pages)| pages).collect();
+        let dirty: BTreeSet<u32> = tracker
+            .collect(arena, &views)?
+            .into_iter()
+            .flat_map(|(_, pages)| pages)
+            .collect();
         // mprotect works on 64 KiB units: more than was written, never less, and nothing for nothing.
         let coarse = matches!(tracker, Tracker::Mprotect) && !expected.is_empty();
         if dirty.iter().eq(expected) || coarse && expected.iter().all(|page| dirty.contains(page)) {
             return Ok(());
         }
-        Err(io::Error::other(format!("{what}: expected pages {expected:?}, got {dirty:?}")))
+        Err(io::Error::other(format!(
+            "{what}: expected pages {expected:?}, got {dirty:?}"
+        )))
     };
     let mut page = [0u8; PAGE as usize];
     view.copy_page(1, &mut page);
@@ -287,7 +309,12 @@ const PAGEMAP_PRESENT: u64 = 1 << 63;
 
 fn open_uffd() -> io::Result<OwnedFd> {
     // SAFETY: takes flags only; touches no memory of ours.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_userfaultfd,
+            libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY,
+        )
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -382,5 +409,7 @@ fn anonymous_pages(pagemap: &OwnedFd, view: &View) -> io::Result<Vec<u32>> {
         }
     }
     let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
-    Ok((0..view.pages()).filter(|page| private(&entries[*page as usize])).collect())
+    Ok((0..view.pages())
+        .filter(|page| private(&entries[*page as usize]))
+        .collect())
 }

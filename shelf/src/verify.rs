@@ -25,9 +25,20 @@ impl Shelf {
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, ReadError> {
         let state = self.core.lock()?;
         let media = &self.core.media;
-        let failed = |source| ReadError::Io { name: self.core.name.clone(), source };
-        let total = state.committed.values().flat_map(|item| &item.buffers).map(|b| u64::from(b.pages())).sum();
-        let mut report = Report { variables: state.committed.len(), ..Report::default() };
+        let failed = |source| ReadError::Io {
+            name: self.core.name.clone(),
+            source,
+        };
+        let total = state
+            .committed
+            .values()
+            .flat_map(|item| &item.buffers)
+            .map(|b| u64::from(b.pages()))
+            .sum();
+        let mut report = Report {
+            variables: state.committed.len(),
+            ..Report::default()
+        };
         const PART: u32 = 256;
         let mut bytes = vec![0u8; PART as usize * PAGE as usize];
         let mut sums = vec![0u8; PART as usize * 4];

@@ -41,7 +41,9 @@ struct Piece {
 
 impl Arena {
     pub fn new() -> Arc<Arena> {
-        Arc::new(Arena { pieces: Mutex::new(Vec::new()) })
+        Arc::new(Arena {
+            pieces: Mutex::new(Vec::new()),
+        })
     }
 
     fn take(&self, len: usize) -> io::Result<usize> {
@@ -59,13 +61,20 @@ impl Arena {
         }
         let size = RESERVE.max(len);
         let base = reserve(None, size).or_else(|_| reserve(None, len.max(1 << 30)).map(|base| base))?;
-        list.push(Piece { base, len: size, next: len, free: BTreeMap::new() });
+        list.push(Piece {
+            base,
+            len: size,
+            next: len,
+            free: BTreeMap::new(),
+        });
         Ok(base)
     }
 
     fn give_back(&self, start: usize, len: usize) {
         let mut list = self.pieces.lock();
-        if let Some(piece) = list.iter_mut().find(|piece| (piece.base..piece.base + piece.len).contains(&start))
+        if let Some(piece) = list
+            .iter_mut()
+            .find(|piece| (piece.base..piece.base + piece.len).contains(&start))
             && reserve(Some(start), len).is_ok()
         {
             piece.free.entry(len).or_default().push(start);
@@ -89,7 +98,11 @@ fn reserve(over: Option<usize>, len: usize) -> io::Result<usize> {
     // SAFETY: without MAP_FIXED the kernel chooses unused addresses; with it, the caller passes a range of its arena
     // that no live view uses.
     let at = unsafe { libc::mmap(over.unwrap_or(0) as *mut _, len, libc::PROT_NONE, flags, -1, 0) };
-    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at as usize) }
+    if at == libc::MAP_FAILED {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(at as usize)
+    }
 }
 
 enum Memory {
@@ -129,7 +142,12 @@ impl View {
     /// A view of `segments`, which hold `len` bytes.
     pub fn open(arena: &Arc<Arena>, media: &Arc<dyn Media>, len: u64, segments: &[Segment]) -> io::Result<View> {
         if len == 0 {
-            return Ok(View::build(NonNull::<Aligned>::dangling().cast(), 0, Memory::Nothing, Vec::new()));
+            return Ok(View::build(
+                NonNull::<Aligned>::dangling().cast(),
+                0,
+                Memory::Nothing,
+                Vec::new(),
+            ));
         }
         let mut view = match media.fd() {
             Some(fd) => {
@@ -220,7 +238,13 @@ impl View {
         into[used..].fill(0);
         // SAFETY: the page lies within the view (asserted) and the view is mapped until drop; `into` has a page's room.
         // Another thread may store meanwhile: the copy may then be half-done, which the format allows.
-        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(page as usize * PAGE as usize), into.as_mut_ptr(), used) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.base.as_ptr().add(page as usize * PAGE as usize),
+                into.as_mut_ptr(),
+                used,
+            )
+        };
     }
 
     /// Copies `bytes` in at `at`.
@@ -242,7 +266,11 @@ impl View {
     /// Makes the pages read-only, or writable again (mprotect tracker).
     pub fn protect(&self, read_only: bool) -> io::Result<()> {
         let Memory::Mapped(_) = self.memory else { return Ok(()) };
-        let access = if read_only { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+        let access = if read_only {
+            libc::PROT_READ
+        } else {
+            libc::PROT_READ | libc::PROT_WRITE
+        };
         // SAFETY: changes access of our own mapping; the fault handler opens pages that are written.
         if unsafe { libc::mprotect(self.addr() as *mut _, self.mapped_len(), access) } != 0 {
             return Err(io::Error::last_os_error());
@@ -275,7 +303,19 @@ fn layout(len: u64) -> Layout {
 fn map_file(at: usize, len: usize, fd: RawFd, offset: u64) -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
     // SAFETY: `at..at + len` is a range of our arena that was taken for this view, so nothing else is replaced.
-    let got =
-        unsafe { libc::mmap(at as *mut _, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset as libc::off_t) };
-    if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let got = unsafe {
+        libc::mmap(
+            at as *mut _,
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            fd,
+            offset as libc::off_t,
+        )
+    };
+    if got == libc::MAP_FAILED {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

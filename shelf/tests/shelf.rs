@@ -4,7 +4,10 @@ use larder_shelf::{Class, Mode, OpenError, OpenOptions, Shelf, TrackerKind};
 use std::path::Path;
 
 fn options(mode: Mode) -> OpenOptions {
-    OpenOptions { mode, ..OpenOptions::default() }
+    OpenOptions {
+        mode,
+        ..OpenOptions::default()
+    }
 }
 
 fn open(path: &Path) -> Shelf {
@@ -35,7 +38,10 @@ fn committed_values_come_back_and_pending_ones_do_not() {
     let shelf = open(&path);
     assert_eq!(shelf.names(), ["größe", "x"]);
     let x = shelf.get("x").unwrap().unwrap();
-    assert_eq!((x.kind.as_str(), x.meta.as_slice(), x.commit), ("bytes", b"meta".as_slice(), 1));
+    assert_eq!(
+        (x.kind.as_str(), x.meta.as_slice(), x.commit),
+        ("bytes", b"meta".as_slice(), 1)
+    );
     assert_eq!(x.buffers[0].to_vec(), vec![7u8; 5000]);
     assert!(x.buffers[1].is_empty());
     assert_eq!(shelf.log()[0].message, "first");
@@ -44,17 +50,33 @@ fn committed_values_come_back_and_pending_ones_do_not() {
 
 #[test]
 fn stores_through_a_buffer_are_committed_or_rolled_back_with_every_tracker() {
-    let kinds = [TrackerKind::WriteProtect, TrackerKind::AnonBit, TrackerKind::Mprotect, TrackerKind::Hash];
+    let kinds = [
+        TrackerKind::WriteProtect,
+        TrackerKind::AnonBit,
+        TrackerKind::Mprotect,
+        TrackerKind::Hash,
+    ];
     for kind in kinds {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.shelf");
-        let shelf = Shelf::open(&path, &OpenOptions { tracker: Some(kind), ..OpenOptions::default() }).unwrap();
+        let shelf = Shelf::open(
+            &path,
+            &OpenOptions {
+                tracker: Some(kind),
+                ..OpenOptions::default()
+            },
+        )
+        .unwrap();
         println!("{} -> {}", kind.name(), shelf.tracker().name());
         shelf.put("x", "bytes", b"", &[&vec![1u8; 3 << 20]]).unwrap();
         shelf.commit(None).unwrap();
         let x = shelf.get("x").unwrap().unwrap().buffers.remove(0);
         x.make_writable().unwrap();
-        assert_eq!(shelf.commit(None).unwrap().id, 1, "{kind:?}: nothing changed, nothing committed");
+        assert_eq!(
+            shelf.commit(None).unwrap().id,
+            1,
+            "{kind:?}: nothing changed, nothing committed"
+        );
         for round in 0..3u8 {
             store(&x, 70_000, round + 10);
             store(&x, (3 << 20) - 1, round + 20);
@@ -68,7 +90,11 @@ fn stores_through_a_buffer_are_committed_or_rolled_back_with_every_tracker() {
         store(&x, 5, 99);
         shelf.rollback().unwrap();
         assert_eq!((x.to_vec()[70_000], x.to_vec()[5]), (12, 1), "{kind:?}");
-        assert_eq!(shelf.commit(None).unwrap().id, 4, "{kind:?}: rolled back, nothing to commit");
+        assert_eq!(
+            shelf.commit(None).unwrap().id,
+            4,
+            "{kind:?}: rolled back, nothing to commit"
+        );
         store(&x, 9, 3);
         shelf.commit(None).unwrap();
         drop(shelf);
@@ -104,7 +130,15 @@ fn a_dense_update_is_written_once_and_an_allocated_buffer_in_place() {
     store(&x[0], 0, 1);
     shelf.rollback().unwrap();
     let expected: Vec<u8> = (0..5usize << 20)
-        .map(|at| if at >= 1 << 20 && at < 4 << 20 && at % 4096 == 0 { 9 } else if at % 100 == 0 { 5 } else { 0 })
+        .map(|at| {
+            if at >= 1 << 20 && at < 4 << 20 && at % 4096 == 0 {
+                9
+            } else if at % 100 == 0 {
+                5
+            } else {
+                0
+            }
+        })
         .collect();
     assert!(x[0].to_vec() == expected);
     drop((shelf, x));
@@ -150,8 +184,13 @@ fn a_second_writer_is_told_who_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("b.shelf");
     let first = open(&path);
-    let Err(error) = Shelf::open(&path, &OpenOptions::default()) else { panic!("two writers") };
-    assert!(matches!(&error, OpenError::Busy { pid, .. } if *pid == std::process::id()), "{error}");
+    let Err(error) = Shelf::open(&path, &OpenOptions::default()) else {
+        panic!("two writers")
+    };
+    assert!(
+        matches!(&error, OpenError::Busy { pid, .. } if *pid == std::process::id()),
+        "{error}"
+    );
     assert_eq!(error.class(), Class::Busy);
     first.close().unwrap();
     open(&path);
@@ -162,13 +201,19 @@ fn modes_are_those_of_h5py() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.shelf");
     for mode in [Mode::R, Mode::RPlus] {
-        assert!(matches!(Shelf::open(&path, &options(mode)), Err(OpenError::NotFound { .. })));
+        assert!(matches!(
+            Shelf::open(&path, &options(mode)),
+            Err(OpenError::NotFound { .. })
+        ));
     }
     let shelf = Shelf::open(&path, &options(Mode::X)).unwrap();
     shelf.put("x", "k", b"", &[]).unwrap();
     shelf.commit(None).unwrap();
     drop(shelf);
-    assert!(matches!(Shelf::open(&path, &options(Mode::X)), Err(OpenError::Exists { .. })));
+    assert!(matches!(
+        Shelf::open(&path, &options(Mode::X)),
+        Err(OpenError::Exists { .. })
+    ));
     let reader = Shelf::open(&path, &options(Mode::R)).unwrap();
     assert_eq!(reader.names(), ["x"]);
     assert_eq!(reader.put("y", "k", b"", &[]).unwrap_err().class(), Class::ReadOnly);
@@ -177,6 +222,9 @@ fn modes_are_those_of_h5py() {
     let shelf = Shelf::open(&path, &options(Mode::W)).unwrap();
     assert!(shelf.names().is_empty());
     drop(shelf);
-    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["m.shelf"]);
 }

@@ -41,7 +41,10 @@ impl FileMedia {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: `fd` was just returned to us and nobody else owns it.
-        Ok(FileMedia { file: unsafe { File::from_raw_fd(fd) }, volatile: true })
+        Ok(FileMedia {
+            file: unsafe { File::from_raw_fd(fd) },
+            volatile: true,
+        })
     }
 
     pub fn file(&self) -> &File {
@@ -51,7 +54,13 @@ impl FileMedia {
     /// Takes the writer lock, or says which process has it (0 if it cannot be told).
     pub fn lock_writer(file: &File) -> io::Result<Result<(), u32>> {
         if set_lock(file, libc::F_WRLCK, WRITER, 1, false)? {
-            set_lock(file, libc::F_WRLCK, WRITER_PID + i64::from(std::process::id()), 1, false)?;
+            set_lock(
+                file,
+                libc::F_WRLCK,
+                WRITER_PID + i64::from(std::process::id()),
+                1,
+                false,
+            )?;
             return Ok(Ok(()));
         }
         let holder = first_lock(file, WRITER_PID, 1 << 32)?;
@@ -104,7 +113,12 @@ impl Media for FileMedia {
         if !self.volatile {
             // SAFETY: a hint on a descriptor we own; no memory is passed, and the result does not matter.
             unsafe {
-                libc::sync_file_range(self.file.as_raw_fd(), at as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE);
+                libc::sync_file_range(
+                    self.file.as_raw_fd(),
+                    at as i64,
+                    len as i64,
+                    libc::SYNC_FILE_RANGE_WRITE,
+                );
             }
         }
     }
@@ -180,5 +194,11 @@ fn first_lock(file: &File, start: i64, len: i64) -> io::Result<Option<i64>> {
 }
 
 fn flock(kind: i32, start: i64, len: i64) -> libc::flock {
-    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: len, l_pid: 0 }
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    }
 }
