@@ -238,6 +238,11 @@ impl NativeWork {
         })?
     }
 
+    /// The routing identities that the request came with.
+    fn identities<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.with(|ticket| ticket.message().identities.iter().map(|id| PyBytes::new(py, id)).collect())
+    }
+
     fn outputs(&self) -> PyResult<NativeOutputs> {
         self.with(|ticket| NativeOutputs {
             outputs: ticket.outputs(),

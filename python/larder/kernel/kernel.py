@@ -132,6 +132,11 @@ class Kernel:
     def get_parent(self, channel=None) -> dict[str, Any]:
         return cells.current().parent
 
+    @property
+    def _parent_ident(self) -> dict[str, list[bytes]]:
+        idents = cells.current().ticket.identities() if cells.current().ticket is not None else []
+        return {"shell": idents, "control": []}
+
     def set_parent(self, ident, parent, channel="shell") -> None:
         if channel == "shell":
             cells.enter(self.cell_for(parent))

@@ -14,6 +14,7 @@ from typing import ClassVar
 from . import cell as cells
 
 STDOUT, STDERR = 1, 2
+_PID = os.getpid()
 
 
 class OutStream(io.TextIOBase):
@@ -83,6 +84,10 @@ class OutStream(io.TextIOBase):
 
     def reconfigure(self, **_options) -> None:
         """Accepted and without effect: the stream is always UTF-8 and always sent promptly."""
+
+    def _is_master_process(self) -> bool:
+        """Whether this is the process that the kernel started in, not a forked child."""
+        return os.getpid() == _PID
 
     def _write_in_child(self, text: str) -> int:
         if not isinstance(text, str):
