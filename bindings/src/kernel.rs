@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeKernel>()?;
+    module.add_class::<NativeQueue>()?;
     module.add_class::<NativeWork>()?;
     module.add_class::<NativeOutputs>()
 }
@@ -23,7 +24,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(frozen, module = "larder._larder")]
 struct NativeKernel {
     kernel: Kernel,
-    queue: WorkQueue,
     capture: Capture,
 }
 
@@ -53,21 +53,39 @@ impl NativeKernel {
                 Ok((kernel, Capture::start().map_err(|e| e.to_string())?))
             })
             .map_err(|e: String| PyOSError::new_err(e))?;
-        let queue = kernel.queue();
-        Ok(NativeKernel { kernel, queue, capture })
+        Ok(NativeKernel { kernel, capture })
     }
 
-    /// A descriptor that is readable while work is waiting.
-    fn fd(&self) -> i32 {
-        self.queue.fd()
+    /// The main shell's queue.
+    fn queue(&self) -> NativeQueue {
+        NativeQueue {
+            queue: self.kernel.queue(),
+        }
     }
 
-    /// The next work, or None.
-    fn take(&self) -> Option<NativeWork> {
-        self.queue.try_take().map(|work| NativeWork {
-            request: work.request,
-            ticket: parking(Some(work.ticket)),
-        })
+    /// The queue of control requests that the server cannot answer by itself.
+    fn control_queue(&self) -> NativeQueue {
+        NativeQueue {
+            queue: self.kernel.control_queue(),
+        }
+    }
+
+    /// A new subshell: its id and its queue.
+    fn create_subshell(&self) -> PyResult<(String, NativeQueue)> {
+        let (id, queue) = self
+            .kernel
+            .create_subshell()
+            .map_err(|e| PyOSError::new_err(e.to_string()))?;
+        Ok((id, NativeQueue { queue }))
+    }
+
+    /// False when there is no such subshell.
+    fn delete_subshell(&self, py: Python<'_>, id: &str) -> bool {
+        py.detach(|| self.kernel.delete_subshell(id))
+    }
+
+    fn subshells(&self) -> Vec<String> {
+        self.kernel.subshells()
     }
 
     /// What the connection file says, with the ports in use.
@@ -125,6 +143,28 @@ impl NativeKernel {
     }
 }
 
+/// One queue of requests, for one thread with an event loop.
+#[pyclass(frozen, module = "larder._larder")]
+struct NativeQueue {
+    queue: WorkQueue,
+}
+
+#[pymethods]
+impl NativeQueue {
+    /// A descriptor that is readable while work is waiting.
+    fn fd(&self) -> i32 {
+        self.queue.fd()
+    }
+
+    /// The next work, or None.
+    fn take(&self) -> Option<NativeWork> {
+        self.queue.try_take().map(|work| NativeWork {
+            request: work.request,
+            ticket: parking(Some(work.ticket)),
+        })
+    }
+}
+
 fn stream_of(stream: capture::Stream) -> StreamName {
     match stream {
         capture::Stream::Out => StreamName::Stdout,
@@ -166,6 +206,7 @@ impl NativeWork {
             Request::History => "history",
             Request::CommInfo { .. } => "comm_info",
             Request::Comm => "comm",
+            Request::Control => "control",
             Request::Shutdown { .. } => "shutdown",
             _ => "unknown",
         }
@@ -240,7 +281,14 @@ impl NativeWork {
 
     /// The routing identities that the request came with.
     fn identities<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        self.with(|ticket| ticket.message().identities.iter().map(|id| PyBytes::new(py, id)).collect())
+        self.with(|ticket| {
+            ticket
+                .message()
+                .identities
+                .iter()
+                .map(|id| PyBytes::new(py, id))
+                .collect()
+        })
     }
 
     fn outputs(&self) -> PyResult<NativeOutputs> {

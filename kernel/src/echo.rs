@@ -47,6 +47,9 @@ impl Interpreter for Echo {
                 outputs.publish("comm_msg", &message.content_json, "{}", &message.buffers);
                 return ticket.done();
             }
+            Request::Control => {
+                json!({"status": "error", "ename": "NotImplementedError", "evalue": "", "traceback": []})
+            }
             Request::Shutdown { restart } => json!({"status": "ok", "restart": restart}),
         };
         ticket.reply(&content.to_string());

@@ -45,6 +45,9 @@ pub enum Request {
     },
     /// `comm_open`, `comm_msg`, `comm_close` (content and buffers in `Work::message`): answered with `Ticket::done`.
     Comm,
+    /// A control request for the interpreter's process as such (`debug_request`, `create_subshell_request`, ...); its
+    /// content is in `Work::message`.
+    Control,
     /// The last work: commit, run exit handlers, then answer.
     Shutdown {
         restart: bool,
@@ -168,6 +171,15 @@ impl Queue {
         self.state.lock().outstanding -= 1;
     }
 
+    /// Answers every queued execute with `aborted`.
+    pub(crate) fn abort_executes(&self, shared: &Shared) {
+        for aborted in self.take_executes() {
+            let content = r#"{"status":"aborted"}"#;
+            shared.status(&aborted.header_json, "busy");
+            shared.answer(&aborted, Socket::Shell, content, "aborted", &crate::wire::utc_now());
+        }
+    }
+
     fn take_executes(&self) -> Vec<Message> {
         let mut state = self.state.lock();
         let (aborted, kept) = std::mem::take(&mut state.items)
@@ -181,31 +193,35 @@ impl Queue {
     }
 }
 
-/// The interpreter's end of the queue.
+/// The interpreter's end of one queue: the main shell's, a subshell's, or the control channel's.
 #[derive(Clone)]
 pub struct WorkQueue {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Arc<Queue>,
 }
 
 impl WorkQueue {
     /// Readable while work is waiting: for an event loop's reader. `try_take` clears it.
     pub fn fd(&self) -> RawFd {
-        self.shared.queue.fd.as_raw_fd()
+        self.queue.fd.as_raw_fd()
     }
 
     /// The next work, if any; its busy status is on the way when this returns.
     pub fn try_take(&self) -> Option<Work> {
         loop {
-            match self.shared.queue.pop()? {
+            match self.queue.pop()? {
                 Queued::KernelInfo(message) => self.shared.answer_kernel_info(&message, Socket::Shell),
                 Queued::Work(request, message, socket) => {
                     let parent: Arc<str> = message.header_json.as_str().into();
                     self.shared.status(&parent, "busy");
-                    *self.shared.last_parent.lock() = parent.clone();
+                    if Arc::ptr_eq(&self.queue, &self.shared.queue) {
+                        *self.shared.last_parent.lock() = parent.clone();
+                    }
                     let started = crate::wire::utc_now();
                     let shared = self.shared.clone();
                     let ticket = Ticket {
                         shared,
+                        queue: self.queue.clone(),
                         message,
                         parent,
                         socket,
@@ -225,7 +241,7 @@ impl WorkQueue {
             if let Some(work) = self.try_take() {
                 return Some(work);
             }
-            let queue = &self.shared.queue;
+            let queue = &self.queue;
             let mut state = queue.state.lock();
             if state.items.is_empty() && queue.ready.wait_until(&mut state, until).timed_out() {
                 return None;
@@ -247,6 +263,7 @@ pub enum InputError {
 /// The obligation to answer one request.
 pub struct Ticket {
     shared: Arc<Shared>,
+    queue: Arc<Queue>,
     message: Message,
     parent: Arc<str>,
     socket: Socket,
@@ -278,14 +295,9 @@ impl Ticket {
         self.answered = true;
         self.shared
             .answer(&self.message, self.socket, content, &status, &self.started);
-        self.shared.queue.answered();
+        self.queue.answered();
         if status == "error" && self.stops_on_error() {
-            for aborted in self.shared.queue.take_executes() {
-                let content = r#"{"status":"aborted"}"#;
-                self.shared.status(&aborted.header_json, "busy");
-                self.shared
-                    .answer(&aborted, Socket::Shell, content, "aborted", &crate::wire::utc_now());
-            }
+            self.queue.abort_executes(&self.shared);
         }
     }
 
@@ -298,7 +310,7 @@ impl Ticket {
     pub fn done(mut self) {
         self.answered = true;
         self.shared.status(&self.parent, "idle");
-        self.shared.queue.answered();
+        self.queue.answered();
     }
 
     /// Asks the front end for a line. `poll` runs every 20 ms so that the caller sees its signals.
@@ -359,7 +371,7 @@ impl Drop for Ticket {
                 self.shared
                     .answer(&self.message, self.socket, &content.to_string(), "error", &self.started);
             }
-            self.shared.queue.answered();
+            self.queue.answered();
         }
     }
 }

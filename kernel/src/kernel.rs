@@ -2,7 +2,7 @@
 //!
 //! | channel | answered by the server thread at once | queued for the interpreter |
 //! |---|---|---|
-//! | control | kernel_info, interrupt, usage, connect | shutdown |
+//! | control | kernel_info, interrupt, usage, connect | shutdown; all others to the control queue |
 //! | shell | kernel_info while nothing runs | all others, in order |
 //! | stdin | hands input_reply to the waiting cell | - |
 
@@ -45,7 +45,10 @@ pub(crate) struct Shared {
     pub(crate) composer: Composer,
     pub(crate) mailbox: Mailbox,
     pub(crate) pending: Mutex<Pending>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
+    control: Arc<Queue>,
+    /// In the order they were made.
+    subshells: Mutex<Vec<(String, Arc<Queue>)>>,
     /// The answer to the input request in flight: `Some(None)` for a malformed one.
     pub(crate) input: Mutex<Option<Option<String>>>,
     pub(crate) input_ready: Condvar,
@@ -89,7 +92,8 @@ impl Shared {
             "banner": self.info.banner,
             "help_links": self.info.help_links,
             "debugger": self.info.debugger,
-            "supported_features": if self.info.debugger { json!(["debugger"]) } else { json!([]) },
+            "supported_features": if self.info.debugger { json!(["kernel subshells", "debugger"]) }
+                else { json!(["kernel subshells"]) },
         });
         self.answer(message, socket, &content.to_string(), "ok", &wire::utc_now());
     }
@@ -116,7 +120,9 @@ impl Kernel {
             composer: Composer::new(signer.clone()),
             mailbox,
             pending: Mutex::new(Pending::new()),
-            queue: Queue::new()?,
+            queue: Arc::new(Queue::new()?),
+            control: Arc::new(Queue::new()?),
+            subshells: Mutex::default(),
             input: Mutex::new(None),
             input_ready: Condvar::new(),
             last_parent: Mutex::new("{}".into()),
@@ -163,9 +169,43 @@ impl Kernel {
     }
 
     pub fn queue(&self) -> WorkQueue {
+        self.end_of(&self.shared.queue)
+    }
+
+    fn end_of(&self, queue: &Arc<Queue>) -> WorkQueue {
         WorkQueue {
             shared: self.shared.clone(),
+            queue: queue.clone(),
         }
+    }
+
+    /// Control requests that the server cannot answer by itself; to be served beside the main queue.
+    pub fn control_queue(&self) -> WorkQueue {
+        self.end_of(&self.shared.control)
+    }
+
+    /// A new subshell: shell requests that carry its id go to the queue returned.
+    pub fn create_subshell(&self) -> std::io::Result<(String, WorkQueue)> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let queue = Arc::new(Queue::new()?);
+        self.shared.subshells.lock().push((id.clone(), queue.clone()));
+        Ok((id, self.end_of(&queue)))
+    }
+
+    /// Forgets a subshell, answering what it has queued with `aborted`; false when there is none of this id.
+    pub fn delete_subshell(&self, id: &str) -> bool {
+        let mut subshells = self.shared.subshells.lock();
+        let Some(at) = subshells.iter().position(|(other, _)| other == id) else {
+            return false;
+        };
+        let (_, queue) = subshells.remove(at);
+        drop(subshells);
+        queue.abort_executes(&self.shared);
+        true
+    }
+
+    pub fn subshells(&self) -> Vec<String> {
+        self.shared.subshells.lock().iter().map(|(id, _)| id.clone()).collect()
     }
 
     /// Outputs whose parent is the last request taken: for what is written between cells.
@@ -302,12 +342,48 @@ impl Router {
                     }
                     self.shared.queue.push_first(Queued::Work(asked, message, socket));
                 }
-                _ => self.refuse(socket, &message, "malformed content"),
+                _ => self.refuse(socket, &message, "MalformedRequest", "malformed content"),
             },
+            (
+                Socket::Control,
+                "debug_request" | "create_subshell_request" | "delete_subshell_request" | "list_subshell_request",
+            ) => {
+                self.shared
+                    .control
+                    .push(Queued::Work(Request::Control, message, socket));
+            }
+            (Socket::Control, _) if matches!(request(&message), Ok(Some(_))) => {
+                if let Ok(Some(asked)) = request(&message) {
+                    self.shared.control.push(Queued::Work(asked, message, socket));
+                }
+            }
+            (Socket::Shell, _) if message.header.subshell_id.is_some() => {
+                let id = message.header.subshell_id.clone().unwrap_or_default();
+                let queue = self
+                    .shared
+                    .subshells
+                    .lock()
+                    .iter()
+                    .find(|(other, _)| *other == id)
+                    .map(|(_, q)| q.clone());
+                match (queue, request(&message)) {
+                    (Some(queue), Ok(Some(asked))) => queue.push(Queued::Work(asked, message, socket)),
+                    (Some(_), Ok(None)) => tracing::warn!(id, "ignored a message of unknown type"),
+                    (Some(_), Err(err)) => self.refuse(socket, &message, "MalformedRequest", &err.to_string()),
+                    (None, _) => {
+                        self.refuse(
+                            socket,
+                            &message,
+                            "UnknownSubshellError",
+                            &format!("Unknown subshell_id '{id}'"),
+                        );
+                    }
+                }
+            }
             (Socket::Shell, _) => match request(&message) {
                 Ok(Some(asked)) => self.shared.queue.push(Queued::Work(asked, message, socket)),
                 Ok(None) => tracing::warn!(msg_type = message.header.msg_type, "ignored a message of unknown type"),
-                Err(err) => self.refuse(socket, &message, &err.to_string()),
+                Err(err) => self.refuse(socket, &message, "MalformedRequest", &err.to_string()),
             },
             _ => tracing::warn!(
                 ?socket,
@@ -317,11 +393,11 @@ impl Router {
         }
     }
 
-    fn refuse(&self, socket: Socket, message: &Message, why: &str) {
+    fn refuse(&self, socket: Socket, message: &Message, ename: &str, why: &str) {
         tracing::warn!(?socket, msg_type = message.header.msg_type, why, "refused a request");
         self.shared.status(&message.header_json, "busy");
         let content = json!({
-            "status": "error", "ename": "MalformedRequest", "evalue": why, "traceback": [], "execution_count": 0,
+            "status": "error", "ename": ename, "evalue": why, "traceback": [], "execution_count": 0,
         });
         self.shared
             .answer(message, socket, &content.to_string(), "error", &wire::utc_now());

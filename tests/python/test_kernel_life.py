@@ -259,3 +259,34 @@ def test_shutdown_interrupts_a_running_cell(tmp_path):
 def test_text_helper_reads_only_the_named_stream():
     msg = {"msg_type": "stream", "content": {"name": "stderr", "text": "x"}}
     assert (text([msg]), text([msg], "stderr")) == ("", "x")
+
+
+def control(k, kind, content=None):
+    msg = k.kc.session.msg(kind, content or {})
+    k.kc.control_channel.send(msg)
+    while True:
+        answer = k.kc.control_channel.get_msg(timeout=10)
+        if answer["parent_header"]["msg_id"] == msg["header"]["msg_id"]:
+            return answer["content"]
+
+
+def test_a_subshell_runs_cells_in_the_same_namespace_while_the_main_shell_is_busy(k):
+    subshell = control(k, "create_subshell_request")["subshell_id"]
+    assert control(k, "list_subshell_request")["subshell_id"] == [subshell]
+    k.ok("import threading; release = threading.Event()")
+    busy = k.send("release.wait(20)")
+    msg = k.kc.session.msg("execute_request", {"code": "print('beside'); release.set()"})
+    msg["header"]["subshell_id"] = subshell
+    k.kc.shell_channel.send(msg)
+    assert text(k.until_idle(msg["header"]["msg_id"])) == "beside\n"
+    assert k.reply(busy)["content"]["status"] == "ok"
+    assert control(k, "delete_subshell_request", {"subshell_id": subshell})["status"] == "ok"
+    assert control(k, "list_subshell_request")["subshell_id"] == []
+
+
+def test_a_request_to_a_dead_subshell_is_an_error_not_silence(k):
+    msg = k.kc.session.msg("execute_request", {"code": "1"})
+    msg["header"]["subshell_id"] = "gone"
+    k.kc.shell_channel.send(msg)
+    assert k.reply(msg["header"]["msg_id"])["content"]["ename"] == "UnknownSubshellError"
+    assert control(k, "delete_subshell_request", {"subshell_id": "gone"})["status"] == "error"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import types
+from typing import Any
 
 import comm
 from comm.base_comm import BaseComm, CommManager
@@ -19,11 +21,41 @@ class Comm(BaseComm):
 
     kernel = None
 
+    def __init__(self, *args, **kwargs) -> None:
+        self._asked: dict[str, Any] = {}
+        super().__init__(*args, **kwargs)
+
     def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys) -> None:
         if sys.is_finalizing() or cells._last is None:
             return
+        asked = _request_id(data)
+        if asked is not None:
+            self._asked[asked] = getattr(_here, "loop", None)
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
         cells.current().outputs.publish(msg_type, content, metadata or {}, buffers or [])
+
+
+# The main loop of the calling thread: a reply goes to the thread whose cell asked.
+_here = threading.local()
+
+
+def serving(loop) -> None:
+    """The calling thread serves requests through ``loop``."""
+    _here.loop = loop
+
+
+def _request_id(data) -> str | None:
+    """The id by which a front end will answer: ``data["content"]["id"]``, as widgets send it."""
+    content = data.get("content") if isinstance(data, dict) else None
+    found = content.get("id") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def asker(content: dict) -> Any:
+    """The loop whose cell asked what this message answers; None when it answers nothing."""
+    one = manager().comms.get(content.get("comm_id", ""))
+    asked = _request_id(content.get("data"))
+    return one._asked.pop(asked, None) if asked is not None and isinstance(one, Comm) else None
 
 
 _manager: CommManager | None = None

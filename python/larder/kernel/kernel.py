@@ -154,6 +154,34 @@ class Kernel:
     def _publish_debug_event(self, event) -> None:
         cells.current().outputs.publish("debug_event", event)
 
+    # -- control ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _supports_kernel_subshells(self) -> bool:
+        return True
+
+    def start_control(self) -> None:
+        """Serve control requests from now on, on a thread of their own."""
+        from .subshells import Subshells
+
+        self._subshells = Subshells(self)
+        self._subshells.start()
+
+    def subshell_here(self) -> str | None:
+        return self._subshells.here()
+
+    def subshells(self) -> list[str]:
+        return self._subshells.list()
+
+    def control(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a control request that needs Python."""
+        msg_type = message["header"]["msg_type"]
+        if msg_type == "debug_request":
+            from .debugger import debugger_of
+
+            return debugger_of(self).answer(message["content"])
+        return self._subshells.answer(msg_type, message["content"])
+
     # -- stdin -----------------------------------------------------------------------------------------------------
 
     def raw_input(self, prompt="") -> str:

@@ -15,11 +15,12 @@ import os
 import signal
 import sys
 from collections import deque
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
 from . import cell as cells
-from . import requests
+from . import comms, requests
 from .cell import Cell
 
 
@@ -55,9 +56,11 @@ class _Interruptible:
 class MainLoop:
     """Owns the event loop and serves the queue until told to stop."""
 
-    def __init__(self, kernel) -> None:
+    def __init__(self, kernel, queue=None) -> None:
         self.kernel = kernel
         self.native = kernel.native
+        self._main = queue is None
+        self.queue = queue if queue is not None else kernel.native.queue()
         self.shell = kernel.shell
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
@@ -73,9 +76,11 @@ class MainLoop:
     # -- life ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        signal.signal(signal.SIGINT, self._on_sigint)
-        signal.signal(signal.SIGTERM, self._on_sigterm)
-        self.loop.add_reader(self.native.fd(), self._wake)
+        if self._main:
+            signal.signal(signal.SIGINT, self._on_sigint)
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        comms.serving(self)
+        self.loop.add_reader(self.queue.fd(), self._wake)
         self._wake()
         while not self._stopping:
             try:
@@ -121,9 +126,14 @@ class MainLoop:
             if self._task is None and self._waiting:
                 work = self._waiting.popleft()
             else:
-                work = self.native.take()
+                work = self.queue.take()
             if work is None:
                 return
+            if work.kind == "comm":
+                asker = comms.asker(work.request()["content"])
+                if asker is not None and asker is not self:
+                    asker.loop.call_soon_threadsafe(asker.context.copy().run, asker._serve, work)
+                    continue
             if self._task is not None:
                 if work.kind == "comm":
                     self.context.copy().run(self._serve, work)
@@ -155,13 +165,8 @@ class MainLoop:
             if kind == "shutdown":
                 self._shutdown(work)
                 return
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._inside += 1
-            try:
+            with self._interruptible():
                 content = self._answer(kind, work)
-            finally:
-                self._inside -= 1
-                signal.signal(signal.SIGINT, self._on_sigint)
         except KeyboardInterrupt:
             content = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
         except Exception as error:
@@ -186,8 +191,8 @@ class MainLoop:
             return requests.is_complete(shell, request["code"])
         if kind == "history":
             return requests.history(shell, request)
-        from . import comms
-
+        if kind == "control":
+            return self.kernel.control(cells.current().parent)
         if kind == "comm_info":
             return comms.info(request["target_name"])
         if kind == "comm":
@@ -198,37 +203,46 @@ class MainLoop:
             return {}
         return {"status": "error", "ename": "NotImplementedError", "evalue": kind, "traceback": []}
 
+    @contextmanager
+    def _interruptible(self):
+        """Synchronous code runs: an interrupt raises in it, and libraries find Python's own handler installed."""
+        self._inside += 1
+        if self._main:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if self._main:
+                signal.signal(signal.SIGINT, self._on_sigint)
+
     # -- cells -----------------------------------------------------------------------------------------------------
 
     def _execute(self, work, cell: Cell) -> None:
         shell, request = self.shell, work.request()
         code, silent = request["code"], request["silent"]
         cell.allow_stdin, cell.silent = request["allow_stdin"], silent
-        self.native.capture(cell.outputs)
+        if self._main:
+            self.native.capture(cell.outputs)
         if not silent:
             work.execute_input(code, shell.execution_count)
         shell.forget_traceback()
         options: dict[str, Any] = {"store_history": request["store_history"], "silent": silent}
         options["cell_id"] = request["cell_id"]
         result = None
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._inside += 1
+        transformed = None
         try:
-            needs_loop = shell.prepare(code) and shell.loop_runner is _asyncio_runner() and shell.trio_runner is None
-            if needs_loop:
-                transformed = shell._prepared[1]
-                shell._prepared = None
-            else:
-                result = shell.run_cell(code, **options)
+            with self._interruptible():
+                transformed = shell.prepare(code)
+                if transformed is None or shell.loop_runner is not _asyncio_runner() or shell.trio_runner is not None:
+                    transformed = None
+                    result = shell.run_cell(code, **options)
         except KeyboardInterrupt:
-            needs_loop = False
+            transformed = None
             shell.showtraceback()
-        finally:
-            self._inside -= 1
-            signal.signal(signal.SIGINT, self._on_sigint)
         if os.getpid() != self._pid:
             os._exit(0)  # a forked child that ran past the end of its cell
-        if not needs_loop:
+        if transformed is None:
             self._finish(work, cell, request, result)
             return
         coro = shell.run_cell_async(code, transformed_cell=transformed, **options)
@@ -290,7 +304,7 @@ class MainLoop:
         if reply["status"] == "error" and request["stop_on_error"] and not request["silent"]:
             self._abort_waiting()
         if shell.exit_now:
-            self._leave(restart=False)
+            self.kernel.main_loop.leave_soon(restart=False)
 
     def _shutdown(self, work) -> None:
         restart = bool(work.request()["restart"])
@@ -300,6 +314,9 @@ class MainLoop:
         end_children()
         self.native.drain()
         work.reply({"status": "ok", "restart": restart})
+
+    def leave_soon(self, restart: bool) -> None:
+        self.loop.call_soon_threadsafe(self._leave, restart)
 
     def _leave(self, restart: bool) -> None:
         from .life import clean_shutdown

@@ -74,6 +74,7 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
 
     shell = start_shell(kernel, extra or [])
     kernel.main_loop = loop = MainLoop(kernel)
+    kernel.start_control()
     try:
         loop.run()
     finally:

@@ -172,35 +172,35 @@ class ZMQInteractiveShell(InteractiveShell):
         return ZMQExitAutocall(self)
 
     def __init__(self, *args, **kwargs) -> None:
-        self._prepared: tuple[str, str, bool] | None = None
+        self._prepared = threading.local()
         super().__init__(*args, **kwargs)
         if "IPKernelApp" not in self.config:
             self.config.IPKernelApp.tqdm = "present"  # tqdm and others take this section for "in a notebook"
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def prepare(self, code: str) -> bool:
-        """Transform ``code`` once, ahead of `run_cell`; returns whether it needs the event loop."""
-        self._prepared = None
+    def prepare(self, code: str) -> str | None:
+        """Transform ``code`` once, ahead of `run_cell`; returns the result if it needs the event loop, else None."""
         try:
             transformed = self.transform_cell(code)
         except Exception:
-            return False
-        is_async = super().should_run_async(code, transformed_cell=transformed)
-        self._prepared = (code, transformed, is_async)
-        return is_async
+            return None
+        if super().should_run_async(code, transformed_cell=transformed):
+            return transformed
+        self._prepared.cell = (code, transformed)
+        return None
 
     def transform_cell(self, raw_cell):
-        prepared = self._prepared
+        prepared = getattr(self._prepared, "cell", None)
         if prepared is not None and prepared[0] is raw_cell:
             return prepared[1]
         return super().transform_cell(raw_cell)
 
     def should_run_async(self, raw_cell, **kwargs):
-        prepared = self._prepared
+        prepared = getattr(self._prepared, "cell", None)
         if prepared is not None and prepared[0] is raw_cell:
-            self._prepared = None
-            return prepared[2]
+            self._prepared.cell = None
+            return False
         return super().should_run_async(raw_cell, **kwargs)
 
     def forget_traceback(self) -> None:
