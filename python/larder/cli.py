@@ -10,7 +10,9 @@ from pathlib import Path
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 it failed, 2 the call was wrong."""
-    parser = argparse.ArgumentParser(prog="larder", description="A Jupyter kernel for Python whose data outlives the kernel.")
+    parser = argparse.ArgumentParser(
+        prog="larder", description="A Jupyter kernel for Python whose data outlives the kernel."
+    )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
@@ -21,10 +23,14 @@ def main(argv: list[str] | None = None) -> int:
     where.add_argument("--prefix", metavar="P", help="under the folder P/share/jupyter/kernels")
     install.add_argument("--name", default="larder", help="name of the kernel spec (default: larder)")
     install.add_argument("--display-name", metavar="D", help="name that front ends show")
-    install.add_argument("--env", nargs=2, action="append", default=[], metavar=("K", "V"), help="set K=V in the kernel")
+    install.add_argument(
+        "--env", nargs=2, action="append", default=[], metavar=("K", "V"), help="set K=V in the kernel"
+    )
     install.set_defaults(run=_install)
 
-    doctor = commands.add_parser("doctor", help="start the kernel, run a cell over the wire, say what this machine gives")
+    doctor = commands.add_parser(
+        "doctor", help="start the kernel, run a cell over the wire, say what this machine gives"
+    )
     doctor.add_argument("--json", action="store_true", help="machine-readable output")
     doctor.set_defaults(run=lambda args: _doctor(args.json))
 
@@ -35,7 +41,11 @@ def main(argv: list[str] | None = None) -> int:
 
     shelf = commands.add_parser("shelf", help="list and check shelf files")
     verbs = shelf.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, what in (("ls", "the variables"), ("log", "the commits"), ("verify", "read every page, compare checksums")):
+    for verb, what in (
+        ("ls", "the variables"),
+        ("log", "the commits"),
+        ("verify", "read every page, compare checksums"),
+    ):
         one = verbs.add_parser(verb, help=what)
         one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
         one.add_argument("--json", action="store_true", help="machine-readable output")
@@ -95,7 +105,9 @@ def _install(args: argparse.Namespace) -> int:
         try:
             to = KernelSpecManager().install_kernel_spec(str(made), args.name, user=prefix is None, prefix=prefix)
         except (OSError, ValueError) as err:
-            return _fail(f"cannot install the kernel spec: {err}", "--user, --sys-prefix or --prefix P choose another place")
+            return _fail(
+                f"cannot install the kernel spec: {err}", "--user, --sys-prefix or --prefix P choose another place"
+            )
     print(f"installed kernel {args.name} in {to}")
     return 0
 
@@ -159,7 +171,10 @@ def _doctor(as_json: bool) -> int:
     def medium() -> str:
         from . import shelf
 
-        with tempfile.TemporaryDirectory(dir=_existing(shelf.home())) as folder, shelf.open(f"{folder}/doctor.shelf") as one:
+        with (
+            tempfile.TemporaryDirectory(dir=_existing(shelf.home())) as folder,
+            shelf.open(f"{folder}/doctor.shelf") as one,
+        ):
             one.x = 1
             stats = one.stats()
             return f"{stats['medium']} at {shelf.home()}, dirty tracker {stats['tracker']}"
@@ -258,7 +273,9 @@ def _shelf(args: argparse.Namespace) -> int:
             else:
                 for c in one.log():
                     row = {**c._asdict(), "time": c.time.isoformat()}
-                    print(json.dumps(row) if args.json else f"{c.id:6}  {row['time']}  {', '.join(c.names)}  {c.message}")
+                    print(
+                        json.dumps(row) if args.json else f"{c.id:6}  {row['time']}  {', '.join(c.names)}  {c.message}"
+                    )
     except FileNotFoundError as err:
         return _fail(str(err), "give a path, or a bare name of a shelf in " + str(shelf.home()))
     except ShelfError as err:

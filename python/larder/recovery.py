@@ -88,7 +88,8 @@ class Recorder:
             return
         began = time.perf_counter()
         try:
-            self.save((getattr(info, "raw_cell", None) or ""))
+            count = getattr(result, "execution_count", None) or max(ip.execution_count - 1, 1)
+            self.save(getattr(info, "raw_cell", None) or "", count)
         except ShelfFull as err:
             self.native.rollback()
             self._stop(f"no room on the disk: {err}")
@@ -100,13 +101,12 @@ class Recorder:
         self.on, self.why_off = False, why
         print(f"larder: this notebook is no longer saved after each cell: {why}", file=sys.stderr)
 
-    def save(self, code: str) -> None:
-        """Bring the session shelf up to the namespace, as one commit."""
+    def save(self, code: str, count: int) -> None:
+        """Bring the session shelf up to the namespace after cell ``count``, as one commit."""
         seq = self.meta["seq"] + 1
         values = self.namespace()
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         groups, failed = _groups({n: v for n, v in values.items() if n not in imports})
-        count = max(self.ip.execution_count, 1)
         self.unsaved = {name: self.unsaved.get(name) or {"why": why, "cell": count} for name, why in failed.items()}
         for name, why in failed.items():
             self.unsaved[name]["why"] = why
@@ -279,7 +279,10 @@ def start(ip: Any, session: str | None) -> None:
         return
     if policy == "ask" or rec.meta["attempts"] >= ATTEMPTS_MAX:
         why = "LARDER_RECOVER=ask" if policy == "ask" else "the last attempts to restore it did not survive a cell"
-        _say(ip, f"larder: the last kernel of this notebook ended without a shutdown; `%shelf recover` restores it ({why})")
+        _say(
+            ip,
+            f"larder: the last kernel of this notebook ended without a shutdown; `%shelf recover` restores it ({why})",
+        )
         return
     rec.meta["attempts"] += 1
     rec._put_json("meta", rec.meta)

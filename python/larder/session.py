@@ -24,13 +24,21 @@ def status() -> Table:
     for key, (_, record) in rec.saved.items():
         for name in key.split("\0"):
             others = [n for n in key.split("\0") if n != name]
-            rows.append({"name": name, "saved": "yes", "why": f"shares objects with {', '.join(others)}" if others else ""})
+            rows.append(
+                {"name": name, "saved": "yes", "why": f"shares objects with {', '.join(others)}" if others else ""}
+            )
     rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
     rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
     size = rec.path.stat().st_blocks * 512
     title = "saved after each cell" if rec.on else f"not saved any more: {rec.why_off or '%shelf autosave is off'}"
     footer = f"{rec.path}, {bytes_text(size)} on disk; saving has taken {rec.seconds * 1e3:.0f} ms so far"
-    return Table(sorted(rows, key=lambda r: r["name"]), ["name", "saved", "why"], title=title, footer=footer, empty="no variables yet")
+    return Table(
+        sorted(rows, key=lambda r: r["name"]),
+        ["name", "saved", "why"],
+        title=title,
+        footer=footer,
+        empty="no variables yet",
+    )
 
 
 def log() -> Table:

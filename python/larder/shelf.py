@@ -104,7 +104,9 @@ def open(
         if shelf is not None and not shelf.closed and mode in ("a", "r+", "r"):
             if mode == "r" or not shelf.readonly:
                 return shelf
-            raise ShelfReadOnly(f"shelf {where} is open read-only in this process; close it first, then open it to write")
+            raise ShelfReadOnly(
+                f"shelf {where} is open read-only in this process; close it first, then open it to write"
+            )
         if mode in ("a", "w", "x") and medium != "dram":
             where.parent.mkdir(parents=True, exist_ok=True)
         shelf = Shelf(_native(where, mode, medium), where, mode, trust)
@@ -152,7 +154,9 @@ class Shelf:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or hasattr(type(self), name):
-            raise AttributeError(f"`{name}` is a name of Shelf itself; use shelf[{name!r}] = ... for a variable of that name")
+            raise AttributeError(
+                f"`{name}` is a name of Shelf itself; use shelf[{name!r}] = ... for a variable of that name"
+            )
         self[name] = value
 
     def __delattr__(self, name: str) -> None:

@@ -98,7 +98,12 @@ class ShelfMagics(Magics):
         from .. import shelf as shelves
 
         rows = [
-            {"shelf": s.path.stem, "variables": len(s), "bytes": sum(r["bytes"] for r in s.inspect()), "path": str(s.path)}
+            {
+                "shelf": s.path.stem,
+                "variables": len(s),
+                "bytes": sum(r["bytes"] for r in s.inspect()),
+                "path": str(s.path),
+            }
             for s in shelves.shelves()
         ]
         return Table(rows, formats={"bytes": bytes_text}, empty="no shelf is open; open one with `%shelf open NAME`")
