@@ -16,18 +16,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import heat, session, tier, trace
+    from . import heat as heat, session as session, tier as tier, trace as trace
     from .errors import (
-        ShelfBusy,
-        ShelfClosed,
-        ShelfCorrupt,
-        ShelfError,
-        ShelfFormat,
-        ShelfFull,
-        ShelfReadOnly,
+        ShelfBusy as ShelfBusy,
+        ShelfClosed as ShelfClosed,
+        ShelfCorrupt as ShelfCorrupt,
+        ShelfError as ShelfError,
+        ShelfFormat as ShelfFormat,
+        ShelfFull as ShelfFull,
+        ShelfReadOnly as ShelfReadOnly,
     )
-    from .shelf import Commit, Report, Shelf, open, shelves
-    from .types import ndarray, tensor, transient
+    from .shelf import Commit as Commit, Report as Report, Shelf as Shelf, open as open, shelves as shelves
+    from .types import ndarray as ndarray
 
 _HOME_OF = {
     "open": "shelf",
@@ -36,8 +36,6 @@ _HOME_OF = {
     "Commit": "shelf",
     "Report": "shelf",
     "ndarray": "types",
-    "tensor": "types",
-    "transient": "types",
     "ShelfError": "errors",
     "ShelfBusy": "errors",
     "ShelfCorrupt": "errors",

@@ -21,7 +21,7 @@ def status() -> Table:
         return Table([], title="this notebook is not saved", empty=off)
     rec = recovery.recorder()
     rows = []
-    for key, (_, record) in rec.saved.items():
+    for key in rec.saved:
         for name in key.split("\0"):
             others = [n for n in key.split("\0") if n != name]
             rows.append(

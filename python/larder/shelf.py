@@ -16,7 +16,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -373,7 +373,7 @@ def _text(name: Any) -> str:
 
 def _commit(row: tuple) -> Commit:
     number, time_ns, message, names, written = row
-    return Commit(number, datetime.fromtimestamp(time_ns / 1e9, timezone.utc), message, names, written)
+    return Commit(number, datetime.fromtimestamp(time_ns / 1e9, UTC), message, names, written)
 
 
 def _report(found: tuple) -> Report:

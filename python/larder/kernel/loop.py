@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
-from . import cell as cells
-from . import comms, requests
+from . import cell as cells, comms, requests
 from .cell import Cell
 
 
