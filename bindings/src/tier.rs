@@ -4,7 +4,9 @@
 //! tensors) into ranges and further roots, then asks where everything is.
 
 use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
+use larder_cpython::heat_numpy;
 use larder_tier::os::Os;
+use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
 use larder_tier::place::{Run, Where, locate, weigh};
 use larder_tier::ranges::{self, Claim, Range};
@@ -20,6 +22,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_own, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_disown, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_block, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_blocks, module)?)?;
     Ok(())
 }
 
@@ -257,4 +263,64 @@ fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32) -> PyResult<(usize
     page_aligned(start, end)?;
     let pages: Vec<u64> = (start..end).step_by(4096).collect();
     py.detach(|| linux::move_to_node(&pages, node)).map_err(PyErr::from)
+}
+
+const SOURCE: heat_numpy::Source = heat_numpy::Source {
+    alloc: |bytes| match arena::existing().and_then(|arena| arena.alloc(bytes)) {
+        Some(block) => block.start as *mut u8,
+        None => std::ptr::null_mut(),
+    },
+    free: |start| {
+        if let Some(arena) = arena::existing() {
+            arena.free(start as usize);
+        }
+    },
+    owns: |address| arena::existing().is_some_and(|arena| arena.contains(address as usize)),
+    size: |start| {
+        arena::existing()
+            .and_then(|a| a.block_of(start as usize))
+            .map_or(0, |block| block.bytes)
+    },
+};
+
+/// Makes NumPy arrays of `min_bytes` and more from the arena, in a tier file in `directory` when one is given.
+#[pyfunction]
+#[pyo3(signature = (min_bytes, directory=None))]
+fn tier_own(py: Python<'_>, min_bytes: usize, directory: Option<std::path::PathBuf>) -> PyResult<()> {
+    let arena = arena::arena().map_err(PyRuntimeError::new_err)?;
+    arena.set_file(directory.as_deref())?;
+    heat_numpy::install(py, SOURCE)?.map_err(PyRuntimeError::new_err)?;
+    heat_numpy::set_min_bytes(min_bytes);
+    Ok(())
+}
+
+/// New arrays come from NumPy's own allocator again; those in the arena stay where they are.
+#[pyfunction]
+fn tier_disown() {
+    heat_numpy::set_min_bytes(usize::MAX);
+}
+
+fn block_tuple(block: Block) -> (usize, usize, &'static str) {
+    let backing = match block.backing {
+        Backing::Anonymous => "anonymous",
+        Backing::TierFile => "tier file",
+        Backing::Inherited => "inherited",
+    };
+    (block.start, block.bytes, backing)
+}
+
+/// `(start, bytes, backing)` of the arena block that holds `address`, else `None`.
+#[pyfunction]
+fn tier_block(address: usize) -> Option<(usize, usize, &'static str)> {
+    arena::existing()
+        .and_then(|arena| arena.block_of(address))
+        .map(block_tuple)
+}
+
+/// All live blocks of the arena.
+#[pyfunction]
+fn tier_blocks() -> Vec<(usize, usize, &'static str)> {
+    arena::existing()
+        .map(|arena| arena.blocks().into_iter().map(block_tuple).collect())
+        .unwrap_or_default()
 }

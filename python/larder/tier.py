@@ -232,7 +232,8 @@ def slow_nodes() -> list[int]:
 
 NO_TIER = (
     "this machine has no slower tier for it: no memory-only NUMA node and no swap. "
-    "Add one: `swapon FILE`, a CXL or pmem node in system-RAM mode (`daxctl reconfigure-device --mode=system-ram`), "
+    "Arrays made after `%tier on` live in a tier file and can move. Or add a tier: `swapon FILE`, "
+    "a CXL or pmem node in system-RAM mode (`daxctl reconfigure-device --mode=system-ram`), "
     "or keep the data on a shelf"
 )
 
@@ -240,24 +241,31 @@ NO_TIER = (
 def movable(survey: Survey, name: str) -> tuple[bool, str]:
     """Whether ``name`` can leave DRAM on this machine, and how or why not."""
     row = survey.row(name)
-    if not row["bytes"]:
-        others = ", ".join(survey.names[other] for other, _ in row["shared"]) or ", ".join(
-            survey.names[other] for other in row["meets"]
-        )
-        return False, f"its bytes belong to {others}" if others else "nothing to move"
     if row["bytes"] < 1 << 20:
-        return False, "smaller than 1M: not worth a move"
+        owners = dict.fromkeys([*(other for other, _ in row["shared"]), *row["meets"]])
+        others = ", ".join(survey.names[other] for other in owners)
+        return False, f"its bytes belong to {others}" if others else "smaller than 1M: not worth a move"
     purity = row["bytes"] / row["page_bytes"]
     if purity < PURE:
         return False, f"{purity:.0%} of its pages is its own: moving them would move neighbours"
     nodes = slow_nodes()
     if nodes:
         return True, f"move_pages to node {nodes[0]}"
+    if _in_tier_file(survey, name):
+        return True, "tier file"
     if _on_shelf(survey, name):
         return True, "clean page cache can be dropped; the shelf file holds the data"
     if _larder.tier_machine()["swap_free"]:
         return True, "MADV_PAGEOUT to swap"
     return False, NO_TIER
+
+
+def _in_tier_file(survey: Survey, name: str) -> bool:
+    filed = 0
+    for start, end in survey.ranges(name):
+        block = _larder.tier_block(start) if end - start >= 4096 else None
+        filed += end - start if block is not None and block[2] == "tier file" else 0
+    return filed >= PURE * survey.row(name)["bytes"]
 
 
 def _on_shelf(survey: Survey, name: str) -> bool:
@@ -315,7 +323,9 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         places = {labels.get(place, place): count for place, count in info["places"].items()}
         can, why = movable(survey, name)
         why = "no slower tier here: %tier why " + name if why == NO_TIER and not full else why
-        said = [_shares(survey, info), "walk cut short: more than it says" if info["cut"] else "", why]
+        shares = _shares(survey, info)
+        why = "" if shares and why.startswith("its bytes belong") else why
+        said = [shares, "walk cut short: more than it says" if info["cut"] else "", why]
         rows.append(
             {"name": name, "kind": _kind(space[name]), "bytes": info["bytes"]}
             | places
@@ -342,7 +352,9 @@ def _footer(survey: Survey) -> str:
     if survey.refused:
         parts.append(f"objects not walked: {survey.refused}")
     have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
-    slower = "" if slow_nodes() or _larder.tier_machine()["swap_total"] else "; no slow node, no swap"
+    blocks = [block for block in _larder.tier_blocks() if block[2] == "tier file"]
+    have += f", tier file {bytes_text(sum(block[1] for block in blocks))}" if blocks else ""
+    slower = "" if slow_nodes() or blocks or _larder.tier_machine()["swap_total"] else "; no slow node, no swap"
     return " · ".join([*parts, f"tiers: {have}{slower}"])
 
 
@@ -358,3 +370,23 @@ def why(name: str) -> str:
     verb = "can move" if row["movable"] else "stays where it is"
     head = f"{name} ({row['kind']}, {bytes_text(row['bytes'])})"
     return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"
+
+
+from ._migrate import demote, disable, enable, enabled, pin, pinned, promote, unpin  # noqa: E402
+
+__all__ = [
+    "Survey",
+    "TierError",
+    "demote",
+    "disable",
+    "enable",
+    "enabled",
+    "movable",
+    "pin",
+    "pinned",
+    "promote",
+    "table",
+    "tiers",
+    "unpin",
+    "why",
+]

@@ -102,11 +102,11 @@ def test_a_view_is_counted_once_and_said():
 
 
 def test_bytes_of_a_row_add_up_over_its_places():
-    values = {"a": np.ones(1 << 18), "b": [str(i) for i in range(5000)], "z": np.zeros(1 << 20)}
+    values = {"a": np.ones(1 << 18), "b": [str(i) for i in range(5000)], "z": np.zeros(8 << 20)}
     rows = tier.table(variables=values, exact=True)
     for row in rows:
         assert sum(row.get(key) or 0 for key in rows.columns[3:-2]) == row["bytes"]
-    assert row_of(rows, "z")["untouched"] > 7 << 20
+    assert row_of(rows, "z")["untouched"] > 60 << 20
 
 
 def test_containers_object_arrays_and_instances_are_followed():

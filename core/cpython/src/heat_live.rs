@@ -97,14 +97,14 @@ impl Layout {
                 && word(at, SIZE_AT) == 2
                 && (2..64).contains(&allocated)
                 && list_bytes == list_basic + allocated * 8
-                && word(at, LIST_ITEMS_AT) % 8 == 0
+                && word(at, LIST_ITEMS_AT).is_multiple_of(8)
                 && word(word(at, LIST_ITEMS_AT), 0) == address(&first)
                 && word(word(at, LIST_ITEMS_AT), 8) == address(&second);
             let keys = word(address(&dict), DICT_KEYS_AT);
             let table_bytes = dict_bytes.saturating_sub(dict_basic);
             list_fits
                 && keys != 0
-                && keys % 8 == 0
+                && keys.is_multiple_of(8)
                 && (0..table_bytes / 8).any(|index| word(keys, index * 8) == address(&first))
         };
         Ok(if fits {

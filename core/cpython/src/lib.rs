@@ -1,4 +1,5 @@
 //! Versioned CPython layouts, frames, monitoring; all object-memory unsafe.
 
 pub mod heat_live;
+pub mod heat_numpy;
 pub mod stdio;

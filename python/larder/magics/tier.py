@@ -12,9 +12,12 @@ HELP = """%tier                 where every variable's bytes are
 %tier NAME...         only these
 %tier --exact         ask the node of every page (up to 1,000 are sampled otherwise)
 %tier why NAME        in words: where it is, what it shares, whether it can move
+%tier on [DIR]        arrays made from now on live in a tier file and can leave DRAM; `off` stops that for new ones
+%tier demote NAME     move it out of DRAM, at the same address; `promote` brings it back
+%tier pin NAME        keep it in DRAM; `unpin` lets it go again
 %%tier                run the cell, then show what it touched and where that is
 """
-VERBS: dict[str, Any] = {}
+VERBS = ("on", "off", "demote", "promote", "pin", "unpin", "why")
 
 
 @magics_class
@@ -36,20 +39,35 @@ class TierMagics(Magics):
             return None
         if cell is not None:
             return self._cell(cell)
-        if words and words[0] in VERBS:
-            return VERBS[words[0]](words[1:])
-        if words and words[0] == "why":
-            if len(words) != 2:
-                raise UsageError("%tier why NAME")
-            self._known(words[1:])
-            print(tier.why(words[1]))
-            return None
+        if words and words[0] in VERBS and words[0] not in self.shell.user_ns:
+            return self._verb(words[0], words[1:])
         names = [word for word in words if not word.startswith("-")]
         strange = [word for word in words if word.startswith("-") and word != "--exact"]
         if strange:
             raise UsageError(f"%tier has no option {strange[0]}; try %tier --help")
         self._known(names)
         return tier.table(names or None, exact="--exact" in words)
+
+    def _verb(self, verb: str, rest: list[str]) -> Any:
+        from .. import tier
+
+        try:
+            if verb == "on":
+                print(f"arrays of 1M and more made from now on live in a tier file in {tier.enable(*rest[:1])}")
+                return None
+            if verb == "off":
+                tier.disable()
+                print("new arrays come from NumPy's own allocator; those in the tier file stay movable")
+                return None
+            if len(rest) != 1 and not (verb == "demote" and len(rest) == 2):
+                raise UsageError(f"%tier {verb} NAME" + (" [slow|file|swap|cache]" if verb == "demote" else ""))
+            self._known(rest[:1])
+            if verb == "why":
+                print(tier.why(rest[0]))
+                return None
+            return getattr(tier, verb)(*rest)
+        except tier.TierError as error:
+            raise UsageError(str(error)) from None
 
     def _known(self, names: list[str]) -> None:
         for name in names:
@@ -78,4 +96,4 @@ class TierMagics(Magics):
         from .. import tier
 
         names = tier.visible(self.shell.user_ns)
-        return ["why", "--exact", "--help", *VERBS, *names]
+        return ["--exact", "--help", *VERBS, *names]

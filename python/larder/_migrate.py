@@ -1,0 +1,191 @@
+"""The migration plane: moving a variable's pages out of DRAM and back, at the same addresses.
+
+In order: ``move_pages`` to a memory-only node; the tier file (written back, then dropped); ``MADV_PAGEOUT`` to swap;
+for shelves, dropping clean page cache. Contents never change and nothing is remapped, so readers, writers and system
+calls into the memory go on during a move. What a call reports as moved was asked of the kernel afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import _larder, tier
+from .display import Table, bytes_text
+
+MIN_BYTES = 1 << 20
+STEP_BYTES = 64 << 20
+_pinned: dict[str, int] = {}
+_directory: Path | None = None
+
+
+def enable(directory: str | os.PathLike[str] | None = None, min_bytes: int = MIN_BYTES) -> str:
+    """Give NumPy arrays of ``min_bytes`` and more, made from now on, a place in a tier file; returns its directory.
+
+    The file has no name and goes with the process. Its space is allocated with each array, so a full disk means an
+    ordinary array and never a fault later. The default directory is ``$LARDER_TIER_DIR``, else ``$LARDER_HOME``, else
+    the user's cache directory. Raises `TierError` where that cannot work (no NumPy, a memory file system, no access).
+    """
+    global _directory
+    chosen = directory or os.environ.get("LARDER_TIER_DIR") or os.environ.get("LARDER_HOME")
+    if chosen is None:
+        chosen = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "larder"
+    path = Path(chosen)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _larder.tier_own(min_bytes, path)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise tier.TierError(f"no tier file in {path}: {error}; name another directory") from error
+    _directory = path
+    return str(path)
+
+
+def disable() -> None:
+    """New arrays come from NumPy's own allocator again; those in the tier file stay there and stay movable."""
+    _larder.tier_disown()
+    global _directory
+    _directory = None
+
+
+def enabled() -> str | None:
+    """The tier file's directory while new arrays go there, else None."""
+    return str(_directory) if _directory else None
+
+
+def mechanism(start: int, end: int) -> str | None:
+    """How the pages of one range could leave DRAM here: ``node``, ``file``, ``swap``, or None."""
+    if tier.slow_nodes():
+        return "node"
+    block = _larder.tier_block(start)
+    if block is not None and block[2] == "tier file":
+        return "file"
+    return "swap" if _larder.tier_machine()["swap_free"] else None
+
+
+def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    pages = [((start + 4095) & ~4095, end & ~4095) for start, end in ranges]
+    return [(start, end) for start, end in pages if end > start]
+
+
+def _whole(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Whole pages of the ranges; a range in the arena counts up to its block's last page, which is its own."""
+    out = []
+    for start, end in ranges:
+        block = _larder.tier_block(start)
+        if block is not None:
+            stop = block[0] + block[1]
+            out.append((start & ~4095, stop if end + 4096 > stop else end & ~4095))
+        else:
+            out.extend(_inner([(start, end)]))
+    return out
+
+
+def _look(name: str) -> tuple[tier.Survey, dict[str, Any]]:
+    space = tier.namespace()
+    if name not in space:
+        raise NameError(f"name {name!r} is not defined")
+    names = list(dict.fromkeys([*tier.visible(space), name]))
+    survey = tier.Survey({key: space[key] for key in names}, exact=True)
+    return survey, survey.row(name)
+
+
+def _in_dram(row: dict[str, Any]) -> int:
+    nodes = {f"node{node}" for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu}
+    return sum(count for place, count in row["places"].items() if place in nodes or place in ("cache", "node?"))
+
+
+def demote(name: str, tier: str | None = None, *, progress: Callable[[int, int], None] | None = None) -> Table:
+    """Move ``name`` out of DRAM; its address stays. Returns one row: bytes moved, left, how, seconds.
+
+    ``tier`` asks for one mechanism (``slow``, ``file``, ``swap``, ``cache``); by default the fastest there is.
+    ``progress(done, total)`` is called in bytes, every 64 MiB. Raises `TierError` with the reason when it cannot move.
+    """
+    return _move(name, False, tier, progress)
+
+
+def promote(name: str, *, progress: Callable[[int, int], None] | None = None) -> Table:
+    """Bring ``name`` back into DRAM now instead of page by page as it is used."""
+    return _move(name, True, None, progress)
+
+
+def _move(name: str, up: bool, wish: str | None, progress: Callable[[int, int], None] | None) -> Table:
+    survey, row = _look(name)
+    if not up:
+        if name in _pinned:
+            raise tier.TierError(f"{name} is pinned in DRAM; `%tier unpin {name}` first")
+        can, why = tier.movable(survey, name)
+        if not can:
+            raise tier.TierError(f"{name} stays in DRAM: {why}")
+    before = _in_dram(row)
+    began = time.monotonic()
+    ranges = _whole(survey.ranges(name))
+    total, done, how = sum(end - start for start, end in ranges), 0, dict[str, None]()
+    for start, end in ranges:
+        for at in range(start, end, STEP_BYTES):
+            stop = min(at + STEP_BYTES, end)
+            told = _up(at, stop) if up else _down(at, stop, wish)
+            how[told] = None
+            done += stop - at
+            if progress is not None:
+                progress(done, total)
+    seconds = time.monotonic() - began
+    after = _look(name)[1]
+    left = _in_dram(after)
+    moved = left - before if up else before - left
+    out = {"name": name, "moved": max(moved, 0), "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
+    return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, after, up, left))
+
+
+def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:
+    if up or left <= row["bytes"] // 20:
+        return ""
+    return (
+        f"{bytes_text(left)} stayed: pages shared with a neighbour, locked, in use by a system call, or changed on a "
+        "shelf and not committed yet (a private copy exists only here: commit, then demote again)"
+    )
+
+
+def _down(start: int, end: int, wish: str | None) -> str:
+    nodes = tier.slow_nodes()
+    if nodes and wish in (None, "slow"):
+        _, refusal = _larder.tier_move(start, end, nodes[0])
+        return f"move_pages to node {nodes[0]}" + (f" ({errno.errorcode.get(refusal, refusal)})" if refusal else "")
+    block = _larder.tier_block(start)
+    if block is not None and block[2] == "tier file" and wish in (None, "file"):
+        _larder.tier_sync(start, end)
+        _larder.tier_advise(start, end, "pageout")
+        return "tier file"
+    _larder.tier_advise(start, end, "pageout")
+    return "MADV_PAGEOUT"
+
+
+def _up(start: int, end: int) -> str:
+    _larder.tier_advise(start, end, "populate")
+    if tier.slow_nodes():
+        home = next(node for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu)
+        _, refusal = _larder.tier_move(start, end, home)
+        return f"move_pages to node {home}" + (f" ({errno.errorcode.get(refusal, refusal)})" if refusal else "")
+    return "MADV_POPULATE_READ"
+
+
+def pin(name: str) -> None:
+    """Keep ``name`` in DRAM: bring it in now and refuse to demote it until `unpin` (also by `auto`)."""
+    space = tier.namespace()
+    if name not in space:
+        raise NameError(f"name {name!r} is not defined")
+    promote(name)
+    _pinned[name] = id(space[name])
+
+
+def unpin(name: str) -> None:
+    """Allow ``name`` to be demoted again. Raises `TierError` when it was not pinned."""
+    if _pinned.pop(name, None) is None:
+        raise tier.TierError(f"{name} is not pinned" + (f"; pinned: {', '.join(_pinned)}" if _pinned else ""))
+
+
+def pinned() -> list[str]:
+    return sorted(_pinned)

@@ -1,0 +1,178 @@
+"""Moving arrays out of DRAM and back: same address, same bytes, and nobody who uses them meanwhile notices."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from larder import _larder, tier
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def space(tmp_path, monkeypatch):
+    """A namespace `tier` looks at, with the tier file on."""
+    names: dict = {}
+    monkeypatch.setattr(tier, "namespace", lambda: names)
+    monkeypatch.setenv("LARDER_TIER_DIR", str(tmp_path))
+    tier.enable()
+    yield names
+    names.clear()
+    tier.disable()
+    for name in tier.pinned():
+        tier.unpin(name)
+
+
+def in_file(array) -> bool:
+    block = _larder.tier_block(array.ctypes.data)
+    return block is not None and block[2] == "tier file"
+
+
+def resident(array) -> int:
+    return sum(
+        high - low
+        for low, high, place in _larder.tier_pages(array.ctypes.data, array.nbytes)
+        if place.startswith("node") or place == "cache"
+    )
+
+
+def test_large_arrays_live_in_the_tier_file_and_small_ones_do_not(space):
+    large, small = np.ones(MB), np.ones(1000)
+    assert in_file(large) and not in_file(small)
+    assert large.ctypes.data % (2 * MB) == 0
+    grown = np.fromiter((i for i in range(MB)), dtype=np.int64)
+    assert (grown == np.arange(MB)).all()
+    address = large.ctypes.data
+    del large
+    assert _larder.tier_block(address) is None
+
+
+def test_arrays_made_before_are_freed_by_those_who_made_them(space):
+    tier.disable()
+    before = np.ones(MB)
+    tier.enable(os.environ["LARDER_TIER_DIR"])
+    assert not in_file(before)
+    before.resize(2 * MB, refcheck=False)
+    assert before[:MB].sum() == MB and before[MB:].sum() == 0
+
+
+def test_a_round_trip_keeps_address_and_bytes(space):
+    space["x"] = x = np.random.default_rng(3).random(4 * MB)
+    address, copy = x.ctypes.data, x.copy()
+    out = tier.demote("x")[0]
+    assert out["how"] == "tier file" and resident(x) <= x.nbytes // 20, out
+    assert out["moved"] >= x.nbytes * 0.95
+    row = next(row for row in tier.table(exact=True, variables=space) if row["name"] == "x")
+    assert row["disk"] >= x.nbytes * 0.95 and row["movable"]
+    assert x.ctypes.data == address and (x == copy).all()
+    tier.demote("x")
+    back = tier.promote("x")[0]
+    assert back["in DRAM"] >= x.nbytes and (x == copy).all()
+
+
+def test_readers_writers_and_readv_go_on_during_moves(space, tmp_path):
+    """One thread adds to the array, one checks a constant part, one reads a file into it; moves never stop them."""
+    space["x"] = x = np.zeros(2 * MB, dtype=np.int64)
+    quarter = x.size // 4
+    steady, counted, filled = x[:quarter], x[quarter : 2 * quarter], x[2 * quarter :]
+    steady[:] = 7
+    data = os.urandom(filled.nbytes)
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    stop, trouble, rounds, reads = threading.Event(), [], [0], [0]
+
+    def write():
+        while not stop.is_set():
+            counted.__iadd__(1)
+            rounds[0] += 1
+
+    def read():
+        while not stop.is_set():
+            if not (steady == 7).all():
+                trouble.append("a reader saw other bytes")
+
+    def fill():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            while not stop.is_set():
+                done = os.preadv(fd, [filled], 0)
+                reads[0] += 1
+                if done != filled.nbytes:
+                    trouble.append(f"readv read {done}")
+        except OSError as error:
+            trouble.append(f"readv: {error}")
+        finally:
+            os.close(fd)
+
+    threads = [threading.Thread(target=work) for work in (write, read, fill)]
+    for thread in threads:
+        thread.start()
+    for _ in range(8):
+        tier.demote("x")
+        tier.promote("x")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not trouble
+    assert rounds[0] > 0 and reads[0] > 0
+    assert (counted == rounds[0]).all() and filled.tobytes() == data
+
+
+def test_a_pinned_variable_stays_until_unpinned(space):
+    space["x"] = np.ones(MB)
+    tier.pin("x")
+    with pytest.raises(tier.TierError, match="pinned"):
+        tier.demote("x")
+    tier.unpin("x")
+    tier.demote("x")
+    with pytest.raises(tier.TierError, match="not pinned"):
+        tier.unpin("x")
+
+
+def test_what_cannot_move_says_why(space):
+    with pytest.raises(NameError, match="nope"):
+        tier.demote("nope")
+    space["small"] = np.ones(10)
+    with pytest.raises(tier.TierError, match="smaller than 1M"):
+        tier.demote("small")
+    space["base"] = np.ones(MB)
+    space["view"] = space["base"][1:]
+    with pytest.raises(tier.TierError, match="belong to base"):
+        tier.demote("view")
+    machine = _larder.tier_machine()
+    if not machine["swap_total"] and len(machine["nodes"]) == 1:
+        space["raw"] = bytearray(4 * MB)
+        with pytest.raises(tier.TierError, match="no slower tier"):
+            tier.demote("raw")
+
+
+def test_a_memory_file_system_is_refused(space):
+    tier.disable()
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("no tmpfs here")
+    _larder.tier_disown()
+    code = "import larder.tier as t\ntry: t.enable('/dev/shm')\nexcept t.TierError as e: print(e)"
+    import subprocess
+
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "tmpfs" in out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_cannot_change_the_parents_array(space):
+    space["x"] = x = np.arange(MB)
+    pid = os.fork()
+    if pid == 0:
+        fine = bool((x == np.arange(MB)).all())
+        x[:] = -1
+        made = np.ones(MB)
+        os._exit(0 if fine and made.sum() == MB and not in_file(made) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (x == np.arange(MB)).all()
+    tier.demote("x")
+    assert (x == np.arange(MB)).all()
