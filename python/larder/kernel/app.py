@@ -60,6 +60,9 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     from larder.magics import load_ipython_extension
 
     load_ipython_extension(shell)
+    from larder import trace
+
+    trace.enable()
     if find_spec("larder.recovery") is not None:
         from larder import recovery
 

@@ -34,6 +34,10 @@ VERBS = ("open", "close", "put", "get", "rm", "ls", "log", "verify", *_SESSION)
 class ShelfMagics(Magics):
     """``%shelf`` and ``%%shelf``."""
 
+    def __init__(self, shell: Any = None, **kwargs: Any) -> None:
+        super().__init__(shell=shell, **kwargs)
+        shell.set_hook("complete_command", complete, re_key=r"%{1,2}shelf\b.*")
+
     @line_cell_magic
     def shelf(self, line: str = "", cell: str | None = None) -> Any:
         """Shelves: variables that survive the kernel. ``%shelf --help`` lists what it can do.
