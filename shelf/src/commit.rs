@@ -37,6 +37,9 @@ pub(crate) struct Log {
     pub tail: u64,
     /// Header CRC of the last record.
     pub prev_crc: u32,
+    /// What lies at the tail may be part of a record that was never acknowledged: it must be gone before the next
+    /// record is written over it, or the two could add up to the old one.
+    pub torn_tail: bool,
 }
 
 /// What a commit is about to write.
@@ -299,6 +302,16 @@ impl Core {
         ops: &[u8],
         plan: &Plan,
     ) -> Result<(), CommitError> {
+        if state.log.torn_tail
+            && !self.faults.torn_tail_kept
+            && state.log.tail + format::RECORD_HEADER as u64 <= state.log.len
+        {
+            let at = state.log.extent.at + state.log.tail;
+            self.write(at, &[0; format::RECORD_HEADER])
+                .map_err(|error| self.failed(state, error))?;
+            state.unsynced = true;
+        }
+        state.log.torn_tail = false;
         if state.unsynced {
             self.flush(state)?;
             state.unsynced = false;
@@ -332,8 +345,15 @@ impl Core {
                     .map_err(|error| self.failed(state, error))?;
             }
         }
-        self.write(at, &record).map_err(|error| self.failed(state, error))?;
-        self.flush(state)?;
+        if let Err(error) = self.write(at, &record) {
+            state.log.torn_tail = true;
+            return Err(self.failed(state, error));
+        }
+        if let Err(error) = self.flush(state) {
+            // The record may still be in the page cache, and look durable to the next open: take it back.
+            let _ = self.write(at, &[0; format::RECORD_HEADER]);
+            return Err(error);
+        }
         if self.faults.lost_set_length {
             self.media
                 .set_len(self.space.end())
@@ -405,6 +425,11 @@ impl Core {
             return Err(self.failed(state, error));
         }
         self.flush(state)?;
+        if self.faults.lost_set_length {
+            self.media
+                .set_len(self.space.end())
+                .map_err(|error| self.failed(state, error))?;
+        }
         state.slot = slot;
         state.snapshot = Some(snapshot);
         if let Some(extent) = log {
@@ -412,6 +437,7 @@ impl Core {
             state.log.extent = extent;
         }
         state.log.tail = 0;
+        state.log.torn_tail = false;
         state.log.prev_crc = root.salt as u32;
         state.root = root;
         state.overlay.clear();

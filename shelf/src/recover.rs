@@ -239,6 +239,7 @@ fn format_media(core: &Core, log_bytes: u64) -> io::Result<()> {
     core.write(snapshot.at, &bytes)?;
     core.write(PAGE, &[0u8; PAGE as usize])?;
     core.sync()?;
+    core.media.set_len(core.space.end())?;
     let (mut id, mut seed) = ([0u8; 16], 0x6c61_7264_6572);
     if core.media.medium() != crate::media::Medium::Simulated {
         let random = std::collections::hash_map::RandomState::new();
@@ -342,6 +343,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
             extent: log,
             tail: 0,
             prev_crc: root.salt as u32,
+            torn_tail: false,
         },
         snapshot: Some(snapshot),
         root,
@@ -403,6 +405,7 @@ enum Stop {
 /// Applies the records of the log, in order, up to the first that does not check.
 fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(), Stop> {
     let root = state.root.clone();
+    state.log.torn_tail = true;
     let stale = core.faults.stale_tail_accepted;
     let mut head = [0u8; RECORD_HEADER];
     loop {
@@ -412,6 +415,7 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         }
         core.media.read_at(at, &mut head).map_err(Stop::Io)?;
         let Some((header, head_crc)) = RecordHeader::decode(&head) else {
+            state.log.torn_tail = head.iter().any(|byte| *byte != 0);
             break;
         };
         if other_bad && header.generation > root.generation {
@@ -420,6 +424,10 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         }
         let ours = header.salt == root.salt && header.generation == root.generation;
         let next = header.sequence == state.commit + 1 && header.prev_crc == state.log.prev_crc;
+        if header.generation < root.generation {
+            // A whole record of an earlier log: the next one can not complete it.
+            state.log.torn_tail = false;
+        }
         if !(ours && next || stale) || header.span() > root.log_len - state.log.tail {
             break;
         }
@@ -444,6 +452,7 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         state.commit = header.sequence;
         state.log.tail += header.span();
         state.log.prev_crc = head_crc;
+        state.log.torn_tail = true;
         apply_ops(state, &header, message, ops);
     }
     if !stale && let Some(offset) = later_record(core, state).map_err(Stop::Io)? {
@@ -456,8 +465,11 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
     Ok(())
 }
 
-/// Operations, page table and place of the images, if every checksum holds.
-fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option<(Vec<u8>, Vec<PageRef>, u64)>> {
+/// Operations, page table, and place of the first image.
+type Body = (Vec<u8>, Vec<PageRef>, u64);
+
+/// The body of a record, if every checksum holds.
+fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option<Body>> {
     let (ops_len, count) = (header.ops_len as usize, header.page_count as usize);
     let mut body = vec![0u8; ops_len + count * PAGE_REF];
     core.media.read_at(at + RECORD_HEADER as u64, &mut body)?;
@@ -554,6 +566,7 @@ impl State {
                 len: 0,
                 tail: 0,
                 prev_crc: 0,
+                torn_tail: false,
             },
             root: Superblock {
                 generation: 0,

@@ -56,6 +56,7 @@ pub struct Faults {
     pub crc_skipped: bool,
     pub reuse_before_checkpoint: bool,
     pub lost_set_length: bool,
+    pub torn_tail_kept: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -220,6 +221,9 @@ pub(crate) struct Logged {
     pub commit: u64,
 }
 
+/// Name, buffer index, view and dirty pages of a changed buffer.
+pub(crate) type DirtyBuffer = (Arc<str>, usize, Arc<View>, Vec<u32>);
+
 pub(crate) struct Tracked {
     pub name: Arc<str>,
     pub index: usize,
@@ -325,6 +329,9 @@ impl Core {
     pub fn allocate(&self, data_pages: u32, bare: bool, zeroed: bool) -> io::Result<Arc<Extent>> {
         let allocated = self.space.allocate(data_pages, bare);
         let extent = allocated.extent;
+        if self.faults.lost_set_length && allocated.fresh && self.media.fd().is_none() {
+            return Ok(extent);
+        }
         if allocated.fresh && self.media.len()? < extent.at + extent.bytes() {
             // Grow in steps: a length change costs a journal commit at the next sync.
             let end = extent.at + extent.bytes();
@@ -408,7 +415,7 @@ impl Core {
     }
 
     /// Dirty pages of all writable views that still belong to a name, with what an earlier failed commit left behind.
-    pub fn collect(&self, state: &mut State) -> io::Result<Vec<(Arc<str>, usize, Arc<View>, Vec<u32>)>> {
+    pub fn collect(&self, state: &mut State) -> io::Result<Vec<DirtyBuffer>> {
         let mut live: Vec<(Arc<str>, usize, Arc<View>)> = Vec::new();
         let State {
             tracked,

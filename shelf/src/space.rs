@@ -151,7 +151,7 @@ impl Space {
     pub fn adopt(self: &Arc<Space>, at: u64, data_pages: u32, bare: bool, limit: u64) -> Option<Arc<Extent>> {
         let len = extent_bytes(data_pages, bare);
         let end = at.checked_add(len)?;
-        if at < HEAP_START || end > limit || at % PAGE != 0 || data_pages == 0 {
+        if at < HEAP_START || end > limit || !at.is_multiple_of(PAGE) || data_pages == 0 {
             return None;
         }
         let mut lists = self.lists.lock();

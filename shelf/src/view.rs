@@ -60,7 +60,10 @@ impl Arena {
             }
         }
         let size = RESERVE.max(len);
-        let base = reserve(None, size).or_else(|_| reserve(None, len.max(1 << 30)).map(|base| base))?;
+        let base = reserve(None, size).map(|base| (base, size));
+        // A limit on address space (RLIMIT_AS): take less.
+        let less = len.max(1 << 30);
+        let (base, size) = base.or_else(|_| reserve(None, less).map(|base| (base, less)))?;
         list.push(Piece {
             base,
             len: size,

@@ -67,7 +67,8 @@ fn stores_through_a_buffer_are_committed_or_rolled_back_with_every_tracker() {
             },
         )
         .unwrap();
-        println!("{} -> {}", kind.name(), shelf.tracker().name());
+        // In a container without userfaultfd or pagemap the self-test may fall back; the results must not differ.
+        assert!(shelf.tracker() == kind || shelf.tracker() == TrackerKind::Hash);
         shelf.put("x", "bytes", b"", &[&vec![1u8; 3 << 20]]).unwrap();
         shelf.commit(None).unwrap();
         let x = shelf.get("x").unwrap().unwrap().buffers.remove(0);
@@ -131,7 +132,7 @@ fn a_dense_update_is_written_once_and_an_allocated_buffer_in_place() {
     shelf.rollback().unwrap();
     let expected: Vec<u8> = (0..5usize << 20)
         .map(|at| {
-            if at >= 1 << 20 && at < 4 << 20 && at % 4096 == 0 {
+            if (1 << 20..4 << 20).contains(&at) && at % 4096 == 0 {
                 9
             } else if at % 100 == 0 {
                 5

@@ -41,10 +41,8 @@ impl FileMedia {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: `fd` was just returned to us and nobody else owns it.
-        Ok(FileMedia {
-            file: unsafe { File::from_raw_fd(fd) },
-            volatile: true,
-        })
+        let file = unsafe { File::from_raw_fd(fd) };
+        Ok(FileMedia { file, volatile: true })
     }
 
     pub fn file(&self) -> &File {
