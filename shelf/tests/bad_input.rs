@@ -6,7 +6,10 @@ use larder_shelf::{Class, OpenError, OpenOptions, Shelf};
 use std::sync::Arc;
 
 fn options() -> OpenOptions {
-    OpenOptions { log_bytes: 8 << 10, ..OpenOptions::default() }
+    OpenOptions {
+        log_bytes: 8 << 10,
+        ..OpenOptions::default()
+    }
 }
 
 fn open(media: &Arc<SimMedia>) -> Result<Shelf, OpenError> {
@@ -50,7 +53,10 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
         let media = Arc::new(SimMedia::new(broken.clone()));
         match open(&media) {
             Err(error) => {
-                assert!(matches!(error.class(), Class::Corrupt | Class::Format), "byte {at:#x}: {error}");
+                assert!(
+                    matches!(error.class(), Class::Corrupt | Class::Format),
+                    "byte {at:#x}: {error}"
+                );
                 refused += 1;
             }
             Ok(shelf) => {
@@ -58,7 +64,10 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
                 match differs(&shelf) {
                     None if report.is_sound() => harmless += 1,
                     difference => {
-                        let damage = report.damages.first().unwrap_or_else(|| panic!("byte {at:#x}: {difference:?} unnoticed"));
+                        let damage = report
+                            .damages
+                            .first()
+                            .unwrap_or_else(|| panic!("byte {at:#x}: {difference:?} unnoticed"));
                         assert!(damage.variable.is_some() && damage.offset > 0, "{damage}");
                         found += 1;
                     }
@@ -67,7 +76,10 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
         }
         assert!(media.image() == broken, "byte {at:#x}: opening wrote something");
     }
-    assert!(harmless > 0 && refused > 0 && found > 0, "{harmless} harmless, {refused} refused, {found} found by verify");
+    assert!(
+        harmless > 0 && refused > 0 && found > 0,
+        "{harmless} harmless, {refused} refused, {found} found by verify"
+    );
 }
 
 #[test]
@@ -77,8 +89,13 @@ fn a_shelf_cut_at_any_byte_is_refused_and_not_touched() {
     for len in (1..image.len()).step_by(step) {
         let cut = image[..len].to_vec();
         let media = Arc::new(SimMedia::new(cut.clone()));
-        let Err(error) = open(&media) else { panic!("opened with {len} of {} bytes", image.len()) };
-        assert!(matches!(error.class(), Class::Corrupt | Class::Format), "{len}: {error}");
+        let Err(error) = open(&media) else {
+            panic!("opened with {len} of {} bytes", image.len())
+        };
+        assert!(
+            matches!(error.class(), Class::Corrupt | Class::Format),
+            "{len}: {error}"
+        );
         assert!(media.image() == cut);
     }
 }
@@ -105,7 +122,11 @@ fn a_flipped_byte_in_the_log_never_shows_half_a_commit() {
             Ok(shelf) => {
                 // The last record may be taken for one that was cut by a power loss; no other may.
                 let x = shelf.get("x").unwrap().unwrap();
-                assert!(x.commit >= 4 && x.meta == vec![x.commit as u8; 50], "byte {at:#x} shows commit {}", x.commit);
+                assert!(
+                    x.commit >= 4 && x.meta == vec![x.commit as u8; 50],
+                    "byte {at:#x} shows commit {}",
+                    x.commit
+                );
                 last += 1;
             }
         }
@@ -116,16 +137,30 @@ fn a_flipped_byte_in_the_log_never_shows_half_a_commit() {
 #[test]
 fn what_is_not_a_shelf_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, content) in [("empty-ish", vec![0u8; 20_000]), ("text", b"hello ".repeat(5000)), ("short", b"LARDERSH".to_vec())] {
+    for (name, content) in [
+        ("empty-ish", vec![0u8; 20_000]),
+        ("text", b"hello ".repeat(5000)),
+        ("short", b"LARDERSH".to_vec()),
+    ] {
         let path = dir.path().join(name);
         std::fs::write(&path, &content).unwrap();
-        let Err(error) = Shelf::open(&path, &OpenOptions::default()) else { panic!("{name} opened") };
-        assert_eq!(error.class(), if name == "short" { Class::Format } else { error.class() });
-        assert!(matches!(error.class(), Class::Format | Class::Corrupt), "{name}: {error}");
+        let Err(error) = Shelf::open(&path, &OpenOptions::default()) else {
+            panic!("{name} opened")
+        };
+        assert_eq!(
+            error.class(),
+            if name == "short" { Class::Format } else { error.class() }
+        );
+        assert!(
+            matches!(error.class(), Class::Format | Class::Corrupt),
+            "{name}: {error}"
+        );
         assert!(error.to_string().contains("nothing was written"), "{error}");
         assert!(std::fs::read(&path).unwrap() == content);
     }
-    let Err(error) = Shelf::open(dir.path(), &OpenOptions::default()) else { panic!("a directory opened") };
+    let Err(error) = Shelf::open(dir.path(), &OpenOptions::default()) else {
+        panic!("a directory opened")
+    };
     assert!(matches!(error.class(), Class::Format | Class::Other), "{error}");
 }
 
@@ -141,9 +176,14 @@ fn a_newer_format_is_refused_by_name() {
             newer[slot + 508..slot + 512].copy_from_slice(&sum);
         }
         let media = Arc::new(SimMedia::new(newer.clone()));
-        let Err(error) = open(&media) else { panic!("newer {what} opened") };
+        let Err(error) = open(&media) else {
+            panic!("newer {what} opened")
+        };
         assert_eq!(error.class(), Class::Format);
-        assert!(error.to_string().contains(what) && error.to_string().contains("newer larder"), "{error}");
+        assert!(
+            error.to_string().contains(what) && error.to_string().contains("newer larder"),
+            "{error}"
+        );
         assert!(media.image() == newer);
     }
 }
@@ -184,21 +224,40 @@ fn a_full_or_failing_disk_at_any_call_keeps_the_last_commit() {
     let calls = [Call::Write, Call::Sync, Call::SetLen, Call::Read];
     let limit = if cfg!(miri) { 6 } else { 400 };
     for call in calls {
-        for (errno, sticky) in [(libc::ENOSPC, true), (libc::ENOSPC, false), (libc::EIO, false), (libc::EIO, true)] {
+        for (errno, sticky) in [
+            (libc::ENOSPC, true),
+            (libc::ENOSPC, false),
+            (libc::EIO, false),
+            (libc::EIO, true),
+        ] {
             for after in 0..limit {
                 let media = Arc::new(SimMedia::new(sample(after % 2 == 0)));
-                media.fail(Some(Failure { call, after, errno, sticky }));
+                media.fail(Some(Failure {
+                    call,
+                    after,
+                    errno,
+                    sticky,
+                }));
                 let outcome = session(&media);
                 media.fail(None);
                 // After the fault is gone: the shelf opens, at a commit that is whole and not older than the last good one.
                 let shelf = open(&media).unwrap_or_else(|error| panic!("{call:?} {errno} after {after}: {error}"));
-                assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound(), "{call:?} {errno} after {after}");
+                assert!(
+                    shelf.verify(&mut |_, _| {}).unwrap().is_sound(),
+                    "{call:?} {errno} after {after}"
+                );
                 if let Ok(done) = outcome {
-                    assert!(shelf.stats().commit >= done, "{call:?} {errno} after {after}: {done} acknowledged");
+                    assert!(
+                        shelf.stats().commit >= done,
+                        "{call:?} {errno} after {after}: {done} acknowledged"
+                    );
                 }
                 if let Some(x) = shelf.get("x").unwrap() {
                     let bytes = x.buffers[0].to_vec();
-                    assert!(bytes[1..].iter().all(|b| *b == x.meta[0]), "{call:?} {errno} after {after}");
+                    assert!(
+                        bytes[1..].iter().all(|b| *b == x.meta[0]),
+                        "{call:?} {errno} after {after}"
+                    );
                     assert!(bytes[0] == x.meta[0] || bytes[0] == 99);
                 }
             }
@@ -211,7 +270,12 @@ fn a_failed_flush_stops_the_shelf_until_it_is_opened_again() {
     let media = Arc::new(SimMedia::new(sample(true)));
     let shelf = open(&media).unwrap();
     shelf.put("x", "k", b"", &[]).unwrap();
-    media.fail(Some(Failure { call: Call::Sync, after: 0, errno: libc::EIO, sticky: false }));
+    media.fail(Some(Failure {
+        call: Call::Sync,
+        after: 0,
+        errno: libc::EIO,
+        sticky: false,
+    }));
     let error = shelf.commit(None).unwrap_err();
     assert!(error.to_string().contains("reopen it to return to commit 1"), "{error}");
     // The next flush would succeed; it must not be believed.
@@ -225,7 +289,11 @@ fn a_failed_flush_stops_the_shelf_until_it_is_opened_again() {
 #[test]
 fn too_large_parts_are_refused_with_their_limit() {
     let shelf = open(&Arc::new(SimMedia::default())).unwrap();
-    for (name, kind, meta) in [("n".repeat(5000), "k".into(), 0), ("n".into(), "k".repeat(300), 0), ("n".into(), "k".into(), 2 << 20)] {
+    for (name, kind, meta) in [
+        ("n".repeat(5000), "k".into(), 0),
+        ("n".into(), "k".repeat(300), 0),
+        ("n".into(), "k".into(), 2 << 20),
+    ] {
         let error = shelf.put(&name, &kind, &vec![0; meta], &[]).unwrap_err();
         assert_eq!(error.class(), Class::Invalid);
         assert!(error.to_string().contains("the limit is"), "{error}");

@@ -40,12 +40,20 @@ type Model = BTreeMap<String, Vec<u8>>;
 
 fn show(shelf: &Shelf) -> Model {
     let value = |name: &String| shelf.get(name).unwrap().unwrap().buffers[0].to_vec();
-    shelf.names().into_iter().map(|name| (name.clone(), value(&name))).collect()
+    shelf
+        .names()
+        .into_iter()
+        .map(|name| (name.clone(), value(&name)))
+        .collect()
 }
 
 fn run(steps: Vec<Step>, history: u32) {
     let media = Arc::new(SimMedia::default());
-    let options = OpenOptions { log_bytes: 12 << 10, history: Some(history), ..OpenOptions::default() };
+    let options = OpenOptions {
+        log_bytes: 12 << 10,
+        history: Some(history),
+        ..OpenOptions::default()
+    };
     let open = || Shelf::open_media(Arc::clone(&media) as Arc<dyn Media>, &options).unwrap();
     let mut shelf = open();
     let (mut now, mut committed) = (Model::new(), Model::new());
@@ -60,7 +68,9 @@ fn run(steps: Vec<Step>, history: u32) {
                 now.insert(n.to_string(), vec![0; len.into()]);
             }
             Step::Store(n, at, byte) => {
-                let Some(value) = now.get_mut(&n.to_string()).filter(|value| !value.is_empty()) else { continue };
+                let Some(value) = now.get_mut(&n.to_string()).filter(|value| !value.is_empty()) else {
+                    continue;
+                };
                 let at = usize::from(at) % value.len();
                 value[at] = byte;
                 let buffer = shelf.get(&n.to_string()).unwrap().unwrap().buffers.remove(0);
@@ -68,7 +78,10 @@ fn run(steps: Vec<Step>, history: u32) {
                 // SAFETY: reduced to the length; only this test uses it.
                 unsafe { *buffer.as_ptr().add(at) = byte };
             }
-            Step::Remove(n) => assert_eq!(shelf.remove(&n.to_string()).unwrap(), now.remove(&n.to_string()).is_some()),
+            Step::Remove(n) => assert_eq!(
+                shelf.remove(&n.to_string()).unwrap(),
+                now.remove(&n.to_string()).is_some()
+            ),
             Step::Commit => {
                 shelf.commit(None).unwrap();
                 committed = now.clone();
