@@ -10,11 +10,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import os
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ from . import codec, hooks
 from .display import Table, bytes_text
 from .errors import ShelfClosed, ShelfError, ShelfReadOnly
 
-_open: dict[str, weakref.ReferenceType[Shelf]] = {}
+# Held until closed: `larder.open("w").x = 1` must still be there to commit when the cell ends.
+_open: dict[str, Shelf] = {}
 _lock = threading.RLock()
 
 
@@ -88,7 +89,7 @@ def open(
     ``durability``: ``"commit"`` is the only one: what a commit acknowledged survives power loss.
     ``trust=False`` refuses pickled objects, because reading them runs code from the shelf.
 
-    A shelf already open in this process is returned as it is.
+    A shelf already open in this process is returned as it is; it stays open until :meth:`Shelf.close` or the process ends.
     Raises ``ShelfBusy`` (with the writer's pid), ``ShelfFormat``, ``ShelfCorrupt``, ``FileNotFoundError``, ``FileExistsError``.
     """
     if mode not in ("r", "r+", "a", "w", "x"):
@@ -99,8 +100,7 @@ def open(
         raise ValueError(f"medium must be None, 'file', 'dax' or 'dram', not {medium!r}")
     where = resolve(path)
     with _lock:
-        known = _open.get(str(where))
-        shelf = known() if known else None
+        shelf = _open.get(str(where))
         if shelf is not None and not shelf.closed and mode in ("a", "r+", "r"):
             if mode == "r" or not shelf.readonly:
                 return shelf
@@ -110,7 +110,7 @@ def open(
         if mode in ("a", "w", "x") and medium != "dram":
             where.parent.mkdir(parents=True, exist_ok=True)
         shelf = Shelf(_native(where, mode, medium), where, mode, trust)
-        _open[str(where)] = weakref.ref(shelf)
+        _open[str(where)] = shelf
         return shelf
 
 
@@ -123,8 +123,7 @@ def _native(where: Path, mode: str, medium: str | None):
 def shelves() -> list[Shelf]:
     """The shelves open in this process."""
     with _lock:
-        found = [ref() for ref in _open.values()]
-    return [shelf for shelf in found if shelf is not None and not shelf.closed]
+        return list(_open.values())
 
 
 class Shelf:
@@ -320,10 +319,15 @@ class Shelf:
         """Commit and let the file go. Arrays already in hand stay readable."""
         if self._closed:
             return
-        if not self._readonly:
-            self._native.commit(None)
-        self._native.close()
-        self.__dict__["_closed"] = True
+        try:
+            if not self._readonly:
+                self._native.commit(None)
+        finally:
+            self.__dict__["_closed"] = True
+            with _lock:
+                if _open.get(str(self._path)) is self:
+                    del _open[str(self._path)]
+            self._native.close()
 
     def __enter__(self) -> Shelf:
         return self
@@ -396,3 +400,10 @@ def _commit_cell(ip: Any, result: Any) -> None:
 
 
 hooks.AFTER.append(_commit_cell)
+
+
+@atexit.register
+def _close_all() -> None:
+    for shelf in shelves():
+        with contextlib.suppress(ShelfError):
+            shelf.close()
