@@ -17,7 +17,14 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeKernel>()?;
     module.add_class::<NativeQueue>()?;
     module.add_class::<NativeWork>()?;
-    module.add_class::<NativeOutputs>()
+    module.add_class::<NativeOutputs>()?;
+    module.add_function(wrap_pyfunction!(murmur2, module)?)
+}
+
+/// The 32-bit MurmurHash2 of `data`: the number in a cell's file name.
+#[pyfunction]
+fn murmur2(data: &[u8], seed: u32) -> u32 {
+    larder_session::murmur::murmur2(data, seed)
 }
 
 /// The running server of this process.

@@ -6,4 +6,5 @@
 pub mod capture;
 pub mod digest;
 pub mod json;
+pub mod murmur;
 pub mod parent;

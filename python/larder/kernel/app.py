@@ -10,6 +10,7 @@ from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
 from traitlets import Any, Unicode
 
+from .names import CellCompiler
 from .shell import ZMQInteractiveShell
 
 
@@ -30,7 +31,11 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
 
     def init_shell(self) -> None:
         self.shell = ZMQInteractiveShell.instance(
-            parent=self, profile_dir=self.profile_dir, user_ns=self.kernel.user_ns, kernel=self.kernel
+            parent=self,
+            profile_dir=self.profile_dir,
+            user_ns=self.kernel.user_ns,
+            kernel=self.kernel,
+            compiler_class=CellCompiler,
         )
         self.kernel.shell = self.shell
         self.shell.configurables.append(self)

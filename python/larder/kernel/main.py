@@ -19,7 +19,10 @@ def language_info() -> dict:
 
 
 def _info(version: str) -> dict:
+    from importlib.util import find_spec
+
     return {
+        "debugger": find_spec("debugpy") is not None,
         "implementation": "larder",
         "implementation_version": version,
         "language_info": language_info(),

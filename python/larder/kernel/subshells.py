@@ -45,9 +45,12 @@ class Subshells:
     def __init__(self, kernel) -> None:
         self._kernel = kernel
         self._threads: dict[str, _Thread] = {}
+        # The debugger must not stop the thread that serves it.
         self._control = _Thread("Control", kernel, kernel.native.control_queue())
 
     def start(self) -> None:
+        self._control.pydev_do_not_trace = True  # type: ignore[attr-defined]
+        self._control.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
         self._control.start()
 
     def here(self) -> str | None:
