@@ -4,10 +4,12 @@
 //! tensors) into ranges and further roots, then asks where everything is.
 
 use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
-use larder_cpython::heat_numpy;
+use larder_cpython::{heat_numpy, heat_refs};
+use larder_tier::heat::{self, Temperature};
 use larder_tier::os::Os;
 use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
+use larder_tier::os::sampler::{Plan, Sampler};
 use larder_tier::place::{Run, Where, locate, weigh};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -22,6 +24,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
+    module.add_class::<TierSampler>()?;
+    module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
     module.add_function(wrap_pyfunction!(tier_own, module)?)?;
     module.add_function(wrap_pyfunction!(tier_disown, module)?)?;
     module.add_function(wrap_pyfunction!(tier_block, module)?)?;
@@ -323,4 +328,93 @@ fn tier_blocks() -> Vec<(usize, usize, &'static str)> {
     arena::existing()
         .map(|arena| arena.blocks().into_iter().map(block_tuple).collect())
         .unwrap_or_default()
+}
+
+/// The active trace of one cell: watches objects and buffers from a thread of its own until stopped.
+#[pyclass]
+struct TierSampler {
+    sampler: Sampler,
+}
+
+#[pymethods]
+impl TierSampler {
+    #[new]
+    fn new(
+        objects: Vec<usize>,
+        ranges: Vec<(u64, u64)>,
+        interval_s: f64,
+        epoch_s: f64,
+        cpu_max: f64,
+    ) -> PyResult<TierSampler> {
+        if !(interval_s > 0.0 && epoch_s > 0.0 && cpu_max > 0.0 && interval_s < 60.0 && epoch_s < 3600.0) {
+            return Err(PyValueError::new_err(
+                "interval, epoch and cpu_max must be positive and sane",
+            ));
+        }
+        let (interval, epoch) = (
+            std::time::Duration::from_secs_f64(interval_s),
+            std::time::Duration::from_secs_f64(epoch_s),
+        );
+        let plan = Plan {
+            objects,
+            ranges,
+            interval,
+            epoch,
+            cpu_max,
+        };
+        Ok(TierSampler {
+            sampler: Sampler::start(plan, heat_refs::read_pairs)?,
+        })
+    }
+
+    /// Ends it and returns what was seen.
+    fn stop<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let sampler = &mut self.sampler;
+        let seen = py.detach(|| sampler.stop());
+        let out = PyDict::new(py);
+        out.set_item("touches", seen.touches)?;
+        out.set_item("looks", seen.looks)?;
+        out.set_item("accessed", seen.accessed)?;
+        out.set_item("hot_epochs", seen.hot_epochs)?;
+        out.set_item("epochs", seen.epochs)?;
+        out.set_item("seconds", seen.seconds)?;
+        out.set_item("cpu_seconds", seen.cpu_seconds)?;
+        out.set_item("refused", seen.refused)?;
+        Ok(out)
+    }
+}
+
+/// `(touches, seconds, looks)` after one more window, with its rate and confidence.
+#[pyfunction]
+fn tier_fold(
+    state: (f64, f64, u64),
+    touches: f64,
+    window_s: f64,
+    half_life_s: f64,
+    looks: u64,
+) -> ((f64, f64, u64), f64, &'static str) {
+    let before = Temperature {
+        touches: state.0,
+        seconds: state.1,
+        looks: state.2,
+    };
+    let after = before.fold(touches, window_s, half_life_s, looks);
+    (
+        (after.touches, after.seconds, after.looks),
+        after.rate(),
+        after.confidence().name(),
+    )
+}
+
+/// Counts shrunk toward their containers' means.
+#[pyfunction]
+fn tier_shrink(py: Python<'_>, touches: Vec<u32>, group: Vec<u32>) -> PyResult<Vec<f64>> {
+    if touches.len() != group.len() {
+        return Err(PyValueError::new_err(format!(
+            "{} counts for {} groups",
+            touches.len(),
+            group.len()
+        )));
+    }
+    Ok(py.detach(|| heat::shrink(&touches, &group)))
 }

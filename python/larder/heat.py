@@ -1,13 +1,32 @@
-"""What is touched, and how often: temperatures of variables from accessed bits and reference counts."""
+"""What is touched, and how often: temperatures of variables from accessed bits and reference counts.
+
+>>> larder.heat.start()
+>>> # run cells
+>>> larder.heat.table()
+name  heat  last  conf  seen by
+x     0.81    2s  high  counts, bits
+>>> larder.heat.stop()
+
+Heat is the share of sampled running time in which a variable was in use, decayed: 1 is "always". A thread of its own
+samples while a cell runs and is gone between cells. It reads reference counts through the kernel, never through a
+pointer, and which pages were accessed; what it could not see is `?`.
+"""
 
 from __future__ import annotations
 
+import html
+import itertools
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import _larder, tier
+from . import _larder, hooks, tier
 from .display import Table, bytes_text
 
 WATCH_MIN_BYTES = 1 << 16
+CHUNK_BYTES = 16 << 20
+RANGES_MAX = 4096
+OBJECTS_MAX = 20_000
 
 
 def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -38,24 +57,35 @@ def accessed() -> list[tuple[int, int, int]]:
 
 
 class Watch:
-    """Buffers whose accessed bits are counted apart from their neighbours'."""
+    """Buffers whose accessed bits are counted apart from their neighbours', large ones in chunks.
+
+    A range becomes a mapping of its own by a flag that only core dumps look at (``MADV_DONTDUMP``), set on every other
+    chunk; the memory itself is not touched and the flag is taken away afterwards.
+    """
 
     def __init__(self, ranges: list[tuple[int, int]]) -> None:
         self.ranges: list[tuple[int, int]] = []
-        for start, end in _inner(ranges):
+        self._flagged: list[tuple[int, int]] = []
+        for start, end in _inner(ranges)[:RANGES_MAX]:
+            count = max(1, (end - start) // CHUNK_BYTES)
+            count -= 1 - count % 2  # odd: the first and the last chunk carry the flag, so no neighbour joins
+            cuts = [start + i * CHUNK_BYTES for i in range(count)] + [end]
+            chunks = list(itertools.pairwise(cuts))
             try:
-                _larder.tier_advise(start, end, "split")
+                for chunk in chunks[::2]:
+                    _larder.tier_advise(*chunk, "split")
+                    self._flagged.append(chunk)
             except OSError:
                 continue  # unmapped since it was listed
-            self.ranges.append((start, end))
+            self.ranges.extend(chunks)
 
     def close(self) -> None:
-        for start, end in self.ranges:
+        for start, end in self._flagged:
             try:
                 _larder.tier_advise(start, end, "unsplit")
             except OSError:
                 continue
-        self.ranges = []
+        self._flagged = []
 
 
 class Touched:
@@ -110,3 +140,230 @@ class Touched:
 
     def _touched(self, start: int, end: int) -> int:
         return sum(size for low, high, size in self.seen if start <= low and high <= end)
+
+
+@dataclass
+class _Variable:
+    """Everything kept about one name; freed at `stop`."""
+
+    state: tuple[float, float, int] = (0.0, 0.0, 0)
+    heat: float = 0.0
+    conf: str = "?"
+    last: float | None = None
+    by: set[str] = field(default_factory=set)
+    ident: int = 0
+    chunks: dict[tuple[int, int], tuple[tuple[float, float, int], float]] = field(default_factory=dict)
+
+
+class _Sampling:
+    """One `start`..`stop`: settings, what is known so far, and the run in progress, if any."""
+
+    def __init__(self, interval_ms: float, epoch_ms: float, cpu_max: float, half_life_s: float) -> None:
+        self.interval_s, self.epoch_s = interval_ms / 1000, epoch_ms / 1000
+        self.cpu_max, self.half_life_s = cpu_max, half_life_s
+        self.variables: dict[str, _Variable] = {}
+        self.seconds = self.cpu_seconds = 0.0
+        self.refused: str | None = None
+        self._native: _larder.TierSampler | None = None
+
+    def begin(self) -> None:
+        if self._native is not None:
+            return
+        space = tier.namespace()
+        atoms = (int, float, complex, str, bytes, type(None))
+        values = {name: space[name] for name in tier.visible(space)}
+        self._names = [name for name, value in values.items() if not isinstance(value, atoms)]
+        survey = tier.Survey({name: values[name] for name in self._names}, objects_max=OBJECTS_MAX, settle=False)
+        self._owned: list[tuple[str, tuple[int, int]]] = []
+        taken: set[tuple[int, int]] = set()
+        watched: list[tuple[int, int]] = []
+        for name in self._names:
+            for pair in _inner(survey.buffers(name)):
+                if pair not in taken:
+                    taken.add(pair)
+                    watched.append(pair)
+                self._owned.append((name, pair))
+        self._ids = {name: id(values[name]) for name in self._names}
+        del survey, values
+        self._watch = Watch(watched)
+        self._native = _larder.TierSampler(
+            list(self._ids.values()), self._watch.ranges, self.interval_s, self.epoch_s, self.cpu_max
+        )
+
+    def end(self) -> None:
+        if self._native is None:
+            return
+        seen = self._native.stop()
+        self._native = None
+        self._watch.close()
+        self.seconds += seen["seconds"]
+        self.cpu_seconds += seen["cpu_seconds"]
+        self.refused = seen["refused"]
+        space, now = tier.namespace(), time.monotonic()
+        chunks = list(zip(self._watch.ranges, seen["accessed"], seen["hot_epochs"], strict=True))
+        for at, name in enumerate(self._names):
+            if name not in space:
+                self.variables.pop(name, None)
+                continue
+            mine = [pair for owner, pair in self._owned if owner == name]
+            parts = [c for c in chunks if any(start <= c[0][0] and c[0][1] <= end for start, end in mine)]
+            self._fold(name, seen, seen["touches"][at], parts, id(space[name]) != self._ids[name], now)
+
+    def _fold(self, name: str, seen: dict[str, Any], counted: int, parts: list, rebound: bool, now: float) -> None:
+        about = self.variables.setdefault(name, _Variable())
+        size = sum(end - start for (start, end), _, _ in parts)
+        accessed = sum(part[1] for part in parts)
+        epochs, looks = seen["epochs"], max(seen["looks"], 1)
+        # Every epoch with an access is at least one sample in use, weighted by how much of the buffer it touched.
+        by_bits = accessed / size if size else 0.0
+        in_use = max(counted, by_bits, 1 if rebound else 0)
+        share = min(1.0, in_use / looks)
+        about.state, about.heat, about.conf = _larder.tier_fold(
+            about.state, share * seen["seconds"], seen["seconds"], self.half_life_s, seen["looks"] + epochs
+        )
+        if in_use:
+            about.last = now
+        about.by |= {"counts"} if counted else set()
+        about.by |= {"bits"} if accessed else set()
+        if rebound or about.ident not in (0, self._ids[name]):
+            about.chunks.clear()
+        about.ident = self._ids[name]
+        for (start, end), touched, _ in parts:
+            share = touched / (end - start) / epochs if epochs else 0.0
+            old = about.chunks.get((start, end), ((0.0, 0.0, 0), 0.0))[0]
+            state, rate, _ = _larder.tier_fold(old, share * seen["seconds"], seen["seconds"], self.half_life_s, epochs)
+            about.chunks[start, end] = (state, rate)
+
+
+_sampling: _Sampling | None = None
+
+
+def _before(_ip: Any, _info: Any) -> None:
+    if _sampling is not None:
+        _sampling.begin()
+
+
+def _after(_ip: Any, _result: Any) -> None:
+    if _sampling is not None:
+        _sampling.end()
+
+
+def start(interval_ms: float = 1.0, epoch_ms: float = 100.0, cpu_max: float = 0.05, half_life_s: float = 60.0) -> None:
+    """Start sampling: in cells while IPython has larder's hooks, else until `stop`.
+
+    | argument      | unit           | meaning                                                           |
+    |---------------|----------------|-------------------------------------------------------------------|
+    | `interval_ms` | ms             | between looks at reference counts; longer when they cost too much |
+    | `epoch_ms`    | ms             | between readings of accessed bits; longer likewise                |
+    | `cpu_max`     | share of a core| what the sampling thread may use                                  |
+    | `half_life_s` | s of run time  | after which the past counts half                                  |
+    """
+    global _sampling
+    if _sampling is not None:
+        stop()
+    _sampling = _Sampling(interval_ms, epoch_ms, cpu_max, half_life_s)
+    for hook, those in ((_before, hooks.BEFORE), (_after, hooks.AFTER)):
+        if hook not in those:
+            those.append(hook)
+    _sampling.begin()
+
+
+def stop() -> Table:
+    """Stop sampling, free everything known, and return the last table."""
+    global _sampling
+    if _sampling is None:
+        return Table([], empty="heat was not being sampled")
+    _sampling.end()
+    last = table()
+    _sampling = None
+    hooks.BEFORE[:] = [hook for hook in hooks.BEFORE if hook is not _before]
+    hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook is not _after]
+    return last
+
+
+def active() -> bool:
+    """Whether heat is being sampled (during cells)."""
+    return _sampling is not None
+
+
+def cost() -> str:
+    """The sampling thread's share of a core while it ran."""
+    if _sampling is None or not _sampling.seconds:
+        return "sampler: nothing sampled yet"
+    refused = f"; no accessed bits: {_sampling.refused}" if _sampling.refused else ""
+    return f"sampler {_sampling.cpu_seconds / _sampling.seconds:.1%} of a core over {_sampling.seconds:.1f}s{refused}"
+
+
+def columns() -> dict[str, dict[str, Any]]:
+    """Per variable: ``heat``, ``last`` (seconds ago), ``conf``; for `tier.table`."""
+    if _sampling is None:
+        return {}
+    now = time.monotonic()
+    return {
+        name: {
+            "heat": about.heat if about.conf != "?" else None,
+            "last": None if about.last is None else now - about.last,
+            "conf": about.conf,
+        }
+        for name, about in _sampling.variables.items()
+    }
+
+
+def table() -> Table:
+    """Temperatures of the variables, hottest first. Empty before the first sampled cell has ended."""
+    rows = []
+    if _sampling is not None:
+        by = {name: ", ".join(sorted(about.by, reverse=True)) for name, about in _sampling.variables.items()}
+        rows = [{"name": name, **row, "seen by": by[name]} for name, row in columns().items()]
+    rows.sort(key=lambda row: -(row["heat"] or 0.0))
+    return Table(
+        rows,
+        ["name", "heat", "last", "conf", "seen by"],
+        formats={"heat": "{:.2f}".format, "last": "{:.0f}s".format},
+        footer=cost() if active() else "",
+        empty="no temperatures yet: larder.heat.start(), then run a cell",
+    )
+
+
+class HeatMap(Table):
+    """Page temperatures of one variable, also as a picture: one field per chunk, hotter is redder."""
+
+    def _repr_svg_(self) -> str:
+        width, size = 32, 18
+        high = max((row["heat"] for row in self), default=0.0) or 1.0
+        lines = (len(self) + width - 1) // width
+        out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * size}" height="{max(lines, 1) * size}">']
+        for at, row in enumerate(self):
+            warm = row["heat"] / high
+            colour = f"rgb({int(40 + 215 * warm)},{int(70 + 60 * (1 - abs(2 * warm - 1)))},{int(220 - 190 * warm)})"
+            told = html.escape(f"{bytes_text(row['offset'])}: {row['heat']:.2f}")
+            out.append(
+                f'<rect x="{at % width * size}" y="{at // width * size}" width="{size - 1}" height="{size - 1}" '
+                f'fill="{colour}"><title>{told}</title></rect>'
+            )
+        return "".join(out) + "</svg>"
+
+    def _repr_html_(self) -> str:
+        return f"<div><b>{html.escape(self.title)}</b></div>{self._repr_svg_()}<div>{html.escape(self.footer)}</div>"
+
+
+def map(name: str) -> HeatMap:
+    """Temperatures inside one variable's buffers, per 16 MiB chunk: the accessed share of it per epoch, decayed.
+
+    Raises `NameError` for a name that has not been sampled.
+    """
+    about = _sampling.variables.get(name) if _sampling is not None else None
+    if about is None:
+        raise NameError(f"no heat of {name!r}: larder.heat.start(), then run a cell that exists with it")
+    rows, offset = [], 0
+    for (low, high), (_, rate) in sorted(about.chunks.items()):
+        rows.append({"offset": offset, "address": hex(low), "bytes": high - low, "heat": rate})
+        offset += high - low
+    return HeatMap(
+        rows,
+        ["offset", "bytes", "heat"],
+        formats={"offset": bytes_text, "bytes": bytes_text, "heat": "{:.2f}".format},
+        title=f"{name}: page temperatures",
+        footer=f"{bytes_text(CHUNK_BYTES)} chunks; {cost()}",
+        empty="no buffer of 64K or more",
+    )

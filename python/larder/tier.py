@@ -162,7 +162,9 @@ def visible(space: dict[str, Any]) -> list[str]:
 class Survey:
     """The bytes of some variables and where they are, asked once."""
 
-    def __init__(self, variables: dict[str, Any], *, exact: bool = False, objects_max: int = OBJECTS_MAX) -> None:
+    def __init__(
+        self, variables: dict[str, Any], *, exact: bool = False, objects_max: int = OBJECTS_MAX, settle: bool = True
+    ) -> None:
         space = namespace()
         skip = [id(space), id(sys.modules), id(sys.__dict__), id(variables), id(self)]
         own = _loaded("numpy", "generic", "dtype")
@@ -183,7 +185,7 @@ class Survey:
                     for address, size in ranges:
                         self._native.buffer(owner, address, size)
                     roots.extend(item for item in held if item is not None)
-        self.how = self._native.locate(exact)
+        self.how = self._native.locate(exact) if settle else {}
 
     @property
     def refused(self) -> str | None:
@@ -317,7 +319,8 @@ def table(names: list[str] | None = None, *, exact: bool = False, variables: dic
 
 def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: bool = False) -> Table:
     labels = _labels()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    temperatures = _temperatures()
     for name in names:
         info = survey.row(name)
         places = {labels.get(place, place): count for place, count in info["places"].items()}
@@ -329,6 +332,7 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         rows.append(
             {"name": name, "kind": _kind(space[name]), "bytes": info["bytes"]}
             | places
+            | temperatures.get(name, {})
             | {"movable": can, "why": "; ".join(part for part in said if part)}
         )
     rows.sort(key=lambda row: -row["bytes"])
@@ -337,11 +341,17 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
     shown += ["unmapped"] if "unmapped" in used else []
     return Table(
         rows,
-        ["name", "kind", "bytes", *shown, "movable", "why"],
-        formats=dict.fromkeys(["bytes", *shown], bytes_text) | {"movable": lambda can: "yes" if can else "no"},
+        ["name", "kind", "bytes", *shown, *(["heat", "last", "conf"] if temperatures else []), "movable", "why"],
+        formats=dict.fromkeys(["bytes", *shown], bytes_text)
+        | {"heat": "{:.2f}".format, "last": "{:.0f}s".format, "movable": lambda can: "yes" if can else "no"},
         footer=_footer(survey),
         empty="no variables yet",
     )
+
+
+def _temperatures() -> dict[str, dict[str, Any]]:
+    heat = sys.modules.get("larder.heat")
+    return heat.columns() if heat is not None else {}
 
 
 def _footer(survey: Survey) -> str:
@@ -351,6 +361,9 @@ def _footer(survey: Survey) -> str:
         parts.append("nodes from 1,000 sampled pages (exact=True asks all)")
     if survey.refused:
         parts.append(f"objects not walked: {survey.refused}")
+    heat = sys.modules.get("larder.heat")
+    if heat is not None and heat.active():
+        parts.append(heat.cost())
     have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
     blocks = [block for block in _larder.tier_blocks() if block[2] == "tier file"]
     have += f", tier file {bytes_text(sum(block[1] for block in blocks))}" if blocks else ""
@@ -366,7 +379,7 @@ def why(name: str) -> str:
     names = list(dict.fromkeys([*visible(space), name]))
     rows = _table(Survey({key: space[key] for key in names}, exact=True), space, [name], full=True)
     row = rows[0]
-    where = ", ".join(f"{bytes_text(row[key])} {key}" for key in rows.columns[3:-2] if row.get(key))
+    where = ", ".join(f"{bytes_text(row[key])} {key}" for key in _labels().values() if row.get(key))
     verb = "can move" if row["movable"] else "stays where it is"
     head = f"{name} ({row['kind']}, {bytes_text(row['bytes'])})"
     return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"

@@ -2,4 +2,5 @@
 
 pub mod heat_live;
 pub mod heat_numpy;
+pub mod heat_refs;
 pub mod stdio;

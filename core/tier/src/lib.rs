@@ -4,9 +4,10 @@
 //! so placement can be tested against a machine that does not exist (a slow node, a swap device, a missing ioctl).
 //!
 //! The stages keep the names of the paper this follows: *live trace* (which ranges are whose, [`ranges`]), *active
-//! trace* (what is touched, sampled by the callers), *placement* ([`place`]), *migration plane*
+//! trace* (what is touched, sampled by the callers), *mapping* ([`heat`]), *placement* ([`place`]), *migration plane*
 //! ([`os::arena`] and [`os::linux`] move).
 
+pub mod heat;
 pub mod os;
 pub mod place;
 pub mod ranges;

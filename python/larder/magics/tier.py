@@ -14,10 +14,11 @@ HELP = """%tier                 where every variable's bytes are
 %tier why NAME        in words: where it is, what it shares, whether it can move
 %tier on [DIR]        arrays made from now on live in a tier file and can leave DRAM; `off` stops that for new ones
 %tier demote NAME     move it out of DRAM, at the same address; `promote` brings it back
+%tier heat [on|off|NAME]  temperatures: sample cells, stop, or the picture of one variable
 %tier pin NAME        keep it in DRAM; `unpin` lets it go again
 %%tier                run the cell, then show what it touched and where that is
 """
-VERBS = ("on", "off", "demote", "promote", "pin", "unpin", "why")
+VERBS = ("heat", "on", "off", "demote", "promote", "pin", "unpin", "why")
 
 
 @magics_class
@@ -55,6 +56,8 @@ class TierMagics(Magics):
             if verb == "on":
                 print(f"arrays of 1M and more made from now on live in a tier file in {tier.enable(*rest[:1])}")
                 return None
+            if verb == "heat":
+                return self._heat(rest)
             if verb == "off":
                 tier.disable()
                 print("new arrays come from NumPy's own allocator; those in the tier file stay movable")
@@ -67,6 +70,23 @@ class TierMagics(Magics):
                 return None
             return getattr(tier, verb)(*rest)
         except tier.TierError as error:
+            raise UsageError(str(error)) from None
+
+    def _heat(self, rest: list[str]) -> Any:
+        from .. import heat
+
+        if rest == ["on"]:
+            heat.start()
+            print("sampling heat while cells run; %tier heat off stops it and forgets")
+            return None
+        if rest == ["off"]:
+            return heat.stop()
+        if not rest:
+            return heat.table()
+        self._known(rest[:1])
+        try:
+            return heat.map(rest[0])
+        except NameError as error:
             raise UsageError(str(error)) from None
 
     def _known(self, names: list[str]) -> None:

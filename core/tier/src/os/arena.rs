@@ -322,12 +322,11 @@ impl Arena {
     }
 
     fn release(state: &mut State, mut first: usize, mut slots: usize) {
-        if let Some((before, count)) = state.free.range(..first).next_back().map(|(k, v)| (*k, *v)) {
-            if before + count == first {
-                state.free.remove(&before);
-                first = before;
-                slots += count;
-            }
+        let before = state.free.range(..first).next_back().map(|(k, v)| (*k, *v));
+        if let Some((before, count)) = before.filter(|(before, count)| before + count == first) {
+            state.free.remove(&before);
+            first = before;
+            slots += count;
         }
         if let Some(after) = state.free.remove(&(first + slots)) {
             slots += after;

@@ -1,0 +1,136 @@
+"""Heat: what a run used is hotter than what it did not, safely and only while something runs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import larder
+from larder import _larder, heat, hooks, tier
+
+
+@pytest.fixture
+def space(monkeypatch):
+    names: dict = {}
+    monkeypatch.setattr(tier, "namespace", lambda: names)
+    yield names
+    heat.stop()
+    names.clear()
+
+
+def sampler_threads() -> int:
+    import pathlib
+
+    names = [(task / "comm").read_text().strip() for task in pathlib.Path("/proc/self/task").iterdir()]
+    return names.count("larder-heat")
+
+
+def spin(array, seconds=0.6):
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        array += 1
+
+
+def test_the_used_array_is_hot_and_the_idle_one_is_not(space):
+    space["hot"], space["cold"] = np.ones(1 << 20), np.ones(1 << 20)
+    heat.start()
+    spin(space["hot"])
+    heat._after(None, None)
+    rows = {row["name"]: row for row in heat.table()}
+    assert rows["hot"]["heat"] > 0 and rows["hot"]["last"] is not None
+    assert rows["cold"]["heat"] == 0 and rows["cold"]["last"] is None
+    assert rows["hot"]["conf"] != "?"
+    shown = {row["name"]: row for row in tier.table(variables=space)}
+    assert shown["hot"]["heat"] == pytest.approx(rows["hot"]["heat"])
+
+
+def test_the_map_finds_the_part_that_is_used(space):
+    space["x"] = x = np.ones(24 << 20, dtype=np.float32)  # 96 MiB
+    heat.start(epoch_ms=50)
+    spin(x[: 2 << 20])  # its first 8 MiB
+    heat._after(None, None)
+    chunks = [row["heat"] for row in heat.map("x")]
+    assert len(chunks) >= 3
+    assert chunks[0] > 0.1 and max(chunks[1:]) < chunks[0] / 4
+    assert heat.map("x")._repr_svg_().count("<rect") == len(chunks)
+
+
+def test_nothing_runs_between_cells_and_stop_forgets(space):
+    space["x"] = np.ones(1 << 20)
+    heat.start()
+    assert sampler_threads() == 1
+    heat._after(None, None)
+    assert sampler_threads() == 0
+    heat._before(None, None)
+    assert sampler_threads() == 1
+    heat.stop()
+    assert sampler_threads() == 0 and not heat.active()
+    assert heat._before not in hooks.BEFORE and heat._after not in hooks.AFTER
+    assert heat.table() == []
+    with pytest.raises(NameError, match="x"):
+        heat.map("x")
+
+
+def test_objects_freed_and_replaced_under_the_sampler_are_survived(space):
+    space.update({f"v{i}": [bytearray(3000) for _ in range(50)] for i in range(200)})
+    heat.start(interval_ms=0.05, epoch_ms=5, cpu_max=1.0)
+    done = threading.Event()
+
+    def churn():
+        while not done.is_set():
+            for i in range(200):
+                space[f"v{i}"] = [bytearray(3000) for _ in range(50)]
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    spin(np.ones(1000), 1.0)
+    done.set()
+    thread.join()
+    heat._after(None, None)
+    assert any(row["heat"] for row in heat.table())
+
+
+def test_a_sampler_reads_unmapped_addresses_without_harm():
+    import mmap
+
+    memory = mmap.mmap(-1, 1 << 16)
+    address, _ = _larder.tier_buffer(memory)
+    memory.close()
+    sampler = _larder.TierSampler([address, 8, 2**63], [(4096, 8192)], 0.001, 0.01, 0.5)
+    spin(np.ones(10), 0.1)
+    seen = sampler.stop()
+    assert seen["touches"][1:] == [0, 0] and seen["looks"] > 0
+
+
+def test_containers_lend_their_objects_what_single_counts_miss():
+    rng = np.random.default_rng()
+    group = np.repeat(np.arange(200), 500)
+    hot = group < 20
+    touches = rng.poisson(np.where(hot, 0.3, 0.01))
+    score = np.array(_larder.tier_shrink(touches.tolist(), group.tolist()))
+    top = np.argsort(-score, kind="stable")[: hot.sum()]
+    assert hot[top].mean() >= 0.7
+
+
+def test_the_magic_turns_it_on_shows_it_and_turns_it_off(capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    ip = InteractiveShell.instance()
+    larder.load_ipython_extension(ip)
+    try:
+        ip.run_cell("import numpy as np\nx = np.ones(1 << 20)")
+        ip.run_cell("%tier heat on")
+        ip.run_cell("for _ in range(300): x += 1")
+        rows = {row["name"]: row for row in ip.run_line_magic("tier", "heat")}
+        assert rows["x"]["heat"] > 0
+        assert "sampler" in ip.run_line_magic("tier", "").footer
+        assert ip.run_line_magic("tier", "heat off")[0]["name"] == "x"
+    finally:
+        heat.stop()
+        larder.magics.unload_ipython_extension(ip)
+        ip.history_manager.end_session()
+        InteractiveShell.clear_instance()
