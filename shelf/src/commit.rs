@@ -142,7 +142,7 @@ impl Shelf {
 }
 
 impl Core {
-    fn committable(&self, state: &State) -> Result<(), CommitError> {
+    pub(crate) fn committable(&self, state: &State) -> Result<(), CommitError> {
         let name = self.name.clone();
         if state.closed || !self.is_own_process() {
             Err(CommitError::Closed { name })
@@ -190,7 +190,7 @@ impl Core {
             views: vec![],
         };
         let dirty = self.collect(state)?;
-        let moving = state.retain > 0 || !dirty.is_empty() && self.media.oldest_pin()?.is_some();
+        let moving = state.retain > 0 || !dirty.is_empty() && self.oldest_pin(state)?.is_some();
         let mut touched: BTreeMap<Arc<str>, (Item, bool)> = BTreeMap::new();
         for (name, index, view, pages) in dirty {
             let holds = |item: &Item| {
@@ -200,8 +200,16 @@ impl Core {
             };
             if let Some(pending) = state.pending.get(&name) {
                 // An uncommitted buffer: nothing durable refers to its extent, so its pages go straight there.
-                if let Some(stored) = pending.as_ref().and_then(|item| holds(item)) {
+                if let Some((item, stored)) = pending.as_ref().and_then(|item| Some((item, holds(item)?))) {
                     state.unsynced = true;
+                    if item.commit != 0 {
+                        // Checked out from an older commit, which still lies on these pages.
+                        let mut next = Item::clone(item);
+                        next.buffers[index] = self.shadow(&stored, &view, &runs(&pages, true))?;
+                        state.pending.insert(name, Some(Arc::new(next)));
+                        plan.views.push(view);
+                        continue;
+                    }
                     self.write_runs(&stored.segments[0].extent, &view, &runs(&pages, false), true)?;
                     plan.views.push(view);
                 }
@@ -404,7 +412,7 @@ impl Core {
     }
 
     fn checkpoint_locked(&self, state: &mut State, room: u64) -> Result<(), CommitError> {
-        let pin = self.media.oldest_pin().map_err(|error| self.failed(state, error))?;
+        let pin = self.oldest_pin(state).map_err(|error| self.failed(state, error))?;
         if let Some(pin) = pin {
             self.relocate(state, pin).map_err(|error| self.failed(state, error))?;
         }

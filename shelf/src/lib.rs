@@ -21,6 +21,7 @@ pub mod catalog;
 mod commit;
 pub mod error;
 pub mod format;
+mod history;
 pub mod media;
 mod mprotect;
 mod recover;
@@ -32,6 +33,7 @@ pub mod view;
 
 pub use catalog::CommitInfo;
 pub use error::{Class, CommitError, Damage, OpenError, ReadError, WriteError};
+pub use history::{Compaction, Difference};
 pub use media::Medium;
 pub use shelf::{Buffer, Entry, Faults, Inspect, MediumChoice, Mode, OpenOptions, Shelf, Stats};
 pub use tracker::TrackerKind;

@@ -156,7 +156,7 @@ fn prepare(path: &Path, options: &OpenOptions) -> Result<(std::path::PathBuf, Sh
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -189,6 +189,7 @@ fn start(
         name: shelf_name(path),
         path: place.map(Path::to_path_buf),
         pid: std::process::id(),
+        pin: None,
         tracker: if read_only {
             Tracker::Hash
         } else {
@@ -548,7 +549,7 @@ fn later_record(core: &Core, state: &State) -> io::Result<Option<u64>> {
 }
 
 impl State {
-    fn blank() -> State {
+    pub(crate) fn blank() -> State {
         let space = Space::new(false);
         State {
             closed: false,
@@ -561,6 +562,7 @@ impl State {
             history: VecDeque::new(),
             retain: 0,
             tracked: Vec::new(),
+            pins: Vec::new(),
             log: Log {
                 extent: space.allocate(1, true).extent,
                 len: 0,

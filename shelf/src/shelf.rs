@@ -208,6 +208,8 @@ pub(crate) struct Core {
     pub read_only: bool,
     /// The process that opened it: a forked child shares the lock but must not write.
     pub pid: u32,
+    /// Set for snapshots: keeps the pages of their commit.
+    pub pin: Option<Arc<()>>,
     pub state: Mutex<State>,
     pub written: AtomicU64,
     pub syncs: AtomicU64,
@@ -244,6 +246,8 @@ pub(crate) struct State {
     pub history: VecDeque<Commit>,
     pub retain: u32,
     pub tracked: Vec<Tracked>,
+    /// Commits shown by snapshots in this process.
+    pub pins: Vec<(u64, Weak<()>)>,
     pub log: crate::commit::Log,
     pub root: format::Superblock,
     pub slot: u64,
@@ -275,6 +279,9 @@ impl Core {
 
     /// Lets the writer lock go; views still in use keep the pages of the last commit.
     pub fn release(&self, state: &State) {
+        if self.pin.is_some() {
+            return; // a snapshot: the lock is its shelf's
+        }
         let used = |b: &Stored| b.cell.lock().as_ref().is_some_and(|view| Arc::strong_count(view) > 1);
         let in_use = state.committed.values().flat_map(|item| &item.buffers).any(used);
         self.media.release(in_use.then_some(state.commit));

@@ -145,6 +145,20 @@ impl Space {
         Allocated { extent, fresh }
     }
 
+    /// A free range that starts below `limit`, or none; never grows the file.
+    pub fn allocate_below(self: &Arc<Space>, data_pages: u32, limit: u64) -> Option<Arc<Extent>> {
+        let len = extent_bytes(data_pages, false);
+        {
+            let lists = self.lists.lock();
+            lists
+                .free
+                .iter()
+                .take_while(|(at, _)| **at < limit)
+                .find(|(_, free)| **free >= len)?;
+        }
+        Some(self.allocate(data_pages, false).extent)
+    }
+
     /// The extent a catalog names: the live one, or a new claim on that range.
     ///
     /// `None` if the range lies outside `HEAP_START..limit`, or overlaps another live one.
