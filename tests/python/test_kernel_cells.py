@@ -110,7 +110,7 @@ def test_a_display_hook_may_change_or_swallow_messages(k):
         "ip = get_ipython(); assert ip.display_pub.unregister_hook(hook); ip.display_pub.register_hook(lambda m: None)"
     )
     assert of(k.ok("display(1)"), "display_data") == []
-    k.ok("ip.display_pub._hooks.list().clear()")
+    k.ok("pub._hooks.list().clear()")
 
 
 def test_matplotlib_draws_into_the_cell(k):

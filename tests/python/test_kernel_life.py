@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from queue import Empty
 
 import pytest
 from kernelfixtures import alive, kernel, manager, of, text, wait_until
@@ -189,9 +190,8 @@ def test_nothing_is_written_to_stderr_and_shutdown_ends_children(tmp_path):
     km = manager(connection_file=str(tmp_path / "kernel.json"))
     log = tmp_path / "log"
     with log.open("wb") as sink:
-        km.start_kernel(
-            stdout=sink, stderr=sink, env=dict(os.environ, LARDER_HOME=str(tmp_path), IPYTHONDIR=str(tmp_path))
-        )
+        env = dict(os.environ, LARDER_HOME=str(tmp_path), IPYTHONDIR=str(tmp_path))
+        km.start_kernel(stdout=sink, stderr=sink, env=env)
         kc = km.client()
         kc.start_channels()
         kc.wait_for_ready(timeout=30)
@@ -212,10 +212,7 @@ def test_nothing_is_written_to_stderr_and_shutdown_ends_children(tmp_path):
 def test_exit_in_a_cell_ends_the_kernel(tmp_path):
     with kernel(tmp_path) as k:
         content, _ = k.run("exit()")
-        assert (
-            content["payload"] == [{"source": "ask_exit", "keepkernel": False}]
-            or content["payload"][0]["source"] == "ask_exit"
-        )
+        assert content["payload"][0]["source"] == "ask_exit"
         pid = k.pid
         wait_until(lambda: not alive(pid), timeout=15)
 
@@ -290,3 +287,13 @@ def test_a_request_to_a_dead_subshell_is_an_error_not_silence(k):
     k.kc.shell_channel.send(msg)
     assert k.reply(msg["header"]["msg_id"])["content"]["ename"] == "UnknownSubshellError"
     assert control(k, "delete_subshell_request", {"subshell_id": "gone"})["status"] == "error"
+
+
+def test_sigterm_in_a_cell_ends_the_kernel_and_the_cell_is_not_answered(tmp_path):
+    with kernel(tmp_path) as k:
+        msg_id = started(k, "print('go')\nwhile True: pass")
+        pid = k.pid
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not alive(pid), timeout=15)
+        with pytest.raises(Empty):
+            k.reply(msg_id, timeout=0.3)

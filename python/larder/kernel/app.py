@@ -1,10 +1,9 @@
-"""From nothing to a shell: the user's IPython profile (configuration, extensions, start-up files), then larder's magics."""
+"""From nothing to a shell: the user's IPython profile (configuration, extensions, start-up files), larder's magics."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 
 from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
@@ -68,10 +67,9 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     from larder import trace
 
     trace.enable()
-    if find_spec("larder.recovery") is not None:
-        from larder import recovery
+    from larder import recovery
 
-        recovery.start(shell, session_path(kernel))
+    recovery.start(shell, session_path(kernel))
     return shell
 
 

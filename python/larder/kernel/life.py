@@ -1,4 +1,8 @@
-"""How the kernel ends: children first told, then killed; the session committed on every way out but SIGKILL."""
+"""How the kernel ends: children are first told, then killed.
+
+Every cell was committed before its reply. A shutdown or restart that a front end asked for, and ``exit()``, are marked
+in the session; after any other end (SIGTERM, the parent's death, a crash) the next kernel of the notebook recovers it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,14 @@ _done = False
 
 
 def clean_shutdown(restart: bool) -> None:
-    """The session shelf's last commit, once."""
+    """A front end asked for the end: tell the session, once, that nothing is to be recovered after it."""
     global _done
     if _done:
         return
     _done = True
-    from importlib.util import find_spec
+    from larder import recovery
 
-    if find_spec("larder.recovery") is not None:
-        from larder import recovery
-
-        recovery.clean_shutdown(restart)
+    recovery.clean_shutdown(restart)
 
 
 def children() -> list[int]:

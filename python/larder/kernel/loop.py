@@ -1,7 +1,7 @@
 """The main loop: an asyncio loop that lives between cells and takes the server's work one piece at a time.
 
-Cells run inside the running loop, so ``asyncio.get_running_loop()`` and ``create_task`` work in any cell and tasks go on
-between cells. A cell with a top-level ``await`` becomes a task; until it is done, later requests wait, except comm
+Cells run inside the running loop, so ``asyncio.get_running_loop()`` and ``create_task`` work in any cell and tasks go
+on between cells. A cell with a top-level ``await`` becomes a task; until it is done, later requests wait, except comm
 messages, which it may be waiting for.
 
 Interrupts: a running cell gets ``KeyboardInterrupt`` where it stands; an awaiting one has what it awaits cancelled and
@@ -69,6 +69,8 @@ class MainLoop:
         self._task: asyncio.Task | None = None
         self._awaiting: _Interruptible | None = None
         self._stopping = False
+        self._terminated = False
+        self._unanswered: list = []
         self._restart = False
         self._inside = 0  # requests being served by synchronous code
 
@@ -104,8 +106,8 @@ class MainLoop:
             self.loop.call_soon_threadsafe(self._task.cancel)
 
     def _on_sigterm(self, _signum, _frame) -> None:
-        """Commit and leave: between cells at once, in a cell by ending it."""
-        self._stopping = True
+        """Leave: between cells at once, in a cell by ending it. That cell is not answered: it did not end by itself."""
+        self._stopping = self._terminated = True
         self.loop.call_soon_threadsafe(self._stop_if_idle)
         if self._inside or asyncio.current_task(self.loop) is not None:
             raise KeyboardInterrupt("the kernel was told to stop (SIGTERM)")
@@ -272,6 +274,10 @@ class MainLoop:
     def _finish(self, work, cell: Cell, request: dict[str, Any], result) -> None:
         """The cell is over (and committed, in ``post_run_cell``): the last outputs, then the reply."""
         shell = self.shell
+        if self._terminated:
+            self._unanswered.append(work)
+            self.loop.stop()
+            return
         error = None
         if result is not None:
             error = result.error_before_exec if result.error_before_exec is not None else result.error_in_exec

@@ -81,9 +81,8 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     try:
         loop.run()
     finally:
-        from .life import clean_shutdown, end_children
+        from .life import end_children
 
-        clean_shutdown(loop._restart)
         end_children()
         shell.atexit_operations()
         native.stop(5.0)

@@ -32,7 +32,7 @@ except ImportError:  # IPython 8
 
 
 class _Hooks:
-    """Transform hooks of the calling thread: each takes a message and returns it, changed or not, or None to drop it."""
+    """Transform hooks of the calling thread: each takes a message and returns it, or None to drop it."""
 
     def __init__(self) -> None:
         self._local = threading.local()
