@@ -58,7 +58,7 @@ bench-trace: .venv/built
 	$(PY) benches/trace/bench.py
 
 crash: .venv/built  ## the long crash tests: simulator and SIGKILL loops
-	LARDER_SIM_STATES=1000000 cargo test --release -p larder-shelf
+	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
 	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
 
 fuzz: .venv/built  ## long differential fuzzing of the optimiser

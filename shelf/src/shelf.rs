@@ -279,6 +279,7 @@ impl Core {
 
     /// Lets the writer lock go; views still in use keep the pages of the last commit.
     pub fn release(&self, state: &State) {
+        self.arena.close();
         if self.pin.is_some() {
             return; // a snapshot: the lock is its shelf's
         }
@@ -354,6 +355,19 @@ impl Core {
     /// Writes whole pages of an extent from `first` on, and their checksums. `bytes` may end inside its last page.
     pub fn write_pages(&self, extent: &Extent, first: u32, bytes: &[u8]) -> io::Result<()> {
         const PART: usize = 8 << 20;
+        if first == 0 && bytes.len() <= SMALL {
+            // Data, padding and checksums lie side by side: one call.
+            let mut whole = Vec::with_capacity(extent.bytes() as usize);
+            whole.extend_from_slice(bytes);
+            whole.resize(bytes.len().next_multiple_of(PAGE as usize), 0);
+            if whole.len() as u64 == u64::from(extent.data_pages) * PAGE {
+                for page in 0..extent.data_pages as usize {
+                    let sum = crc(&whole[page * PAGE as usize..(page + 1) * PAGE as usize]);
+                    whole.extend_from_slice(&sum.to_le_bytes());
+                }
+                return self.write(extent.at, &whole);
+            }
+        }
         let mut sums = Vec::with_capacity(bytes.len() / PAGE as usize * 4 + 4);
         let mut at = extent.page_at(first);
         for part in bytes.chunks(PART) {
@@ -485,6 +499,9 @@ impl Core {
         }
     }
 }
+
+/// Up to this size a buffer is copied once more to be written in one call.
+const SMALL: usize = 64 << 10;
 
 pub(crate) fn page_crc(page: &[u8]) -> u32 {
     if page.len() == PAGE as usize {

@@ -29,6 +29,8 @@ const RESERVE: usize = 1 << 38;
 /// The reserved address range of one shelf.
 pub struct Arena {
     pieces: Mutex<Vec<Piece>>,
+    /// Nothing will be mapped any more: returned ranges can wait until the whole arena goes.
+    closing: AtomicBool,
 }
 
 struct Piece {
@@ -43,7 +45,12 @@ impl Arena {
     pub fn new() -> Arc<Arena> {
         Arc::new(Arena {
             pieces: Mutex::new(Vec::new()),
+            closing: AtomicBool::new(false),
         })
+    }
+
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     fn take(&self, len: usize) -> io::Result<usize> {
@@ -74,6 +81,9 @@ impl Arena {
     }
 
     fn give_back(&self, start: usize, len: usize) {
+        if self.closing.load(Ordering::Acquire) {
+            return;
+        }
         let mut list = self.pieces.lock();
         if let Some(piece) = list
             .iter_mut()

@@ -1,7 +1,7 @@
 //! Power loss at every moment: whatever part of the unflushed writes survives, the shelf comes back at a commit, and
 //! never at one older than the last it acknowledged.
 //!
-//! `LARDER_CRASH_STATES=1000000` asks for more states, `LARDER_CRASH_SEED` for other ones. A failure prints the seed,
+//! `LARDER_SIM_STATES=1000000` asks for more states, `LARDER_SIM_SEED` for other ones. A failure prints the seed,
 //! the moment and the kind of image.
 #![allow(clippy::print_stdout)] // the count of states is the point of a run
 
@@ -248,9 +248,9 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn a_power_loss_at_any_moment_leaves_the_last_acknowledged_commit_or_the_next() {
-    let wanted = number("LARDER_CRASH_STATES", if cfg!(miri) { 40 } else { 20_000 }) as usize;
+    let wanted = number("LARDER_SIM_STATES", if cfg!(miri) { 40 } else { 20_000 }) as usize;
     let (steps, budget) = if cfg!(miri) { (6, 2) } else { (60, 24) };
-    let mut seed = number("LARDER_CRASH_SEED", 1);
+    let mut seed = number("LARDER_SIM_SEED", 1);
     let mut suite = Suite::new(Faults::default());
     while suite.states < wanted {
         let (recording, digests) = session(seed, steps, Faults::default());
