@@ -4,13 +4,14 @@
 //! tensors) into ranges and further roots, then asks where everything is.
 
 use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
-use larder_cpython::{heat_numpy, heat_refs};
+use larder_cpython::{heat_numpy, heat_refs, heat_shield};
 use larder_tier::heat::{self, Temperature};
 use larder_tier::os::Os;
 use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
 use larder_tier::os::sampler::{Plan, Sampler};
 use larder_tier::place::{Run, Where, locate, weigh};
+use larder_tier::policy::{self, Candidate, Move};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -27,6 +28,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TierSampler>()?;
     module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_shield, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_plan, module)?)?;
     module.add_function(wrap_pyfunction!(tier_own, module)?)?;
     module.add_function(wrap_pyfunction!(tier_disown, module)?)?;
     module.add_function(wrap_pyfunction!(tier_block, module)?)?;
@@ -417,4 +420,36 @@ fn tier_shrink(py: Python<'_>, touches: Vec<u32>, group: Vec<u32>) -> PyResult<V
         )));
     }
     Ok(py.detach(|| heat::shrink(&touches, &group)))
+}
+
+/// Takes the containers under `root` off the collector's lists (`on`), or puts them back; returns how many.
+#[pyfunction]
+fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize) -> usize {
+    heat_shield::shield(root, on, budget)
+}
+
+/// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit.
+#[pyfunction]
+fn tier_plan(
+    variables: Vec<(u64, u64, Option<f64>, bool, bool)>,
+    used_bytes: u64,
+    limit_bytes: u64,
+) -> Vec<(&'static str, usize)> {
+    let candidates: Vec<Candidate> = variables
+        .into_iter()
+        .map(|v| Candidate {
+            dram_bytes: v.0,
+            slow_bytes: v.1,
+            heat: v.2,
+            movable: v.3,
+            pinned: v.4,
+        })
+        .collect();
+    policy::plan(&candidates, used_bytes, limit_bytes)
+        .into_iter()
+        .map(|step| match step {
+            Move::Demote(at) => ("demote", at),
+            Move::Promote(at) => ("promote", at),
+        })
+        .collect()
 }

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import _larder, tier
+from . import _larder, hooks, tier
 from .display import Table, bytes_text
 
 MIN_BYTES = 1 << 20
 STEP_BYTES = 64 << 20
-_pinned: dict[str, int] = {}
+CONTAINERS_MAX = 20_000_000
+_pinned: set[str] = set()
+_shielded: dict[str, Any] = {}
 _directory: Path | None = None
 
 
@@ -93,7 +95,7 @@ def _look(name: str) -> tuple[tier.Survey, dict[str, Any]]:
     return survey, survey.row(name)
 
 
-def _in_dram(row: dict[str, Any]) -> int:
+def in_dram(row: dict[str, Any]) -> int:
     nodes = {f"node{node}" for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu}
     return sum(count for place, count in row["places"].items() if place in nodes or place in ("cache", "node?"))
 
@@ -120,7 +122,7 @@ def _move(name: str, up: bool, wish: str | None, progress: Callable[[int, int], 
         can, why = tier.movable(survey, name)
         if not can:
             raise tier.TierError(f"{name} stays in DRAM: {why}")
-    before = _in_dram(row)
+    before = in_dram(row)
     began = time.monotonic()
     ranges = _whole(survey.ranges(name))
     total, done, how = sum(end - start for start, end in ranges), 0, dict[str, None]()
@@ -134,10 +136,38 @@ def _move(name: str, up: bool, wish: str | None, progress: Callable[[int, int], 
                 progress(done, total)
     seconds = time.monotonic() - began
     after = _look(name)[1]
-    left = _in_dram(after)
+    left = in_dram(after)
     moved = left - before if up else before - left
+    _shield(name, not up)
     out = {"name": name, "moved": max(moved, 0), "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
     return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, after, up, left))
+
+
+def _shield(name: str, on: bool) -> None:
+    """Cold containers leave the collector's lists, or every collection would bring their pages back."""
+    value = tier.namespace()[name]
+    if on and isinstance(value, list | dict | tuple | set | frozenset):
+        if _larder.tier_shield(value, True, CONTAINERS_MAX):
+            _shielded[name] = value
+            if check_shields not in hooks.AFTER:
+                hooks.AFTER.append(check_shields)
+    elif not on:
+        held = _shielded.pop(name, None)
+        if held is not None:
+            _larder.tier_shield(held, False, CONTAINERS_MAX)
+
+
+def check_shields(_ip: Any = None, _result: Any = None) -> None:
+    """Give back to the collector what was shielded under a name that now means something else."""
+    space = tier.namespace()
+    for name, value in list(_shielded.items()):
+        if space.get(name) is not value:
+            _larder.tier_shield(_shielded.pop(name), False, CONTAINERS_MAX)
+
+
+def shielded() -> list[str]:
+    """Variables whose containers the cyclic collector does not visit while they are out of DRAM."""
+    return sorted(_shielded)
 
 
 def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:
@@ -178,13 +208,14 @@ def pin(name: str) -> None:
     if name not in space:
         raise NameError(f"name {name!r} is not defined")
     promote(name)
-    _pinned[name] = id(space[name])
+    _pinned.add(name)
 
 
 def unpin(name: str) -> None:
     """Allow ``name`` to be demoted again. Raises `TierError` when it was not pinned."""
-    if _pinned.pop(name, None) is None:
-        raise tier.TierError(f"{name} is not pinned" + (f"; pinned: {', '.join(_pinned)}" if _pinned else ""))
+    if name not in _pinned:
+        raise tier.TierError(f"{name} is not pinned" + (f"; pinned: {', '.join(pinned())}" if _pinned else ""))
+    _pinned.remove(name)
 
 
 def pinned() -> list[str]:

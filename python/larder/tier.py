@@ -328,6 +328,8 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         why = "no slower tier here: %tier why " + name if why == NO_TIER and not full else why
         shares = _shares(survey, info)
         why = "" if shares and why.startswith("its bytes belong") else why
+        if name in shielded():
+            why += ", GC-shielded"
         said = [shares, "walk cut short: more than it says" if info["cut"] else "", why]
         rows.append(
             {"name": name, "kind": _kind(space[name]), "bytes": info["bytes"]}
@@ -385,11 +387,20 @@ def why(name: str) -> str:
     return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"
 
 
-from ._migrate import demote, disable, enable, enabled, pin, pinned, promote, unpin  # noqa: E402
+from ._migrate import demote, disable, enable, enabled, pin, pinned, promote, shielded, unpin  # noqa: E402
+
+
+def auto(dram: str | int | None = "cgroup") -> str:
+    """Keep this process under ``dram`` bytes of DRAM between cells; see `larder._auto.auto`. ``None`` stops it."""
+    from . import _auto
+
+    return _auto.auto(dram)
+
 
 __all__ = [
     "Survey",
     "TierError",
+    "auto",
     "demote",
     "disable",
     "enable",
@@ -398,6 +409,7 @@ __all__ = [
     "pin",
     "pinned",
     "promote",
+    "shielded",
     "table",
     "tiers",
     "unpin",

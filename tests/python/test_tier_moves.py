@@ -176,3 +176,62 @@ def test_a_forked_child_cannot_change_the_parents_array(space):
     assert (x == np.arange(MB)).all()
     tier.demote("x")
     assert (x == np.arange(MB)).all()
+
+
+SHIELD = """
+import gc
+from larder import _larder, heat, tier
+rows = [{"a": [i], "b": str(i)} for i in range(100_000)]
+ranges = tier.Survey({"rows": rows}).ranges("rows")
+low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+del ranges
+def visited():
+    heat.clear_accessed()
+    gc.collect()
+    return sum(size for start, end, size in heat.accessed() if start < high and end > low)
+before = visited()
+assert _larder.tier_shield(rows, True, 10**7) >= 200_000
+assert not gc.is_tracked(rows) and not gc.is_tracked(rows[5]) and not gc.is_tracked(rows[5]["a"])
+during = visited()
+assert _larder.tier_shield(rows, False, 10**7) >= 200_000
+assert gc.is_tracked(rows) and gc.is_tracked(rows[5])
+assert during < before / 5, (before, during)
+rows[0]["self"] = rows
+before = len(gc.get_objects())
+del rows
+gc.collect()
+assert len(gc.get_objects()) < before - 150_000, "a cycle, tracked again, is collected again"
+"""
+
+
+def test_shielded_containers_are_not_visited_by_a_collection_and_are_collected_after():
+    import subprocess
+
+    subprocess.run([sys.executable, "-c", SHIELD], check=True)
+
+
+def test_the_policy_moves_the_cold_array_and_keeps_the_hot_one(space):
+    from larder import _auto, heat
+
+    space["hot"], space["cold"] = np.ones(8 * MB), np.ones(8 * MB)
+    try:
+        tier.auto(_auto.resident() - 32 * MB)
+        for _ in range(60):
+            space["hot"] += 1
+        heat._after(None, None)
+        moves = _auto.step()
+        assert [(row["what"], row["name"]) for row in moves] == [("demote", "cold")]
+        assert resident(space["cold"]) <= 4 * MB and resident(space["hot"]) >= 60 * MB
+        assert (space["cold"] == 1).all()
+    finally:
+        tier.auto(None)
+        heat.stop()
+
+
+def test_amounts_of_memory_are_read_or_refused():
+    from larder._auto import parse_bytes
+
+    assert parse_bytes("4G") == 4 << 30 and parse_bytes("1.5M") == 3 << 19 and parse_bytes(7) == 7
+    for wrong in ("", "much", "-1G", "0"):
+        with pytest.raises(ValueError, match="512M or 4G"):
+            parse_bytes(wrong)

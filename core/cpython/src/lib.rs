@@ -3,4 +3,5 @@
 pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;
+pub mod heat_shield;
 pub mod stdio;

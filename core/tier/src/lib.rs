@@ -5,9 +5,10 @@
 //!
 //! The stages keep the names of the paper this follows: *live trace* (which ranges are whose, [`ranges`]), *active
 //! trace* (what is touched, sampled by the callers), *mapping* ([`heat`]), *placement* ([`place`]), *migration plane*
-//! ([`os::arena`] and [`os::linux`] move).
+//! ([`policy`] decides, [`os::arena`] and [`os::linux`] move).
 
 pub mod heat;
 pub mod os;
 pub mod place;
+pub mod policy;
 pub mod ranges;

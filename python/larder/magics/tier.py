@@ -14,11 +14,12 @@ HELP = """%tier                 where every variable's bytes are
 %tier why NAME        in words: where it is, what it shares, whether it can move
 %tier on [DIR]        arrays made from now on live in a tier file and can leave DRAM; `off` stops that for new ones
 %tier demote NAME     move it out of DRAM, at the same address; `promote` brings it back
+%tier auto on [--dram 4G]  keep the process under that (or the control group's limit) between cells; `off` stops it
 %tier heat [on|off|NAME]  temperatures: sample cells, stop, or the picture of one variable
 %tier pin NAME        keep it in DRAM; `unpin` lets it go again
 %%tier                run the cell, then show what it touched and where that is
 """
-VERBS = ("heat", "on", "off", "demote", "promote", "pin", "unpin", "why")
+VERBS = ("auto", "heat", "on", "off", "demote", "promote", "pin", "unpin", "why")
 
 
 @magics_class
@@ -56,6 +57,9 @@ class TierMagics(Magics):
             if verb == "on":
                 print(f"arrays of 1M and more made from now on live in a tier file in {tier.enable(*rest[:1])}")
                 return None
+            if verb == "auto":
+                print(tier.auto(self._dram(rest)))
+                return None
             if verb == "heat":
                 return self._heat(rest)
             if verb == "off":
@@ -69,8 +73,18 @@ class TierMagics(Magics):
                 print(tier.why(rest[0]))
                 return None
             return getattr(tier, verb)(*rest)
-        except tier.TierError as error:
+        except (tier.TierError, ValueError) as error:
             raise UsageError(str(error)) from None
+
+    def _dram(self, rest: list[str]) -> str | None:
+        match rest:
+            case ["off"]:
+                return None
+            case ["on"]:
+                return "cgroup"
+            case ["on", "--dram", amount]:
+                return amount
+        raise UsageError("%tier auto on [--dram 4G], or %tier auto off")
 
     def _heat(self, rest: list[str]) -> Any:
         from .. import heat

@@ -1,0 +1,51 @@
+"""Experiment 7: how much of a cold variable a full collection touches, with and without the GC shield.
+
+    python benches/heat/shield.py [--objects 1000000]
+
+Touched means accessed bits of the variable's mappings after `gc.collect()`: what would have to come back from a slower
+tier. Needs neither swap nor a slow node. Prints bytes of the variable, and bytes touched unshielded and shielded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+
+from larder import _larder, heat, tier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=1_000_000)
+    count = parser.parse_args().objects
+    rows = [{"id": [i], "text": str(i)} for i in range(count)]
+    survey = tier.Survey({"rows": rows})
+    ranges, size = survey.ranges("rows"), survey.row("rows")["bytes"]
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    del survey, ranges
+
+    def touched() -> tuple[int, float]:
+        heat.clear_accessed()
+        began = time.perf_counter()
+        gc.collect()
+        seconds = time.perf_counter() - began
+        return sum(n for start, end, n in heat.accessed() if start < high and end > low), round(seconds, 3)
+
+    before, slow = touched()
+    began = time.perf_counter()
+    containers = _larder.tier_shield(rows, True, 1 << 40)
+    shielding = round(time.perf_counter() - began, 3)
+    during, fast = touched()
+    _larder.tier_shield(rows, False, 1 << 40)
+    print(
+        json.dumps(
+            {"bytes": size, "containers": containers, "touched_unshielded": before, "touched_shielded": during}
+            | {"share": round(during / before, 4), "collect_s": [slow, fast], "shield_s": shielding}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
