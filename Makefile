@@ -57,9 +57,9 @@ bench-shelf: .venv/built
 bench-trace: .venv/built
 	$(PY) benches/trace/bench.py
 
-crash: .venv/built  ## the long crash tests: simulator and SIGKILL loops
+crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine resets
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
-	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
+	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
 fuzz: .venv/built  ## long differential fuzzing of the optimiser
 	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz

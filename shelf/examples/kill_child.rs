@@ -21,7 +21,13 @@ fn main() {
     let shelf = Shelf::open(Path::new(&path), &OpenOptions::default()).expect("open");
     let mut out = std::io::stdout();
     let last = verify(&shelf);
-    writeln!(out, "medium {} at {last}", shelf.medium().name()).expect("stdout");
+    writeln!(
+        out,
+        "medium {} tracker {} at {last}",
+        shelf.medium().name(),
+        shelf.tracker().name()
+    )
+    .expect("stdout");
     if check {
         return;
     }

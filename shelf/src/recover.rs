@@ -16,6 +16,7 @@ use crate::format::{
     HEAP_START, PAGE, PAGE_REF, PageRef, RECORD_HEADER, Reader, RecordHeader, Slot, Superblock, crc, pages,
 };
 use crate::media::Media;
+use crate::media::dax::DaxMedia;
 use crate::media::file::FileMedia;
 use crate::shelf::{Core, Logged, MediumChoice, Mode, OpenOptions, Shelf, State};
 use crate::space::Space;
@@ -72,7 +73,7 @@ impl Shelf {
                 });
             }
             if options.mode == Mode::R {
-                return start(Arc::new(FileMedia::new(file)), path, Some(path), options, false);
+                return start(medium_for(file, path, options)?, path, Some(path), options, false);
             }
             if let Err(pid) = FileMedia::lock_writer(&file).map_err(|error| OpenError::io(path, error))? {
                 return Err(OpenError::Busy {
@@ -88,7 +89,7 @@ impl Shelf {
             if options.mode == Mode::W || metadata.len() == 0 && options.mode == Mode::A {
                 return replace(path, options);
             }
-            return start(Arc::new(FileMedia::new(file)), path, Some(path), options, false);
+            return start(medium_for(file, path, options)?, path, Some(path), options, false);
         }
     }
 
@@ -98,6 +99,21 @@ impl Shelf {
         let path = Path::new("simulated");
         let empty = media.len().map_err(|error| OpenError::io(path, error))? == 0;
         start(media, path, None, options, empty)
+    }
+}
+
+/// The medium asked for; with `Auto`, DAX where the file system can.
+fn medium_for(file: File, path: &Path, options: &OpenOptions) -> Result<Arc<dyn Media>, OpenError> {
+    if options.mode == Mode::R || matches!(options.medium, MediumChoice::File | MediumChoice::Dram) {
+        return Ok(Arc::new(FileMedia::new(file)));
+    }
+    match DaxMedia::try_new(file) {
+        Ok(media) => Ok(Arc::new(media)),
+        Err((_, source)) if options.medium == MediumChoice::Dax => Err(OpenError::NoDax {
+            path: path.display().to_string(),
+            source,
+        }),
+        Err((file, _)) => Ok(Arc::new(FileMedia::new(file))),
     }
 }
 
@@ -146,7 +162,9 @@ fn prepare(path: &Path, options: &OpenOptions) -> Result<(std::path::PathBuf, Sh
         .map_err(failed)?;
     let made = FileMedia::lock_writer(&file)
         .map_err(failed)
-        .and_then(|_| start(Arc::new(FileMedia::new(file)), path, Some(path), options, true));
+        .and_then(|_| file.set_len(PAGE).map_err(failed)) // something to map, so that DAX can be tried
+        .and_then(|()| medium_for(file, path, options))
+        .and_then(|media| start(media, path, Some(path), options, true));
     match made {
         Ok(shelf) => Ok((temporary, shelf)),
         Err(error) => {
@@ -190,11 +208,7 @@ fn start(
         path: place.map(Path::to_path_buf),
         pid: std::process::id(),
         pin: None,
-        tracker: if read_only {
-            Tracker::Hash
-        } else {
-            Tracker::choose(forced, media.fd().is_some(), &arena)
-        },
+        tracker: Tracker::Hash,
         media,
         arena,
         space,
@@ -217,6 +231,9 @@ fn start(
         core.media
             .end_read(state.commit)
             .map_err(|error| OpenError::io(path, error))?;
+    }
+    if !read_only {
+        core.tracker = Tracker::choose(forced, &*core.media, &core.arena);
     }
     *core.state.get_mut() = state;
     let shelf = Shelf { core: Arc::new(core) };

@@ -11,6 +11,7 @@
 //! | hash     | CRC of every page                                      | reads all writable memory   |
 
 use crate::format::{PAGE, crc};
+use crate::media::Media;
 use crate::view::{Arena, View};
 use std::collections::BTreeSet;
 use std::io;
@@ -59,8 +60,8 @@ pub type Dirty = Vec<(Arc<View>, Vec<u32>)>;
 
 impl Tracker {
     /// The forced tracker, else the first that passes its self-test. Views that are copies can only be hashed.
-    pub fn choose(forced: Option<TrackerKind>, mapped: bool, arena: &Arc<Arena>) -> Tracker {
-        if !mapped {
+    pub fn choose(forced: Option<TrackerKind>, media: &dyn Media, arena: &Arc<Arena>) -> Tracker {
+        if media.fd().is_none() {
             return Tracker::Hash;
         }
         let order = match forced {
@@ -68,7 +69,7 @@ impl Tracker {
             None => vec![TrackerKind::WriteProtect, TrackerKind::AnonBit],
         };
         for kind in order {
-            match Tracker::start(kind).and_then(|t| self_test(&t, arena).map(|()| t)) {
+            match Tracker::start(kind).and_then(|t| self_test(&t, media, arena).map(|()| t)) {
                 Ok(tracker) => return tracker,
                 Err(error) => tracing::debug!(tracker = kind.name(), %error, "tracker not usable here"),
             }
@@ -250,12 +251,10 @@ fn page_sum(view: &View, page: u32) -> u32 {
     crc(&copy)
 }
 
-/// A read reports clean and a write reports dirty, twice over, on a private mapping of a scratch file.
-fn self_test(tracker: &Tracker, arena: &Arc<Arena>) -> io::Result<()> {
-    use crate::media::Media;
-    let scratch = crate::media::file::FileMedia::dram()?;
-    scratch.write_at(0, &[7u8; 4 * PAGE as usize])?;
-    let view = Arc::new(View::map_range(arena, &scratch, 0, 4 * PAGE)?);
+/// A read reports clean and a write reports dirty, twice over, on a private mapping of the shelf's own
+/// first pages (whose stores never reach the file): what works on one file system need not on another.
+fn self_test(tracker: &Tracker, media: &dyn Media, arena: &Arc<Arena>) -> io::Result<()> {
+    let view = Arc::new(View::map_range(arena, media, 0, 4 * PAGE)?);
     tracker.arm(&view)?;
     let views = [Arc::clone(&view)];
     let seen = |expected: &[u32], what: &str| -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! - Before that, any subset of them may survive, torn at 8-byte or 512-byte boundaries, in any order.
 //! - After a process crash without power loss, every write that returned is still visible.
 
+pub mod dax;
 pub mod file;
 pub mod sim;
 
