@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 
 from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
@@ -55,6 +57,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     if name:
         shell.user_ns["__session__"] = name
     kernel.forward_input()
+    gather_history(shell)
     comms.install()
     _pdb()
     app.init_gui_pylab()
@@ -71,6 +74,34 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
 
     recovery.start(shell, session_path(kernel))
     return shell
+
+
+class _Gathering(threading.Event):
+    """Wakes the history's writer a moment after it is set, so that cells in quick succession share one write."""
+
+    def __init__(self, thread, wait_s: float) -> None:
+        super().__init__()
+        self._thread, self._wait_s = thread, wait_s
+
+    def wait(self, timeout=None) -> bool:
+        found = super().wait(timeout)
+        until = time.monotonic() + self._wait_s
+        while not self._thread._stop_now and time.monotonic() < until:
+            time.sleep(0.01)
+        return found
+
+
+def gather_history(shell, wait_s: float = 0.2) -> None:
+    """Each write of the input history is an fsync that the next cell would wait for: gather them.
+
+    The writer thread is IPython's own; reading the history and leaving write at once, as before.
+    """
+    manager = shell.history_manager
+    thread = getattr(manager, "save_thread", None)
+    if not all(hasattr(thread, name) for name in ("save_flag", "_stop_now")):
+        return  # an IPython that writes its history otherwise
+    before, thread.save_flag = thread.save_flag, _Gathering(thread, wait_s)
+    before.set()
 
 
 def session_path(kernel) -> str | None:

@@ -25,7 +25,7 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         self.loop = MainLoop(self._kernel, self._queue)
-        self.loop.loop.call_soon(self._ready.set)
+        self._ready.set()  # before the first request is served: it may need the thread that waits for us
         try:
             self.loop.run()
         finally:
