@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernelfixtures import manager
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +20,7 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(300)]
 def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, km=manager()).execute()
+    NotebookClient(notebook, timeout=120, kernel_name="larder").execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert cells and all(cell.execution_count for cell in cells if cell.source.strip())
 
