@@ -58,7 +58,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
         shell.user_ns["__session__"] = name
     kernel.forward_input()
     gather_history(shell)
-    comms.install()
+    comms.install(kernel)
     _pdb()
     app.init_gui_pylab()
     app.init_extensions()
