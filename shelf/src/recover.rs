@@ -311,12 +311,15 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     if !inside(root.log_at, root.log_len) || root.log_len == 0 || root.log_len % PAGE != 0 {
         return Err(damage(
             len,
-            format!("the file is cut: its log ends at {:#x}", root.log_at + root.log_len),
+            format!(
+                "the file is cut: its log ends at {:#x}",
+                root.log_at.saturating_add(root.log_len)
+            ),
             None,
         ));
     }
     if !inside(root.snapshot_at, root.snapshot_len) {
-        let end = root.snapshot_at + root.snapshot_len;
+        let end = root.snapshot_at.saturating_add(root.snapshot_len);
         return Err(damage(
             len,
             format!("the file is cut: its catalog ends at {end:#x}"),
@@ -340,6 +343,13 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     };
     let decoded = decode_snapshot(&bytes, space, root.file_len.max(len));
     let decoded = decoded.map_err(|what| damage(root.snapshot_at, what, None))?;
+    if let Some(last) = decoded.history.back().filter(|last| last.info.id != root.commit) {
+        let what = format!(
+            "the history ends at commit {}, the catalog is of {}",
+            last.info.id, root.commit
+        );
+        return Err(damage(root.snapshot_at, what, None));
+    }
     if len < root.file_len {
         let lost = decoded.names.iter().find(|(_, item)| {
             item.buffers
@@ -455,6 +465,15 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         let (message, retain, ops) = decode_ops(&ops, &core.space, len)
             .map_err(|what| Stop::Damage(at, format!("commit {}: {what}", header.sequence)))?;
         core.space.commit.store(header.sequence, Ordering::Relaxed);
+        if table.iter().any(|page| {
+            let heap = |at: u64, size| at >= HEAP_START && at.checked_add(size).is_some_and(|end| end <= len);
+            !heap(page.page_at, PAGE) || !heap(page.crc_at, 4) || page.page_at % PAGE != 0
+        }) {
+            return Err(Stop::Damage(
+                at,
+                format!("commit {}: a page outside the heap", header.sequence),
+            ));
+        }
         for (index, page) in table.into_iter().enumerate() {
             let image_at = images_at + index as u64 * PAGE;
             state.overlay.insert(
