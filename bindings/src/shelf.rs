@@ -58,6 +58,8 @@ where
 
 /// `(id, time in ns since the epoch, message, names changed, bytes written)`
 type CommitRow = (u64, i64, String, Vec<String>, u64);
+/// `(kind, meta, buffers)`
+type EntryRow<'py> = (String, Bound<'py, PyBytes>, Vec<NativeBuffer>);
 /// `(offset, variable, what)`
 type DamageRow = (u64, Option<String>, String);
 
@@ -141,11 +143,7 @@ impl NativeShelf {
     }
 
     /// `(kind, meta, buffers)`, or `None`.
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        name: &str,
-    ) -> PyResult<Option<(String, Bound<'py, PyBytes>, Vec<NativeBuffer>)>> {
+    fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<EntryRow<'py>>> {
         let Some(entry) = py.detach(|| self.shelf.get(name)).map_err(raise)? else {
             return Ok(None);
         };

@@ -236,7 +236,7 @@ fn tier_buffer(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
 }
 
 fn page_aligned(start: u64, end: u64) -> PyResult<()> {
-    if start % 4096 != 0 || end % 4096 != 0 || end <= start {
+    if !start.is_multiple_of(4096) || !end.is_multiple_of(4096) || end <= start {
         return Err(PyValueError::new_err(format!(
             "{start:#x}..{end:#x} is not a range of whole pages"
         )));
