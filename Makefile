@@ -61,9 +61,10 @@ crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine r
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
-fuzz: .venv/built  ## long fuzzing: the optimiser against the interpreter, open() on any bytes
+fuzz: .venv/built  ## long fuzzing: the optimiser, open() on any bytes, recovery
 	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz
 	LARDER_FUZZ_CASES=1000000 cargo test -q -p larder-shelf --test open_any_bytes
+	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q
 
 wheel: .venv/made  ## a wheel for CPython 3.11 and newer in dist/
 	. .venv/bin/activate && maturin build --release -q --out dist

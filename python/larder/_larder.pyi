@@ -77,6 +77,7 @@ class NativeKernel:
 # --- session.rs ---
 
 def digest(parts: list) -> bytes: ...
+def digest_chunks(part: object, chunk_bytes: int) -> bytes: ...
 
 # --- tier.rs ---
 
