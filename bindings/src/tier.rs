@@ -265,10 +265,12 @@ fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     py.detach(|| linux::sync(start, end)).map_err(PyErr::from)
 }
 
-/// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`.
+/// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`. With `stay` the range prefers
+/// that node from now on, so that NUMA balancing does not bring it back; without, it prefers none.
 #[pyfunction]
-fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32) -> PyResult<(usize, Option<i32>)> {
+fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32, stay: bool) -> PyResult<(usize, Option<i32>)> {
     page_aligned(start, end)?;
+    linux::prefer_node(start, end, stay.then_some(node))?;
     let pages: Vec<u64> = (start..end).step_by(4096).collect();
     py.detach(|| linux::move_to_node(&pages, node)).map_err(PyErr::from)
 }
