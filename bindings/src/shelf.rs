@@ -8,7 +8,7 @@ use larder_shelf::{
     Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
 };
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyFileExistsError, PyFileNotFoundError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyFileExistsError, PyFileNotFoundError, PyLookupError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
@@ -71,6 +71,23 @@ fn row(info: CommitInfo) -> CommitRow {
         info.names_changed,
         info.bytes_written,
     )
+}
+
+fn no_commit(class: Class, text: String) -> PyErr {
+    if class == Class::NotFound {
+        PyLookupError::new_err(text)
+    } else {
+        exception(class, text)
+    }
+}
+
+/// Calls a Python function with progress; what it raises is dropped, long work does not stop for it.
+fn report(progress: Option<Py<PyAny>>) -> impl FnMut(u64, u64) {
+    move |done, total| {
+        if let Some(progress) = &progress {
+            Python::attach(|py| progress.call1(py, (done, total)).map(drop).unwrap_or_default());
+        }
+    }
 }
 
 /// A shelf file, open.
@@ -210,6 +227,7 @@ impl NativeShelf {
         out.set_item("quarantined_bytes", stats.quarantined_bytes)?;
         out.set_item("log_bytes", stats.log_bytes)?;
         out.set_item("log_used", stats.log_used)?;
+        out.set_item("history", stats.history)?;
         out.set_item("bytes_written", stats.bytes_written)?;
         out.set_item("syncs", stats.syncs)?;
         Ok(out)
@@ -228,6 +246,58 @@ impl NativeShelf {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.shelf.close()).map_err(raise)
+    }
+
+    #[getter]
+    fn history(&self) -> u32 {
+        self.shelf.stats().history
+    }
+
+    #[setter]
+    fn set_history(&self, py: Python<'_>, commits: u32) -> PyResult<()> {
+        py.detach(|| self.shelf.set_history(commits)).map_err(raise)
+    }
+
+    /// Names added, removed and changed from commit `a` to commit `b`.
+    #[pyo3(signature = (a, b=None))]
+    fn diff(&self, a: u64, b: Option<u64>) -> PyResult<(Vec<String>, Vec<String>, Vec<String>)> {
+        let found = self
+            .shelf
+            .diff(a, b)
+            .map_err(|error| no_commit(error.class(), error.to_string()))?;
+        Ok((found.added, found.removed, found.changed))
+    }
+
+    /// A read-only shelf that shows commit `id`, or the last one.
+    #[pyo3(signature = (id=None))]
+    fn snapshot(&self, py: Python<'_>, id: Option<u64>) -> PyResult<Self> {
+        let shelf = py.detach(|| match id {
+            Some(id) => self.shelf.at(id),
+            None => self.shelf.snapshot(),
+        });
+        let shelf = shelf.map_err(|error| no_commit(error.class(), error.to_string()))?;
+        let last_commit = AtomicU64::new(shelf.stats().commit);
+        Ok(Self { shelf, last_commit })
+    }
+
+    /// Commit `id`'s names as pending changes; which ones differ.
+    fn checkout(&self, py: Python<'_>, id: u64) -> PyResult<Vec<String>> {
+        py.detach(|| self.shelf.checkout(id))
+            .map_err(|error| no_commit(error.class(), error.to_string()))
+    }
+
+    /// `(bytes before, bytes after, buffers moved)`; `progress(done, total)` is called now and then.
+    #[pyo3(signature = (progress=None))]
+    fn compact(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<(u64, u64, usize)> {
+        let done = py.detach(|| self.shelf.compact(&mut report(progress))).map_err(raise)?;
+        Ok((done.bytes_before, done.bytes_after, done.buffers_moved))
+    }
+
+    /// The commit that was copied; `progress(done, total)` is called now and then.
+    #[pyo3(signature = (path, progress=None))]
+    fn backup(&self, py: Python<'_>, path: &str, progress: Option<Py<PyAny>>) -> PyResult<u64> {
+        py.detach(|| self.shelf.backup(Path::new(path), &mut report(progress)))
+            .map_err(raise)
     }
 }
 

@@ -15,7 +15,7 @@ import contextlib
 import difflib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +79,7 @@ def open(
     medium: str | None = None,
     durability: str = "commit",
     trust: bool = True,
+    history: int | None = None,
 ) -> Shelf:
     """Open a shelf.
 
@@ -87,6 +88,7 @@ def open(
     ``w`` create and throw away what was there, ``x`` create and fail if it exists.
     ``medium``: ``None`` picks by trying, ``"file"``, ``"dax"``, ``"dram"`` (volatile, for tests and scratch).
     ``durability``: ``"commit"`` is the only one: what a commit acknowledged survives power loss.
+    ``history``: how many older commits stay showable (``None``: as it was, 0 in a new shelf); they keep their room.
     ``trust=False`` refuses pickled objects, because reading them runs code from the shelf.
 
     A shelf already open in this process is returned as it is; it stays open until :meth:`Shelf.close` or the process ends.
@@ -103,13 +105,18 @@ def open(
         shelf = _open.get(str(where))
         if shelf is not None and not shelf.closed and mode in ("a", "r+", "r"):
             if mode == "r" or not shelf.readonly:
+                if history is not None and not shelf.readonly:
+                    shelf._native.history = history
                 return shelf
             raise ShelfReadOnly(
                 f"shelf {where} is open read-only in this process; close it first, then open it to write"
             )
         if mode in ("a", "w", "x") and medium != "dram":
             where.parent.mkdir(parents=True, exist_ok=True)
-        shelf = Shelf(_native(where, mode, medium), where, mode, trust)
+        native = _native(where, mode, medium)
+        if history is not None and mode != "r":
+            native.history = history
+        shelf = Shelf(native, where, mode, trust)
         _open[str(where)] = shelf
         return shelf
 
@@ -290,6 +297,37 @@ class Shelf:
     def log(self) -> list[Commit]:
         """The commits, oldest first."""
         return [_commit(row) for row in self._alive().log()]
+
+    def diff(self, a: int, b: int | None = None) -> dict[str, list[str]]:
+        """Names ``added``, ``removed`` and ``changed`` from commit ``a`` to ``b`` (the last one if ``None``).
+
+        Raises ``LookupError`` for a commit that is not kept any more; see ``history`` of :func:`open`.
+        """
+        return dict(zip(("added", "removed", "changed"), self._alive().diff(a, b), strict=True))
+
+    def snapshot(self, id: int | None = None) -> Shelf:
+        """A read-only shelf that shows commit ``id`` (the last one if ``None``), whatever is committed later."""
+        return Shelf(self._alive().snapshot(id), self._path, "r", self._trust)
+
+    def checkout(self, id: int) -> list[str]:
+        """Go back to commit ``id``, as a new commit; nothing is copied. Returns the names that differ.
+
+        Values already in hand keep what they show; read them from the shelf again. In a notebook cell or a transaction
+        the change becomes durable at its end.
+        Raises ``LookupError`` for a commit that is not kept; see ``history`` of :func:`open`.
+        """
+        changed = self._writable().checkout(id)
+        self._settle(f"checkout {id}")
+        return changed
+
+    def compact(self, progress: Callable[[int, int], object] | None = None) -> dict[str, int]:
+        """Give free space back to the file system. Arrays in hand keep their place until they are gone."""
+        done = self._writable().compact(progress)
+        return dict(zip(("bytes_before", "bytes_after", "buffers_moved"), done, strict=True))
+
+    def backup(self, path: str | os.PathLike, progress: Callable[[int, int], object] | None = None) -> int:
+        """Copy the last commit to a new file while work goes on. Returns its number; raises if the file exists."""
+        return self._writable().backup(os.fspath(path), progress)
 
     def inspect(self) -> Table:
         """One row per variable: name, kind, bytes, the commit that last changed it."""
