@@ -25,6 +25,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_drop, module)?)?;
     module.add_class::<TierSampler>()?;
     module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
@@ -263,6 +264,13 @@ fn tier_advise(py: Python<'_>, start: u64, end: u64, advice: &str) -> PyResult<(
 fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     page_aligned(start, end)?;
     py.detach(|| linux::sync(start, end)).map_err(PyErr::from)
+}
+
+/// Lets the kernel forget clean page cache behind file mappings in the range.
+#[pyfunction]
+fn tier_drop(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
+    page_aligned(start, end)?;
+    py.detach(|| linux::drop_cache(start, end)).map_err(PyErr::from)
 }
 
 /// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`. With `stay` the range prefers

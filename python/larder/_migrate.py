@@ -189,6 +189,7 @@ def _down(start: int, end: int, wish: str | None) -> str:
         _larder.tier_advise(start, end, "pageout")
         return "tier file"
     _larder.tier_advise(start, end, "pageout")
+    _larder.tier_drop(start, end)
     return "MADV_PAGEOUT"
 
 

@@ -207,6 +207,24 @@ impl Os for Linux {
         Ok(Method::Pagemap)
     }
 
+    fn swapped(&self, vma: &Vma) -> io::Result<u64> {
+        if self.swap()?.0 == 0 {
+            return Ok(0);
+        }
+        let text = String::from_utf8_lossy(&std::fs::read("/proc/self/smaps")?).into_owned();
+        let head = format!("{:x}-{:x} ", vma.start, vma.end);
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.trim_start_matches('0').starts_with(&head));
+        let line = lines.find(|line| line.starts_with("Swap:")).unwrap_or_default();
+        Ok(line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024)
+    }
+
     fn in_core(&self, start: u64, end: u64) -> io::Result<Vec<bool>> {
         let mut bytes = vec![0u8; ((end - start) / self.page_bytes) as usize];
         // SAFETY: mincore reads no memory at `start`; it writes one byte per page into `bytes`, which has that many.
@@ -367,6 +385,33 @@ pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Lets the kernel forget clean page cache behind file mappings in `start..end`, also of pages not mapped here.
+///
+/// Changed pages and those another process has mapped stay. Mappings whose file cannot be opened are passed over.
+///
+/// # Errors
+/// When `/proc/self/maps` cannot be read.
+pub fn drop_cache(start: u64, end: u64) -> io::Result<()> {
+    for vma in Linux::open()?
+        .maps()?
+        .into_iter()
+        .filter(|vma| vma.start < end && vma.end > start && vma.is_file())
+    {
+        let Ok(file) = File::open(format!("/proc/self/map_files/{:x}-{:x}", vma.start, vma.end))
+            .or_else(|_| File::open(&vma.path))
+        else {
+            continue;
+        };
+        let (from, to) = (vma.start.max(start), vma.end.min(end));
+        let (Ok(offset), Ok(length)) = (i64::try_from(from - vma.start + vma.offset), i64::try_from(to - from)) else {
+            continue;
+        };
+        // SAFETY: posix_fadvise takes no pointer.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED) };
+    }
+    Ok(())
 }
 
 /// Writes a shared file mapping's dirty pages to its file and waits.
