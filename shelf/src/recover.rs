@@ -226,7 +226,14 @@ fn start(
     if read_only {
         core.media.begin_read().map_err(|error| OpenError::io(path, error))?;
     }
-    let state = load(&core, path)?;
+    let state = load(&core, path, options.lenient, None).or_else(|error| match error {
+        OpenError::Corrupt(_) if options.lenient => {
+            // What an attempt claimed must not stand in the way of the next.
+            core.space = Space::new(false);
+            load(&core, path, true, Some(error))
+        }
+        _ => Err(error),
+    })?;
     if read_only {
         core.media
             .end_read(state.commit)
@@ -284,7 +291,8 @@ fn format_media(core: &Core, log_bytes: u64) -> io::Result<()> {
     core.sync()
 }
 
-fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
+/// Reads superblock, catalog and log. `again` is why a lenient first try failed: the other superblock is taken then.
+fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Result<State, OpenError> {
     let failed = |error| OpenError::io(path, error);
     let damage = |offset: u64, what: String, variable: Option<String>| {
         OpenError::Corrupt(Damage {
@@ -304,7 +312,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     if !core.faults.no_log_sync_before_replay {
         core.sync().map_err(failed)?;
     }
-    let (root, slot, other_bad) = choose_root(core, path)?;
+    let (root, slot, other_bad) = choose_root(core, path, again)?;
     let space = &core.space;
     let mut bytes = vec![0u8; root.snapshot_len.min(len) as usize];
     let inside = |at: u64, size: u64| at >= HEAP_START && at.checked_add(size).is_some_and(|end| end <= len);
@@ -350,7 +358,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
         );
         return Err(damage(root.snapshot_at, what, None));
     }
-    if len < root.file_len {
+    if len < root.file_len && !lenient {
         let lost = decoded.names.iter().find(|(_, item)| {
             item.buffers
                 .iter()
@@ -378,7 +386,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
         slot,
         ..State::blank()
     };
-    replay(core, &mut state, len, other_bad).map_err(|error| match error {
+    replay(core, &mut state, len, other_bad && !lenient, lenient).map_err(|error| match error {
         Stop::Io(error) => failed(error),
         Stop::Damage(offset, what) => damage(offset, what, None),
     })?;
@@ -387,7 +395,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
 }
 
 /// The valid superblock with the higher generation, its slot, and whether the other one is unreadable.
-fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), OpenError> {
+fn choose_root(core: &Core, path: &Path, again: Option<OpenError>) -> Result<(Superblock, u64, bool), OpenError> {
     let mut page = [0u8; PAGE as usize];
     let (mut best, mut bad, mut shelf): (Option<(Superblock, u64)>, bool, bool) = (None, false, false);
     for slot in 0..2 {
@@ -410,6 +418,20 @@ fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), Open
             Slot::Blank => {}
         }
     }
+    if let Some(error) = again {
+        best = match best.map(|(_, slot)| 1 - slot) {
+            Some(slot) => {
+                core.media
+                    .read_at(slot * PAGE, &mut page)
+                    .map_err(|error| OpenError::io(path, error))?;
+                let Slot::Valid(root) = Superblock::decode(&page) else {
+                    return Err(error);
+                };
+                Some((root, slot))
+            }
+            None => return Err(error),
+        };
+    }
     match best {
         Some((root, slot)) => Ok((root, slot, bad)),
         None if shelf => Err(OpenError::Corrupt(Damage {
@@ -431,7 +453,7 @@ enum Stop {
 }
 
 /// Applies the records of the log, in order, up to the first that does not check.
-fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(), Stop> {
+fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bool) -> Result<(), Stop> {
     let root = state.root.clone();
     state.log.torn_tail = true;
     let stale = core.faults.stale_tail_accepted;
@@ -492,7 +514,10 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         state.log.torn_tail = true;
         apply_ops(state, &header, message, ops);
     }
-    if !stale && let Some(offset) = later_record(core, state).map_err(Stop::Io)? {
+    if !stale
+        && !lenient
+        && let Some(offset) = later_record(core, state).map_err(Stop::Io)?
+    {
         let what = format!(
             "commit {} is damaged, and a later one follows at {offset:#x}",
             state.commit + 1

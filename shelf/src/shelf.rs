@@ -69,6 +69,9 @@ pub struct OpenOptions {
     pub history: Option<u32>,
     /// Size of a new shelf's log, in bytes.
     pub log_bytes: u64,
+    /// Reads on past damage, as far as anything can be made of it: for [`Shelf::salvage`].
+    #[doc(hidden)]
+    pub lenient: bool,
     #[doc(hidden)]
     pub faults: Faults,
 }
@@ -81,6 +84,7 @@ impl Default for OpenOptions {
             tracker: None,
             history: None,
             log_bytes: 1 << 20,
+            lenient: false,
             faults: Faults::default(),
         }
     }
