@@ -217,6 +217,7 @@ fn start(
         state: Mutex::new(State::blank()),
         written: AtomicU64::new(0),
         syncs: AtomicU64::new(0),
+        views: Mutex::default(),
     };
     if format {
         format_media(&core, options.log_bytes).map_err(|error| OpenError::io(path, error))?;
