@@ -194,6 +194,7 @@ class Peers:
         n = mib << 17
         ours = self.shelf["big"]
         mapped = np.load(self.folder / "big.npy", mmap_mode="r+")
+        open_here = contextlib.ExitStack()
 
         def larder_store(i: int) -> None:
             ours[i * 7919 % n] = i
@@ -229,7 +230,7 @@ class Peers:
         if "h5py" in HAVE:
             import h5py
 
-            h5 = self.closing.enter_context(h5py.File(self.folder / "big.h5", "r+"))
+            h5 = open_here.enter_context(h5py.File(self.folder / "big.h5", "r+"))
 
             def h5_store(i: int) -> None:
                 h5["big"][i * 7919 % n] = i
@@ -237,7 +238,8 @@ class Peers:
                 os.fsync(h5.id.get_vfd_handle())
 
             contenders["h5py (not atomic)"] = h5_store
-        return interleave(contenders, rounds)
+        with open_here:
+            return interleave(contenders, rounds)
 
     def _lmdb_store(self, i: int) -> None:
         with self.lmdb.begin(write=True) as txn:

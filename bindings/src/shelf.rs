@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use larder_shelf::{
     Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
@@ -81,12 +82,36 @@ fn no_commit(class: Class, text: String) -> PyErr {
     }
 }
 
-/// Calls a Python function with progress; what it raises is dropped, long work does not stop for it.
-fn report(progress: Option<Py<PyAny>>) -> impl FnMut(u64, u64) {
-    move |done, total| {
-        if let Some(progress) = &progress {
-            Python::attach(|py| progress.call1(py, (done, total)).map(drop).unwrap_or_default());
+/// Calls a Python function with (done, total) at most ten times a second; its first exception is kept for the end.
+struct Progress {
+    call: Option<Py<PyAny>>,
+    last: Option<Instant>,
+    failed: Option<PyErr>,
+}
+
+impl Progress {
+    fn new(call: Option<Py<PyAny>>) -> Self {
+        Self {
+            call,
+            last: None,
+            failed: None,
         }
+    }
+
+    fn step(&mut self, done: u64, total: u64) {
+        let Some(call) = &self.call else { return };
+        let early = self
+            .last
+            .is_some_and(|last| last.elapsed() < Duration::from_millis(100));
+        if self.failed.is_some() || early && done < total {
+            return;
+        }
+        self.last = Some(Instant::now());
+        self.failed = Python::attach(|py| call.call1(py, (done, total)).err());
+    }
+
+    fn end(self) -> PyResult<()> {
+        self.failed.map_or(Ok(()), Err)
     }
 }
 
@@ -234,8 +259,13 @@ impl NativeShelf {
     }
 
     /// `(pages checked, [(offset, variable, what)])`
-    fn verify(&self, py: Python<'_>) -> PyResult<(u64, Vec<DamageRow>)> {
-        let report = py.detach(|| self.shelf.verify(&mut |_, _| {})).map_err(raise)?;
+    #[pyo3(signature = (progress=None))]
+    fn verify(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<(u64, Vec<DamageRow>)> {
+        let mut shown = Progress::new(progress);
+        let report = py
+            .detach(|| self.shelf.verify(&mut |done, total| shown.step(done, total)))
+            .map_err(raise)?;
+        shown.end()?;
         let damage = report
             .damages
             .into_iter()
@@ -289,15 +319,26 @@ impl NativeShelf {
     /// `(bytes before, bytes after, buffers moved)`; `progress(done, total)` is called now and then.
     #[pyo3(signature = (progress=None))]
     fn compact(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<(u64, u64, usize)> {
-        let done = py.detach(|| self.shelf.compact(&mut report(progress))).map_err(raise)?;
+        let mut shown = Progress::new(progress);
+        let done = py
+            .detach(|| self.shelf.compact(&mut |done, total| shown.step(done, total)))
+            .map_err(raise)?;
+        shown.end()?;
         Ok((done.bytes_before, done.bytes_after, done.buffers_moved))
     }
 
     /// The commit that was copied; `progress(done, total)` is called now and then.
     #[pyo3(signature = (path, progress=None))]
     fn backup(&self, py: Python<'_>, path: &str, progress: Option<Py<PyAny>>) -> PyResult<u64> {
-        py.detach(|| self.shelf.backup(Path::new(path), &mut report(progress)))
-            .map_err(raise)
+        let mut shown = Progress::new(progress);
+        let commit = py
+            .detach(|| {
+                self.shelf
+                    .backup(Path::new(path), &mut |done, total| shown.step(done, total))
+            })
+            .map_err(raise)?;
+        shown.end()?;
+        Ok(commit)
     }
 }
 

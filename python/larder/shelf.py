@@ -26,6 +26,7 @@ from .errors import ShelfClosed, ShelfError, ShelfReadOnly
 
 # Held until closed: `larder.open("w").x = 1` must still be there to commit when the cell ends.
 _open: dict[str, Shelf] = {}
+Progress = Callable[[int, int], object]
 _lock = threading.RLock()
 
 
@@ -146,6 +147,7 @@ class Shelf:
         d["_readonly"] = mode == "r"
         d["_depth"] = 0
         d["_closed"] = False
+        d["_snapshot"] = None
         d["_mutex"] = threading.RLock()
 
     # --- variables ---
@@ -307,27 +309,42 @@ class Shelf:
 
     def snapshot(self, id: int | None = None) -> Shelf:
         """A read-only shelf that shows commit ``id`` (the last one if ``None``), whatever is committed later."""
-        return Shelf(self._alive().snapshot(id), self._path, "r", self._trust)
+        native = self._alive().snapshot(id)
+        shelf = Shelf(native, self._path, "r", self._trust)
+        shelf.__dict__["_snapshot"] = native.stats()["commit"]
+        return shelf
 
     def checkout(self, id: int) -> list[str]:
         """Go back to commit ``id``, as a new commit; nothing is copied. Returns the names that differ.
 
-        Values already in hand keep what they show; read them from the shelf again. In a notebook cell or a transaction
-        the change becomes durable at its end.
+        What was not committed yet is committed first, so that it stays in the history. Values already in hand keep what
+        they show; read them from the shelf again. In a notebook the change becomes durable when the cell ends.
         Raises ``LookupError`` for a commit that is not kept; see ``history`` of :func:`open`.
         """
-        changed = self._writable().checkout(id)
-        self._settle(f"checkout {id}")
-        return changed
+        with self._mutex:
+            changed = self._between("checkout").checkout(id)
+            self._settle(f"checkout {id}")
+            return changed
 
-    def compact(self, progress: Callable[[int, int], object] | None = None) -> dict[str, int]:
-        """Give free space back to the file system. Arrays in hand keep their place until they are gone."""
-        done = self._writable().compact(progress)
+    def compact(self, progress: Progress | None = None) -> dict[str, int]:
+        """Give free space back to the file system. Arrays in hand keep their place until they are gone.
+
+        ``progress(done, total)``, here and elsewhere, is called up to ten times a second.
+        """
+        done = self._between("compact").compact(progress)
         return dict(zip(("bytes_before", "bytes_after", "buffers_moved"), done, strict=True))
 
-    def backup(self, path: str | os.PathLike, progress: Callable[[int, int], object] | None = None) -> int:
-        """Copy the last commit to a new file while work goes on. Returns its number; raises if the file exists."""
-        return self._writable().backup(os.fspath(path), progress)
+    def backup(self, path: str | os.PathLike, progress: Progress | None = None) -> int:
+        """Commit, and copy the shelf to a new file. Returns the commit's number; ``FileExistsError`` if the file exists."""
+        return self._between("backup").backup(os.fspath(path), progress)
+
+    def _between(self, what: str) -> Any:
+        """The engine with nothing pending; refused inside a transaction, which a commit would tear."""
+        native = self._writable()
+        if self._depth:
+            raise ShelfError(f"{what} inside a transaction would tear it; call it after the `with` block")
+        native.commit(None)
+        return native
 
     def inspect(self) -> Table:
         """One row per variable: name, kind, bytes, the commit that last changed it."""
@@ -349,9 +366,9 @@ class Shelf:
         """Sizes in bytes, the medium, the dirty tracker in use, the last commit."""
         return self._alive().stats()
 
-    def verify(self) -> Report:
+    def verify(self, progress: Progress | None = None) -> Report:
         """Read every page and compare checksums; damaged places come with the variable they hit."""
-        return _report(self._alive().verify())
+        return _report(self._alive().verify(progress))
 
     def close(self) -> None:
         """Commit and let the file go. Arrays already in hand stay readable."""
@@ -378,12 +395,15 @@ class Shelf:
     def __repr__(self) -> str:
         if self._closed:
             return f"<closed shelf {self._path}>"
-        return f"<shelf {self._path}: {len(self)} variables>"
+        at = "" if self._snapshot is None else f" at commit {self._snapshot}"
+        return f"<shelf {self._path}{at}: {len(self)} variables>"
 
     def _repr_html_(self) -> str:
         return repr(self).replace("<", "&lt;") if self._closed else self.inspect()._repr_html_()
 
     def __reduce__(self):
+        if self._snapshot is not None:
+            raise TypeError("a snapshot of a shelf cannot be pickled; keep its commit's number")
         return open, (str(self._path), "r" if self._readonly else "a", None, "commit", self._trust)
 
     # --- inside ---
@@ -396,6 +416,8 @@ class Shelf:
     def _writable(self):
         native = self._alive()
         if self._readonly:
+            if self._snapshot is not None:
+                raise ShelfReadOnly(f"this is commit {self._snapshot} of shelf {self._path}; write to the shelf itself")
             raise ShelfReadOnly(f"shelf {self._path} was opened with mode='r'; open it with mode='a' to write")
         return native
 
