@@ -1,7 +1,156 @@
 //! Loop counters and the optimiser's controls.
 
+use larder_cpython::{abi, hook};
+use larder_trace::Obj;
+use larder_trace::bytecode::Opcodes;
+use larder_trace::record::Builtin;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::cell::UnsafeCell;
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn off(reason: String) -> PyErr {
+    PyRuntimeError::new_err(reason)
+}
+
+fn engine<'a>(_py: Python<'a>) -> PyResult<&'a mut hook::Engine> {
+    // SAFETY: the GIL is held (`_py`), and each function below takes the engine once.
+    unsafe { hook::engine() }.ok_or_else(|| off("the loop counter is not started".into()))
+}
+
+/// Prepares the engine for this interpreter; raises RuntimeError with the reason where that is not possible.
+#[pyfunction]
+fn trace_start(
+    version: (u8, u8),
+    free_threaded: bool,
+    debug: bool,
+    opcodes: Vec<(String, u8)>,
+    caches: Vec<u8>,
+    tool: u8,
+    disable: &Bound<'_, PyAny>,
+    functions: Vec<(String, Py<PyAny>)>,
+) -> PyResult<()> {
+    let layout = abi::layout(version.0, version.1, free_threaded, debug).map_err(off)?;
+    let caches = <[u8; 256]>::try_from(caches).map_err(|_| off("expected 256 cache sizes".into()))?;
+    let named = |(name, o): (String, Py<PyAny>)| {
+        let which = match name.as_str() {
+            "range" => Builtin::Range,
+            "abs" => Builtin::Abs,
+            "len" => Builtin::Len,
+            "float" => Builtin::Float,
+            "min" => Builtin::Min,
+            "max" => Builtin::Max,
+            "sqrt" => Builtin::Sqrt,
+            _ => return None,
+        };
+        Some((Obj(o.into_ptr() as usize), which))
+    };
+    let functions = functions.into_iter().filter_map(named).collect();
+    let opcodes = Opcodes::new(opcodes.into_iter(), caches);
+    // SAFETY: the GIL is held, and the caller passes sys.monitoring.DISABLE.
+    unsafe { hook::start(layout, opcodes, tool, Obj(disable.as_ptr() as usize), functions) }.map_err(off)
+}
+
+struct Method(UnsafeCell<ffi::PyMethodDef>);
+// SAFETY: written never, read by the interpreter with the GIL held.
+unsafe impl Sync for Method {}
+static ON_JUMP: Method = Method(UnsafeCell::new(ffi::PyMethodDef {
+    ml_name: c"larder_back_edge".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: hook::on_jump },
+    ml_flags: ffi::METH_FASTCALL,
+    ml_doc: std::ptr::null(),
+}));
+
+/// The callback to register for JUMP events.
+#[pyfunction]
+fn trace_callback(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    // SAFETY: the method definition is static.
+    unsafe {
+        let function = ffi::PyCFunction_NewEx(ON_JUMP.0.get(), std::ptr::null_mut(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, function).map(Bound::unbind)
+    }
+}
+
+/// Arms the self-test: at the next jump, check that the first local is `expect` and put `replace` there.
+#[pyfunction]
+fn trace_probe(py: Python<'_>, code: &Bound<'_, PyAny>, expect: i64, replace: Py<PyAny>) -> PyResult<()> {
+    let probe = hook::Probe { code: Obj(code.as_ptr() as usize), expect, replace: Obj(replace.into_ptr() as usize), passed: false };
+    engine(py)?.probe = Some(probe);
     Ok(())
+}
+
+/// Ends the self-test; true when the frame was as the layout says.
+#[pyfunction]
+fn trace_probe_end(py: Python<'_>) -> PyResult<bool> {
+    let probe = engine(py)?.probe.take();
+    // SAFETY: the reference taken by `trace_probe`, given back once.
+    let release = |p: hook::Probe| unsafe { ffi::Py_DECREF(p.replace.0 as *mut ffi::PyObject) };
+    Ok(probe.is_some_and(|p| {
+        release(p);
+        p.passed
+    }))
+}
+
+/// Every loop seen: one dict each.
+#[pyfunction]
+fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let out = PyList::empty(py);
+    let rows = engine(py)?.rows.clone();
+    for row in rows {
+        let d = PyDict::new(py);
+        d.set_item("name", row.name)?;
+        d.set_item("file", row.file)?;
+        d.set_item("line", row.line)?;
+        d.set_item("state", row.state.name())?;
+        d.set_item("interpreted", row.interpreted)?;
+        d.set_item("stopped", row.stopped)?;
+        d.set_item("why", row.why)?;
+        d.set_item("native", row.native)?;
+        d.set_item("entries", row.entries)?;
+        d.set_item("traces", row.traces)?;
+        d.set_item("exits", row.exits)?;
+        d.set_item("code_bytes", row.code_bytes)?;
+        d.set_item("metadata_bytes", row.metadata_bytes)?;
+        d.set_item("compile_ns", row.compile_ns)?;
+        out.append(d)?;
+    }
+    Ok(out)
+}
+
+/// Whether hot loops are compiled, from how many iterations, and which files' code is watched (None: all).
+#[pyfunction]
+fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyAny>>) -> PyResult<()> {
+    let engine = engine(py)?;
+    engine.limits.record = record;
+    engine.limits.hot = hot;
+    engine.limits.warm = hot.min(8);
+    let old = std::mem::replace(&mut engine.filter, filter.map_or(Obj::NULL, |f| Obj(f.into_ptr() as usize)));
+    // SAFETY: the reference this function took when it set the filter.
+    unsafe { ffi::Py_XDECREF(old.0 as *mut ffi::PyObject) };
+    Ok(())
+}
+
+/// Forgets all loops.
+#[pyfunction]
+fn trace_clear(py: Python<'_>) -> PyResult<()> {
+    engine(py)?.clear();
+    Ok(())
+}
+
+/// Calls of the back-edge hook since the start or the last clear.
+#[pyfunction]
+fn trace_callbacks(py: Python<'_>) -> PyResult<u64> {
+    Ok(engine(py)?.callbacks)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(trace_start, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_clear, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_callbacks, module)?)
 }

@@ -121,6 +121,32 @@ def disable(why: str = "it was switched off; `%trace on` switches it on") -> Non
         _on = False
 
 
+def optimise(watch_all: bool = False, hot: int | None = None) -> bool:
+    """Compile hot loops from now on, on CPython 3.13; experimental, and so off unless asked for.
+
+    Watched are notebook cells, or with ``watch_all`` all code. False when something stands in the way;
+    ``stats()["why"]`` then says what. `disable` ends it.
+    """
+    global _why
+    from . import optimiser
+
+    if not enable():
+        return False
+    why = optimiser.start(None if watch_all else _from_cell, hot or optimiser.HOT)
+    if why:
+        disable(why)
+        enable()
+        _why = why
+    return not why
+
+
+def optimised() -> Table:
+    """The loops the optimiser has met, with what became of each."""
+    from . import optimiser
+
+    return optimiser.table()
+
+
 def stand_aside(ip=None, about=None) -> None:
     """Before each cell: stop while a debugger, profiler or coverage tool is at work, and go on after it."""
     global _paused

@@ -125,7 +125,6 @@ impl Shelf {
                 state: Mutex::new(copy),
                 written: AtomicU64::new(0),
                 syncs: AtomicU64::new(0),
-                views: Mutex::default(),
             }),
         })
     }

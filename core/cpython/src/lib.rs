@@ -1,7 +1,16 @@
-//! Versioned CPython layouts, frames, monitoring; all object-memory unsafe.
+//! CPython as larder sees it: versioned layouts, frames, monitoring. All unsafe access to its memory lives here.
+//!
+//! For the optimiser: `abi` knows the offsets, `hook` is called at the back edges of loops, `world` reads objects for
+//! the recorder, `run` enters compiled loops and puts the frame right when they leave.
 
+pub mod abi;
+pub mod frame;
 pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;
 pub mod heat_shield;
+pub mod hook;
+pub mod object;
+pub mod run;
 pub mod stdio;
+pub mod world;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 
@@ -85,7 +84,6 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
         from .life import end_children
 
         end_children()
-        atexit.unregister(shell.atexit_operations)  # they run once, while the front ends still listen
         shell.atexit_operations()
         native.stop(5.0)
         if owned:

@@ -14,9 +14,11 @@ _HELP = """%trace           the loops counted so far
 %trace on|off    count loops, or stop
 %trace stats     how many loops are cold, warm and hot, and why counting is off if it is
 %trace clear     forget all counts
+%trace optimise  compile hot loops from now on (experimental; %trace off ends it)
+%trace optimised the loops compiled, and why others were not
 %%trace          run the cell, counting every iteration, and show its loops"""
 
-VERBS = ("on", "off", "stats", "clear")
+VERBS = ("on", "off", "stats", "clear", "optimise", "optimised")
 
 
 @magics_class
@@ -43,6 +45,12 @@ class TraceMagics(Magics):
             if not trace.enable():
                 raise UsageError(f"loops cannot be counted: {trace.stats()['why']}")
             return None
+        if verb == "optimise":
+            if not trace.optimise():
+                raise UsageError(f"loops cannot be compiled: {trace.stats()['why']}")
+            return None
+        if verb == "optimised":
+            return trace.optimised()
         if verb == "off":
             return trace.disable()
         if verb == "clear":

@@ -25,20 +25,12 @@ const PIN_MAX: i64 = 1 << 56;
 
 pub struct FileMedia {
     file: File,
-    /// What mappings are made of: the same file, opened once more. A mapping keeps its open file description alive, also in
-    /// a forked child that outlives us, and with it every lock taken through that description; so this one takes none.
-    mapped: Option<File>,
     volatile: bool,
 }
 
 impl FileMedia {
     pub fn new(file: File) -> FileMedia {
-        let mapped = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
-        FileMedia {
-            file,
-            mapped,
-            volatile: false,
-        }
+        FileMedia { file, volatile: false }
     }
 
     /// A shelf that lives in memory only: same engine over a memfd.
@@ -50,11 +42,7 @@ impl FileMedia {
         }
         // SAFETY: `fd` was just returned to us and nobody else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
-        Ok(FileMedia {
-            file,
-            mapped: None,
-            volatile: true,
-        })
+        Ok(FileMedia { file, volatile: true })
     }
 
     pub fn file(&self) -> &File {
@@ -134,7 +122,7 @@ impl Media for FileMedia {
     }
 
     fn fd(&self) -> Option<RawFd> {
-        Some(self.mapped.as_ref().unwrap_or(&self.file).as_raw_fd())
+        Some(self.file.as_raw_fd())
     }
 
     fn begin_apply(&self) -> io::Result<()> {

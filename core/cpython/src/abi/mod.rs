@@ -1,0 +1,25 @@
+//! The layouts of the CPython versions served, one file per minor, and which one this process runs.
+//!
+//! A version without a file, a free-threaded build, or one whose own description of itself differs from the file is
+//! refused with a reason; nothing below is then ever used.
+
+mod v312;
+mod v313;
+
+use larder_trace::Layout;
+
+/// The layout for `sys.version_info`, or why there is none.
+pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<&'static Layout, String> {
+    if free_threaded {
+        return Err("this is a free-threaded build of CPython, where frames cannot be edited safely".into());
+    }
+    if debug {
+        return Err("this is a debug build of CPython, whose objects are laid out differently".into());
+    }
+    match (major, minor) {
+        (3, 11) => Err("CPython 3.11 has no sys.monitoring; loops are counted from 3.12 on".into()),
+        (3, 12) => Ok(&v312::LAYOUT),
+        (3, 13) => Ok(&v313::LAYOUT),
+        _ => Err(format!("the frames of CPython {major}.{minor} are not known to this build; 3.12 and 3.13 are")),
+    }
+}

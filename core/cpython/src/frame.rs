@@ -1,0 +1,128 @@
+//! The running frame: reading its slots, and pointing it somewhere else.
+
+use crate::object::{load, store};
+use larder_trace::{Layout, Obj};
+use pyo3::ffi;
+
+/// The frame of the Python code that is being interpreted now.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    base: usize,
+    l: &'static Layout,
+}
+
+impl Frame {
+    /// # Safety
+    /// The GIL is held, a Python frame is running, and `l` describes this interpreter.
+    #[inline(always)]
+    pub unsafe fn current(l: &'static Layout) -> Frame {
+        // SAFETY: the thread state of the running thread is live, and its frame pointer too.
+        unsafe {
+            let at: usize = load(ffi::PyThreadState_Get() as usize, l.thread_frame);
+            Frame { base: if l.thread_frame_indirect { load(at, 0) } else { at }, l }
+        }
+    }
+
+    #[inline(always)]
+    fn field(self, offset: usize) -> Obj {
+        // SAFETY: `base` is a live frame and `offset` one of its pointer fields.
+        unsafe { Obj(load(self.base, offset)) }
+    }
+
+    pub fn code(self) -> Obj {
+        Obj(self.field(self.l.frame_code).0 & !1)
+    }
+    pub fn globals(self) -> Obj {
+        self.field(self.l.frame_globals)
+    }
+    pub fn builtins(self) -> Obj {
+        self.field(self.l.frame_builtins)
+    }
+    pub fn locals(self) -> Obj {
+        self.field(self.l.frame_locals)
+    }
+
+    /// Entries on the stack, above `locals` fast locals.
+    #[inline(always)]
+    pub fn depth(self, locals: usize) -> usize {
+        // SAFETY: the interpreter stored its stack top before it called out.
+        unsafe { load::<i32>(self.base, self.l.frame_stacktop) as usize - locals }
+    }
+
+    /// # Safety
+    /// Entries below the new top are valid; those above are not owned by the frame any more.
+    #[inline(always)]
+    pub unsafe fn set_depth(self, locals: usize, depth: usize) {
+        // SAFETY: the caller keeps the stack consistent.
+        unsafe { store::<i32>(self.base, self.l.frame_stacktop, (locals + depth) as i32) }
+    }
+
+    /// The object in a slot, borrowed; null when empty.
+    #[inline(always)]
+    pub fn get(self, slot: usize) -> Obj {
+        // SAFETY: slots below the stack top are initialised.
+        unsafe { Obj(load(self.base, self.l.frame_slots + slot * 8)) }
+    }
+
+    /// Puts an owned reference (or null) in a slot and returns what was there, now owned by the caller.
+    ///
+    /// # Safety
+    /// The slot lies inside the frame.
+    #[inline(always)]
+    pub unsafe fn put(self, slot: usize, value: Obj) -> Obj {
+        let old = self.get(slot);
+        // SAFETY: inside the frame by contract.
+        unsafe { store(self.base, self.l.frame_slots + slot * 8, value.0) };
+        old
+    }
+
+    /// Makes the interpreter go on at a code unit.
+    ///
+    /// # Safety
+    /// `unit` starts an instruction of this frame's code and the stack is what that instruction expects.
+    #[inline(always)]
+    pub unsafe fn jump(self, unit: usize) {
+        // SAFETY: by contract.
+        unsafe { store(self.base, self.l.frame_ip, self.code().0 + self.l.code_units + unit * 2) }
+    }
+
+    /// The code unit the frame points at.
+    pub fn unit(self) -> usize {
+        // SAFETY: the instruction pointer of a live frame points into its code.
+        let ip: usize = unsafe { load(self.base, self.l.frame_ip) };
+        ip.wrapping_sub(self.code().0 + self.l.code_units) / 2
+    }
+
+    /// Whether any tool but ours watches this frame's code: a debugger, coverage, `sys.settrace`, a profiler.
+    #[inline(always)]
+    pub fn watched_by_others(self, tool: u8) -> bool {
+        // SAFETY: instrumented code has monitoring data, which holds one byte per local event.
+        unsafe {
+            let data: usize = load(self.code().0, self.l.code_monitoring);
+            if data == 0 {
+                return true;
+            }
+            let active = data + self.l.monitoring_active;
+            // CALL, LINE, INSTRUCTION, JUMP, BRANCH, STOP_ITERATION are events 4 to 9.
+            let word: u32 = load(active, 4);
+            let rest: u16 = load(active, 8);
+            word & !(u32::from(1u8 << tool) << 24) != 0 || rest != 0
+        }
+    }
+}
+
+/// The word that tells the interpreter to look up: signals, other threads, asynchronous exceptions.
+///
+/// # Safety
+/// As [`Frame::current`].
+pub unsafe fn breaker(l: &Layout) -> *const u32 {
+    // SAFETY: the thread state and its interpreter are live.
+    unsafe {
+        let thread = ffi::PyThreadState_Get() as usize;
+        let at = match l.interp_breaker {
+            Some((interp, offset)) => load::<usize>(thread, interp) + offset,
+            None => thread + l.thread_breaker,
+        };
+        at as *const u32
+    }
+}

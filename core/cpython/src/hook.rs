@@ -1,0 +1,524 @@
+//! The back-edge hook: what `sys.monitoring` calls at every jump of watched code.
+//!
+//! One C function, registered for JUMP events of the optimiser's tool id. It counts back edges per loop head, asks
+//! [`policy::step`] what to do, and answers DISABLE where it never wants to be asked again.
+//!
+//! Invariants
+//!
+//! - Everything here runs with the GIL held; [`Engine`] is reached through [`engine`] only.
+//! - No reference into the engine is held while arbitrary Python code may run.
+
+use crate::frame::Frame;
+use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
+use crate::run::{Compiled, unbox_int};
+use crate::world::{Live, plain_namespaces};
+use larder_jit::{Arena, Compiler, Host};
+use larder_trace::bytecode::{Ins, Opcodes, decode};
+use larder_trace::policy::{self, Action, Event, Head, Limits, State};
+use larder_trace::record::{Builtin, record};
+use larder_trace::{ExitId, Layout, Obj, Tree};
+use pyo3::ffi;
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_int, c_void};
+
+/// Loops remembered for display; beyond this many, new ones are still optimised but not listed.
+const ROWS_MAX: usize = 4096;
+/// Bytes of machine code at most.
+const CODE_BYTES: usize = 1 << 20;
+/// Traces per tree at most, and times an exit is taken before it grows a side trace.
+const TRACES_MAX: usize = 24;
+const SIDE_HOT: u32 = 16;
+/// A compiled loop must stay this many iterations per entry, looked at every so many entries.
+const PAYS_ITERATIONS: u64 = 4;
+const PAYS_WINDOW: u64 = 64;
+
+/// What is known of one loop, for people; it outlives the code object.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub name: String,
+    pub file: String,
+    pub line: i32,
+    pub state: State,
+    /// Back edges the interpreter took while we were counting.
+    pub interpreted: u64,
+    /// Counting stopped at the limit: `interpreted` is a lower bound.
+    pub stopped: bool,
+    /// Why the loop is left to the interpreter, if it is.
+    pub why: &'static str,
+    /// Iterations run as machine code, entries into it, and what it takes.
+    pub native: u64,
+    pub entries: u64,
+    pub traces: usize,
+    pub exits: usize,
+    pub code_bytes: usize,
+    pub metadata_bytes: usize,
+    pub compile_ns: u64,
+}
+
+/// One loop head of one code object.
+pub struct Loop {
+    pub header: u32,
+    pub head: Head,
+    /// Index into [`Engine::rows`].
+    pub row: Option<usize>,
+    pub compiled: Option<Box<Compiled>>,
+}
+
+/// What hangs on a code object while it lives.
+pub struct CodeInfo {
+    /// Whether this code is watched at all.
+    pub ours: bool,
+    pub locals: u32,
+    pub ins: Vec<Ins>,
+    pub loops: Vec<Loop>,
+}
+
+pub struct Engine {
+    pub layout: &'static Layout,
+    pub symbols: &'static Symbols,
+    pub opcodes: Opcodes,
+    pub tool: u8,
+    pub limits: Limits,
+    pub rows: Vec<Row>,
+    row_of: HashMap<(String, String, i32), usize>,
+    extra: ffi::Py_ssize_t,
+    disable: Obj,
+    /// Set while the self-test runs: what the hook does with its frame.
+    pub probe: Option<Probe>,
+    pub callbacks: u64,
+    pub compiler: Compiler,
+    pub arena: Arena,
+    pub builtins: Vec<(Obj, Builtin)>,
+    /// Python's say on whether code from a file is watched; null for all code.
+    pub filter: Obj,
+}
+
+/// The self-test's order to the hook: check the first local, replace it, and jump.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// The test's code object.
+    pub code: Obj,
+    pub expect: i64,
+    pub replace: Obj,
+    pub passed: bool,
+}
+
+struct GilCell(UnsafeCell<Option<Engine>>);
+// SAFETY: only touched with the GIL held, through `engine`.
+unsafe impl Sync for GilCell {}
+static ENGINE: GilCell = GilCell(UnsafeCell::new(None));
+
+/// The engine, once [`start`] has run.
+///
+/// # Safety
+/// The GIL is held, and no other reference from this function is alive.
+pub unsafe fn engine() -> Option<&'static mut Engine> {
+    // SAFETY: exclusive by contract.
+    unsafe { (*ENGINE.0.get()).as_mut() }
+}
+
+/// Prepares the engine; the opcode numbers come from the running interpreter's own tables.
+///
+/// # Errors
+/// Text saying what this interpreter lacks.
+///
+/// # Safety
+/// The GIL is held and `disable` is `sys.monitoring.DISABLE`.
+pub unsafe fn start(
+    layout: &'static Layout,
+    opcodes: Opcodes,
+    tool: u8,
+    disable: Obj,
+    builtins: Vec<(Obj, Builtin)>,
+) -> Result<(), String> {
+    let symbols = symbols()?;
+    // SAFETY: GIL held; the free function below matches the signature.
+    unsafe {
+        if engine().is_some() {
+            return Ok(());
+        }
+        let host = Host {
+            layout: *layout,
+            breaker_mask: layout.breaker_mask,
+            true_object: ffi::Py_True() as usize,
+            unbox_int: unbox_int as *const () as usize,
+        };
+        let compiler = Compiler::new(host)?;
+        let arena = Arena::new(CODE_BYTES).map_err(|e| format!("no memory for machine code: {e}"))?;
+        let extra = (symbols.request_extra)(free_info as ExtraFree);
+        if extra < 0 {
+            return Err("every slot for data on code objects is taken by other tools".into());
+        }
+        ffi::Py_INCREF(ptr(disable));
+        *ENGINE.0.get() = Some(Engine {
+            layout,
+            symbols,
+            opcodes,
+            tool,
+            limits: Limits::default(),
+            rows: Vec::new(),
+            row_of: HashMap::new(),
+            extra,
+            disable,
+            probe: None,
+            callbacks: 0,
+            compiler,
+            arena,
+            builtins,
+            filter: Obj::NULL,
+        });
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn free_info(info: *mut c_void) {
+    if !info.is_null() {
+        // SAFETY: the pointer is the box this module attached, and the code object is going away.
+        let mut info = unsafe { Box::from_raw(info.cast::<CodeInfo>()) };
+        for l in &mut info.loops {
+            // SAFETY: GIL held, as whenever objects die; the code cannot be running.
+            unsafe { discard(l) };
+        }
+    }
+}
+
+impl Engine {
+    /// The data of a code object, made on first use.
+    ///
+    /// # Safety
+    /// GIL held; `code` is a live code object. The pointer lives as long as the code object.
+    pub unsafe fn info(&self, code: Obj) -> *mut CodeInfo {
+        // SAFETY: the C functions get a live code object and our own index.
+        unsafe {
+            let mut found: *mut c_void = std::ptr::null_mut();
+            (self.symbols.get_extra)(ptr(code), self.extra, &mut found);
+            if !found.is_null() {
+                return found.cast();
+            }
+            let bytes = (self.symbols.code_bytes)(ptr(code));
+            let mut data: *mut std::ffi::c_char = std::ptr::null_mut();
+            let mut size: ffi::Py_ssize_t = 0;
+            let mut ins = Vec::new();
+            if !bytes.is_null() && ffi::PyBytes_AsStringAndSize(bytes, &mut data, &mut size) == 0 {
+                ins = decode(std::slice::from_raw_parts(data.cast(), size as usize), &self.opcodes);
+            }
+            ffi::Py_XDECREF(bytes);
+            let locals = crate::object::load::<i32>(code.0, self.layout.code_slots) as u32;
+            let info = Box::into_raw(Box::new(CodeInfo { ours: self.wanted(code), locals, ins, loops: Vec::new() }));
+            (self.symbols.set_extra)(ptr(code), self.extra, info.cast());
+            info
+        }
+    }
+
+    /// Asks the filter about a code object's file.
+    unsafe fn wanted(&self, code: Obj) -> bool {
+        if self.filter.is_null() {
+            return true;
+        }
+        // SAFETY: a callable and a live code object; errors mean no.
+        unsafe {
+            let file = ffi::PyObject_GetAttrString(ptr(code), c"co_filename".as_ptr());
+            let said =
+                ffi::PyObject_CallFunctionObjArgs(ptr(self.filter), file, std::ptr::null_mut::<ffi::PyObject>());
+            let yes = !said.is_null() && ffi::PyObject_IsTrue(said) == 1;
+            if said.is_null() {
+                ffi::PyErr_Clear();
+            }
+            ffi::Py_XDECREF(said);
+            ffi::Py_XDECREF(file);
+            yes
+        }
+    }
+
+    /// Records and compiles the root of a loop, or a side trace of an exit.
+    ///
+    /// # Safety
+    /// GIL held; `frame` is the running frame, at the loop head or at that exit.
+    unsafe fn grow(&mut self, info: &mut CodeInfo, index: usize, frame: Frame, from: Option<usize>) -> Result<(), &'static str> {
+        if !plain_namespaces(frame) {
+            return Err("namespaces that are not plain dicts");
+        }
+        let started = std::time::Instant::now();
+        let header = info.loops[index].header;
+        let mut tree = match &info.loops[index].compiled {
+            Some(c) => c.tree.clone(),
+            None => Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
+        };
+        let heads: Vec<u32> = info.loops.iter().filter(|l| l.compiled.is_some()).map(|l| l.header).collect();
+        let world = Live { frame, layout: self.layout, symbols: self.symbols, builtins: &self.builtins };
+        record(&mut tree, from.map(|e| ExitId(e as u32)), &world, &info.ins, self.layout, &heads)?;
+        let code = self.compiler.compile(&tree).map_err(|_| "the code generator refused it")?;
+        let piece = self.arena.publish(&code.bytes).ok_or("the limit for machine code is reached")?;
+        for pin in &tree.pins {
+            // SAFETY: pins are live objects the recorder met.
+            unsafe { ffi::Py_INCREF(ptr(*pin)) };
+        }
+        let native = self.arena.address(piece) as usize;
+        let mut compiled = Box::new(Compiled::new(tree, code.exits, piece, native));
+        if let Some(old) = &info.loops[index].compiled {
+            for e in 0..old.taken.len() {
+                (compiled.taken[e], compiled.failed[e]) = (old.taken[e], old.failed[e]);
+            }
+            (compiled.entries, compiled.refused) = (old.entries, old.refused);
+            (compiled.iterations, compiled.compile_ns) = (old.iterations, old.compile_ns);
+        }
+        compiled.compile_ns += started.elapsed().as_nanos() as u64;
+        // SAFETY: no trace runs now.
+        unsafe { discard_with(self, &mut info.loops[index]) };
+        info.loops[index].compiled = Some(compiled);
+        Ok(())
+    }
+
+    /// Runs a compiled loop and grows it where it leaves often; false when the frame does not fit.
+    ///
+    /// # Safety
+    /// GIL held; `frame` is the running frame, at the loop's head.
+    unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> bool {
+        let layout = self.layout;
+        let Some(c) = info.loops[index].compiled.as_mut() else { return false };
+        if frame.depth(info.locals as usize) != c.tree.depth as usize {
+            return false;
+        }
+        // SAFETY: by contract.
+        let Some(exit) = (unsafe { c.run(frame, layout) }) else { return false };
+        let hot = exit != 0
+            && c.taken[exit] >= SIDE_HOT
+            && c.failed[exit] < 2
+            && c.tree.exits[exit].side.is_none()
+            && c.tree.traces.len() < TRACES_MAX;
+        // SAFETY: the frame stands at that exit now.
+        if hot && unsafe { self.grow(info, index, frame, Some(exit)) }.is_err() {
+            if let Some(c) = info.loops[index].compiled.as_mut() {
+                c.failed[exit] += 1;
+            }
+        }
+        let l = &mut info.loops[index];
+        let Some(c) = l.compiled.as_mut() else { return true };
+        if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
+            (row.native, row.entries) = (c.iterations, c.entries);
+            (row.traces, row.exits) = (c.tree.traces.len(), c.tree.exits.len());
+            (row.code_bytes, row.metadata_bytes) = (c.piece.len, c.tree.metadata_bytes());
+            row.compile_ns = c.compile_ns;
+        }
+        true
+    }
+
+    fn row(&mut self, code: Obj, header: u32) -> Option<usize> {
+        let text = |name: &CStr| {
+            // SAFETY: attribute of a live code object; the result is a str.
+            unsafe { attribute_text(code, name) }
+        };
+        // SAFETY: a live code object and an offset inside it.
+        let line = unsafe { addr2line(code, header) };
+        let key = (text(c"co_filename"), text(c"co_qualname"), line);
+        if let Some(found) = self.row_of.get(&key) {
+            return Some(*found);
+        }
+        if self.rows.len() >= ROWS_MAX {
+            return None;
+        }
+        self.rows.push(Row {
+            name: key.1.clone(),
+            file: key.0.clone(),
+            line,
+            state: State::Cold,
+            interpreted: 0,
+            stopped: false,
+            why: "",
+            native: 0,
+            entries: 0,
+            traces: 0,
+            exits: 0,
+            code_bytes: 0,
+            metadata_bytes: 0,
+            compile_ns: 0,
+        });
+        self.row_of.insert(key, self.rows.len() - 1);
+        Some(self.rows.len() - 1)
+    }
+
+    /// Forgets what was counted; loops start again from cold.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.row_of.clear();
+        self.callbacks = 0;
+    }
+}
+
+/// Throws a loop's code away and lets go of what it kept alive.
+///
+/// # Safety
+/// GIL held, no trace running.
+unsafe fn discard(l: &mut Loop) {
+    // SAFETY: GIL held, and no other borrow of the engine is alive here.
+    if let Some(engine) = unsafe { engine() } {
+        // SAFETY: by contract.
+        unsafe { discard_with(engine, l) };
+    }
+}
+
+unsafe fn discard_with(engine: &mut Engine, l: &mut Loop) {
+    if let Some(old) = l.compiled.take() {
+        engine.arena.release(old.piece);
+        for pin in &old.tree.pins {
+            // SAFETY: the reference taken when the tree was compiled.
+            unsafe { ffi::Py_DECREF(ptr(*pin)) };
+        }
+    }
+}
+
+unsafe fn attribute_text(o: Obj, name: &CStr) -> String {
+    // SAFETY: plain attribute access on a live object; the result is checked before use.
+    unsafe {
+        let value = ffi::PyObject_GetAttrString(ptr(o), name.as_ptr());
+        if value.is_null() {
+            ffi::PyErr_Clear();
+            return String::new();
+        }
+        let mut size = 0;
+        let data = ffi::PyUnicode_AsUTF8AndSize(value, &mut size);
+        let text = if data.is_null() {
+            ffi::PyErr_Clear();
+            String::new()
+        } else {
+            String::from_utf8_lossy(std::slice::from_raw_parts(data.cast(), size as usize)).into_owned()
+        };
+        ffi::Py_DECREF(value);
+        text
+    }
+}
+
+unsafe fn addr2line(code: Obj, unit: u32) -> i32 {
+    unsafe extern "C" {
+        fn PyCode_Addr2Line(code: *mut ffi::PyObject, offset: c_int) -> c_int;
+    }
+    // SAFETY: exported by every version; a live code object.
+    unsafe { PyCode_Addr2Line(ptr(code), unit as c_int * 2) }
+}
+
+/// An index argument of the callback: a small non-negative int.
+unsafe fn unit(arg: *mut ffi::PyObject) -> usize {
+    // SAFETY: the interpreter passes ints here.
+    unsafe { ffi::PyLong_AsSsize_t(arg) as usize / 2 }
+}
+
+/// The callback for JUMP events: `(code, offset, destination)`.
+///
+/// # Safety
+/// Called by the interpreter only.
+pub unsafe extern "C" fn on_jump(
+    _self: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by sys.monitoring with the GIL held and three arguments.
+    unsafe {
+        let Some(engine) = engine() else { return none() };
+        engine.callbacks += 1;
+        let disable = engine.disable;
+        if count < 3 {
+            return new_reference(disable);
+        }
+        let code = obj(*args);
+        let (from, to) = (unit(*args.add(1)), unit(*args.add(2)));
+        if engine.probe.is_some() {
+            probe(engine, code, from, to);
+            return none();
+        }
+        if to > from {
+            return new_reference(disable);
+        }
+        let info = &mut *engine.info(code);
+        if !info.ours {
+            return new_reference(disable);
+        }
+        let index = match info.loops.iter().position(|l| l.header as usize == to) {
+            Some(index) => index,
+            None => {
+                let row = engine.row(code, to as u32);
+                info.loops.push(Loop { header: to as u32, head: Head::NEW, row, compiled: None });
+                info.loops.len() - 1
+            }
+        };
+        let frame = Frame::current(engine.layout);
+        let mut event = Event::BackEdge;
+        if info.loops[index].compiled.is_some() && !frame.watched_by_others(engine.tool) {
+            let ran = engine.run(info, index, frame);
+            let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
+                let enough = c.entries < PAYS_WINDOW || c.iterations >= PAYS_ITERATIONS * c.entries;
+                enough && (c.refused < 4 * PAYS_WINDOW || c.refused < 4 * c.entries)
+            });
+            if !pays {
+                event = Event::Unprofitable;
+                discard_with(engine, &mut info.loops[index]);
+            } else if ran {
+                return none();
+            }
+        }
+        let (mut head, mut action) = policy::step(info.loops[index].head, event, &engine.limits);
+        let mut why = if event == Event::Unprofitable { "leaves too soon to pay" } else { "" };
+        if action == Action::Record {
+            let done = if frame.watched_by_others(engine.tool) {
+                Err("another tool watches this code")
+            } else {
+                engine.grow(info, index, frame, None)
+            };
+            let outcome = if done.is_ok() { Event::Closed } else { Event::Aborted };
+            why = done.err().unwrap_or("");
+            (head, action) = policy::step(head, outcome, &engine.limits);
+        }
+        info.loops[index].head = head;
+        if let Some(row) = info.loops[index].row.and_then(|row| engine.rows.get_mut(row)) {
+            row.interpreted += 1;
+            row.state = head.state;
+            row.stopped |= action == Action::Disable;
+            if !why.is_empty() {
+                row.why = why;
+            }
+        }
+        match action {
+            Action::Disable => new_reference(disable),
+            Action::Nothing | Action::Record => none(),
+        }
+    }
+}
+
+/// Checks what the layout says of the running frame against what the callback was told, then edits it.
+unsafe fn probe(engine: &mut Engine, code: Obj, from: usize, to: usize) {
+    let Some(mut probe) = engine.probe else { return };
+    // SAFETY: reads only until everything agrees; then slot 0 exists, since the code has one local.
+    unsafe {
+        let frame = Frame::current(engine.layout);
+        if frame.code() != code || code != probe.code {
+            return;
+        }
+        let first = frame.get(0);
+        // 3.12 moves the pointer to the destination before it calls, 3.13 after.
+        let agrees = (frame.unit() == to || frame.unit() == from)
+            && frame.depth(1) == 0
+            && crate::object::type_of(first) == crate::object::type_of(probe.replace)
+            && ffi::PyLong_AsLongLong(ptr(first)) == probe.expect
+            && crate::object::int_value(first, engine.layout) == Some(probe.expect)
+            && !frame.watched_by_others(engine.tool);
+        if agrees {
+            frame.jump(to);
+            ffi::Py_INCREF(ptr(probe.replace));
+            let old = frame.put(0, probe.replace);
+            ffi::Py_DECREF(ptr(old));
+            probe.passed = true;
+        }
+    }
+    engine.probe = Some(probe);
+}
+
+unsafe fn none() -> *mut ffi::PyObject {
+    // SAFETY: None is always there.
+    unsafe { new_reference(obj(ffi::Py_None())) }
+}
+
+unsafe fn new_reference(o: Obj) -> *mut ffi::PyObject {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_INCREF(ptr(o)) };
+    ptr(o)
+}

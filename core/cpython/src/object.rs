@@ -1,0 +1,125 @@
+//! Reading objects: the few loads and exported symbols everything else is built from.
+
+use larder_trace::{Layout, Obj, layout};
+use pyo3::ffi;
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
+
+/// Reads a field of an object or of an interpreter structure.
+///
+/// # Safety
+/// `base + offset` must be readable as a `T` of this interpreter's layout.
+#[inline(always)]
+pub unsafe fn load<T: Copy>(base: usize, offset: usize) -> T {
+    // SAFETY: the caller vouches for the address; unaligned reads make alignment no matter.
+    unsafe { ((base + offset) as *const T).read_unaligned() }
+}
+
+/// Writes a field.
+///
+/// # Safety
+/// As [`load`], writable, and the GIL held.
+#[inline(always)]
+pub unsafe fn store<T: Copy>(base: usize, offset: usize, value: T) {
+    // SAFETY: the caller vouches for the address.
+    unsafe { ((base + offset) as *mut T).write_unaligned(value) }
+}
+
+/// # Safety
+/// `o` must be a live object.
+#[inline(always)]
+pub unsafe fn type_of(o: Obj) -> Obj {
+    // SAFETY: every object has its type at this offset.
+    unsafe { Obj(load(o.0, layout::TYPE)) }
+}
+
+/// The low half of the reference count; negative for immortal objects.
+///
+/// # Safety
+/// `o` must be a live object.
+#[inline(always)]
+pub unsafe fn refcount(o: Obj) -> i32 {
+    // SAFETY: every object has its count at this offset.
+    unsafe { load(o.0, layout::REFCOUNT) }
+}
+
+#[inline(always)]
+pub fn ptr(o: Obj) -> *mut ffi::PyObject {
+    o.0 as *mut ffi::PyObject
+}
+
+#[inline(always)]
+pub fn obj(p: *mut ffi::PyObject) -> Obj {
+    Obj(p as usize)
+}
+
+pub type ExtraFree = unsafe extern "C" fn(*mut c_void);
+
+/// Symbols outside the limited API, looked up at start so that the wheel loads on every version.
+pub struct Symbols {
+    pub range_iter_type: usize,
+    pub list_iter_type: usize,
+    pub function_type: usize,
+    pub module_type: usize,
+    pub builtin_type: usize,
+    pub code_bytes: unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject,
+    pub request_extra: unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t,
+    pub get_extra: unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int,
+    pub set_extra: unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut c_void) -> c_int,
+}
+
+fn symbol(name: &'static CStr) -> Result<usize, String> {
+    // SAFETY: a lookup by name in what is already loaded.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
+    if found == 0 { Err(format!("this interpreter does not export {name:?}")) } else { Ok(found) }
+}
+
+static SYMBOLS: OnceLock<Result<Symbols, String>> = OnceLock::new();
+
+/// The looked-up symbols, or which one is missing.
+pub fn symbols() -> Result<&'static Symbols, String> {
+    let found = SYMBOLS.get_or_init(|| {
+        // SAFETY: each symbol has had this signature in every version that exports it (3.12 and later).
+        unsafe {
+            Ok(Symbols {
+                range_iter_type: symbol(c"PyRangeIter_Type")?,
+                list_iter_type: symbol(c"PyListIter_Type")?,
+                function_type: symbol(c"PyFunction_Type")?,
+                module_type: symbol(c"PyModule_Type")?,
+                builtin_type: symbol(c"PyCFunction_Type")?,
+                code_bytes: std::mem::transmute::<usize, _>(symbol(c"PyCode_GetCode")?),
+                request_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Eval_RequestCodeExtraIndex")?),
+                get_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Code_GetExtra")?),
+                set_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Code_SetExtra")?),
+            })
+        }
+    });
+    found.as_ref().map_err(Clone::clone)
+}
+
+/// The value of an int object that fits 64 bits.
+///
+/// # Safety
+/// `o` must be a live int object of exactly that type.
+#[inline(always)]
+pub unsafe fn int_value(o: Obj, l: &Layout) -> Option<i64> {
+    // SAFETY: a live int; the tag says whether the value is in the first digit.
+    unsafe {
+        let tag: usize = load(o.0, l.long_tag);
+        if tag < 16 {
+            let digit: u32 = load(o.0, l.long_digits);
+            return Some((1 - (tag & 3) as i64) * i64::from(digit));
+        }
+        if tag >> 3 > 3 {
+            return None;
+        }
+        // Three 30-bit digits at most: fold them in 128 bits, then see whether 64 hold the value.
+        let mut magnitude = 0i128;
+        for k in (0..tag >> 3).rev() {
+            let digit: u32 = load(o.0, l.long_digits + 4 * k);
+            magnitude = magnitude << 30 | i128::from(digit);
+        }
+        let value = if tag & 3 == 2 { -magnitude } else { magnitude };
+        i64::try_from(value).ok()
+    }
+}

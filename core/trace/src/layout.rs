@@ -1,0 +1,63 @@
+//! Where CPython keeps things: plain offsets in bytes, filled in per minor version by `larder-cpython`.
+
+/// Offsets of one CPython minor version, in bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub minor: u8,
+    pub frame_code: usize,
+    pub frame_globals: usize,
+    pub frame_builtins: usize,
+    pub frame_locals: usize,
+    pub frame_ip: usize,
+    pub frame_stacktop: usize,
+    pub frame_slots: usize,
+    /// 3.14 and later: the stack top is a pointer and slots carry a tag in bit 0.
+    pub tagged_slots: bool,
+    /// 3.15: a `for` loop keeps two stack entries.
+    pub for_width: usize,
+    /// Units skipped after the loop's end when a `for` runs out (`END_FOR`, `POP_ITER`).
+    pub for_exit_units: usize,
+    /// Bits of a `COMPARE_OP` argument below the operator.
+    pub compare_shift: u32,
+    /// The null that marks a plain call stands above the callable (3.13 and later) or below it.
+    pub null_above_callable: bool,
+    pub code_consts: usize,
+    pub code_names: usize,
+    pub code_flags: usize,
+    pub code_argcount: usize,
+    pub code_kwonly: usize,
+    pub code_stacksize: usize,
+    pub code_slots: usize,
+    pub code_monitoring: usize,
+    pub code_units: usize,
+    /// Where the monitors in force begin inside the code object's monitoring data.
+    pub monitoring_active: usize,
+    /// The current frame: offset in the thread state, and whether through one more pointer (3.12's C frame).
+    pub thread_frame: usize,
+    pub thread_frame_indirect: bool,
+    /// The word the interpreter polls: offset in the thread state, or in the interpreter state (3.12).
+    pub thread_breaker: usize,
+    pub interp_breaker: Option<(usize, usize)>,
+    pub breaker_mask: u32,
+    pub long_tag: usize,
+    pub long_digits: usize,
+    pub float_value: usize,
+    pub var_size: usize,
+    pub list_items: usize,
+    pub tuple_items: usize,
+    pub range_next: usize,
+    pub range_step: usize,
+    pub range_left: usize,
+    pub listiter_index: usize,
+    pub listiter_list: usize,
+    pub type_version: usize,
+    pub type_basicsize: usize,
+    pub func_globals: usize,
+    pub func_builtins: usize,
+    pub func_code: usize,
+    pub func_closure: usize,
+}
+
+/// Offset of the reference count (its low 32 bits) and of the type: the same in every version served.
+pub const REFCOUNT: usize = 0;
+pub const TYPE: usize = 8;
