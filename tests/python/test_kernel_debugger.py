@@ -1,6 +1,7 @@
 """The debugger over the control channel: a breakpoint in a cell, variables there, and on again."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from kernelfixtures import kernel
@@ -14,6 +15,8 @@ seqs = itertools.count(1)
 def k(tmp_path):
     with kernel(tmp_path) as running:
         yield running
+        folder = Path(ask(running, "debugInfo")["body"]["tmpFilePrefix"])
+    assert not folder.exists()  # cells written for the debugger go with the kernel
 
 
 def ask(k, command, **arguments):

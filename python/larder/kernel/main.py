@@ -47,6 +47,16 @@ def _connection_path(given: str | None) -> str:
     return join(folder, given or f"kernel-{os.getpid()}.json")
 
 
+def _forget_cells() -> None:
+    """Remove the folder that the debugger wrote cells to, if it did."""
+    from .names import cell_folder
+
+    if os.path.isdir(cell_folder()):
+        import shutil
+
+        shutil.rmtree(cell_folder(), ignore_errors=True)
+
+
 def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     """Serve one session; returns the exit code when a front end has shut it down."""
     from larder._larder import NativeKernel, __version__
@@ -86,6 +96,7 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
         end_children()
         shell.atexit_operations()
         native.stop(5.0)
+        _forget_cells()
         if owned:
             try:
                 os.unlink(path)
