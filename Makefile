@@ -64,6 +64,10 @@ crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine r
 fuzz: .venv/built  ## long differential fuzzing of the optimiser
 	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz
 
+miri:  ## the shelf over the simulator, under Miri
+	rustup component add miri rust-src --toolchain nightly
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p larder-shelf --test bad_input
+
 wheel: .venv/made  ## a wheel for CPython 3.11 and newer in dist/
 	. .venv/bin/activate && maturin build --release -q --out dist
 
