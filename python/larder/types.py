@@ -7,8 +7,12 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,3 +87,39 @@ class ndarray:
     def _larder_allocate(self, native: Any, name: str) -> None:
         nbytes = math.prod(self.shape) * self.dtype.itemsize
         native.alloc(name, "ndarray", codec.array_meta(self.dtype, self.shape, self.order), [nbytes] if nbytes else [])
+
+
+_transient = threading.Lock()
+_transient_depth = 0
+
+
+@contextlib.contextmanager
+def transient(min_bytes: int = 64 << 20, directory: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Within it, NumPy arrays of ``min_bytes`` and more are made in a file instead of in DRAM.
+
+    For right-hand sides larger than memory: the kernel can write their pages out while they are computed, and their room
+    is given back when they go, that is after the copy onto the shelf.
+
+    >>> with larder.transient():
+    ...     shelf.product = a @ b
+
+    ``directory``: where the nameless file is; default as ``%tier on``. A process has one such file, the first. It counts
+    for all threads; inner ones change nothing. Raises ``TierError`` where it cannot work (a memory file system, no access).
+    """
+    global _transient_depth
+    from . import tier
+
+    with _transient:
+        if _transient_depth == 0 and tier.enabled() is None:
+            tier.enable(directory, min_bytes)
+            counted = True
+        else:
+            counted = _transient_depth > 0
+        _transient_depth += counted
+    try:
+        yield
+    finally:
+        with _transient:
+            _transient_depth -= counted
+            if counted and not _transient_depth:
+                tier.disable()
