@@ -47,6 +47,7 @@ _on = False
 _paused = False
 _exact = False
 _why = "it was not switched on; `%trace on` does"
+_not_optimising = "it is experimental; `%trace optimise` switches it on"
 
 
 def _from_cell(filename: str) -> bool:
@@ -125,19 +126,19 @@ def optimise(watch_all: bool = False, hot: int | None = None) -> bool:
     """Compile hot loops from now on, on CPython 3.13; experimental, and so off unless asked for.
 
     Watched are notebook cells, or with ``watch_all`` all code. False when something stands in the way;
-    ``stats()["why"]`` then says what. `disable` ends it.
+    ``stats()["not_optimising"]`` then says what. `disable` ends it.
     """
-    global _why
+    global _not_optimising
     from . import optimiser
 
     if not enable():
+        _not_optimising = _why
         return False
-    why = optimiser.start(None if watch_all else _from_cell, hot or optimiser.HOT)
-    if why:
-        disable(why)
+    _not_optimising = optimiser.start(None if watch_all else _from_cell, hot or optimiser.HOT)
+    if _not_optimising:
+        disable()
         enable()
-        _why = why
-    return not why
+    return not _not_optimising
 
 
 def optimised() -> Table:
@@ -186,7 +187,7 @@ def stats() -> dict:
     """``on``, ``why`` it is not, and how many loops are cold, warm and hot."""
     states = [_state(loop.iterations) for loop in _loops.values()]
     counts = {state: states.count(state) for state in ("cold", "warm", "hot")}
-    return {"on": _on, "why": "" if _on else _why, "loops": len(_loops), **counts}
+    return {"on": _on, "why": "" if _on else _why, "loops": len(_loops), **counts, "not_optimising": _not_optimising}
 
 
 def _state(iterations: int) -> str:

@@ -47,7 +47,7 @@ class TraceMagics(Magics):
             return None
         if verb == "optimise":
             if not trace.optimise():
-                raise UsageError(f"loops cannot be compiled: {trace.stats()['why']}")
+                raise UsageError(f"loops cannot be compiled: {trace.stats()['not_optimising']}")
             return None
         if verb == "optimised":
             return trace.optimised()
