@@ -105,6 +105,16 @@ impl Peer {
         self.stream.as_raw_fd()
     }
 
+    /// Bytes that would be lost if the process ended now: queued here, or not yet acknowledged by the peer's TCP. What is
+    /// written to a local socket is in the peer's hands at once.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.queued_bytes as u64
+            + match &self.stream {
+                Stream::Tcp(stream) => crate::sys::unsent_bytes(stream.as_raw_fd()),
+                Stream::Ipc(_) => 0,
+            }
+    }
+
     pub fn wants_write(&self) -> bool {
         !self.out.is_empty()
     }

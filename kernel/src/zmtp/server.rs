@@ -258,9 +258,7 @@ impl<H: Handler> Server<H> {
     }
 
     fn drained(&self) -> bool {
-        self.peers
-            .values()
-            .all(|(_, p)| !p.wants_write() && sys::unsent_bytes(p.fd()) == 0)
+        self.peers.values().all(|(_, p)| p.unsent_bytes() == 0)
     }
 
     fn wait(&mut self) -> std::io::Result<()> {
