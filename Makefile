@@ -3,6 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The certificates of the system, as pip: what a company or a sandbox adds is there.
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
@@ -61,8 +64,10 @@ crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine r
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
-fuzz: .venv/built  ## long differential fuzzing of the optimiser
+fuzz: .venv/built  ## long fuzzing: the optimiser, open() on any bytes, recovery
 	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz
+	LARDER_FUZZ_CASES=1000000 cargo test -q -p larder-shelf --test open_any_bytes
+	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q
 
 miri:  ## the shelf over the simulator, under Miri
 	rustup component add miri rust-src --toolchain nightly

@@ -3,12 +3,13 @@
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use larder_shelf::{
     Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
 };
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyFileExistsError, PyFileNotFoundError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyFileExistsError, PyFileNotFoundError, PyLookupError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
@@ -58,6 +59,8 @@ where
 
 /// `(id, time in ns since the epoch, message, names changed, bytes written)`
 type CommitRow = (u64, i64, String, Vec<String>, u64);
+/// `(kind, meta, buffers)`
+type EntryRow<'py> = (String, Bound<'py, PyBytes>, Vec<NativeBuffer>);
 /// `(offset, variable, what)`
 type DamageRow = (u64, Option<String>, String);
 
@@ -69,6 +72,47 @@ fn row(info: CommitInfo) -> CommitRow {
         info.names_changed,
         info.bytes_written,
     )
+}
+
+fn no_commit(class: Class, text: String) -> PyErr {
+    if class == Class::NotFound {
+        PyLookupError::new_err(text)
+    } else {
+        exception(class, text)
+    }
+}
+
+/// Calls a Python function with (done, total) at most ten times a second; its first exception is kept for the end.
+struct Progress {
+    call: Option<Py<PyAny>>,
+    last: Option<Instant>,
+    failed: Option<PyErr>,
+}
+
+impl Progress {
+    fn new(call: Option<Py<PyAny>>) -> Self {
+        Self {
+            call,
+            last: None,
+            failed: None,
+        }
+    }
+
+    fn step(&mut self, done: u64, total: u64) {
+        let Some(call) = &self.call else { return };
+        let early = self
+            .last
+            .is_some_and(|last| last.elapsed() < Duration::from_millis(100));
+        if self.failed.is_some() || early && done < total {
+            return;
+        }
+        self.last = Some(Instant::now());
+        self.failed = Python::attach(|py| call.call1(py, (done, total)).err());
+    }
+
+    fn end(self) -> PyResult<()> {
+        self.failed.map_or(Ok(()), Err)
+    }
 }
 
 /// A shelf file, open.
@@ -141,11 +185,7 @@ impl NativeShelf {
     }
 
     /// `(kind, meta, buffers)`, or `None`.
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        name: &str,
-    ) -> PyResult<Option<(String, Bound<'py, PyBytes>, Vec<NativeBuffer>)>> {
+    fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<EntryRow<'py>>> {
         let Some(entry) = py.detach(|| self.shelf.get(name)).map_err(raise)? else {
             return Ok(None);
         };
@@ -212,14 +252,20 @@ impl NativeShelf {
         out.set_item("quarantined_bytes", stats.quarantined_bytes)?;
         out.set_item("log_bytes", stats.log_bytes)?;
         out.set_item("log_used", stats.log_used)?;
+        out.set_item("history", stats.history)?;
         out.set_item("bytes_written", stats.bytes_written)?;
         out.set_item("syncs", stats.syncs)?;
         Ok(out)
     }
 
     /// `(pages checked, [(offset, variable, what)])`
-    fn verify(&self, py: Python<'_>) -> PyResult<(u64, Vec<DamageRow>)> {
-        let report = py.detach(|| self.shelf.verify(&mut |_, _| {})).map_err(raise)?;
+    #[pyo3(signature = (progress=None))]
+    fn verify(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<(u64, Vec<DamageRow>)> {
+        let mut shown = Progress::new(progress);
+        let report = py
+            .detach(|| self.shelf.verify(&mut |done, total| shown.step(done, total)))
+            .map_err(raise)?;
+        shown.end()?;
         let damage = report
             .damages
             .into_iter()
@@ -230,6 +276,69 @@ impl NativeShelf {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.shelf.close()).map_err(raise)
+    }
+
+    #[getter]
+    fn history(&self) -> u32 {
+        self.shelf.stats().history
+    }
+
+    #[setter]
+    fn set_history(&self, py: Python<'_>, commits: u32) -> PyResult<()> {
+        py.detach(|| self.shelf.set_history(commits)).map_err(raise)
+    }
+
+    /// Names added, removed and changed from commit `a` to commit `b`.
+    #[pyo3(signature = (a, b=None))]
+    fn diff(&self, a: u64, b: Option<u64>) -> PyResult<(Vec<String>, Vec<String>, Vec<String>)> {
+        let found = self
+            .shelf
+            .diff(a, b)
+            .map_err(|error| no_commit(error.class(), error.to_string()))?;
+        Ok((found.added, found.removed, found.changed))
+    }
+
+    /// A read-only shelf that shows commit `id`, or the last one.
+    #[pyo3(signature = (id=None))]
+    fn snapshot(&self, py: Python<'_>, id: Option<u64>) -> PyResult<Self> {
+        let shelf = py.detach(|| match id {
+            Some(id) => self.shelf.at(id),
+            None => self.shelf.snapshot(),
+        });
+        let shelf = shelf.map_err(|error| no_commit(error.class(), error.to_string()))?;
+        let last_commit = AtomicU64::new(shelf.stats().commit);
+        Ok(Self { shelf, last_commit })
+    }
+
+    /// Commit `id`'s names as pending changes; which ones differ.
+    fn checkout(&self, py: Python<'_>, id: u64) -> PyResult<Vec<String>> {
+        py.detach(|| self.shelf.checkout(id))
+            .map_err(|error| no_commit(error.class(), error.to_string()))
+    }
+
+    /// `(bytes before, bytes after, buffers moved)`; `progress(done, total)` is called now and then.
+    #[pyo3(signature = (progress=None))]
+    fn compact(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<(u64, u64, usize)> {
+        let mut shown = Progress::new(progress);
+        let done = py
+            .detach(|| self.shelf.compact(&mut |done, total| shown.step(done, total)))
+            .map_err(raise)?;
+        shown.end()?;
+        Ok((done.bytes_before, done.bytes_after, done.buffers_moved))
+    }
+
+    /// The commit that was copied; `progress(done, total)` is called now and then.
+    #[pyo3(signature = (path, progress=None))]
+    fn backup(&self, py: Python<'_>, path: &str, progress: Option<Py<PyAny>>) -> PyResult<u64> {
+        let mut shown = Progress::new(progress);
+        let commit = py
+            .detach(|| {
+                self.shelf
+                    .backup(Path::new(path), &mut |done, total| shown.step(done, total))
+            })
+            .map_err(raise)?;
+        shown.end()?;
+        Ok(commit)
     }
 }
 

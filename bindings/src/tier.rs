@@ -25,6 +25,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_drop, module)?)?;
     module.add_class::<TierSampler>()?;
     module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
@@ -236,7 +237,7 @@ fn tier_buffer(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
 }
 
 fn page_aligned(start: u64, end: u64) -> PyResult<()> {
-    if start % 4096 != 0 || end % 4096 != 0 || end <= start {
+    if !start.is_multiple_of(4096) || !end.is_multiple_of(4096) || end <= start {
         return Err(PyValueError::new_err(format!(
             "{start:#x}..{end:#x} is not a range of whole pages"
         )));
@@ -265,10 +266,19 @@ fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     py.detach(|| linux::sync(start, end)).map_err(PyErr::from)
 }
 
-/// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`.
+/// Lets the kernel forget clean page cache behind file mappings in the range.
 #[pyfunction]
-fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32) -> PyResult<(usize, Option<i32>)> {
+fn tier_drop(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     page_aligned(start, end)?;
+    py.detach(|| linux::drop_cache(start, end)).map_err(PyErr::from)
+}
+
+/// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`. With `stay` the range prefers
+/// that node from now on, so that NUMA balancing does not bring it back; without, it prefers none.
+#[pyfunction]
+fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32, stay: bool) -> PyResult<(usize, Option<i32>)> {
+    page_aligned(start, end)?;
+    linux::prefer_node(start, end, stay.then_some(node))?;
     let pages: Vec<u64> = (start..end).step_by(4096).collect();
     py.detach(|| linux::move_to_node(&pages, node)).map_err(PyErr::from)
 }

@@ -7,7 +7,6 @@ calls into the memory go on during a move. What a call reports as moved was aske
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -182,14 +181,15 @@ def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:
 def _down(start: int, end: int, wish: str | None) -> str:
     nodes = tier.slow_nodes()
     if nodes and wish in (None, "slow"):
-        _, refusal = _larder.tier_move(start, end, nodes[0])
-        return f"move_pages to node {nodes[0]}" + (f" ({errno.errorcode.get(refusal, refusal)})" if refusal else "")
+        _larder.tier_move(start, end, nodes[0], True)
+        return f"move_pages to node {nodes[0]}"
     block = _larder.tier_block(start)
     if block is not None and block[2] == "tier file" and wish in (None, "file"):
         _larder.tier_sync(start, end)
         _larder.tier_advise(start, end, "pageout")
         return "tier file"
     _larder.tier_advise(start, end, "pageout")
+    _larder.tier_drop(start, end)
     return "MADV_PAGEOUT"
 
 
@@ -197,8 +197,8 @@ def _up(start: int, end: int) -> str:
     _larder.tier_advise(start, end, "populate")
     if tier.slow_nodes():
         home = next(node for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu)
-        _, refusal = _larder.tier_move(start, end, home)
-        return f"move_pages to node {home}" + (f" ({errno.errorcode.get(refusal, refusal)})" if refusal else "")
+        _larder.tier_move(start, end, home, False)
+        return f"move_pages to node {home}"
     return "MADV_POPULATE_READ"
 
 

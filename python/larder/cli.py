@@ -39,17 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     execute.add_argument("--timeout", type=float, default=None, metavar="S", help="interrupt after S seconds")
     execute.set_defaults(run=_exec)
 
-    shelf = commands.add_parser("shelf", help="list and check shelf files")
-    verbs = shelf.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, what in (
-        ("ls", "the variables"),
-        ("log", "the commits"),
-        ("verify", "read every page, compare checksums"),
-    ):
-        one = verbs.add_parser(verb, help=what)
-        one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
-        one.add_argument("--json", action="store_true", help="machine-readable output")
-        one.set_defaults(run=_shelf)
+    from .shelfcli import add_parser
+
+    add_parser(commands)
 
     args = parser.parse_args(argv)
     if args.version:
@@ -255,29 +247,3 @@ def _exec(args: argparse.Namespace) -> int:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
-
-
-def _shelf(args: argparse.Namespace) -> int:
-    from . import shelf
-    from .errors import ShelfError
-
-    try:
-        with shelf.open(args.file, mode="r") as one:
-            if args.verb == "verify":
-                report = one.verify()
-                print(json.dumps(report._asdict()) if args.json else report)
-                return 0 if report.ok else 1
-            if args.verb == "ls":
-                table = one.inspect()
-                print(json.dumps(list(table)) if args.json else table)
-            else:
-                for c in one.log():
-                    row = {**c._asdict(), "time": c.time.isoformat()}
-                    print(
-                        json.dumps(row) if args.json else f"{c.id:6}  {row['time']}  {', '.join(c.names)}  {c.message}"
-                    )
-    except FileNotFoundError as err:
-        return _fail(str(err), "give a path, or a bare name of a shelf in " + str(shelf.home()))
-    except ShelfError as err:
-        return _fail(str(err))
-    return 0

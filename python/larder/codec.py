@@ -286,7 +286,7 @@ def owned_by(obj: Any) -> Any:
     """The open shelf whose variable the array ``obj`` is at this moment, or ``None``."""
     owner = getattr(obj, "_larder_owner", None)
     shelf = owner() if owner is not None else None
-    if shelf is None or shelf.closed or obj._larder_name not in shelf:
+    if shelf is None or shelf.closed or shelf._snapshot is not None or obj._larder_name not in shelf:
         return None
     now = shelf[obj._larder_name]
     mine, there = obj.__array_interface__, getattr(now, "__array_interface__", None)

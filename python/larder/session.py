@@ -29,9 +29,17 @@ def status() -> Table:
             )
     rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
     rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
+    if rec.meta["versions"]:
+        imports = rec.version(rec.meta["versions"][-1])["imports"]
+        rows += [{"name": n, "saved": "yes", "why": f"module {m}, imported again"} for n, m in imports.items()]
     size = rec.path.stat().st_blocks * 512
     title = "saved after each cell" if rec.on else f"not saved any more: {rec.why_off or '%shelf autosave is off'}"
-    footer = f"{rec.path}, {bytes_text(size)} on disk; saving has taken {rec.seconds * 1e3:.0f} ms so far"
+    if rec.on and rec.why_off:
+        title += f"; {rec.why_off}"
+    footer = (
+        f"{rec.path}, {bytes_text(size)} on disk, {len(rec.meta['versions'])} states; the last cell took "
+        f"{rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
+    )
     return Table(
         sorted(rows, key=lambda r: r["name"]),
         ["name", "saved", "why"],
@@ -71,6 +79,19 @@ def recover(names: Iterable[str] | None = None) -> None:
     print(recovery.restore(seq, wanted))
 
 
+def diff(a: int, b: int | None = None) -> Table:
+    """The names that differ between two saved states (``b``: the last one): new, changed or gone."""
+    rec = recovery.recorder()
+    old = rec.version(a)["names"]
+    new = rec.version(rec.meta["versions"][-1] if b is None else b)["names"]
+    rows = [
+        {"name": name, "what": "new" if name not in old else "gone" if name not in new else "changed"}
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    return Table(rows, ["name", "what"], empty="no difference")
+
+
 def checkout(id: int) -> None:
     """Make the namespace what it was after the saved state ``id`` (see :func:`log`); names made since go away."""
     rec = recovery.recorder()
@@ -84,19 +105,33 @@ def checkout(id: int) -> None:
 
 
 def undo(n: int = 1) -> None:
-    """Go back to the state before the last ``n`` cells."""
+    """Go back to the state before the last ``n`` cells; undoing again goes further back."""
     rec = recovery.recorder()
-    versions = [s for s in rec.meta["versions"] if rec.version(s)["run"] == rec.run]
-    if n < 1 or n >= len(versions):
-        raise ValueError(f"can go back 1 to {max(len(versions) - 1, 0)} cells, not {n}")
-    checkout(versions[-1 - n])
+    versions = rec.meta["versions"]
+    if not versions or n < 1:
+        raise ValueError(f"cannot go back {n} of {len(versions)} states")
+    seq = versions[-1]
+    for done in range(n + 1):
+        while rec.version(seq)["of"] in versions:
+            seq = rec.version(seq)["of"]
+        if done == n:
+            break
+        at = versions.index(seq)
+        if at == 0 or rec.version(versions[at - 1])["run"] != rec.run:
+            raise ValueError(f"can go back {done} cells from here, not {n}")
+        seq = versions[at - 1]
+    checkout(seq)
 
 
 def exclude(name: str) -> None:
-    """Never save the variable ``name`` of this notebook (in this kernel), and forget what was saved of it last."""
+    """Never save the variable ``name`` (in this kernel), and take it out of every state saved so far.
+
+    What it shared objects with is taken out of those states too, and saved again with the next cell. Its bytes stay in
+    free space of the file until they are overwritten; the code of cells stays in the history.
+    """
     rec = recovery.recorder()
     rec.excluded.add(name)
-    rec.saved = {key: value for key, value in rec.saved.items() if name not in key.split("\0")}
+    rec.forget(name)
 
 
 def autosave(on: bool) -> None:

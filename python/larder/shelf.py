@@ -15,7 +15,7 @@ import contextlib
 import difflib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from .errors import ShelfClosed, ShelfError, ShelfReadOnly
 
 # Held until closed: `larder.open("w").x = 1` must still be there to commit when the cell ends.
 _open: dict[str, Shelf] = {}
+Progress = Callable[[int, int], object]
 _lock = threading.RLock()
 
 
@@ -79,6 +80,7 @@ def open(
     medium: str | None = None,
     durability: str = "commit",
     trust: bool = True,
+    history: int | None = None,
 ) -> Shelf:
     """Open a shelf.
 
@@ -87,6 +89,7 @@ def open(
     ``w`` create and throw away what was there, ``x`` create and fail if it exists.
     ``medium``: ``None`` picks by trying, ``"file"``, ``"dax"``, ``"dram"`` (volatile, for tests and scratch).
     ``durability``: ``"commit"`` is the only one: what a commit acknowledged survives power loss.
+    ``history``: how many older commits stay showable (``None``: as it was, 0 in a new shelf); they keep their room.
     ``trust=False`` refuses pickled objects, because reading them runs code from the shelf.
 
     A shelf already open in this process is returned as it is; it stays open until :meth:`Shelf.close` or the process ends.
@@ -103,13 +106,18 @@ def open(
         shelf = _open.get(str(where))
         if shelf is not None and not shelf.closed and mode in ("a", "r+", "r"):
             if mode == "r" or not shelf.readonly:
+                if history is not None and not shelf.readonly:
+                    shelf._native.history = history
                 return shelf
             raise ShelfReadOnly(
                 f"shelf {where} is open read-only in this process; close it first, then open it to write"
             )
         if mode in ("a", "w", "x") and medium != "dram":
             where.parent.mkdir(parents=True, exist_ok=True)
-        shelf = Shelf(_native(where, mode, medium), where, mode, trust)
+        native = _native(where, mode, medium)
+        if history is not None and mode != "r":
+            native.history = history
+        shelf = Shelf(native, where, mode, trust)
         _open[str(where)] = shelf
         return shelf
 
@@ -139,6 +147,7 @@ class Shelf:
         d["_readonly"] = mode == "r"
         d["_depth"] = 0
         d["_closed"] = False
+        d["_snapshot"] = None
         d["_mutex"] = threading.RLock()
 
     # --- variables ---
@@ -291,6 +300,52 @@ class Shelf:
         """The commits, oldest first."""
         return [_commit(row) for row in self._alive().log()]
 
+    def diff(self, a: int, b: int | None = None) -> dict[str, list[str]]:
+        """Names ``added``, ``removed`` and ``changed`` from commit ``a`` to ``b`` (the last one if ``None``).
+
+        Raises ``LookupError`` for a commit that is not kept any more; see ``history`` of :func:`open`.
+        """
+        return dict(zip(("added", "removed", "changed"), self._alive().diff(a, b), strict=True))
+
+    def snapshot(self, id: int | None = None) -> Shelf:
+        """A read-only shelf that shows commit ``id`` (the last one if ``None``), whatever is committed later."""
+        native = self._alive().snapshot(id)
+        shelf = Shelf(native, self._path, "r", self._trust)
+        shelf.__dict__["_snapshot"] = native.stats()["commit"]
+        return shelf
+
+    def checkout(self, id: int) -> list[str]:
+        """Go back to commit ``id``, as a new commit; nothing is copied. Returns the names that differ.
+
+        What was not committed yet is committed first, so that it stays in the history. Values already in hand keep what
+        they show; read them from the shelf again. In a notebook the change becomes durable when the cell ends.
+        Raises ``LookupError`` for a commit that is not kept; see ``history`` of :func:`open`.
+        """
+        with self._mutex:
+            changed = self._between("checkout").checkout(id)
+            self._settle(f"checkout {id}")
+            return changed
+
+    def compact(self, progress: Progress | None = None) -> dict[str, int]:
+        """Give free space back to the file system. Arrays in hand keep their place until they are gone.
+
+        ``progress(done, total)``, here and elsewhere, is called up to ten times a second.
+        """
+        done = self._between("compact").compact(progress)
+        return dict(zip(("bytes_before", "bytes_after", "buffers_moved"), done, strict=True))
+
+    def backup(self, path: str | os.PathLike, progress: Progress | None = None) -> int:
+        """Commit, and copy the shelf to a new file. Returns the commit's number; ``FileExistsError`` if the file exists."""
+        return self._between("backup").backup(os.fspath(path), progress)
+
+    def _between(self, what: str) -> Any:
+        """The engine with nothing pending; refused inside a transaction, which a commit would tear."""
+        native = self._writable()
+        if self._depth:
+            raise ShelfError(f"{what} inside a transaction would tear it; call it after the `with` block")
+        native.commit(None)
+        return native
+
     def inspect(self) -> Table:
         """One row per variable: name, kind, bytes, the commit that last changed it."""
         rows = []
@@ -311,9 +366,9 @@ class Shelf:
         """Sizes in bytes, the medium, the dirty tracker in use, the last commit."""
         return self._alive().stats()
 
-    def verify(self) -> Report:
+    def verify(self, progress: Progress | None = None) -> Report:
         """Read every page and compare checksums; damaged places come with the variable they hit."""
-        return _report(self._alive().verify())
+        return _report(self._alive().verify(progress))
 
     def close(self) -> None:
         """Commit and let the file go. Arrays already in hand stay readable."""
@@ -340,12 +395,15 @@ class Shelf:
     def __repr__(self) -> str:
         if self._closed:
             return f"<closed shelf {self._path}>"
-        return f"<shelf {self._path}: {len(self)} variables>"
+        at = "" if self._snapshot is None else f" at commit {self._snapshot}"
+        return f"<shelf {self._path}{at}: {len(self)} variables>"
 
     def _repr_html_(self) -> str:
         return repr(self).replace("<", "&lt;") if self._closed else self.inspect()._repr_html_()
 
     def __reduce__(self):
+        if self._snapshot is not None:
+            raise TypeError("a snapshot of a shelf cannot be pickled; keep its commit's number")
         return open, (str(self._path), "r" if self._readonly else "a", None, "commit", self._trust)
 
     # --- inside ---
@@ -358,6 +416,8 @@ class Shelf:
     def _writable(self):
         native = self._alive()
         if self._readonly:
+            if self._snapshot is not None:
+                raise ShelfReadOnly(f"this is commit {self._snapshot} of shelf {self._path}; write to the shelf itself")
             raise ShelfReadOnly(f"shelf {self._path} was opened with mode='r'; open it with mode='a' to write")
         return native
 

@@ -255,8 +255,11 @@ def movable(survey: Survey, name: str) -> tuple[bool, str]:
         return True, f"move_pages to node {nodes[0]}"
     if _in_tier_file(survey, name):
         return True, "tier file"
-    if _on_shelf(survey, name):
-        return True, "clean page cache can be dropped; the shelf file holds the data"
+    filed = row["places"].get("cache", 0) + row["places"].get("disk", 0)
+    if filed >= row["bytes"] // 10:
+        changed = row["bytes"] - filed
+        note = f"; {bytes_text(changed)} changed since the last commit stay" if changed > row["bytes"] // 20 else ""
+        return True, f"clean page cache can be dropped, the file holds the data{note}"
     if _larder.tier_machine()["swap_free"]:
         return True, "MADV_PAGEOUT to swap"
     return False, NO_TIER
@@ -267,12 +270,6 @@ def _in_tier_file(survey: Survey, name: str) -> bool:
     for start, end in survey.ranges(name):
         block = _larder.tier_block(start) if end - start >= 4096 else None
         filed += end - start if block is not None and block[2] == "tier file" else 0
-    return filed >= PURE * survey.row(name)["bytes"]
-
-
-def _on_shelf(survey: Survey, name: str) -> bool:
-    places = survey.row(name)["places"]
-    filed = places.get("cache", 0) + places.get("disk", 0)
     return filed >= PURE * survey.row(name)["bytes"]
 
 

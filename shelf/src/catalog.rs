@@ -325,6 +325,10 @@ pub fn decode_snapshot(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<S
     let mut history = VecDeque::new();
     for _ in 0..r.u32().ok_or_else(short)? {
         let (id, time_ns) = (r.u64().ok_or_else(short)?, r.u64().ok_or_else(short)? as i64);
+        let before = history.back().map_or(id.wrapping_sub(1), |c: &Commit| c.info.id);
+        if id == 0 || id - 1 != before {
+            return Err(format!("commit {id} follows commit {before} in the history"));
+        }
         let bytes_written = r.u64().ok_or_else(short)?;
         let message = r.text().ok_or_else(short)?.to_string();
         let mut names_changed = Vec::new();

@@ -128,16 +128,17 @@ impl Shelf {
         if state.closed {
             return Ok(());
         }
-        let result = if !core.read_only && !state.stopped && state.log.tail > 0 && core.is_own_process() {
-            core.checkpoint(&mut state, 0)
-        } else {
-            Ok(())
-        };
+        if !core.read_only && !state.stopped && state.log.tail > 0 && core.is_own_process() {
+            // Every commit is durable in the log already; a full disk only makes the next open read it.
+            if let Err(error) = core.checkpoint(&mut state, 0) {
+                tracing::warn!(shelf = core.name, %error, "checkpoint at close failed");
+            }
+        }
         state.closed = true;
         core.release(&state);
         state.pending.clear();
         state.tracked.clear();
-        result
+        Ok(())
     }
 }
 

@@ -85,7 +85,9 @@ pub enum ReadError {
     Closed { name: String },
     #[error("{0}")]
     Corrupt(Damage),
-    #[error("shelf `{name}` has no commit {commit} any more; the oldest one kept is {oldest}")]
+    #[error(
+        "shelf `{name}` does not keep commit {commit} (the oldest is {oldest}); open it with `history=N` to keep more"
+    )]
     NoCommit { name: String, commit: u64, oldest: u64 },
     #[error("cannot map variable `{variable}` of shelf `{name}` into memory: {source}")]
     Map {

@@ -24,6 +24,9 @@ pub const RECORD_HEADER: usize = 72;
 /// Bytes of one entry of a record's page table.
 pub const PAGE_REF: usize = 24;
 
+/// Commits and generations stay below this: numbers nobody can reach, that still fit a lock's position.
+pub const NUMBER_MAX: u64 = 1 << 55;
+
 pub const NAME_MAX: usize = 4096;
 pub const KIND_MAX: usize = 256;
 pub const META_MAX: usize = 1 << 20;
@@ -123,6 +126,9 @@ impl Superblock {
             let (generation, salt, log_at, log_len) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
             let (snapshot_at, snapshot_len, snapshot_crc, _) = (r.u64()?, r.u64()?, r.u32()?, r.u32()?);
             let (commit, file_len, id) = (r.u64()?, r.u64()?, r.take(16)?.try_into().ok()?);
+            if generation == 0 || generation > NUMBER_MAX || commit > NUMBER_MAX {
+                return Some(Slot::Bad { is_shelf });
+            }
             Some(Slot::Valid(Superblock {
                 generation,
                 salt,

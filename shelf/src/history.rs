@@ -125,6 +125,7 @@ impl Shelf {
                 state: Mutex::new(copy),
                 written: AtomicU64::new(0),
                 syncs: AtomicU64::new(0),
+                views: Mutex::default(),
             }),
         })
     }

@@ -37,4 +37,4 @@ pub use history::{Compaction, Difference};
 pub use media::Medium;
 pub use shelf::{Buffer, Entry, Faults, Inspect, MediumChoice, Mode, OpenOptions, Shelf, Stats};
 pub use tracker::TrackerKind;
-pub use verify::Report;
+pub use verify::{Report, Salvage};

@@ -217,6 +217,7 @@ fn start(
         state: Mutex::new(State::blank()),
         written: AtomicU64::new(0),
         syncs: AtomicU64::new(0),
+        views: Mutex::default(),
     };
     if format {
         format_media(&core, options.log_bytes).map_err(|error| OpenError::io(path, error))?;
@@ -226,7 +227,14 @@ fn start(
     if read_only {
         core.media.begin_read().map_err(|error| OpenError::io(path, error))?;
     }
-    let state = load(&core, path)?;
+    let state = load(&core, path, options.lenient, None).or_else(|error| match error {
+        OpenError::Corrupt(_) if options.lenient => {
+            // What an attempt claimed must not stand in the way of the next.
+            core.space = Space::new(false);
+            load(&core, path, true, Some(error))
+        }
+        _ => Err(error),
+    })?;
     if read_only {
         core.media
             .end_read(state.commit)
@@ -284,7 +292,8 @@ fn format_media(core: &Core, log_bytes: u64) -> io::Result<()> {
     core.sync()
 }
 
-fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
+/// Reads superblock, catalog and log. `again` is why a lenient first try failed: the other superblock is taken then.
+fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Result<State, OpenError> {
     let failed = |error| OpenError::io(path, error);
     let damage = |offset: u64, what: String, variable: Option<String>| {
         OpenError::Corrupt(Damage {
@@ -304,19 +313,22 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     if !core.faults.no_log_sync_before_replay {
         core.sync().map_err(failed)?;
     }
-    let (root, slot, other_bad) = choose_root(core, path)?;
+    let (root, slot, other_bad) = choose_root(core, path, again)?;
     let space = &core.space;
     let mut bytes = vec![0u8; root.snapshot_len.min(len) as usize];
     let inside = |at: u64, size: u64| at >= HEAP_START && at.checked_add(size).is_some_and(|end| end <= len);
     if !inside(root.log_at, root.log_len) || root.log_len == 0 || root.log_len % PAGE != 0 {
         return Err(damage(
             len,
-            format!("the file is cut: its log ends at {:#x}", root.log_at + root.log_len),
+            format!(
+                "the file is cut: its log ends at {:#x}",
+                root.log_at.saturating_add(root.log_len)
+            ),
             None,
         ));
     }
     if !inside(root.snapshot_at, root.snapshot_len) {
-        let end = root.snapshot_at + root.snapshot_len;
+        let end = root.snapshot_at.saturating_add(root.snapshot_len);
         return Err(damage(
             len,
             format!("the file is cut: its catalog ends at {end:#x}"),
@@ -340,7 +352,14 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
     };
     let decoded = decode_snapshot(&bytes, space, root.file_len.max(len));
     let decoded = decoded.map_err(|what| damage(root.snapshot_at, what, None))?;
-    if len < root.file_len {
+    if let Some(last) = decoded.history.back().filter(|last| last.info.id != root.commit) {
+        let what = format!(
+            "the history ends at commit {}, the catalog is of {}",
+            last.info.id, root.commit
+        );
+        return Err(damage(root.snapshot_at, what, None));
+    }
+    if len < root.file_len && !lenient {
         let lost = decoded.names.iter().find(|(_, item)| {
             item.buffers
                 .iter()
@@ -368,7 +387,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
         slot,
         ..State::blank()
     };
-    replay(core, &mut state, len, other_bad).map_err(|error| match error {
+    replay(core, &mut state, len, other_bad && !lenient, lenient).map_err(|error| match error {
         Stop::Io(error) => failed(error),
         Stop::Damage(offset, what) => damage(offset, what, None),
     })?;
@@ -377,7 +396,7 @@ fn load(core: &Core, path: &Path) -> Result<State, OpenError> {
 }
 
 /// The valid superblock with the higher generation, its slot, and whether the other one is unreadable.
-fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), OpenError> {
+fn choose_root(core: &Core, path: &Path, again: Option<OpenError>) -> Result<(Superblock, u64, bool), OpenError> {
     let mut page = [0u8; PAGE as usize];
     let (mut best, mut bad, mut shelf): (Option<(Superblock, u64)>, bool, bool) = (None, false, false);
     for slot in 0..2 {
@@ -400,6 +419,20 @@ fn choose_root(core: &Core, path: &Path) -> Result<(Superblock, u64, bool), Open
             Slot::Blank => {}
         }
     }
+    if let Some(error) = again {
+        best = match best.map(|(_, slot)| 1 - slot) {
+            Some(slot) => {
+                core.media
+                    .read_at(slot * PAGE, &mut page)
+                    .map_err(|error| OpenError::io(path, error))?;
+                let Slot::Valid(root) = Superblock::decode(&page) else {
+                    return Err(error);
+                };
+                Some((root, slot))
+            }
+            None => return Err(error),
+        };
+    }
     match best {
         Some((root, slot)) => Ok((root, slot, bad)),
         None if shelf => Err(OpenError::Corrupt(Damage {
@@ -421,7 +454,7 @@ enum Stop {
 }
 
 /// Applies the records of the log, in order, up to the first that does not check.
-fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(), Stop> {
+fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bool) -> Result<(), Stop> {
     let root = state.root.clone();
     state.log.torn_tail = true;
     let stale = core.faults.stale_tail_accepted;
@@ -455,6 +488,15 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         let (message, retain, ops) = decode_ops(&ops, &core.space, len)
             .map_err(|what| Stop::Damage(at, format!("commit {}: {what}", header.sequence)))?;
         core.space.commit.store(header.sequence, Ordering::Relaxed);
+        if table.iter().any(|page| {
+            let heap = |at: u64, size| at >= HEAP_START && at.checked_add(size).is_some_and(|end| end <= len);
+            !heap(page.page_at, PAGE) || !heap(page.crc_at, 4) || page.page_at % PAGE != 0
+        }) {
+            return Err(Stop::Damage(
+                at,
+                format!("commit {}: a page outside the heap", header.sequence),
+            ));
+        }
         for (index, page) in table.into_iter().enumerate() {
             let image_at = images_at + index as u64 * PAGE;
             state.overlay.insert(
@@ -473,7 +515,10 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool) -> Result<(
         state.log.torn_tail = true;
         apply_ops(state, &header, message, ops);
     }
-    if !stale && let Some(offset) = later_record(core, state).map_err(Stop::Io)? {
+    if !stale
+        && !lenient
+        && let Some(offset) = later_record(core, state).map_err(Stop::Io)?
+    {
         let what = format!(
             "commit {} is damaged, and a later one follows at {offset:#x}",
             state.commit + 1

@@ -11,7 +11,7 @@ use crate::space::{Extent, Space};
 use crate::tracker::{Dirty, Tracker, TrackerKind};
 use crate::view::{Arena, View};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -69,6 +69,9 @@ pub struct OpenOptions {
     pub history: Option<u32>,
     /// Size of a new shelf's log, in bytes.
     pub log_bytes: u64,
+    /// Reads on past damage, as far as anything can be made of it: for [`Shelf::salvage`].
+    #[doc(hidden)]
+    pub lenient: bool,
     #[doc(hidden)]
     pub faults: Faults,
 }
@@ -81,6 +84,7 @@ impl Default for OpenOptions {
             tracker: None,
             history: None,
             log_bytes: 1 << 20,
+            lenient: false,
             faults: Faults::default(),
         }
     }
@@ -213,6 +217,8 @@ pub(crate) struct Core {
     pub state: Mutex<State>,
     pub written: AtomicU64,
     pub syncs: AtomicU64,
+    /// Every view handed out, for close.
+    pub views: Mutex<Vec<Weak<View>>>,
 }
 
 /// Where a page's newest committed bytes are while they are only in the log.
@@ -285,6 +291,16 @@ impl Core {
         }
         let used = |b: &Stored| b.cell.lock().as_ref().is_some_and(|view| Arc::strong_count(view) > 1);
         let in_use = state.committed.values().flat_map(|item| &item.buffers).any(used);
+        // Views of values that were replaced or removed: no pin keeps their pages, so they get copies of their own.
+        let cells = state.committed.values().flat_map(|item| &item.buffers);
+        let current: HashSet<usize> = cells
+            .filter_map(|b| b.cell.lock().as_ref().map(|view| view.addr()))
+            .collect();
+        for view in self.views.lock().drain(..).filter_map(|view| view.upgrade()) {
+            if !current.contains(&view.addr()) {
+                view.detach();
+            }
+        }
         self.media.release(in_use.then_some(state.commit));
     }
 
@@ -412,6 +428,11 @@ impl Core {
             }
         }
         let view = Arc::new(view);
+        let mut views = self.views.lock();
+        if views.len() == views.capacity() {
+            views.retain(|view| view.strong_count() > 0);
+        }
+        views.push(Arc::downgrade(&view));
         *cell = Some(Arc::clone(&view));
         Ok(view)
     }

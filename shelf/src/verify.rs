@@ -1,8 +1,11 @@
 //! Verification: every page of every variable against its checksum.
 
-use crate::error::{Damage, ReadError};
+use crate::catalog::{Item, page_bytes};
+use crate::error::{Damage, OpenError, ReadError};
 use crate::format::{PAGE, crc};
-use crate::shelf::Shelf;
+use crate::shelf::{Mode, OpenOptions, Shelf, State};
+use std::io;
+use std::path::Path;
 
 /// What [`Shelf::verify`] found.
 #[derive(Debug, Clone, Default)]
@@ -71,5 +74,93 @@ impl Shelf {
             }
         }
         Ok(report)
+    }
+}
+
+/// What [`Shelf::salvage`] brought over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Salvage {
+    /// The commit whose state was found.
+    pub commit: u64,
+    pub saved: Vec<String>,
+    /// Names that are lost, and why.
+    pub lost: Vec<(String, String)>,
+}
+
+impl Shelf {
+    /// Copies every variable that is whole from a damaged shelf to a new one. The damaged file is only read.
+    ///
+    /// Takes the newest catalog that can be read, and the log up to its first damage.
+    ///
+    /// # Errors
+    /// As [`Shelf::open`] if no catalog can be read; `Exists` if there is a file at `into`.
+    pub fn salvage(path: &Path, into: &Path) -> Result<Salvage, OpenError> {
+        let options = OpenOptions {
+            mode: Mode::R,
+            lenient: true,
+            ..OpenOptions::default()
+        };
+        let damaged = Shelf::open(path, &options)?;
+        let target = Shelf::open(
+            into,
+            &OpenOptions {
+                mode: Mode::X,
+                ..OpenOptions::default()
+            },
+        )?;
+        let failed = |error: String| OpenError::io(into, io::Error::other(error));
+        let state = damaged.core.state.lock();
+        let mut result = Salvage {
+            commit: state.commit,
+            ..Salvage::default()
+        };
+        for (name, item) in &state.committed {
+            match damaged.read_sound(&state, item) {
+                Ok(buffers) => {
+                    let spans: Vec<&[u8]> = buffers.iter().map(Vec::as_slice).collect();
+                    target
+                        .put(name, &item.kind, &item.meta, &spans)
+                        .map_err(|error| failed(error.to_string()))?;
+                    result.saved.push(name.to_string());
+                }
+                Err(why) => result.lost.push((name.to_string(), why)),
+            }
+        }
+        target
+            .commit(Some("salvaged"))
+            .map_err(|error| failed(error.to_string()))?;
+        target.close().map_err(|error| failed(error.to_string()))?;
+        Ok(result)
+    }
+
+    /// The buffers of an item, every page checked. Reads the file, not views: a cut file must not end the process.
+    fn read_sound(&self, state: &State, item: &Item) -> Result<Vec<Vec<u8>>, String> {
+        let media = &self.core.media;
+        let mut page = [0u8; PAGE as usize];
+        let mut buffers = Vec::with_capacity(item.buffers.len());
+        for stored in &item.buffers {
+            let mut bytes = Vec::new();
+            for index in 0..stored.pages() {
+                let (extent, at) = stored.locate(index).ok_or("its pages are not all there")?;
+                let mut sum = [0u8; 4];
+                let logged = state.overlay.get(&extent.page_at(at));
+                let place = logged.map_or(extent.page_at(at), |logged| logged.image_at);
+                media
+                    .read_at(place, &mut page)
+                    .map_err(|error| format!("page at {place:#x}: {error}"))?;
+                match logged {
+                    Some(logged) => sum = logged.page.crc.to_le_bytes(),
+                    None => media
+                        .read_at(extent.crc_at(at), &mut sum)
+                        .map_err(|error| error.to_string())?,
+                }
+                if crc(&page).to_le_bytes() != sum {
+                    return Err(format!("the page at {place:#x} does not match its checksum"));
+                }
+                bytes.extend_from_slice(&page[..page_bytes(stored.len, index)]);
+            }
+            buffers.push(bytes);
+        }
+        Ok(buffers)
     }
 }

@@ -45,7 +45,7 @@ fn differs(shelf: &Shelf) -> Option<String> {
 #[test]
 fn a_flipped_byte_anywhere_is_harmless_or_named() {
     let image = sample(true);
-    let step = if cfg!(miri) { 997 } else { 1 };
+    let step = if cfg!(miri) { 1999 } else { 1 };
     let (mut harmless, mut refused, mut found) = (0, 0, 0);
     for at in (0..image.len()).step_by(step) {
         let mut broken = image.clone();
@@ -77,7 +77,7 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
         assert!(media.image() == broken, "byte {at:#x}: opening wrote something");
     }
     assert!(
-        harmless > 0 && refused > 0 && found > 0,
+        cfg!(miri) || harmless > 0 && refused > 0 && found > 0,
         "{harmless} harmless, {refused} refused, {found} found by verify"
     );
 }
@@ -85,7 +85,7 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
 #[test]
 fn a_shelf_cut_at_any_byte_is_refused_and_not_touched() {
     let image = sample(true);
-    let step = if cfg!(miri) { 1999 } else { 7 };
+    let step = if cfg!(miri) { 9999 } else { 7 };
     for len in (1..image.len()).step_by(step) {
         let cut = image[..len].to_vec();
         let media = Arc::new(SimMedia::new(cut.clone()));
@@ -111,7 +111,8 @@ fn a_flipped_byte_in_the_log_never_shows_half_a_commit() {
     drop(shelf);
     let image = media.image();
     let (mut refused, mut last) = (0, 0);
-    for at in 8192..8192 + 1200 {
+    let step = if cfg!(miri) { 150 } else { 1 };
+    for at in (8192..8192 + 1200).step_by(step) {
         let mut broken = image.clone();
         broken[at] ^= 1;
         match open(&Arc::new(SimMedia::new(broken))) {
@@ -131,10 +132,14 @@ fn a_flipped_byte_in_the_log_never_shows_half_a_commit() {
             }
         }
     }
-    assert!(refused > 300 && last > 100, "{refused} refused, {last} opened");
+    assert!(
+        cfg!(miri) || refused > 300 && last > 100,
+        "{refused} refused, {last} opened"
+    );
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "locks and maps a real file")]
 fn what_is_not_a_shelf_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [
@@ -222,7 +227,7 @@ fn session(media: &Arc<SimMedia>) -> Result<u64, String> {
 #[test]
 fn a_full_or_failing_disk_at_any_call_keeps_the_last_commit() {
     let calls = [Call::Write, Call::Sync, Call::SetLen, Call::Read];
-    let limit = if cfg!(miri) { 6 } else { 400 };
+    let limit = if cfg!(miri) { 2 } else { 400 };
     for call in calls {
         for (errno, sticky) in [
             (libc::ENOSPC, true),

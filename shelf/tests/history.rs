@@ -222,3 +222,59 @@ fn a_volatile_shelf_leaves_no_file() {
     assert_eq!((bytes(&shelf, "x")[3], shelf.stats().medium), (9, "dram"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn salvage_brings_over_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.shelf");
+    let shelf = open(&path, 0);
+    for name in ["a", "b", "c"] {
+        shelf
+            .put(name, "bytes", name.as_bytes(), &[&vec![name.as_bytes()[0]; 20_000]])
+            .unwrap();
+    }
+    shelf.commit(None).unwrap();
+    let place = |name: &str| {
+        shelf
+            .inspect()
+            .into_iter()
+            .find(|row| row.name == name)
+            .unwrap()
+            .offset
+            .unwrap()
+    };
+    let (hit, end) = (place("b") + 5000, place("c") + 100);
+    shelf.close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let root = if whole[32] > whole[4096 + 32] { 0 } else { 4096 };
+    let snapshot = u64::from_le_bytes(whole[root + 64..root + 72].try_into().unwrap()) as usize;
+    for (case, damage) in [
+        ("page", hit as usize),
+        ("catalog", snapshot + 5),
+        ("superblock", root + 40),
+    ] {
+        let mut bytes = whole.clone();
+        bytes[damage] ^= 1;
+        if case != "page" {
+            bytes[hit as usize] ^= 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let saved = dir.path().join(format!("{case}.shelf"));
+        let result = Shelf::salvage(&path, &saved).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!(
+            (result.saved.join(" "), result.lost.len()),
+            ("a c".into(), 1),
+            "{case}: {result:?}"
+        );
+        assert!(
+            result.lost[0].0 == "b" && result.lost[0].1.contains("checksum"),
+            "{result:?}"
+        );
+        assert!(bytes == std::fs::read(&path).unwrap(), "the damaged file is only read");
+        let new = open(&saved, 0);
+        assert_eq!(self::bytes(&new, "c"), vec![b'c'; 20_000]);
+        assert_eq!(new.get("a").unwrap().unwrap().meta, b"a");
+    }
+    std::fs::write(&path, &whole[..end as usize]).unwrap();
+    assert!(Shelf::open(&path, &OpenOptions::default()).is_err());
+}

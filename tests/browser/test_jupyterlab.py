@@ -65,7 +65,8 @@ def test_a_kernel_killed_by_pid_comes_back_with_the_shelf_and_the_session(lab, p
         page,
         lab,
         [
-            "import os, numpy as np, larder\nshelf = larder.open('page')\nshelf.x = np.arange(5) * 11\nkept = ['not', 'shelved']\n"
+            "import os, numpy as np, larder\nshelf = larder.open('page')\nshelf.x = np.arange(5) * 11\n"
+            "kept = ['not', 'shelved']\n"
             "print('pid', os.getpid())",
             "print('again', larder.open('page').x.tolist(), kept, os.getpid())",
             "%shelf ls page",

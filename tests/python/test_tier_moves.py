@@ -235,3 +235,25 @@ def test_amounts_of_memory_are_read_or_refused():
     for wrong in ("", "much", "-1G", "0"):
         with pytest.raises(ValueError, match="512M or 4G"):
             parse_bytes(wrong)
+
+
+def test_a_shelved_array_leaves_the_page_cache_and_changes_stay_until_the_commit(space, tmp_path):
+    import larder
+
+    with_shelf = larder.open(tmp_path / "w.shelf")
+    try:
+        with_shelf.x = np.arange(4 * MB, dtype=np.int64)
+        with_shelf.commit()
+        space["x"] = x = with_shelf.x
+        x.sum()
+        row = next(row for row in tier.table(exact=True, variables=space) if row["name"] == "x")
+        assert row.get("swap") in (None, 0), "a write tracker's markers are not swap"
+        out = tier.demote("x")[0]
+        assert out["moved"] >= 30 * MB, out
+        assert (x[:: MB // 8] == np.arange(0, 4 * MB, MB // 8)).all()
+        x[:MB] = -1
+        tier.demote("x")
+        assert (x[:MB] == -1).all() and x[MB] == MB
+    finally:
+        space.clear()
+        with_shelf.close()

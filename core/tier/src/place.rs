@@ -85,7 +85,18 @@ pub fn locate(os: &dyn Os, ranges: &[Range], exact: bool) -> io::Result<Located>
     };
     out.sampled = stride_pages > 1;
     let mut asked: Vec<u64> = Vec::new();
-    for (start, end, entry, vma) in found {
+    let mut really: BTreeMap<usize, bool> = BTreeMap::new();
+    for (start, end, mut entry, vma) in found {
+        if let (Entry::Swapped, Some(index)) = (entry, vma) {
+            let known = match really.get(&index) {
+                Some(known) => *known,
+                None => os.swapped(&maps[index])? > 0,
+            };
+            really.insert(index, known);
+            if !known {
+                entry = Entry::Absent; // a write tracker's marker
+            }
+        }
         let vma = vma.map(|index| &maps[index]);
         match (entry, vma) {
             (_, None) => out.runs.push((start, end, Where::Unmapped)),
@@ -298,6 +309,7 @@ mod tests {
                     18 => Entry::Zero,
                     19 => Entry::Swapped,
                     20 => Entry::File,
+                    22 => Entry::Swapped, // a marker: this file mapping has nothing in swap
                     _ => Entry::Absent,
                 };
                 match out.last_mut() {
@@ -306,6 +318,9 @@ mod tests {
                 }
             }
             Ok(Method::PagemapScan)
+        }
+        fn swapped(&self, vma: &Vma) -> io::Result<u64> {
+            Ok(if vma.inode == 0 { P } else { 0 })
         }
         fn in_core(&self, start: u64, end: u64) -> io::Result<Vec<bool>> {
             Ok((start / P..end / P).map(|page| page == 21).collect())
@@ -317,8 +332,12 @@ mod tests {
                 Method::MovePages,
             ))
         }
-        fn holes(&self, _vma: &Vma, _start: u64, _end: u64) -> Option<Vec<(u64, u64)>> {
-            Some(vec![(23 * P, 24 * P)])
+        fn holes(&self, _vma: &Vma, start: u64, end: u64) -> Option<Vec<(u64, u64)>> {
+            Some(if (start..end).contains(&(23 * P)) {
+                vec![(23 * P, 24 * P)]
+            } else {
+                Vec::new()
+            })
         }
     }
 

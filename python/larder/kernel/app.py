@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 
 from IPython.core.application import BaseIPythonApplication
 from IPython.core.shellapp import InteractiveShellApp
@@ -58,7 +57,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
         shell.user_ns["__session__"] = name
     kernel.forward_input()
     gather_history(shell)
-    comms.install()
+    comms.install(kernel)
     _pdb()
     app.init_gui_pylab()
     app.init_extensions()
@@ -82,12 +81,16 @@ class _Gathering(threading.Event):
     def __init__(self, thread, wait_s: float) -> None:
         super().__init__()
         self._thread, self._wait_s = thread, wait_s
+        self._ending = threading.Event()
+
+    def set(self) -> None:
+        if self._thread._stop_now:
+            self._ending.set()
+        super().set()
 
     def wait(self, timeout=None) -> bool:
         found = super().wait(timeout)
-        until = time.monotonic() + self._wait_s
-        while not self._thread._stop_now and time.monotonic() < until:
-            time.sleep(0.01)
+        self._ending.wait(self._wait_s)
         return found
 
 

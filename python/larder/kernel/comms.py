@@ -19,7 +19,7 @@ log = logging.getLogger("larder.comm")
 class Comm(BaseComm):
     """A comm whose messages go to IOPub under the current cell."""
 
-    kernel = None
+    kernel: Any = None  # ipywidgets sends only when it is set
 
     def __init__(self, *args, **kwargs) -> None:
         self._asked: dict[str, Any] = {}
@@ -81,8 +81,9 @@ class _Pinned(types.ModuleType):
         super().__setattr__(name, value)
 
 
-def install() -> CommManager:
+def install(kernel) -> CommManager:
     """Make this process's comms ours."""
+    Comm.kernel = kernel
     comm.create_comm = create
     comm.get_comm_manager = manager
     comm.__class__ = _Pinned

@@ -99,6 +99,8 @@ class MainLoop:
         if self._inside:
             raise KeyboardInterrupt
         running = asyncio.current_task(self.loop)
+        if running is not None and running is self._task and self._awaiting is None:
+            return  # the cell is over and is being committed and answered
         if running is not None:
             raise KeyboardInterrupt
         if self._task is not None and self._awaiting is not None:

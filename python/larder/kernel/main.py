@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -94,6 +95,7 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
         from .life import end_children
 
         end_children()
+        atexit.unregister(shell.atexit_operations)  # they run once, while the front ends still listen
         shell.atexit_operations()
         native.stop(5.0)
         _forget_cells()

@@ -18,7 +18,10 @@ _HELP = """%shelf                    the open shelves and what is on them
 %shelf rm NAME [SHELF]    remove a variable from a shelf
 %shelf ls [SHELF]         the variables of a shelf
 %shelf log [SHELF]        its commits
+%shelf diff A [B] [SHELF] what changed from commit A to commit B (default: the last one)
 %shelf verify [SHELF]     read every page and compare checksums
+%shelf compact [SHELF]    give free space back to the disk
+%shelf backup PATH [SHELF] copy the shelf to a new file while it stays in use
 %shelf status             what of this notebook is saved, and what is not and why
 %shelf recover [NAME ...] bring this notebook's saved variables back
 %shelf undo [N]           go back N cells
@@ -27,7 +30,7 @@ _HELP = """%shelf                    the open shelves and what is on them
 %%shelf [SHELF]           the cell is a transaction on the shelf (on all open ones): rolled back if it raises"""
 
 _SESSION = ("status", "recover", "undo", "checkout", "autosave")
-VERBS = ("open", "close", "put", "get", "rm", "ls", "log", "verify", *_SESSION)
+VERBS = ("open", "close", "put", "get", "rm", "ls", "log", "diff", "verify", "compact", "backup", *_SESSION)
 
 
 @magics_class
@@ -170,6 +173,32 @@ class ShelfMagics(Magics):
         report = self._find(shelf).verify()
         print(report)
         return report
+
+    def _diff(self, *args: str) -> Table:
+        numbers = [int(word) for word in args if word.isdigit()]
+        named = [word for word in args if not word.isdigit()]
+        if not 1 <= len(numbers) <= 2 or len(named) > 1:
+            raise UsageError("%shelf diff needs the number of a commit, or two (see %shelf log)")
+        try:
+            found = self._find(named[0] if named else None).diff(*numbers)
+        except LookupError as err:
+            raise UsageError(str(err)) from None
+        rows = [{"name": name, "what": what} for what, names in found.items() for name in names]
+        return Table(rows, empty="nothing differs")
+
+    def _compact(self, shelf: str | None = None) -> Any:
+        done = self._find(shelf).compact()
+        print(f"{bytes_text(done['bytes_before'])} before, {bytes_text(done['bytes_after'])} now")
+        return done
+
+    def _backup(self, path: str | None = None, shelf: str | None = None) -> None:
+        if path is None:
+            raise UsageError("%shelf backup needs a path")
+        try:
+            commit = self._find(shelf).backup(path)
+        except FileExistsError as err:
+            raise UsageError(str(err)) from None
+        print(f"commit {commit} copied to {path}")
 
     def _session(self, verb: str, args: list[str]) -> Any:
         from .. import session

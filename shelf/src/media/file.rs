@@ -25,12 +25,20 @@ const PIN_MAX: i64 = 1 << 56;
 
 pub struct FileMedia {
     file: File,
+    /// What mappings are made of: the same file, opened once more. A mapping keeps its open file description alive, also in
+    /// a forked child that outlives us, and with it every lock taken through that description; so this one takes none.
+    mapped: Option<File>,
     volatile: bool,
 }
 
 impl FileMedia {
     pub fn new(file: File) -> FileMedia {
-        FileMedia { file, volatile: false }
+        let mapped = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok();
+        FileMedia {
+            file,
+            mapped,
+            volatile: false,
+        }
     }
 
     /// A shelf that lives in memory only: same engine over a memfd.
@@ -42,7 +50,11 @@ impl FileMedia {
         }
         // SAFETY: `fd` was just returned to us and nobody else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
-        Ok(FileMedia { file, volatile: true })
+        Ok(FileMedia {
+            file,
+            mapped: None,
+            volatile: true,
+        })
     }
 
     pub fn file(&self) -> &File {
@@ -122,7 +134,7 @@ impl Media for FileMedia {
     }
 
     fn fd(&self) -> Option<RawFd> {
-        Some(self.file.as_raw_fd())
+        Some(self.mapped.as_ref().unwrap_or(&self.file).as_raw_fd())
     }
 
     fn begin_apply(&self) -> io::Result<()> {

@@ -59,6 +59,34 @@ impl Linux {
         })
     }
 
+    /// NUMA balancing hides pages behind access hints: `move_pages` then answers "not there" (or, for huge pages, as for
+    /// the zero page) for pages that are. Asking by policy clears the hint, as a read would; then the answer is true.
+    fn look_behind_hints(&self, pages: &[u64], nodes: &mut [i32]) {
+        let hidden = |node: i32| node == -libc::ENOENT || node == -libc::EFAULT;
+        if !nodes.iter().any(|node| hidden(*node)) || self.nodes().is_ok_and(|nodes| nodes.len() < 2) {
+            return;
+        }
+        for (page, node) in pages.iter().zip(nodes).filter(|(_, node)| hidden(**node)) {
+            if node_by_policy(*page) >= 0 {
+                // SAFETY: a query for one page: one address read, one status written.
+                let rc = unsafe {
+                    libc::syscall(
+                        libc::SYS_move_pages,
+                        0,
+                        1,
+                        page,
+                        std::ptr::null::<i32>(),
+                        node as *mut i32,
+                        0,
+                    )
+                };
+                if rc != 0 {
+                    *node = -libc::ENOENT;
+                }
+            }
+        }
+    }
+
     fn scan_ioctl(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
         let mut regions = vec![[0u64; 3]; 512];
         let mut at = start;
@@ -179,6 +207,24 @@ impl Os for Linux {
         Ok(Method::Pagemap)
     }
 
+    fn swapped(&self, vma: &Vma) -> io::Result<u64> {
+        if self.swap()?.0 == 0 {
+            return Ok(0);
+        }
+        let text = String::from_utf8_lossy(&std::fs::read("/proc/self/smaps")?).into_owned();
+        let head = format!("{:x}-{:x} ", vma.start, vma.end);
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.trim_start_matches('0').starts_with(&head));
+        let line = lines.find(|line| line.starts_with("Swap:")).unwrap_or_default();
+        Ok(line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024)
+    }
+
     fn in_core(&self, start: u64, end: u64) -> io::Result<Vec<bool>> {
         let mut bytes = vec![0u8; ((end - start) / self.page_bytes) as usize];
         // SAFETY: mincore reads no memory at `start`; it writes one byte per page into `bytes`, which has that many.
@@ -206,6 +252,7 @@ impl Os for Linux {
                 )
             };
             if rc == 0 {
+                self.look_behind_hints(pages, nodes);
                 continue;
             }
             if let [only] = self.nodes()?.as_slice() {
@@ -215,11 +262,7 @@ impl Os for Linux {
             }
             method = Method::GetMempolicy;
             for (page, node) in pages.iter().zip(nodes) {
-                // SAFETY: MPOL_F_NODE | MPOL_F_ADDR writes one int and takes the address as a number.
-                let rc = unsafe { libc::syscall(libc::SYS_get_mempolicy, node as *mut i32, 0, 0, *page, 3) };
-                if rc != 0 {
-                    *node = -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-                }
+                *node = node_by_policy(*page);
             }
         }
         Ok((nodes, method))
@@ -253,6 +296,19 @@ impl Os for Linux {
             at = to_memory(hole);
         }
         Some(out)
+    }
+}
+
+/// The node of a present page, or a negative errno; brings the page's table entry up to date, as a read would.
+fn node_by_policy(page: u64) -> i32 {
+    let mut node = 0i32;
+    const NODE_OF_ADDRESS: i32 = 1 | 2;
+    // SAFETY: MPOL_F_NODE | MPOL_F_ADDR writes one int and takes the address as a number.
+    let rc = unsafe { libc::syscall(libc::SYS_get_mempolicy, &mut node, 0, 0, page, NODE_OF_ADDRESS) };
+    if rc == 0 {
+        node
+    } else {
+        -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
     }
 }
 
@@ -331,6 +387,33 @@ pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
     }
 }
 
+/// Lets the kernel forget clean page cache behind file mappings in `start..end`, also of pages not mapped here.
+///
+/// Changed pages and those another process has mapped stay. Mappings whose file cannot be opened are passed over.
+///
+/// # Errors
+/// When `/proc/self/maps` cannot be read.
+pub fn drop_cache(start: u64, end: u64) -> io::Result<()> {
+    for vma in Linux::open()?
+        .maps()?
+        .into_iter()
+        .filter(|vma| vma.start < end && vma.end > start && vma.is_file())
+    {
+        let Ok(file) = File::open(format!("/proc/self/map_files/{:x}-{:x}", vma.start, vma.end))
+            .or_else(|_| File::open(&vma.path))
+        else {
+            continue;
+        };
+        let (from, to) = (vma.start.max(start), vma.end.min(end));
+        let (Ok(offset), Ok(length)) = (i64::try_from(from - vma.start + vma.offset), i64::try_from(to - from)) else {
+            continue;
+        };
+        // SAFETY: posix_fadvise takes no pointer.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED) };
+    }
+    Ok(())
+}
+
 /// Writes a shared file mapping's dirty pages to its file and waits.
 ///
 /// # Errors
@@ -345,15 +428,44 @@ pub fn sync(start: u64, end: u64) -> io::Result<()> {
     }
 }
 
+/// Prefers `node` for a page-aligned range, so that NUMA balancing leaves its pages there; `None`: as everywhere else.
+///
+/// # Errors
+/// The kernel's: `EFAULT` when part of the range is not mapped, `ENOSYS`, `EPERM`.
+pub fn prefer_node(start: u64, end: u64, node: Option<u32>) -> io::Result<()> {
+    const MPOL_DEFAULT: i32 = 0;
+    const MPOL_PREFERRED: i32 = 1;
+    let mut mask = [0u64; 16];
+    if let Some(word) = node.and_then(|node| mask.get_mut(node as usize / 64)) {
+        *word |= 1u64 << (node.unwrap_or(0) % 64);
+    }
+    let (mode, nodes, bits) = match node {
+        Some(_) => (MPOL_PREFERRED, mask.as_ptr(), 1024u64),
+        None => (MPOL_DEFAULT, std::ptr::null(), 0),
+    };
+    // SAFETY: mbind sets a preference for the range and reads `bits` bits of `mask`; contents never change.
+    let rc = unsafe { libc::syscall(libc::SYS_mbind, start, end - start, mode, nodes, bits, 0) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Moves pages to NUMA node `node`; returns how many are there afterwards and the first refusal (an errno) if any.
 ///
 /// # Errors
 /// The kernel's, for the call as a whole: `ENODEV` for a node that is not online, `EPERM`, `ENOSYS`.
 pub fn move_to_node(pages: &[u64], node: u32) -> io::Result<(usize, Option<i32>)> {
+    move_pages(pages, node, false)
+}
+
+fn move_pages(pages: &[u64], node: u32, again: bool) -> io::Result<(usize, Option<i32>)> {
     let mut there = 0;
     let mut refusal = None;
     let targets = vec![i32::try_from(node).unwrap_or(i32::MAX); pages.len().min(MOVE_PAGES_MAX)];
     let mut status = vec![0i32; targets.len()];
+    let mut hidden: Vec<u64> = Vec::new();
     for pages in pages.chunks(MOVE_PAGES_MAX) {
         const MPOL_MF_MOVE: i32 = 2;
         // SAFETY: the three arrays hold at least `pages.len()` elements; migration keeps contents and addresses.
@@ -371,12 +483,22 @@ pub fn move_to_node(pages: &[u64], node: u32) -> io::Result<(usize, Option<i32>)
         if rc < 0 {
             return Err(io::Error::last_os_error());
         }
-        for state in &status[..pages.len()] {
+        for (page, state) in pages.iter().zip(&status) {
             match *state {
-                s if s == targets[0] => there += 1,
-                s if s < 0 && s != -libc::ENOENT && s != -libc::EFAULT => refusal = refusal.or(Some(-s)),
+                state if state == targets[0] => there += 1,
+                state if state == -libc::ENOENT || state == -libc::EFAULT => hidden.push(*page),
+                state if state < 0 => refusal = refusal.or(Some(-state)),
                 _ => {}
             }
+        }
+    }
+    // Absent, or hidden behind a hint of NUMA balancing: asking by policy clears the hint; then once more.
+    if !again {
+        let node = i32::try_from(node).unwrap_or(i32::MAX);
+        hidden.retain(|page| matches!(node_by_policy(*page), at if at >= 0 && at != node));
+        if !hidden.is_empty() {
+            let (more, other) = move_pages(&hidden, node.unsigned_abs(), true)?;
+            return Ok((there + more, refusal.or(other)));
         }
     }
     Ok((there, refusal))

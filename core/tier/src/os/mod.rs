@@ -97,6 +97,9 @@ pub trait Os {
     fn scan(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<Method>;
     /// For each page of `start..end` of a file mapping: is it in the page cache?
     fn in_core(&self, start: u64, end: u64) -> io::Result<Vec<bool>>;
+    /// Bytes of `vma` that are really in swap. A write tracker (userfaultfd) leaves markers in the page table that look like
+    /// swapped pages and are not.
+    fn swapped(&self, vma: &Vma) -> io::Result<u64>;
     /// For each page: node number, or a negative errno.
     fn node_of(&self, pages: &[u64]) -> io::Result<(Vec<i32>, Method)>;
     /// Part of `start..end` that the file behind `vma` has never stored (a hole); `None` when that cannot be asked.

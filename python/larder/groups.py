@@ -1,0 +1,425 @@
+"""Which variables have to be saved together, and how, so that what they share is shared again.
+
+A *group* is a connected component of names: two names are joined when the graphs of objects below them meet in an object
+that can change, or when arrays below them overlap in memory. A group is one pickle.
+
+Memory is shared in four ways, and each span of it that an array covers carries the way it is written:
+
+========= ======================================================================= =====================================
+way       which arrays                                                            sharing after recovery
+========= ======================================================================= =====================================
+own       an array that owns its memory, or is the first array over it            with the views of it
+view      a view of such an array, or of a bytearray or array.array               with the array it views
+frame     what pandas keeps in a Series, DataFrame or Index (copy on write)       none with other frames: pandas hides it
+copy      what can only be copied (subclasses, foreign memory)                    none
+========= ======================================================================= =====================================
+
+Invariant: spans that overlap either have the same root (and so come back overlapping), or are both frames, or one of the
+two names is refused with a reason. Nothing that was shared comes back apart without being said.
+"""
+
+from __future__ import annotations
+
+import array
+import copyreg
+import io
+import mmap
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import codec
+
+ATOMS = (type(None), bool, int, float, complex, str, bytes)
+# Whether two of these are one object or two equal ones cannot change what a program computes.
+_UNSHARED = frozenset(
+    (*ATOMS, tuple, frozenset, types.BuiltinFunctionType, types.ModuleType, type(...), type(NotImplemented))
+)
+# Pickle (or cloudpickle) would turn these into copies that no longer follow what they look into.
+_VIEWS = frozenset(
+    (
+        memoryview,
+        *(type(make({})) for make in (dict.keys, dict.values, dict.items)),
+        *(type(iter(make({}))) for make in (dict.keys, dict.values, dict.items)),
+        *(type(reversed(make({}))) for make in (dict.keys, dict.values, dict.items)),
+        *(type(make(OrderedDict())) for make in (OrderedDict.keys, OrderedDict.values, OrderedDict.items)),
+        type(iter(OrderedDict())),
+        type(iter(set())),
+    )
+)
+OUT_OF_BAND_BYTES_MIN = 16 << 10
+
+
+class Restored(bytearray):
+    """Memory of restored arrays: nobody else's, unlike a plain bytearray below an array."""
+
+
+class Span(NamedTuple):
+    low: int
+    high: int
+    root: int
+    """Whose memory it is; spans of one root come back sharing it. 0: copied."""
+    frame: bool
+    obj: int
+    name: str
+
+
+class Dump(NamedTuple):
+    stream: bytes
+    buffers: list[memoryview]
+    spans: list[Span]
+    memo: dict
+    keep: list
+    """Objects whose ids are in ``spans``: alive, so that ids stay apart."""
+
+
+def groups(values: Mapping[str, Any]) -> tuple[list[tuple[list[str], bytes, list[memoryview]]], dict[str, str]]:
+    """``([(names, stream, buffers)], {name: why it cannot be saved})`` for a whole namespace."""
+    refused: dict[str, str] = {}
+    dumps: dict[str, Dump] = {}
+    for name, value in values.items():
+        try:
+            dumps[name] = _dump({name: value}, name, frozenset())
+        except Exception as err:
+            refused[name] = _reason(value, name, err)
+    shared = _meet(dumps, refused)
+    if shared:
+        for name, one in list(dumps.items()):
+            if shared.intersection(span.obj for span in one.spans):
+                try:
+                    dumps[name] = _dump({name: values[name]}, name, shared)
+                except Exception as err:
+                    refused[name] = _reason(values[name], name, err)
+                    del dumps[name]
+        _meet(dumps, refused)
+    found = []
+    for names in _components(dumps):
+        if len(names) == 1:
+            one = dumps[names[0]]
+        else:
+            try:
+                one = _dump({name: values[name] for name in names}, names[0], shared)
+            except Exception as err:
+                why = f"{type(err).__name__}: {err}".splitlines()[0]
+                refused.update(dict.fromkeys(names, f"shares objects with {', '.join(names)}, together: {why}"))
+                continue
+        found.append((names, one.stream, one.buffers))
+    return found, refused
+
+
+def _reason(value: Any, name: str, err: BaseException) -> str:
+    path, part, why = codec.offender(value, name, err)
+    return f"{path}: {codec._type_name(part)} ({why})" if path != name else why
+
+
+def _meet(dumps: dict[str, Dump], refused: dict[str, str]) -> frozenset[int]:
+    """Refuse the names whose memory cannot come back shared; returns the frames' arrays that have to be shared.
+
+    A frame's array comes back as its own memory unless an array of somebody else (``df["a"].values``) lies over it; then
+    it is shared with that one, if it is the only frame there.
+    """
+    spans = sorted(span for one in dumps.values() for span in one.spans if span.high > span.low)
+    shared: set[int] = set()
+    bad: dict[str, str] = {}
+    open_: list[Span] = []
+    for span in spans:
+        open_ = [other for other in open_ if other.high > span.low]
+        for other in open_:
+            if other.obj == span.obj or (other.root == span.root and span.root) or (other.frame and span.frame):
+                continue
+            if other.frame or span.frame:
+                frame, alone = (other, span) if other.frame else (span, other)
+                others = {s.obj for s in spans if s.frame and s.low < frame.high and frame.low < s.high}
+                if len(others) == 1 and alone.root:
+                    shared.add(frame.obj)
+                    continue
+                loser, winner = alone, frame
+            else:
+                loser, winner = (other, span) if not other.root else (span, other)
+            bad[loser.name] = f"shares memory with `{winner.name}` in a way that would be lost"
+        open_.append(span)
+    if not shared:
+        for name, why in bad.items():
+            refused[name] = why
+            dumps.pop(name, None)
+    return frozenset(shared)
+
+
+def _components(dumps: dict[str, Dump]) -> list[list[str]]:
+    parent = {name: name for name in dumps}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    owner: dict[int, str] = {}
+    for name, one in dumps.items():
+        for key, (_, part) in one.memo.items():
+            if _shareable(part):
+                parent[root(name)] = root(owner.setdefault(key, name))
+    spans = sorted(s for one in dumps.values() for s in one.spans if s.root and s.high > s.low)
+    high, last = 0, None
+    for span in spans:
+        if last is not None and span.low < high:
+            parent[root(span.name)] = root(last)
+        if span.high > high:
+            high, last = span.high, span.name
+    members: dict[str, list[str]] = {}
+    for name in dumps:
+        members.setdefault(root(name), []).append(name)
+    return [sorted(names) for names in members.values()]
+
+
+def _shareable(part: Any) -> bool:
+    kind = type(part)
+    if kind in _UNSHARED:
+        return False
+    if kind is types.FunctionType or isinstance(part, type):
+        return part.__module__ == "__main__"
+    np = sys.modules.get("numpy")
+    return np is None or isinstance(part, np.void) or not isinstance(part, (np.dtype, np.generic, np.ufunc))
+
+
+# --- the pickler ---
+
+_pickler = None
+
+
+def _dump(values: dict[str, Any], name: str, shared: frozenset[int]) -> Dump:
+    global _pickler
+    if _pickler is None:
+        _pickler = _pickler_class()
+    if len(values) == 1 and type(values[name]) in ATOMS:
+        return Dump(pickle.dumps(values, 5), [], [], {}, [])
+    buffers: list[memoryview] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < OUT_OF_BAND_BYTES_MIN:
+            return True
+        buffers.append(raw)
+        return False
+
+    out = io.BytesIO()
+    pickler = _pickler(out, take, name, shared)
+    pickler.dump(values)
+    memo = pickler.memo.copy()
+    # The memo keeps its objects alive, so that ids of different dumps stay apart.
+    memo.pop(id(values), None)
+    return Dump(out.getvalue(), buffers, pickler.spans, memo, pickler.keep)
+
+
+def _pickler_class():
+    base = codec._pickler_class()
+
+    class GroupPickler(base):
+        """Knows where arrays lie; see the module's table."""
+
+        def __init__(self, file, buffer_callback, name, shared):
+            super().__init__(file, None, True, buffer_callback, [])
+            self.spans: list[Span] = []
+            self.keep: list = []
+            self._name = name
+            self._frames: set[int] = set()
+            self._shared_frames = shared
+
+        def reducer_override(self, obj):
+            kind = type(obj)
+            if kind is types.FunctionType:
+                return self._function(obj)
+            if kind is types.CellType:
+                try:
+                    return types.CellType, (), (None, {"cell_contents": obj.cell_contents})
+                except ValueError:
+                    return types.CellType, ()
+            if kind in _VIEWS:
+                raise TypeError(
+                    f"cannot pickle '{kind.__name__}' object: it looks into another object and cannot come back so"
+                )
+            np = sys.modules.get("numpy")
+            if np is not None and isinstance(obj, np.void) and obj.base is not None:
+                raise TypeError("a row of a structured array, which looks into the array; a copy of it can be saved")
+            if kind.__module__.startswith("pandas."):
+                self._note_frame(obj)
+            elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
+                low = obj.data_ptr()
+                self._span(obj, low, low + obj.nbytes, 0)
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, type):
+                return _with_slots(obj, reduced)
+            if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
+                return self._instance(obj, kind)
+            return reduced
+
+        def _instance(self, obj, kind):
+            """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
+            if (
+                kind.__reduce__ is not object.__reduce__
+                or kind.__getstate__ is not object.__getstate__
+                or hasattr(kind, "__setstate__")
+                or kind in copyreg.dispatch_table
+                or kind.__dictoffset__ == 0
+            ):
+                return NotImplemented
+            reduced = obj.__reduce_ex__(5)
+            if len(reduced) > 2 and reduced[2] is obj.__dict__:
+                return (*reduced[:3], *(*reduced[3:], None, None)[:2], _instance_state)
+            return reduced
+
+        def _function(self, obj):
+            """A function that cannot be imported: its globals are the notebook's, its cells may be others' cells too."""
+            from cloudpickle import cloudpickle
+
+            if cloudpickle._should_pickle_by_reference(obj):
+                return NotImplemented
+            if obj.__globals__ is not codec.main_namespace():
+                if obj.__closure__:
+                    raise TypeError(
+                        f"function `{obj.__qualname__}` has a closure and a namespace that is not the notebook's"
+                    )
+                return super().reducer_override(obj)
+            annotate = getattr(obj, "__annotate__", None)
+            state = {
+                "__defaults__": obj.__defaults__,
+                "__kwdefaults__": obj.__kwdefaults__,
+                "__doc__": obj.__doc__,
+                "__module__": obj.__module__,
+                "__qualname__": obj.__qualname__,
+                **({"__annotate__": annotate} if annotate is not None else {"__annotations__": obj.__annotations__}),
+            }
+            if getattr(obj, "__type_params__", ()):
+                state["__type_params__"] = obj.__type_params__
+            made = (obj.__code__, codec._MainNamespace(), obj.__name__, None, obj.__closure__)
+            return types.FunctionType, made, (obj.__dict__, state), None, None, _function_state
+
+        def _note_frame(self, obj):
+            """Arrays directly in pandas' own objects follow copy on write."""
+            for attribute in ("values", "_ndarray", "_data", "_mask", "_codes", "_left", "_right"):
+                if attribute == "values" and not type(obj).__module__.startswith("pandas.core.internals"):
+                    continue
+                part = getattr(obj, attribute, None)
+                if part is not None and "numpy" in sys.modules and isinstance(part, sys.modules["numpy"].ndarray):
+                    self._frames.add(id(part))
+                    self.keep.append(part)
+
+        def _span(self, obj, low, high, root, frame=False):
+            self.spans.append(Span(low, high, root, frame, id(obj), self._name))
+            self.keep.append(obj)
+
+        def _array(self, obj):
+            np = sys.modules.get("numpy")
+            if np is None or not isinstance(obj, np.ndarray):
+                return None
+            low, high = np.lib.array_utils.byte_bounds(obj)
+            if id(obj) in self._frames and id(obj) not in self._shared_frames:
+                self._span(obj, low, high, id(obj), True)
+                return None
+            frame = id(obj) in self._frames
+            root, memory = obj, None
+            while True:
+                if isinstance(root.base, np.ndarray):
+                    root = root.base
+                    continue
+                below = root.base.obj if isinstance(root.base, memoryview) else root.base
+                if type(below).__name__ == "DummyArray":
+                    below = below.base  # what `as_strided` puts between
+                if isinstance(below, np.ndarray):
+                    root = below
+                    continue
+                if isinstance(below, mmap.mmap):
+                    raise TypeError("an array over a mapped file; open the file again after recovery")
+                if type(below) in (bytearray, array.array):
+                    memory = below
+                break
+            if memory is not None:
+                start = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+                offset = obj.__array_interface__["data"][0] - start
+                if type(obj) is not np.ndarray:
+                    self._span(obj, low, high, 0)
+                    return None
+                self._span(obj, low, high, id(memory), frame)
+                return _view_memory, (memory, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
+            if root is obj:
+                foreign = obj.base is not None and not isinstance(below, (Restored, bytes))
+                self._span(obj, low, high, 0 if foreign else id(obj), frame)
+                return _own(obj)
+            offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+            fits = type(obj) is np.ndarray and root.flags.forc and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
+            if obj.dtype.hasobject or root.dtype.hasobject:
+                fits = fits and obj.dtype == root.dtype and root.itemsize and offset % root.itemsize == 0
+            if not fits or (obj.flags.writeable and not root.flags.writeable):
+                self._span(obj, low, high, 0)
+                return _own(obj)
+            self._span(obj, low, high, id(root), frame)
+            make = _view_objects if obj.dtype.hasobject else _view
+            return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
+
+    return GroupPickler
+
+
+def _with_slots(kind, reduced):
+    """Slots have to be there when a class is made; cloudpickle leaves them to be set later, which makes none."""
+    slots = kind.__dict__.get("__slots__")
+    if slots is None or not isinstance(reduced, tuple) or reduced[0].__name__ != "_make_skeleton_class":
+        return reduced
+    constructor, name, bases, keywords, *rest = reduced[1]
+    return (reduced[0], (constructor, name, bases, {**keywords, "__slots__": slots}, *rest), *reduced[2:])
+
+
+def _instance_state(obj, state):
+    object.__setattr__(obj, "__dict__", state)
+
+
+def _function_state(function, state):
+    own, attributes = state
+    function.__dict__ = own
+    for name, value in attributes.items():
+        setattr(function, name, value)
+
+
+def _own(obj):
+    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one."""
+    if obj.flags.writeable or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
+        return None
+    if not obj.dtype.hasobject and obj.flags.forc:
+        return None
+    return (*obj.__reduce__()[:3], None, None, _read_only_state)
+
+
+def _ndarray_type():
+    return sys.modules["numpy"].ndarray
+
+
+def _read_only_state(obj, state):
+    obj.__setstate__(state)
+    obj.flags.writeable = False
+
+
+def _finish(view, writeable):
+    if not writeable:
+        view.flags.writeable = False
+    return view
+
+
+def _view(root, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    flat = root.reshape(-1, order="A").view(np.uint8) if root.nbytes else root.reshape(-1)
+    return _finish(np.ndarray(shape, dtype, flat, offset, strides), writeable)
+
+
+def _view_objects(root, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    flat = root.reshape(-1, order="A")[offset // root.itemsize :]
+    return _finish(np.lib.stride_tricks.as_strided(flat, shape, strides), writeable)
+
+
+def _view_memory(memory, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    return _finish(np.ndarray(shape, dtype, memory, offset, strides), writeable)

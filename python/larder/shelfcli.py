@@ -1,0 +1,189 @@
+"""``larder shelf``: look at a shelf file, check it, copy it, take its values out.
+
+Exit codes: 0 done, 1 it failed or damage was found, 2 the call was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .display import bytes_text
+from .errors import ShelfError
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``shelf`` and its verbs to the sub-parsers ``commands``."""
+    shelf = commands.add_parser("shelf", help="list, check, copy and shrink shelf files")
+    verbs = shelf.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, what: str, run: Callable[[Any, argparse.Namespace], int]) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=what, description=what)
+        one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
+        one.add_argument("--json", action="store_true", help="machine-readable output")
+        one.set_defaults(run=lambda args: _opened(args, run))
+        return one
+
+    verb("ls", "the variables", _ls)
+    verb("log", "the commits", _log)
+    diff = verb("diff", "what changed from commit A to commit B", _diff)
+    diff.add_argument("a", metavar="A", type=int, help="number of a commit (see log)")
+    diff.add_argument("b", metavar="B", type=int, nargs="?", help="default: the last one")
+    verb("verify", "read every page, compare checksums", _verify)
+    verb("compact", "give free space back to the disk", _compact)
+    verb("backup", "copy a shelf to a new file", _backup).add_argument("to", metavar="TO", help="the new file")
+    export = verb("export", "write variables as .npy, .txt, .bin and .json files", _export)
+    export.add_argument("to", metavar="FOLDER", type=Path, help="where to, created if missing")
+    export.add_argument("names", metavar="NAME", nargs="*", help="which variables (default: all)")
+    export.add_argument("--trust", action="store_true", help="also read pickled values (runs code from the shelf)")
+
+
+def _opened(args: argparse.Namespace, run: Callable[[Any, argparse.Namespace], int]) -> int:
+    from . import shelf
+
+    mode = "r+" if args.verb in ("compact", "backup") else "r"
+    try:
+        with shelf.open(args.file, mode=mode, trust=getattr(args, "trust", False)) as one:
+            return run(one, args)
+    except FileNotFoundError as err:
+        return _fail(str(err), f"give a path, or the bare name of a shelf in {shelf.home()}")
+    except LookupError as err:
+        return _fail(err.args[0], "`larder shelf log` and `ls` show what is there")
+    except (ShelfError, OSError, TypeError) as err:
+        return _fail(str(err))
+
+
+def _fail(text: str, hint: str = "") -> int:
+    print(f"error: {text}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return 1
+
+
+class _Bar:
+    """A progress bar on standard error, if that is a terminal; gone at the end."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.shown = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.shown and total:
+            full = 40 * done // total
+            print(f"\r{self.what} [{'#' * full}{'.' * (40 - full)}] {100 * done // total:3}%", end="", file=sys.stderr)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr)
+
+
+def _ls(shelf: Any, args: argparse.Namespace) -> int:
+    table = shelf.inspect()
+    print(json.dumps(list(table)) if args.json else table)
+    return 0
+
+
+def _log(shelf: Any, args: argparse.Namespace) -> int:
+    rows = [{**commit._asdict(), "time": commit.time.isoformat()} for commit in shelf.log()]
+    if args.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print(f"{row['id']:6}  {row['time']}  {', '.join(row['names'])}  {row['message']}".rstrip())
+    return 0
+
+
+def _diff(shelf: Any, args: argparse.Namespace) -> int:
+    found = shelf.diff(args.a, args.b)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for what, names in found.items():
+            for name in names:
+                print(f"{what:8}{name}")
+    return 0
+
+
+def _verify(shelf: Any, args: argparse.Namespace) -> int:
+    with _Bar("verify") as bar:
+        report = shelf.verify(bar)
+    print(json.dumps(report._asdict()) if args.json else report)
+    return 0 if report.ok else 1
+
+
+def _compact(shelf: Any, args: argparse.Namespace) -> int:
+    with _Bar("compact") as bar:
+        done = shelf.compact(bar)
+    before, after = bytes_text(done["bytes_before"]), bytes_text(done["bytes_after"])
+    print(json.dumps(done) if args.json else f"{before} before, {after} now")
+    return 0
+
+
+def _backup(shelf: Any, args: argparse.Namespace) -> int:
+    with _Bar("backup") as bar:
+        commit = shelf.backup(args.to, bar)
+    print(json.dumps({"commit": commit, "path": args.to}) if args.json else f"commit {commit} copied to {args.to}")
+    return 0
+
+
+def _export(shelf: Any, args: argparse.Namespace) -> int:
+    names = args.names or list(shelf)
+    for name in names:
+        if name not in shelf:
+            raise LookupError(f"no variable `{name}` on shelf {shelf.path}")
+    args.to.mkdir(parents=True, exist_ok=True)
+    rows: list[dict] = []
+    with _Bar("export") as bar:
+        for done, name in enumerate(names):
+            try:
+                rows.append({"name": name, "file": str(_written(shelf[name], args.to, name)), "why": None})
+            except (ShelfError, TypeError, ValueError) as err:
+                rows.append({"name": name, "file": None, "why": str(err)})
+            bar(done + 1, len(names))
+    if args.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print(f"{row['name']} -> {row['file']}" if row["file"] else f"{row['name']}: not exported: {row['why']}")
+    return 0 if all(row["file"] for row in rows) else 1
+
+
+def _written(value: Any, folder: Path, name: str) -> Path:
+    """``value`` in a new file of ``folder`` that other programs read; never over a file that is there."""
+    import numpy as np
+
+    def path(suffix: str) -> Path:
+        plain = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).lstrip(".") or "_"
+        found, n = folder / f"{plain}{suffix}", 1
+        while found.exists():
+            n += 1
+            found = folder / f"{plain}-{n}{suffix}"
+        return found
+
+    if isinstance(value, np.ndarray):
+        where = path(".npy")
+        np.save(where, np.asarray(value), allow_pickle=False)
+    elif isinstance(value, str):
+        where = path(".txt")
+        where.write_bytes(value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, (bytes, bytearray)):
+        where = path(".bin")
+        where.write_bytes(value)
+    elif hasattr(value, "to_parquet"):
+        where = path(".parquet")
+        value.to_parquet(where)
+    else:
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"no plain file format for {type(value).__qualname__}; read it with larder.open") from None
+        where = path(".json")
+        where.write_text(text + "\n")
+    return where

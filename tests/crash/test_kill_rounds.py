@@ -1,0 +1,92 @@
+"""SIGKILL at random moments of random notebooks: the state is always that after the last replied cell, or a later one.
+
+The kernel is real and so is the signal. A round runs cells one after the other, kills the kernel at a random moment, and
+asks a new kernel of the same notebook what it has. ``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+from kernelfixtures import kernel
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+ROUNDS = int(os.environ.get("LARDER_KILL_ROUNDS", "24"))
+SEED = int(os.environ.get("LARDER_KILL_SEED", str(random.randrange(10**6))))
+CELLS_PER_ROUND_MAX = 60
+
+BEGIN = """
+import numpy as np
+step = 0; big = np.zeros(400_000); half = big[200_000:]; trail = []; shared = {'trail': trail}
+class Box: pass
+box = Box(); box.trail = trail
+"""
+# One step changes everything there is; all of it must always be of the same step.
+STEP = "step += 1; big[step * 37 % 400_000] = step; half[step] = step; trail.append(step); box.last = step{pause}"
+LOOK = """
+import json
+print(json.dumps({'step': step, 'trail': trail, 'last': getattr(box, 'last', 0), 'half': int(half[step]),
+    'big': float(big.sum()), 'same': box.trail is trail and shared['trail'] is trail and np.shares_memory(big, half),
+    'count': get_ipython().execution_count}))
+"""
+
+
+def expected(step: int) -> float:
+    big = {}
+    for i in range(1, step + 1):
+        big[i * 37 % 400_000] = i
+        big[200_000 + i] = i
+    return float(sum(big.values()))
+
+
+@pytest.mark.timeout(60 + 10 * ROUNDS)
+def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
+    rng = random.Random(SEED)
+    replied, tried, count = 0, 0, 0
+    for round in range(ROUNDS):
+        where = f"seed {SEED}, round {round}"
+        with kernel(tmp_path, JPY_SESSION_NAME="kill.ipynb") as k:
+            if round == 0:
+                k.ok(BEGIN)
+                count = 1
+            else:
+                state = json.loads(k.text(LOOK).splitlines()[-1])
+                step = state["step"]
+                assert replied <= step <= tried, f"{where}: replied {replied}, tried {tried}, found {state}"
+                assert state["trail"] == list(range(1, step + 1)), where
+                assert (state["last"], state["half"]) == (step, step) and state["same"], f"{where}: {state}"
+                assert state["big"] == expected(step), f"{where}: {state}"
+                assert state["count"] >= count + 1, f"{where}: {state}"
+                count, replied, tried = state["count"], step, step
+            pid = k.pid
+            delay = rng.choice([0.0, 0.02, 0.1, 0.4]) * rng.random()
+            killer = threading.Timer(delay, os.kill, (pid, signal.SIGKILL))
+            killer.start()
+            for _ in range(CELLS_PER_ROUND_MAX):
+                pause = rng.choice(["", "", "\nimport time; time.sleep(0.01)"])
+                tried += 1
+                message = k.send(STEP.format(pause=pause))
+                deadline = time.monotonic() + 20
+                while True:
+                    try:
+                        reply = k.reply(message, timeout=0.2)
+                    except Exception:  # queue.Empty: still running, or dead
+                        if k.km.is_alive():
+                            assert time.monotonic() < deadline, f"{where}: no reply"
+                            continue
+                        reply = None
+                    break
+                if reply is None:
+                    break
+                assert reply["content"]["status"] == "ok", where
+                replied, count = tried, count + 1
+            killer.join()
+            k.km.shutdown_kernel(now=True)

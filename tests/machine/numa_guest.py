@@ -1,0 +1,61 @@
+"""Runs inside the machine: variables move to the memory-only node and back; every page is checked against move_pages."""
+
+import collections
+import ctypes
+import sys
+
+sys.path.insert(0, "/")
+import numpy as np
+
+from larder import _larder, tier
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+space = {}
+tier.namespace = lambda: space
+
+
+def raw(address, size):
+    start, end = address & ~4095, (address + size + 4095) & ~4095
+    count = (end - start) // 4096
+    pages, status = (ctypes.c_void_p * count)(*range(start, end, 4096)), (ctypes.c_int * count)()
+    assert LIBC.syscall(279, 0, ctypes.c_ulong(count), pages, None, status, 0) == 0
+    return start, list(status)
+
+
+def agree(array):
+    start, nodes = raw(array.ctypes.data, array.nbytes)
+    for low, high, place in _larder.tier_pages(array.ctypes.data, array.nbytes):
+        for page in range((low - start) // 4096, (high - start) // 4096):
+            expected = f"node{nodes[page]}" if nodes[page] >= 0 else "untouched"
+            assert place == expected, (page, place, nodes[page])
+    return collections.Counter(nodes)
+
+
+print([(row["tier"], row["what"]) for row in tier.tiers()])
+assert [row["tier"] for row in tier.tiers()] == ["DRAM", "slow1"]
+x = space["x"] = np.arange(4 << 20, dtype=np.float64)
+space["rows"] = [{"n": n, "text": "x" * 50 + str(n)} for n in range(30_000)]
+address, total = x.ctypes.data, x.sum()
+print("GUEST before", dict(agree(x)))
+print(tier.demote("x"))
+there = agree(x)
+print("GUEST after demote", dict(there))
+assert there[1] >= 0.99 * sum(there.values())
+print(tier.table())
+row = next(row for row in tier.table(exact=True, variables=space) if row["name"] == "x")
+assert row["slow1"] >= 0.99 * x.nbytes
+assert x.ctypes.data == address and x.sum() == total
+print(tier.promote("x"))
+back = agree(x)
+print("GUEST after promote", dict(back))
+assert back[0] >= 0.99 * sum(back.values()) and x.sum() == total
+print(tier.why("rows"))
+try:
+    print(tier.demote("rows"))
+    print("GUEST shielded", tier.shielded())
+    assert all(row["n"] == n for n, row in enumerate(space["rows"]))
+    tier.promote("rows")
+    assert tier.shielded() == []
+except tier.TierError as reason:
+    print("GUEST rows stay:", reason)
+print("GUEST PASS")

@@ -1,0 +1,393 @@
+# ruff: noqa: E501
+"""Random notebooks, run in one process and recovered in another; what both see must be the same.
+
+``python recoveryfuzz.py run|back FILE SEED...``: ``run`` executes each seed's cells on a shell with a session shelf and ends
+without a shutdown; ``back`` recovers them. Both write a fingerprint of the namespace (structure, values, who is the same
+object as whom, which arrays overlap where), run the same probes, which store into everything, and write it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import sys
+import types
+
+PRELUDE = """
+import numpy as np, pandas as pd, collections, array, datetime, functools
+class Node:
+    made = []
+    def __init__(self, value=None): self.value = value; self.links = []
+    def link(self, other): self.links.append(other); return self
+class Slotted:
+    __slots__ = ('a', 'b')
+class Sub(Node):
+    def size(self): return len(self.links)
+class D(dict): pass
+class L(list): pass
+class A(np.ndarray): pass
+Pair = collections.namedtuple('Pair', 'left right')
+def fresh(x):
+    def add(v):
+        nonlocal x
+        x = x + v if not isinstance(x, list) else (x.append(v) or x)
+        return x
+    def get(): return x
+    return add, get
+"""
+
+NAMES = [f"v{i}" for i in range(9)]
+MAKE = [
+    "{n} = [1, 2.5, 'a']",
+    "{n} = {{'k': [1], 2: 'x'}}",
+    "{n} = {{1, 'b', (2, 3)}}",
+    "{n} = np.arange({k}.0)",
+    "{n} = np.arange({k} * 4, dtype='i4').reshape(4, {k})",
+    "{n} = np.asfortranarray(np.ones(({k}, 3)))",
+    "{n} = np.zeros(200_000)",
+    "{n} = np.array([[1, 'a', None], [[], {{}}, 2.5]], dtype=object)",
+    "{n} = np.zeros({k}, dtype=[('f', 'f8'), ('i', 'i2')])",
+    "{n} = bytearray(b'x' * {k} * 8)",
+    "{n} = array.array('d', [1, 2, 3, 4])",
+    "{n} = np.frombuffer(bytearray(8 * {k}))",
+    "{n} = pd.DataFrame({{'a': np.arange({k}.0), 'b': np.arange({k}.0) * 2, 's': ['u'] * {k}, 't': pd.Timestamp('2020-01-01')}})",
+    "{n} = pd.Series(range({k}), name='z')",
+    "{n} = pd.Categorical(['a', 'b', 'a'])",
+    "{n} = Node({k})",
+    "{n} = Sub('s')",
+    "{n} = Slotted(); {n}.a = [{k}]",
+    "{n}, {m} = fresh({k})",
+    "{n}, {m} = fresh([{k}])",
+    "{n} = lambda x=[]: (x.append(1), len(x))",
+    "{n} = D(a=[1]); {n}.extra = [2]",
+    "{n} = L([1, 2]); {n}.extra = {{}}",
+    "{n} = (1, [2], 'c')",
+    "{n} = Pair([1], {k})",
+    "{n} = np.ma.masked_array([1., 2., 3.], [0, 1, 0])",
+    "{n} = np.matrix([[1, 2], [3, 4]])",
+    "{n} = collections.defaultdict(list, a=[1])",
+    "{n} = collections.deque([1, [2]], maxlen=9)",
+    "{n} = {k}",
+    "{n} = 'text' * {k}",
+    "{n} = open('/dev/null')",
+    "{n} = (i for i in [1])",
+    "{n} = iter([1, [2], 3])",
+    "{n} = datetime.datetime(2020, 1, {k})",
+    "{n} = np.random.default_rng({k})",
+    "{n} = np.float32({k})",
+    "{n} = range({k})",
+    "{n} = slice(1, {k})",
+    "{n} = np.array(['2020-01-01'], dtype='M8[D]')",
+    "{n} = np.arange(6.).view(A)",
+    "{n} = type('Made', (Node,), {{'x': [1]}})",
+    "{n} = pd.DataFrame({{'o': [[1], {{}}, 'x']}}, index=['p', 'q', 'r'])",
+]
+# Each is tried; one that raises (the wrong type) changes nothing more than a failed cell would.
+SHARE = [
+    "{n} = {m}",
+    "{n} = [{m}, {m}]",
+    "{n} = {{'m': {m}, 'l': [{m}]}}",
+    "{n}.append({m})",
+    "{n}['new'] = {m}",
+    "{n}.link({m})",
+    "{n}.value = {m}",
+    "{n}.extra = {m}",
+    "{n} = {m}[1:]",
+    "{n} = {m}[::2]",
+    "{n} = {m}[::-1]",
+    "{n} = {m}.T",
+    "{n} = {m}.reshape(-1)",
+    "{n} = {m}[0]",
+    "{n} = {m}['f']",
+    "{n} = {m}.view('u1')",
+    "{n} = {m}['a']",
+    "{n} = {m}.iloc[1:3]",
+    "{n} = {m}[['a']]",
+    "{n} = {m}['a'].values",
+    "{n} = {m}.to_numpy()",
+    "{n} = {m}.index",
+    "{n} = {m}.set_index('a')",
+    "{n} = {m}.copy(deep=False)",
+    "{n} = np.frombuffer({m}, dtype='u1')",
+    "{n} = memoryview({m})",
+    "{n} = np.asarray({m})",
+    "{n} = {m}.view(np.ndarray)",
+    "{n} = np.asarray(memoryview({m}))",
+    "{n} = {m}.view(np.recarray)",
+    "{n} = np.ma.masked_array({m})",
+    "{n} = np.matrix({m}, copy=False)",
+    "{n} = pd.Series({m})",
+    "{n} = pd.DataFrame({m}, copy=False)",
+    "{n} = {m}.link",
+    "{n} = functools.partial(print, {m})",
+    "{n} = lambda: {m}",
+    "def f(x=[{m}]): return x\n{n} = f",
+    "{n} = {m}.links",
+    "{n} = {m}.__dict__",
+    "{n} = type({m})",
+    "{n} = {m}.made",
+    "type({m}).made.append({m})",
+    "{n} = {m}.base",
+    "{n} = np.lib.stride_tricks.sliding_window_view({m}, 2)",
+    "{n} = ({m}, {m})",
+    "{n} = {m}.data",
+    "{n} = {m}.__closure__[0]",
+    "{n} = iter({m})",
+    "{n} = {m}.keys()",
+    "{n} = np.broadcast_to({m}, (2, *{m}.shape))",
+    "{n} = {m}.left",
+    "{n} = {m}[1]",
+    "{n} = {m}.append",
+    "{n} = weird_{k} = {m}",
+    "{n} = {m}.real",
+    "{n} = {m}.diagonal()",
+]
+CHANGE = [
+    "{n}.append({k})",
+    "{n}['k'] = {k}",
+    "{n}[0] = {k}",
+    "{n}[-1] = {k}",
+    "{n}[...] = {k}",
+    "{n} += 1",
+    "{n}.flags.writeable = False",
+    "{n}.iloc[0, 0] = {k}",
+    "{n}.loc[0, 'a'] = {k}.5",
+    "{n}['a'] = 7.0",
+    "{n}.iloc[0] = {k}",
+    "{n}({k})",
+    "{n}.value = {k}",
+    "{n}.a = {k}",
+    "{n}.clear()",
+    "del {n}",
+    "next({n})",
+    "{n}.sort()",
+    "{n}.random()",
+    "{n}.cell_contents = {k}",
+    "{n}.add({k})",
+    "{n}['f'] = {k}",
+    "{n}.made.append({k})",
+    "{n}.count = {k}",
+    "{n}.insert(0, {k})",
+    "{n} = None",
+    "{n}[1][0] = {k}",
+    "{n}.drop(columns='b', inplace=True)",
+    "{n}.shape = -1",
+    "{n}.fill({k})",
+    "{n}[150_000] = {k}",
+    "{n}.rename(columns={{'a': 'A'}}, inplace=True)",
+    "{n}.links.append({k})",
+    "for i in range(3): {n}.append([i])",
+    "{n}.extend([{k}])",
+    "{n}.update(z=[{k}])",
+    "{n}.sort_values('a', inplace=True)",
+]
+
+
+def cells(seed: int) -> list[str]:
+    rng = random.Random(seed)
+    made = []
+    for i in range(rng.randint(4, 14)):
+        pool = MAKE if i < 3 else rng.choice([MAKE, SHARE, SHARE, CHANGE, CHANGE])
+        lines = []
+        for _ in range(rng.randint(1, 3)):
+            n, m = rng.sample(NAMES, 2) if i > 3 else rng.sample(NAMES[:5], 2)
+            lines.append(rng.choice(pool).format(n=n, m=m, k=rng.randint(1, 9)))
+        made.append("\n".join(lines))
+    return made
+
+
+def probes(seed: int) -> list[str]:
+    """What is done to both namespaces after the comparison: stores that show whether sharing is the same."""
+    rng = random.Random(~seed)
+    return [rng.choice(CHANGE).format(n=n, m=n, k=90 + rng.randint(1, 9)) for n in NAMES for _ in range(3)]
+
+
+class Fingerprint:
+    """A namespace as text: equal text means that no program could tell the two apart (as far as this looks)."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+        self.keep: list = []
+        self.memory: list[tuple[int, int, int]] = []
+
+    def of(self, x, depth=0) -> object:
+        import numpy as np
+        import pandas as pd
+
+        kind = type(x)
+        name = kind.__qualname__
+        if x is None or kind in (bool, int, float, complex, str, bytes, range, slice):
+            return repr(x)
+        if isinstance(x, (types.ModuleType, types.BuiltinFunctionType)):
+            if isinstance(getattr(x, "__self__", None), (list, dict, set, np.ndarray)):
+                return ["bound", x.__name__, self.of(x.__self__)]
+            return f"{name} {getattr(x, '__name__', '')}"
+        if kind is tuple:
+            return ["tuple", *[self.of(i) for i in x]]
+        if kind in (np.dtype, type(np.dtype("f8"))) or isinstance(x, (np.dtype, np.generic)):
+            return f"{name} {x!r}"
+        if id(x) in self.seen:
+            return f"#{self.seen[id(x)]}"
+        self.seen[id(x)] = len(self.seen)
+        self.keep.append(x)
+        if isinstance(x, type):
+            if x.__module__ != "__main__":
+                return f"class {x.__module__}.{x.__qualname__}"
+            own = {
+                k: v
+                for k, v in sorted(vars(x).items())
+                if k not in ("__dict__", "__weakref__", "__doc__", "__module__")
+            }
+            own = {k: v for k, v in own.items() if not k.startswith("__") or k in ("__slots__", "__init__")}
+            return [
+                "class",
+                x.__qualname__,
+                [b.__name__ for b in x.__bases__],
+                {
+                    k: self.of(v)
+                    for k, v in own.items()
+                    if not isinstance(v, (types.MemberDescriptorType, types.GetSetDescriptorType))
+                },
+            ]
+        if isinstance(x, np.ndarray):
+            low, high = np.lib.array_utils.byte_bounds(x)
+            where = next((i for i, (a, b, _) in enumerate(self.memory) if low < b and a < high), None)
+            if where is None:
+                self.memory.append((low, high, len(self.memory)))
+                where, at = len(self.memory) - 1, 0
+            else:
+                at = low - self.memory[where][0]
+            data = (
+                [self.of(i) for i in np.asarray(x).view(np.ndarray).ravel().tolist()]
+                if x.dtype.hasobject
+                else np.asarray(x).tobytes().hex()[:2000]
+            )
+            body = [
+                "array",
+                name,
+                str(x.dtype),
+                x.shape,
+                x.strides if x.size else None,
+                bool(x.flags.writeable),
+                (where, at) if x.nbytes else None,
+                data,
+            ]
+            if not x.dtype.hasobject and x.nbytes > 2000:
+                import zlib
+
+                body.append(zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1)))
+            if isinstance(x, np.ma.MaskedArray):
+                body.append(np.ma.getmaskarray(x).tolist())
+            return body
+        if isinstance(x, (pd.DataFrame, pd.Series, pd.Index, pd.Categorical)):
+            if isinstance(x, pd.DataFrame):
+                inner = [[self.of(v) for v in x.iloc[:, i].tolist()] for i in range(x.shape[1])]
+                return [name, list(map(str, x.dtypes)), list(map(repr, x.columns)), list(map(repr, x.index)), inner]
+            return [
+                name,
+                str(x.dtype),
+                repr(getattr(x, "name", None)),
+                [self.of(v) for v in x.tolist()],
+                repr(x.index.tolist()) if isinstance(x, pd.Series) else "",
+            ]
+        if isinstance(x, memoryview):
+            return ["memoryview", self.of(x.obj)]
+        if isinstance(x, bytearray):
+            return ["bytearray", x.hex()]
+        if isinstance(x, types.FunctionType):
+            return [
+                "function",
+                x.__qualname__,
+                x.__code__.co_code.hex(),
+                [self.of(c) for c in x.__closure__ or ()],
+                self.of(x.__defaults__),
+                self.of(dict(x.__dict__)),
+                x.__globals__ is sys.modules["__main__"].__dict__,
+            ]
+        if isinstance(x, types.CellType):
+            try:
+                return ["cell", self.of(x.cell_contents)]
+            except ValueError:
+                return ["cell"]
+        if isinstance(x, types.MethodType):
+            return ["method", self.of(x.__func__), self.of(x.__self__)]
+        if isinstance(x, np.random.Generator):
+            return ["rng", repr(x.bit_generator.state)]
+        body = [name]
+        if isinstance(x, dict):
+            body.append([[self.of(k), self.of(v)] for k, v in x.items()])
+            body.append(self.of(getattr(x, "default_factory", None)))
+        elif isinstance(x, (set, frozenset)):
+            body.append(sorted(repr(i) for i in x))
+        elif isinstance(x, (list, tuple)) or name in ("deque", "array"):
+            body.append([self.of(i) for i in x])
+        elif name in ("partial",):
+            body.append([self.of(i) for i in (x.func, x.args, x.keywords)])
+        elif name.endswith("_iterator"):
+            reduced = x.__reduce__()
+            body.append([self.of(reduced[1]), (reduced[2] if len(reduced) > 2 else 0) or 0])
+        elif not hasattr(x, "__dict__") and not hasattr(kind, "__slots__"):
+            body.append(re.sub(r" at 0x[0-9a-f]+", "", repr(x)))
+        if hasattr(x, "__dict__"):
+            body.append({k: self.of(v) for k, v in x.__dict__.items()})
+        for slot in getattr(kind, "__slots__", ()):
+            body.append([slot, self.of(getattr(x, slot, "<unset>"))])
+        return body
+
+    @classmethod
+    def namespace(cls, ns: dict, names: list[str]) -> dict[str, object]:
+        one = cls()
+        return {name: json.loads(json.dumps(one.of(ns[name]))) for name in sorted(names) if name in ns}
+
+
+def main(what: str, out: str, seeds: list[int]) -> None:
+    import warnings
+
+    warnings.simplefilter("ignore")
+    sys.setrecursionlimit(3000)
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from larder import hooks, recovery
+
+    ip = InteractiveShell.instance()
+    ip.history_manager.enabled = False
+    hooks.install(ip)
+    ip.showtraceback = lambda *args, **kwargs: None
+    ip.showsyntaxerror = lambda *args, **kwargs: None
+    kept = set(ip.user_ns)
+    found = {}
+    for seed in seeds:
+        for name in set(ip.user_ns) - kept:
+            del ip.user_ns[name]
+        os.environ["LARDER_RECOVER"] = "auto"
+        recovery.start(ip, f"fuzz-{seed}")
+        if what == "run":
+            for cell in [PRELUDE, *cells(seed)]:
+                ip.run_cell(cell)
+        rec = recovery.recorder()
+        version = rec.version(rec.meta["versions"][-1])
+        hooks.AFTER.remove(rec.after_cell)
+        row = {
+            "unsaved": {n: u["why"] for n, u in version["unsaved"].items()},
+            "live": sorted(n for n in ip.user_ns if n in NAMES),
+        }
+        names = [n for n in version["names"] if n in ip.user_ns] if what == "run" else list(version["names"])
+        row["before"] = Fingerprint.namespace(ip.user_ns, names)
+        for cell in probes(seed):
+            target = next(n for n in NAMES if n in cell)
+            if target in names:
+                ip.run_cell(cell)
+        row["after"] = Fingerprint.namespace(ip.user_ns, names)
+        found[seed] = row
+        rec.native.close()
+        recovery._recorder = None
+    with open(out, "w") as file:
+        json.dump(found, file)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], [int(seed) for seed in sys.argv[3:]])

@@ -1,0 +1,89 @@
+"""What libraries do in a kernel: widgets, pdb, GUI loops, trio-less runners, logging, late imports of ipykernel."""
+
+import os
+import signal
+import time
+
+import pytest
+from kernelfixtures import kernel, of, text
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def k(tmp_path_factory):
+    with kernel(tmp_path_factory.mktemp("kernel")) as running:
+        yield running
+
+
+def test_a_widget_opens_changes_from_both_sides_and_calls_back(k):
+    messages = k.ok(
+        "import ipywidgets\nslider = ipywidgets.IntSlider(value=3)\nseen = []\n"
+        "slider.observe(lambda change: (seen.append(change['new']), print('moved', change['new'])), 'value')\nslider"
+    )
+    opened = [m["content"] for m in of(messages, "comm_open")]
+    model = next(c for c in opened if c["data"]["state"].get("_model_name") == "IntSliderModel")
+    shown = of(messages, "execute_result")[0]["content"]["data"]
+    assert shown["application/vnd.jupyter.widget-view+json"]["model_id"] == model["comm_id"]
+    data = {"method": "update", "state": {"value": 8}, "buffer_paths": []}
+    msg = k.kc.session.msg("comm_msg", {"comm_id": model["comm_id"], "data": data})
+    k.kc.shell_channel.send(msg)
+    assert text(k.until_idle(msg["header"]["msg_id"])) == "moved 8\n"
+    assert k.value("slider.value, seen") == "(8, [8])"
+    changed = [m["content"]["data"] for m in of(k.ok("slider.value = 9"), "comm_msg")]
+    assert {"method": "update", "state": {"value": 9}, "buffer_paths": []} in changed
+
+
+def test_an_output_widget_takes_the_output_of_its_block(k):
+    messages = k.ok("out = ipywidgets.Output()\nwith out:\n    print('inside')")
+    redirected = [m["content"]["data"]["state"] for m in of(messages, "comm_msg") if "state" in m["content"]["data"]]
+    assert any(state.get("msg_id") for state in redirected)
+
+
+def test_an_anywidget_opens_with_its_module(k):
+    messages = k.ok(
+        "import anywidget, traitlets\nclass W(anywidget.AnyWidget):\n"
+        "    _esm = 'export default {}'\n    n = traitlets.Int(1).tag(sync=True)\nw = W(); w"
+    )
+    states = [m["content"]["data"]["state"] for m in of(messages, "comm_open")]
+    assert any(state.get("_esm") == "export default {}" for state in states)
+
+
+def test_importing_ipykernel_as_a_library_leaves_comms_working(k):
+    messages = k.ok("import ipykernel.ipkernel, comm\nc = comm.create_comm(target_name='after')")
+    assert [m["content"]["target_name"] for m in of(messages, "comm_open")] == ["after"]
+
+
+def test_pdb_asks_the_front_end_and_can_be_interrupted(k):
+    k.ok("def f():\n    x = 5\n    import pdb; pdb.set_trace()\n    return x")
+    msg_id = k.send("f()", allow_stdin=True)
+    assert "pdb" in k.kc.get_stdin_msg(timeout=10)["content"]["prompt"]
+    k.kc.input("p x + 1")
+    assert "pdb" in k.kc.get_stdin_msg(timeout=10)["content"]["prompt"]
+    os.kill(k.pid, signal.SIGINT)
+    deadline = time.monotonic() + 10
+    content = None
+    while content is None and time.monotonic() < deadline:
+        # An interrupt ends the prompt; pdb may ask once more before it gives up.
+        try:
+            content = k.reply(msg_id, timeout=0.5)["content"]
+        except Exception:
+            k.kc.input("q")
+    assert content is not None
+    assert "6" in text(k.until_idle(msg_id))
+    assert k.text("print('alive')") == "alive\n"
+
+
+def test_gui_asyncio_is_accepted_and_unknown_ones_are_refused(k):
+    k.ok("%gui asyncio")
+    assert "Invalid GUI request" in k.text("%gui nothing", "stderr") + str(k.run("%gui nothing")[1])
+
+
+def test_logging_goes_to_stderr_of_the_cell(k):
+    assert "careful" in k.text("import logging; logging.getLogger('x').warning('careful')", "stderr")
+
+
+def test_other_loop_runners_run(k):
+    k.ok("%autoawait sync\nasync def one(): return 1")
+    k.ok("%autoawait asyncio")
+    assert k.value("await one()") == "1"

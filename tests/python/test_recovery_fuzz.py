@@ -1,0 +1,51 @@
+# ruff: noqa: E501
+"""Mutation fuzzing: what is recovered equals what was live, or it was said that it is not saved."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recoveryfuzz import cells, probes
+
+PROGRAMS = int(os.environ.get("LARDER_FUZZ_PROGRAMS", "120"))
+FIRST = int(os.environ.get("LARDER_FUZZ_SEED", "0"))
+BATCH = 40
+
+
+def run(what: str, home: Path, seeds: range) -> dict:
+    out = home / f"{what}.json"
+    environment = dict(os.environ, LARDER_HOME=str(home), IPYTHONDIR=str(home / "ipython"))
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("recoveryfuzz.py"), what, out, *map(str, seeds)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return {int(seed): row for seed, row in json.loads(out.read_text()).items()}
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(FIRST, FIRST + PROGRAMS, BATCH))
+def test_a_recovered_notebook_equals_the_live_one(tmp_path, first):
+    seeds = range(first, min(first + BATCH, FIRST + PROGRAMS))
+    live, back = run("run", tmp_path, seeds), run("back", tmp_path, seeds)
+    wrong = []
+    for seed in seeds:
+        a, b = live[seed], back[seed]
+        lost = set(a["live"]) - set(a["before"]) - set(a["unsaved"])
+        differ = [(when, name, a[when].get(name), b[when].get(name)) for when in ("before", "after")
+                  for name in sorted({*a[when], *b[when]}) if a[when].get(name) != b[when].get(name)]  # fmt: skip
+        if lost or differ:
+            script = "\n".join(
+                [
+                    f"# seed {seed}",
+                    *cells(seed),
+                    "# probes",
+                    *(probes(seed) if differ and differ[0][0] == "after" else []),
+                ]
+            )
+            wrong.append(f"{script}\nneither saved nor reported: {sorted(lost)}\n" + "\n".join(
+                f"{when} {name}:\n  live {json.dumps(x)[:600]}\n  back {json.dumps(y)[:600]}" for when, name, x, y in differ[:2]))  # fmt: skip
+    assert not wrong, f"{len(wrong)} of {len(seeds)} seeds\n\n" + "\n\n".join(wrong[:6])

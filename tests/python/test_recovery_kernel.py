@@ -1,0 +1,345 @@
+# ruff: noqa: E501, RUF001
+"""A real kernel is killed; the next one of the same notebook has everything back."""
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+from kernelfixtures import kernel, text
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@contextmanager
+def notebook(tmp_path, name="work/analysis.ipynb", **env):
+    with kernel(tmp_path, JPY_SESSION_NAME=name, **env) as k:
+        yield k
+
+
+def started(k, code):
+    """Send ``code``, wait for its first output that is not about recovery."""
+    msg_id = k.send(code)
+    k.wait_for(
+        lambda m: (
+            m["msg_type"] == "stream"
+            and m["parent_header"].get("msg_id") == msg_id
+            and not m["content"]["text"].splitlines()[-1].startswith("larder:")
+        )
+    )
+
+
+def kill(k):
+    os.kill(k.pid, signal.SIGKILL)
+    k.km.shutdown_kernel(now=True)
+
+
+def shut(k, restart=False):
+    """What a front end does on Shutdown (or on Restart, whose new kernel the test starts itself)."""
+    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": restart}))
+    deadline = time.monotonic() + 20
+    while k.km.is_alive():
+        assert time.monotonic() < deadline, "the kernel did not end"
+        time.sleep(0.01)
+    k.km.shutdown_kernel(now=True)
+
+
+def session_files(tmp_path):
+    return sorted((tmp_path / "home" / "sessions").glob("*.shelf"))
+
+
+CELLS = [
+    "import numpy as np, pandas as pd, collections as c",
+    "n, s, t, none, big = 7, 'naïve', (1, 2.5), None, 1 << 90",
+    "a = [1, 2]; b = {'a': a}; a.append(b)",
+    "x = np.arange(6.0).reshape(2, 3); y = x[1]; ro = np.ones(3); ro.flags.writeable = False",
+    "df = pd.DataFrame({'i': [1, 2], 's': ['u', 'v'], 't': pd.to_datetime(['2020-01-01', None])}, index=['p', 'q'])",
+    "total = 10\ndef add(n):\n    global total\n    total += n\n    return total\nadd(1)",
+    "class Point:\n    made = []\n    def __init__(self, x): self.x = x; self.made.append(self)\n    def twice(self): return 2 * self.x",
+    "p = Point(4); q = Point(5); bound = p.twice",
+    "def counter():\n    k = 0\n    def up():\n        nonlocal k; k += 1; return k\n    def get(): return k\n    return up, get\nup, get = counter(); up()",
+]
+CHECK = """
+assert (n, s, t, none, big) == (7, 'naïve', (1, 2.5), None, 1 << 90)
+assert a[:2] == [1, 2] and a[2] is b and b['a'] is a
+y[0] = 77
+assert x[1, 0] == 77 and x.sum() == 0 + 1 + 2 + 77 + 4 + 5 and not ro.flags.writeable
+assert list(df.s) == ['u', 'v'] and df.index.tolist() == ['p', 'q'] and df.t.isna().tolist() == [False, True]
+assert total == 11 and add(5) == 16 and total == 16
+assert type(p) is Point and Point.made == [p, q] and bound() == 8 and bound.__self__ is p and p.twice() == 8
+up(); assert get() == 2
+assert np.__name__ == 'numpy' and c.__name__ == 'collections'
+print('all of it')
+"""
+
+
+def test_after_a_kill_the_namespace_is_back_before_the_first_cell(tmp_path):
+    with notebook(tmp_path) as k:
+        for cell in CELLS:
+            k.ok(cell)
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text(CHECK)
+        assert shown.endswith("all of it\n")
+        assert shown.startswith("larder: back from cell [9]")
+        assert "not back" not in shown
+        content, _ = k.run("n")
+        assert content["execution_count"] == len(CELLS) + 2
+        assert k.value("In[2]") == repr(CELLS[1]) and k.value("In[9]") == repr(CELLS[8])
+
+
+def test_a_kill_in_the_middle_of_a_cell_leaves_the_state_before_it(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = [1]")
+        started(k, "x.append(2); y = 1\nprint('go', flush=True)\nimport time; time.sleep(60)")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, 'y' in globals())").endswith("[1] False\n")
+
+
+def test_a_cell_that_runs_cells_is_saved_once_at_its_end(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = 1")
+        started(k, "x = 2\nget_ipython().run_cell('x = 3')\nprint('go', flush=True)\nimport time; time.sleep(60)")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x)").endswith("\n1\n")
+
+
+def test_a_failed_cell_is_saved_too(tmp_path):
+    with notebook(tmp_path) as k:
+        k.run("x = 1; 1 / 0")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x)").endswith("\n1\n")
+
+
+def test_what_cannot_be_saved_is_listed_with_reason_and_cell_and_does_not_keep_the_rest(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("good = [1]")
+        k.ok(
+            "import threading, socket, os\nbad = {'deep': [threading.Lock()]}; f = open(os.devnull); g = (i for i in [1])"
+        )
+        k.ok("good.append(2); s = socket.socket()")
+        rows = k.text(
+            "for r in larder.session.status() if 'larder' in globals() else __import__('larder').session.status():\n"
+            "    print(r['name'], r['saved'], r['why'], sep='|')"
+        )
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("print(good, sorted({'bad', 'f', 'g', 's'} & set(globals())))")
+    lines = {line.split("|")[0]: line for line in rows.splitlines()}
+    assert lines["good"].startswith("good|yes")
+    assert lines["bad"].startswith("bad|no|bad['deep'][0]: _thread.lock") and "(cell [2])" in lines["bad"]
+    assert "open file" in lines["f"] and "generator" in lines["g"] and "(cell [3])" in lines["s"]
+    assert shown.endswith("\n[1, 2] []\n")
+    assert all(f" {name} (" in shown for name in ("bad", "f", "g", "s"))
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_after_a_restart_the_namespace_is_fresh_and_recover_brings_it_back(tmp_path, restart):
+    with notebook(tmp_path) as k:
+        k.ok("x = [1]; y = x; z = 3")
+        k.ok("class A: pass\na = A()")
+        shut(k, restart)
+    with notebook(tmp_path) as k:
+        assert k.text("print('x' in globals(), len(In))") == "False 2\n"
+        k.ok("w = 5; z = 4")
+        assert "back from cell [2]" in k.text("%shelf recover x")
+        assert k.text("print(x is y, z, w)") == "True 4 5\n"
+        k.ok("%shelf recover")
+        assert k.text("print(x is y, z, w, type(a) is A)") == "True 3 5 True\n"
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x is y, z, w, type(a) is A)").endswith("True 3 5 True\n")
+
+
+def test_recovered_state_survives_the_next_kill_too(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import numpy as np\nx = np.zeros(100_000); y = x[::2]; log = []")
+        kill(k)
+    for round in range(3):
+        with notebook(tmp_path) as k:
+            assert k.text("log.append(1); y[len(log)] = 5; print(len(log), int(x.sum()))").endswith(
+                f"{round + 1} {5 * round + 5}\n"
+            )
+            kill(k)
+
+
+def test_killed_before_its_first_cell_the_next_kernel_still_recovers_and_a_third_time_offers(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = 1")
+        kill(k)
+    for _ in range(2):
+        with notebook(tmp_path) as k:
+            started(k, "print(x, flush=True); import time; time.sleep(60)")
+            kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("print('x' in globals())")
+        assert "%shelf recover" in shown and shown.endswith("False\n")
+        k.ok("%shelf recover")
+        assert k.text("print(x)") == "1\n"
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x)").endswith("\n1\n")
+
+
+def test_a_crash_loop_while_restoring_ends_in_an_offer(tmp_path):
+    """A value that kills the kernel when it is unpickled."""
+    with notebook(tmp_path) as k:
+        k.ok("class Bomb:\n    def __reduce__(self):\n        import os\n        return os.kill, (0, 0)\n")
+        k.ok("import os\nclass Bomb:\n    def __reduce__(self): return os._exit, (3,)\nfine = 2; bomb = Bomb()")
+        kill(k)
+    for _ in range(2):
+        process = subprocess.run(
+            [os.sys.executable, "-m", "larder", "-f", str(tmp_path / "k.json")],
+            env=dict(os.environ, LARDER_HOME=str(tmp_path / "home"), JPY_SESSION_NAME="work/analysis.ipynb"),
+            timeout=60,
+        )
+        assert process.returncode == 3
+    with notebook(tmp_path) as k:
+        shown = k.text("print('alive')")
+        assert "%shelf recover" in shown and shown.endswith("alive\n")
+        k.ok("%shelf recover fine")
+        assert k.text("print(fine)") == "2\n"
+
+
+@pytest.mark.parametrize("policy", ["ask", "never"])
+def test_policy(tmp_path, policy):
+    with notebook(tmp_path) as k:
+        k.ok("x = 1")
+        kill(k)
+    with notebook(tmp_path, LARDER_RECOVER=policy) as k:
+        shown = k.text("print('x' in globals())")
+        assert shown.endswith("False\n") and ("%shelf recover" in shown) == (policy == "ask")
+        k.ok("%shelf recover")
+        assert k.text("print(x)") == "1\n"
+
+
+@pytest.mark.parametrize("damage", ["noise", "cut", "flip"])
+def test_a_damaged_session_shelf_is_set_aside_and_the_kernel_starts(tmp_path, damage):
+    with notebook(tmp_path) as k:
+        k.ok("x = list(range(100_000)); y = 2")
+        kill(k)
+    (path,) = session_files(tmp_path)
+    data = bytearray(path.read_bytes())
+    if damage == "noise":
+        data[:] = os.urandom(len(data))
+    elif damage == "cut":
+        del data[8192:]
+    else:
+        data[0:64] = bytes(64)
+        data[4096:4160] = bytes(64)
+    path.write_bytes(data)
+    with notebook(tmp_path) as k:
+        shown = k.text("print('alive', 'x' in globals())")
+        assert shown.endswith("alive False\n") and "set aside" in shown
+        k.ok("z = 1")
+        kill(k)
+    aside = list((tmp_path / "home" / "sessions").glob("*damaged*"))
+    assert len(aside) == 1 and aside[0].read_bytes() == bytes(data)
+    with notebook(tmp_path) as k:
+        assert k.text("print(z)").endswith("\n1\n")
+
+
+def test_two_kernels_of_one_notebook_the_second_is_not_saved_and_says_why(tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "home").mkdir()
+    os.symlink(tmp_path / "home", tmp_path / "second" / "home")
+    with notebook(tmp_path) as first:
+        first.ok("x = 1")
+        with notebook(tmp_path / "second") as second:
+            shown = second.text("x = 2")
+            assert "not saved" in shown and str(first.pid) in shown
+            assert "not saved" in second.text("print(__import__('larder').session.status())")
+        first.ok("x += 10")
+        kill(first)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x)").endswith("\n11\n")
+
+
+def test_a_forked_child_that_outlives_the_kernel_does_not_hold_the_session(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import os, time\nx = 1\npid = os.fork()\nif pid == 0:\n    os.setsid(); time.sleep(30); os._exit(0)")
+        child = int(k.value("pid"))
+        kill(k)
+    try:
+        with notebook(tmp_path) as k:
+            assert k.text("print(x)").endswith("\n1\n")
+    finally:
+        try:
+            os.kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def test_files_are_private_readable_and_one_per_notebook(tmp_path):
+    for name in ("a/b.ipynb", "a_b.ipynb", "a/b.ipynb ", "ümläut/../x.ipynb", "n" * 300):
+        with kernel(tmp_path, JPY_SESSION_NAME=name) as k:
+            k.ok("x = 1")
+            shut(k)
+    files = session_files(tmp_path)
+    assert len(files) == 5
+    assert all(stat.S_IMODE(f.stat().st_mode) == 0o600 for f in files)
+    assert any("b.ipynb" in f.name for f in files)
+    assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
+
+
+def test_without_a_session_name_nothing_is_saved_and_status_says_why(tmp_path, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    with kernel(tmp_path) as k:
+        k.ok("x = 1")
+        assert "JPY_SESSION_NAME" in k.text("import larder; print(larder.session.status())")
+    assert not (tmp_path / "home").exists() or session_files(tmp_path) == []
+
+
+def test_undo_checkout_log_exclude_and_autosave(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder; x = [1]")
+        k.ok("x.append(2); secret = 'hunter2'")
+        k.ok("x.append(3); larder.session.exclude('secret')")
+        rows = k.text(
+            "for r in larder.session.log(): print(r['id'], r['cell'], r['changed'], r['line'], sep='|')"
+        ).splitlines()
+        assert rows[0].split("|")[1:] == ["1", "x", "import larder; x = [1]"]
+        assert rows[1].split("|")[1] == "2" and {"x", "secret"} == set(rows[1].split("|")[2].split(", "))
+        k.ok("larder.session.undo(2)")
+        assert k.text("print(x)") == "[1, 2]\n"
+        k.ok(f"larder.session.checkout({rows[0].split('|')[0]})")
+        assert k.text("print(x)") == "[1]\n"
+        k.ok("larder.session.autosave(False)")
+        k.ok("x = 'not saved'")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, 'secret' in globals())").endswith("\n[1] False\n")
+
+
+def test_names_with_an_underscore_and_ipythons_own_are_left_alone(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("_private = 1; open = 'mine'; exit_ = 2\n3")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(open, exit_, '_private' in globals(), callable(exit), callable(get_ipython))").endswith(
+            "\nmine 2 False True True\n"
+        )
+
+
+def test_output_history_does_not_pin_or_save_values(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("'o' * 1_000_000")
+        kill(k)
+    (path,) = session_files(tmp_path)
+    assert b"o" * 10_000 not in path.read_bytes()
+
+
+def test_text_of_a_line_shown(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = 1")
+        kill(k)
+    with notebook(tmp_path) as k:
+        messages = k.ok("x")
+        assert text(messages).count("larder:") == 1
+        assert text(k.ok("x")) == ""
