@@ -21,7 +21,7 @@ two names is refused with a reason. Nothing that was shared comes back apart wit
 from __future__ import annotations
 
 import array
-import copyreg
+import importlib
 import io
 import mmap
 import pickle
@@ -158,7 +158,7 @@ def _components(dumps: dict[str, Dump]) -> list[list[str]]:
 
     owner: dict[int, str] = {}
     for name, one in dumps.items():
-        for key, (_, part) in one.memo.items():
+        for key, part in one.memo.items():
             if _shareable(part):
                 parent[root(name)] = root(owner.setdefault(key, name))
     spans = sorted(s for one in dumps.values() for s in one.spans if s.root and s.high > s.low)
@@ -207,8 +207,8 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int]) -> Dump:
     out = io.BytesIO()
     pickler = _pickler(out, take, name, shared)
     pickler.dump(values)
-    memo = pickler.memo.copy()
-    # The memo keeps its objects alive, so that ids of different dumps stay apart.
+    # What is kept here stays alive, so that ids of different dumps stay apart.
+    memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
     return Dump(out.getvalue(), buffers, pickler.spans, memo, pickler.keep)
 
@@ -261,7 +261,7 @@ def _pickler_class():
                 kind.__reduce__ is not object.__reduce__
                 or kind.__getstate__ is not object.__getstate__
                 or hasattr(kind, "__setstate__")
-                or kind in copyreg.dispatch_table
+                or kind in self.dispatch_table
                 or kind.__dictoffset__ == 0
             ):
                 return NotImplemented
@@ -276,12 +276,15 @@ def _pickler_class():
 
             if cloudpickle._should_pickle_by_reference(obj):
                 return NotImplemented
+            namespace = codec._MainNamespace()
             if obj.__globals__ is not codec.main_namespace():
-                if obj.__closure__:
-                    raise TypeError(
-                        f"function `{obj.__qualname__}` has a closure and a namespace that is not the notebook's"
-                    )
-                return super().reducer_override(obj)
+                module = sys.modules.get(obj.__globals__.get("__name__"))
+                if module is not None and module.__dict__ is obj.__globals__:
+                    namespace = _ModuleNamespace(module.__name__)
+                elif obj.__closure__:
+                    raise TypeError(f"function `{obj.__qualname__}` has a closure and a namespace that no module has")
+                else:
+                    return super().reducer_override(obj)
             annotate = getattr(obj, "__annotate__", None)
             state = {
                 "__defaults__": obj.__defaults__,
@@ -293,7 +296,7 @@ def _pickler_class():
             }
             if getattr(obj, "__type_params__", ()):
                 state["__type_params__"] = obj.__type_params__
-            made = (obj.__code__, codec._MainNamespace(), obj.__name__, None, obj.__closure__)
+            made = (obj.__code__, namespace, obj.__name__, None, obj.__closure__)
             return types.FunctionType, made, (obj.__dict__, state), None, None, _function_state
 
         def _note_frame(self, obj):
@@ -339,8 +342,8 @@ def _pickler_class():
                 start = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
                 offset = obj.__array_interface__["data"][0] - start
                 if type(obj) is not np.ndarray:
-                    self._span(obj, low, high, 0)
-                    return None
+                    what = f"a {type(obj).__name__} over the memory of a {type(memory).__name__}"
+                    raise TypeError(f"{what}, which could not be shared again; a copy of it can be saved")
                 self._span(obj, low, high, id(memory), frame)
                 return _view_memory, (memory, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
             if root is obj:
@@ -359,6 +362,20 @@ def _pickler_class():
             return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
 
     return GroupPickler
+
+
+class _ModuleNamespace:
+    """Stands for the namespace of an imported module inside a pickle."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __reduce__(self):
+        return _module_namespace, (self._name,)
+
+
+def _module_namespace(name):
+    return importlib.import_module(name).__dict__
 
 
 def _with_slots(kind, reduced):
@@ -408,6 +425,7 @@ def _finish(view, writeable):
 def _view(root, offset, shape, strides, dtype, writeable):
     import numpy as np
 
+    root = root.view(np.ndarray)
     flat = root.reshape(-1, order="A").view(np.uint8) if root.nbytes else root.reshape(-1)
     return _finish(np.ndarray(shape, dtype, flat, offset, strides), writeable)
 
@@ -415,7 +433,7 @@ def _view(root, offset, shape, strides, dtype, writeable):
 def _view_objects(root, offset, shape, strides, dtype, writeable):
     import numpy as np
 
-    flat = root.reshape(-1, order="A")[offset // root.itemsize :]
+    flat = root.view(np.ndarray).reshape(-1, order="A")[offset // root.itemsize :]
     return _finish(np.lib.stride_tricks.as_strided(flat, shape, strides), writeable)
 
 

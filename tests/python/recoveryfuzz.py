@@ -269,7 +269,7 @@ class Fingerprint:
                 name,
                 str(x.dtype),
                 x.shape,
-                x.strides if x.size else None,
+                [n for n, k in zip(x.strides, x.shape, strict=True) if k > 1] if x.size else None,
                 bool(x.flags.writeable),
                 (where, at) if x.nbytes else None,
                 data,
@@ -311,6 +311,8 @@ class Fingerprint:
                 return ["cell", self.of(x.cell_contents)]
             except ValueError:
                 return ["cell"]
+        if isinstance(x, (classmethod, staticmethod)):
+            return [name, self.of(x.__func__)]
         if isinstance(x, types.MethodType):
             return ["method", self.of(x.__func__), self.of(x.__self__)]
         if isinstance(x, np.random.Generator):

@@ -58,8 +58,9 @@ CELLS = [
     "x = np.arange(6.0).reshape(2, 3); y = x[1]; ro = np.ones(3); ro.flags.writeable = False",
     "df = pd.DataFrame({'i': [1, 2], 's': ['u', 'v'], 't': pd.to_datetime(['2020-01-01', None])}, index=['p', 'q'])",
     "total = 10\ndef add(n):\n    global total\n    total += n\n    return total\nadd(1)",
-    "class Point:\n    made = []\n    def __init__(self, x): self.x = x; self.made.append(self)\n    def twice(self): return 2 * self.x",
+    "class Point:\n    made = []\n    def __init__(self, x): self.x = x; self.made.append(self)\n    def twice(self): return 2 * self.x\n    @staticmethod\n    def s(): return 's'\n    @classmethod\n    def c(cls): return cls",
     "p = Point(4); q = Point(5); bound = p.twice",
+    "Pair = c.namedtuple('Pair', 'l r'); pair = Pair([1], 2)\nimport functools\n@functools.wraps(add)\ndef wrapped(n): return add(n)",
     "def counter():\n    k = 0\n    def up():\n        nonlocal k; k += 1; return k\n    def get(): return k\n    return up, get\nup, get = counter(); up()",
 ]
 CHECK = """
@@ -69,7 +70,8 @@ y[0] = 77
 assert x[1, 0] == 77 and x.sum() == 0 + 1 + 2 + 77 + 4 + 5 and not ro.flags.writeable
 assert list(df.s) == ['u', 'v'] and df.index.tolist() == ['p', 'q'] and df.t.isna().tolist() == [False, True]
 assert total == 11 and add(5) == 16 and total == 16
-assert type(p) is Point and Point.made == [p, q] and bound() == 8 and bound.__self__ is p and p.twice() == 8
+assert type(p) is Point and p.s() == 's' and p.c() is Point and Point.made == [p, q] and bound() == 8 and bound.__self__ is p and p.twice() == 8
+assert type(pair) is Pair and pair.l == [1] and wrapped.__wrapped__ is add
 up(); assert get() == 2
 assert np.__name__ == 'numpy' and c.__name__ == 'collections'
 print('all of it')
@@ -84,11 +86,11 @@ def test_after_a_kill_the_namespace_is_back_before_the_first_cell(tmp_path):
     with notebook(tmp_path) as k:
         shown = k.text(CHECK)
         assert shown.endswith("all of it\n")
-        assert shown.startswith("larder: back from cell [9]")
+        assert shown.startswith("larder: back from cell [10]")
         assert "not back" not in shown
         content, _ = k.run("n")
         assert content["execution_count"] == len(CELLS) + 2
-        assert k.value("In[2]") == repr(CELLS[1]) and k.value("In[9]") == repr(CELLS[8])
+        assert k.value("In[2]") == repr(CELLS[1]) and k.value("In[10]") == repr(CELLS[9])
 
 
 def test_a_kill_in_the_middle_of_a_cell_leaves_the_state_before_it(tmp_path):
