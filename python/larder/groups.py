@@ -94,7 +94,8 @@ def groups(values: Mapping[str, Any]) -> tuple[list[tuple[list[str], bytes, list
                 except Exception as err:
                     refused[name] = _reason(values[name], name, err)
                     del dumps[name]
-        _meet(dumps, refused)
+        _meet(dumps, refused, last=True)
+    _refuse_dicts(values, dumps, refused)
     found = []
     for names in _components(dumps):
         if len(names) == 1:
@@ -115,7 +116,7 @@ def _reason(value: Any, name: str, err: BaseException) -> str:
     return f"{path}: {codec._type_name(part)} ({why})" if path != name else why
 
 
-def _meet(dumps: dict[str, Dump], refused: dict[str, str]) -> frozenset[int]:
+def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -> frozenset[int]:
     """Refuse the names whose memory cannot come back shared; returns the frames' arrays that have to be shared.
 
     A frame's array comes back as its own memory unless an array of somebody else (``df["a"].values``) lies over it; then
@@ -141,11 +142,38 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str]) -> frozenset[int]:
                 loser, winner = (other, span) if not other.root else (span, other)
             bad[loser.name] = f"shares memory with `{winner.name}` in a way that would be lost"
         open_.append(span)
-    if not shared:
+    if last or not shared:
         for name, why in bad.items():
             refused[name] = why
             dumps.pop(name, None)
     return frozenset(shared)
+
+
+def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
+    """A variable that is the ``__dict__`` of an object with a pickle of its own would come back as a copy of it."""
+    tops = {id(values[name]): name for name in dumps if type(values[name]) is dict}
+    if not tops:
+        return
+    for one in list(dumps.values()):
+        for part in one.memo.values():
+            kind = type(part)
+            if kind.__dictoffset__ == 0 or isinstance(part, type) or kind is types.FunctionType or plain_instance(kind):
+                continue
+            found = getattr(part, "__dict__", None)
+            name = tops.get(id(found)) if type(found) is dict else None
+            if name in dumps:
+                refused[name] = f"is the __dict__ of a {kind.__name__}, which would come back with another one"
+                del dumps[name]
+
+
+def plain_instance(kind: type) -> bool:
+    """Whether pickling an instance of ``kind`` is up to ``object``: its state is its ``__dict__``."""
+    return (
+        kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__getstate__ is object.__getstate__
+        and not hasattr(kind, "__setstate__")
+    )
 
 
 def _components(dumps: dict[str, Dump]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF001
+# ruff: noqa: E501
 """A real kernel is killed; the next one of the same notebook has everything back."""
 
 import os
