@@ -21,6 +21,8 @@ fn engine<'a>(_py: Python<'a>) -> PyResult<&'a mut hook::Engine> {
 
 /// Prepares the engine for this interpreter; raises RuntimeError with the reason where that is not possible.
 #[pyfunction]
+// Called once, from one place, with names: a struct of eight fields would only be a second list of them.
+#[allow(clippy::too_many_arguments)]
 fn trace_start(
     version: (u8, u8),
     free_threaded: bool,
@@ -57,7 +59,9 @@ struct Method(UnsafeCell<ffi::PyMethodDef>);
 unsafe impl Sync for Method {}
 static ON_JUMP: Method = Method(UnsafeCell::new(ffi::PyMethodDef {
     ml_name: c"larder_back_edge".as_ptr(),
-    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: hook::on_jump },
+    ml_meth: ffi::PyMethodDefPointer {
+        PyCFunctionFast: hook::on_jump,
+    },
     ml_flags: ffi::METH_FASTCALL,
     ml_doc: std::ptr::null(),
 }));
@@ -75,7 +79,12 @@ fn trace_callback(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Arms the self-test: at the next jump, check that the first local is `expect` and put `replace` there.
 #[pyfunction]
 fn trace_probe(py: Python<'_>, code: &Bound<'_, PyAny>, expect: i64, replace: Py<PyAny>) -> PyResult<()> {
-    let probe = hook::Probe { code: Obj(code.as_ptr() as usize), expect, replace: Obj(replace.into_ptr() as usize), passed: false };
+    let probe = hook::Probe {
+        code: Obj(code.as_ptr() as usize),
+        expect,
+        replace: Obj(replace.into_ptr() as usize),
+        passed: false,
+    };
     engine(py)?.probe = Some(probe);
     Ok(())
 }
@@ -125,7 +134,10 @@ fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyA
     engine.limits.record = record;
     engine.limits.hot = hot;
     engine.limits.warm = hot.min(8);
-    let old = std::mem::replace(&mut engine.filter, filter.map_or(Obj::NULL, |f| Obj(f.into_ptr() as usize)));
+    let old = std::mem::replace(
+        &mut engine.filter,
+        filter.map_or(Obj::NULL, |f| Obj(f.into_ptr() as usize)),
+    );
     // SAFETY: the reference this function took when it set the filter.
     unsafe { ffi::Py_XDECREF(old.0 as *mut ffi::PyObject) };
     Ok(())

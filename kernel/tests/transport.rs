@@ -139,11 +139,11 @@ async fn fault_5_twenty_megabytes_then_exit_arrive_whole() {
     frontend
         .send("execute_request", json!({"code": format!("show {text}")}))
         .await;
+    frontend.expect(&["status:busy", "execute_input"]).await;
     frontend
         .send_control("shutdown_request", json!({"restart": false}))
         .await;
     let end = tokio::task::spawn_blocking(move || kernel.end());
-    frontend.expect(&["status:busy", "execute_input"]).await;
     let shown = frontend.iopub().await;
     assert_eq!(shown.header.msg_type, "display_data");
     assert!(shown.content_json.contains(&text));

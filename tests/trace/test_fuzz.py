@@ -35,7 +35,7 @@ class Maker:
         if k == 6:
             return f"({self.int(d + 1)} {r.choice(['//', '%'])} {r.choice(['3', '16', '-3', self.int(d + 1)])})"
         if k == 7:
-            return f"({self.int(d + 1)} {r.choice(['>>', '<<'])} {r.choice(['1', '7', '(%s & 15)' % self.int(d + 1)])})"
+            return f"({self.int(d + 1)} {r.choice(['>>', '<<'])} {r.choice(['1', '7', f'({self.int(d + 1)} & 15)'])})"
         if k == 8:
             return f"L[{r.choice([self.int(d + 1) + ' % len(L)', 'a & 7', '-1', '3', self.int(d + 1)])}]"
         if k == 9:
@@ -59,7 +59,9 @@ class Maker:
         if k == 6:
             return f"F[{self.int(d + 1)} & 3]"
         if k == 7:
-            return r.choice([f"sqrt(abs({self.float(d + 1)}))", f"sqrt({self.float(d + 1)})", f"float({self.int(d + 1)})"])
+            return r.choice(
+                [f"sqrt(abs({self.float(d + 1)}))", f"sqrt({self.float(d + 1)})", f"float({self.int(d + 1)})"]
+            )
         return f"({self.int(d + 1)} / {r.choice(['3', self.int(d + 1)])})"
 
     def cond(self, d=0):
@@ -80,7 +82,11 @@ class Maker:
         elif k < 6:
             self.put(f"{r.choice('xyz')} = {self.float()}")
         elif k == 6:
-            self.put(r.choice(["a, b = b, a", "x, y = y, x", "L, M = M, L", "c = d = a", "x = F[a & 3]", "y = x", "u = a < b"]))
+            self.put(
+                r.choice(
+                    ["a, b = b, a", "x, y = y, x", "L, M = M, L", "c = d = a", "x = F[a & 3]", "y = x", "u = a < b"]
+                )
+            )
         elif k == 7:
             self.put(f"L[{self.int(2)} & 7] = {self.int(2)} % 2**40")
         elif k == 8 and d < 3:
@@ -125,7 +131,9 @@ class Maker:
         module = self.r.random() < 0.5
         self.indent = 0 if module else 1
         self.put("a, b, c, d, x, y, z, u, t = 3, 5, 7, 11, 0.5, 1.25, -3.0, False, 0")
-        self.put("L = [1, 2, 3, 400, 5, 6, 7, 8]; M = [300, -5, 2**31, 4, 10**12, 0, 1, 2**70]; F = [0.5, -2.0, 3.5, 0.0]; log = []")
+        self.put(
+            "L = [1, 2, 3, 400, 5, 6, 7, 8]; M = [300, -5, 2**31, 4, 10**12, 0, 1, 2**70]; F = [0.5, -2.0, 3.5, 0.0]; log = []"
+        )
         for _ in range(self.r.randrange(1, 4)):
             self.loop(0)
         end = f"OUT = ({names})"

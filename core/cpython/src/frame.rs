@@ -19,7 +19,10 @@ impl Frame {
         // SAFETY: the thread state of the running thread is live, and its frame pointer too.
         unsafe {
             let at: usize = load(ffi::PyThreadState_Get() as usize, l.thread_frame);
-            Frame { base: if l.thread_frame_indirect { load(at, 0) } else { at }, l }
+            Frame {
+                base: if l.thread_frame_indirect { load(at, 0) } else { at },
+                l,
+            }
         }
     }
 

@@ -205,7 +205,12 @@ impl Engine {
             }
             ffi::Py_XDECREF(bytes);
             let locals = crate::object::load::<i32>(code.0, self.layout.code_slots) as u32;
-            let info = Box::into_raw(Box::new(CodeInfo { ours: self.wanted(code), locals, ins, loops: Vec::new() }));
+            let info = Box::into_raw(Box::new(CodeInfo {
+                ours: self.wanted(code),
+                locals,
+                ins,
+                loops: Vec::new(),
+            }));
             (self.symbols.set_extra)(ptr(code), self.extra, info.cast());
             info
         }
@@ -219,8 +224,7 @@ impl Engine {
         // SAFETY: a callable and a live code object; errors mean no.
         unsafe {
             let file = ffi::PyObject_GetAttrString(ptr(code), c"co_filename".as_ptr());
-            let said =
-                ffi::PyObject_CallFunctionObjArgs(ptr(self.filter), file, std::ptr::null_mut::<ffi::PyObject>());
+            let said = ffi::PyObject_CallFunctionObjArgs(ptr(self.filter), file, std::ptr::null_mut::<ffi::PyObject>());
             let yes = !said.is_null() && ffi::PyObject_IsTrue(said) == 1;
             if said.is_null() {
                 ffi::PyErr_Clear();
@@ -235,7 +239,13 @@ impl Engine {
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at the loop head or at that exit.
-    unsafe fn grow(&mut self, info: &mut CodeInfo, index: usize, frame: Frame, from: Option<usize>) -> Result<(), &'static str> {
+    unsafe fn grow(
+        &mut self,
+        info: &mut CodeInfo,
+        index: usize,
+        frame: Frame,
+        from: Option<usize>,
+    ) -> Result<(), &'static str> {
         if !plain_namespaces(frame) {
             return Err("namespaces that are not plain dicts");
         }
@@ -245,11 +255,34 @@ impl Engine {
             Some(c) => c.tree.clone(),
             None => Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
         };
-        let heads: Vec<u32> = info.loops.iter().filter(|l| l.compiled.is_some()).map(|l| l.header).collect();
-        let world = Live { frame, layout: self.layout, symbols: self.symbols, builtins: &self.builtins };
-        record(&mut tree, from.map(|e| ExitId(e as u32)), &world, &info.ins, self.layout, &heads)?;
-        let code = self.compiler.compile(&tree).map_err(|_| "the code generator refused it")?;
-        let piece = self.arena.publish(&code.bytes).ok_or("the limit for machine code is reached")?;
+        let heads: Vec<u32> = info
+            .loops
+            .iter()
+            .filter(|l| l.compiled.is_some())
+            .map(|l| l.header)
+            .collect();
+        let world = Live {
+            frame,
+            layout: self.layout,
+            symbols: self.symbols,
+            builtins: &self.builtins,
+        };
+        record(
+            &mut tree,
+            from.map(|e| ExitId(e as u32)),
+            &world,
+            &info.ins,
+            self.layout,
+            &heads,
+        )?;
+        let code = self
+            .compiler
+            .compile(&tree)
+            .map_err(|_| "the code generator refused it")?;
+        let piece = self
+            .arena
+            .publish(&code.bytes)
+            .ok_or("the limit for machine code is reached")?;
         for pin in &tree.pins {
             // SAFETY: pins are live objects the recorder met.
             unsafe { ffi::Py_INCREF(ptr(*pin)) };
@@ -276,22 +309,25 @@ impl Engine {
     /// GIL held; `frame` is the running frame, at the loop's head.
     unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> bool {
         let layout = self.layout;
-        let Some(c) = info.loops[index].compiled.as_mut() else { return false };
+        let Some(c) = info.loops[index].compiled.as_mut() else {
+            return false;
+        };
         if frame.depth(info.locals as usize) != c.tree.depth as usize {
             return false;
         }
         // SAFETY: by contract.
-        let Some(exit) = (unsafe { c.run(frame, layout) }) else { return false };
+        let Some(exit) = (unsafe { c.run(frame, layout) }) else {
+            return false;
+        };
         let hot = exit != 0
             && c.taken[exit] >= SIDE_HOT
             && c.failed[exit] < 2
             && c.tree.exits[exit].side.is_none()
             && c.tree.traces.len() < TRACES_MAX;
         // SAFETY: the frame stands at that exit now.
-        if hot && unsafe { self.grow(info, index, frame, Some(exit)) }.is_err() {
-            if let Some(c) = info.loops[index].compiled.as_mut() {
-                c.failed[exit] += 1;
-            }
+        let grown = !hot || unsafe { self.grow(info, index, frame, Some(exit)) }.is_ok();
+        if !grown && let Some(c) = info.loops[index].compiled.as_mut() {
+            c.failed[exit] += 1;
         }
         let l = &mut info.loops[index];
         let Some(c) = l.compiled.as_mut() else { return true };
@@ -437,7 +473,12 @@ pub unsafe extern "C" fn on_jump(
             Some(index) => index,
             None => {
                 let row = engine.row(code, to as u32);
-                info.loops.push(Loop { header: to as u32, head: Head::NEW, row, compiled: None });
+                info.loops.push(Loop {
+                    header: to as u32,
+                    head: Head::NEW,
+                    row,
+                    compiled: None,
+                });
                 info.loops.len() - 1
             }
         };
@@ -457,7 +498,11 @@ pub unsafe extern "C" fn on_jump(
             }
         }
         let (mut head, mut action) = policy::step(info.loops[index].head, event, &engine.limits);
-        let mut why = if event == Event::Unprofitable { "leaves too soon to pay" } else { "" };
+        let mut why = if event == Event::Unprofitable {
+            "leaves too soon to pay"
+        } else {
+            ""
+        };
         if action == Action::Record {
             let done = if frame.watched_by_others(engine.tool) {
                 Err("another tool watches this code")

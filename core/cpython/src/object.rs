@@ -62,16 +62,25 @@ pub struct Symbols {
     pub function_type: usize,
     pub module_type: usize,
     pub builtin_type: usize,
-    pub code_bytes: unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject,
-    pub request_extra: unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t,
-    pub get_extra: unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int,
-    pub set_extra: unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut c_void) -> c_int,
+    pub code_bytes: CodeBytes,
+    pub request_extra: RequestExtra,
+    pub get_extra: GetExtra,
+    pub set_extra: SetExtra,
 }
+
+type CodeBytes = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
+type RequestExtra = unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t;
+type GetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int;
+type SetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut c_void) -> c_int;
 
 fn symbol(name: &'static CStr) -> Result<usize, String> {
     // SAFETY: a lookup by name in what is already loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
-    if found == 0 { Err(format!("this interpreter does not export {name:?}")) } else { Ok(found) }
+    if found == 0 {
+        Err(format!("this interpreter does not export {name:?}"))
+    } else {
+        Ok(found)
+    }
 }
 
 static SYMBOLS: OnceLock<Result<Symbols, String>> = OnceLock::new();
@@ -87,10 +96,12 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                 function_type: symbol(c"PyFunction_Type")?,
                 module_type: symbol(c"PyModule_Type")?,
                 builtin_type: symbol(c"PyCFunction_Type")?,
-                code_bytes: std::mem::transmute::<usize, _>(symbol(c"PyCode_GetCode")?),
-                request_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Eval_RequestCodeExtraIndex")?),
-                get_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Code_GetExtra")?),
-                set_extra: std::mem::transmute::<usize, _>(symbol(c"PyUnstable_Code_SetExtra")?),
+                code_bytes: std::mem::transmute::<usize, CodeBytes>(symbol(c"PyCode_GetCode")?),
+                request_extra: std::mem::transmute::<usize, RequestExtra>(symbol(
+                    c"PyUnstable_Eval_RequestCodeExtraIndex",
+                )?),
+                get_extra: std::mem::transmute::<usize, GetExtra>(symbol(c"PyUnstable_Code_GetExtra")?),
+                set_extra: std::mem::transmute::<usize, SetExtra>(symbol(c"PyUnstable_Code_SetExtra")?),
             })
         }
     });

@@ -110,7 +110,12 @@ impl Compiled {
                     Type::Known(want) if o == want => {}
                     // An iterator that somebody else holds must be seen to move.
                     Type::RangeIter if is_range_iter(t) && refcount(o) == 1 => {
-                        put(&[load(o.0, l.range_next), load(o.0, l.range_step), load(o.0, l.range_left), o.0 as u64]);
+                        put(&[
+                            load(o.0, l.range_next),
+                            load(o.0, l.range_step),
+                            load(o.0, l.range_left),
+                            o.0 as u64,
+                        ]);
                     }
                     Type::ListIter if is_list_iter(t) && refcount(o) == 1 => {
                         let list: u64 = load(o.0, l.listiter_list);
@@ -122,7 +127,9 @@ impl Compiled {
                     _ => return false,
                 }
             }
-            self.overwritten.iter().all(|slot| self.may_be_overwritten(frame, *slot))
+            self.overwritten
+                .iter()
+                .all(|slot| self.may_be_overwritten(frame, *slot))
         }
     }
 
@@ -207,10 +214,10 @@ unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: 
                     if w[1] != 0 {
                         borrowed(w[1])
                     } else {
-                        if let Some(index) = slot.as_frame().filter(|i| *i < locals + old_depth) {
-                            if same_number(frame.get(index), float, w[0], l) {
-                                continue;
-                            }
+                        if let Some(index) = slot.as_frame().filter(|i| *i < locals + old_depth)
+                            && same_number(frame.get(index), float, w[0], l)
+                        {
+                            continue;
                         }
                         match made.iter().find(|m| m.0 == float && m.1 == w[0]) {
                             Some(m) => borrowed(m.2.0 as u64),
@@ -238,7 +245,11 @@ unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: 
                     it
                 }
                 Val::ListIter { .. } => {
-                    let it = if w[2] != 0 { borrowed(w[2]) } else { checked(ffi::PyObject_GetIter(ptr(Obj(w[0] as usize)))) };
+                    let it = if w[2] != 0 {
+                        borrowed(w[2])
+                    } else {
+                        checked(ffi::PyObject_GetIter(ptr(Obj(w[0] as usize))))
+                    };
                     store(it.0, l.listiter_index, w[1]);
                     it
                 }
@@ -301,7 +312,11 @@ unsafe fn new_range_iter() -> Obj {
     unsafe {
         let zero = checked(ffi::PyLong_FromLongLong(0));
         let range = &raw mut ffi::PyRange_Type as *mut ffi::PyObject;
-        let r = checked(ffi::PyObject_CallFunctionObjArgs(range, ptr(zero), std::ptr::null_mut::<ffi::PyObject>()));
+        let r = checked(ffi::PyObject_CallFunctionObjArgs(
+            range,
+            ptr(zero),
+            std::ptr::null_mut::<ffi::PyObject>(),
+        ));
         let it = checked(ffi::PyObject_GetIter(ptr(r)));
         ffi::Py_DECREF(ptr(r));
         ffi::Py_DECREF(ptr(zero));

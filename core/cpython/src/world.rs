@@ -60,7 +60,11 @@ impl World for Live<'_> {
             } else if t == &raw const ffi::PyList_Type as usize {
                 Class::List
             } else if t == self.symbols.range_iter_type {
-                Class::RangeIter(load(o.0, l.range_next), load(o.0, l.range_step), load(o.0, l.range_left))
+                Class::RangeIter(
+                    load(o.0, l.range_next),
+                    load(o.0, l.range_step),
+                    load(o.0, l.range_left),
+                )
             } else if t == self.symbols.list_iter_type {
                 Class::ListIter(Obj(load(o.0, l.listiter_list)), load(o.0, l.listiter_index))
             } else if ptr(o) == ffi::Py_None()
@@ -84,11 +88,21 @@ impl World for Live<'_> {
     }
     fn name(&self, index: usize) -> Obj {
         // SAFETY: the code's names are a tuple, and the bytecode indexes inside it.
-        unsafe { Obj(load(load::<usize>(self.frame.code().0, self.layout.code_names), self.layout.tuple_items + index * 8)) }
+        unsafe {
+            Obj(load(
+                load::<usize>(self.frame.code().0, self.layout.code_names),
+                self.layout.tuple_items + index * 8,
+            ))
+        }
     }
     fn constant(&self, index: usize) -> Obj {
         // SAFETY: as `name`.
-        unsafe { Obj(load(load::<usize>(self.frame.code().0, self.layout.code_consts), self.layout.tuple_items + index * 8)) }
+        unsafe {
+            Obj(load(
+                load::<usize>(self.frame.code().0, self.layout.code_consts),
+                self.layout.tuple_items + index * 8,
+            ))
+        }
     }
     fn lookup(&self, space: Namespace, key: Obj) -> Obj {
         // SAFETY: the namespaces are plain dicts, checked before recording starts.

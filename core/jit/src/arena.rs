@@ -52,7 +52,13 @@ impl Arena {
                 }
                 return Err(error);
             }
-            Ok(Arena { write: write.cast(), exec: exec.cast(), size, free: vec![(0, size)], used: 0 })
+            Ok(Arena {
+                write: write.cast(),
+                exec: exec.cast(),
+                size,
+                free: vec![(0, size)],
+                used: 0,
+            })
         }
     }
 

@@ -69,9 +69,12 @@ impl Compiler {
     /// Text saying why this machine has no back end.
     pub fn new(host: Host) -> Result<Compiler, String> {
         let mut flags = settings::builder();
-        for (name, value) in
-            [("opt_level", "speed"), ("enable_verifier", "false"), ("is_pic", "false"), ("enable_probestack", "false")]
-        {
+        for (name, value) in [
+            ("opt_level", "speed"),
+            ("enable_verifier", "false"),
+            ("is_pic", "false"),
+            ("enable_probestack", "false"),
+        ] {
             flags.set(name, value).map_err(|e| e.to_string())?;
         }
         let mut target =
@@ -90,7 +93,12 @@ impl Compiler {
             }
         }
         let isa = target.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())?;
-        Ok(Compiler { isa, context: Context::new(), builder: FunctionBuilderContext::new(), host })
+        Ok(Compiler {
+            isa,
+            context: Context::new(),
+            builder: FunctionBuilderContext::new(),
+            host,
+        })
     }
 
     /// # Errors
@@ -115,7 +123,10 @@ impl Compiler {
         if !compiled.buffer.relocs().is_empty() {
             return Err("a trace would need a relocation".into());
         }
-        Ok(Code { bytes: compiled.code_buffer().to_vec(), exits })
+        Ok(Code {
+            bytes: compiled.code_buffer().to_vec(),
+            exits,
+        })
     }
 }
 
@@ -159,9 +170,9 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
         }
         let brought = tree.traces.iter().any(|t| {
             let End::Head(changed) = &t.end else { return false };
-            changed.iter().any(|(i, refs)| {
-                i == input && !refs[1].is_none() && refs[1] != tree.inputs[*input as usize].refs[1]
-            })
+            changed
+                .iter()
+                .any(|(i, refs)| i == input && !refs[1].is_none() && refs[1] != tree.inputs[*input as usize].refs[1])
         });
         if !brought {
             forgotten.push(*input);
@@ -272,7 +283,10 @@ impl Lower<'_, '_> {
             End::Head(changed) => {
                 let mut args: Vec<BlockArg> = Vec::new();
                 for (input, k) in self.carried.clone() {
-                    let refs = changed.iter().find(|c| c.0 == input).map_or(tree.inputs[input as usize].refs, |c| c.1);
+                    let refs = changed
+                        .iter()
+                        .find(|c| c.0 == input)
+                        .map_or(tree.inputs[input as usize].refs, |c| c.1);
                     args.push(self.v(refs[k as usize])?.into());
                 }
                 let header = self.header;
@@ -289,8 +303,8 @@ impl Lower<'_, '_> {
         }
         let takes = inst.op.info().takes.len();
         let mut a = [self.buffer; 3];
-        for k in 0..takes {
-            a[k] = self.v(inst.args[k])?;
+        for (value, arg) in a.iter_mut().zip(inst.args).take(takes) {
+            *value = self.v(arg)?;
         }
         let [x, y, _] = a;
         let l = self.host.layout;
@@ -349,17 +363,33 @@ impl Lower<'_, '_> {
             Op::NotB => self.b.ins().bxor_imm_s(x, 1),
             Op::CmpI => self.b.ins().icmp(int_cc(Cond::from_imm(inst.imm)), x, y),
             Op::CmpF => self.b.ins().fcmp(float_cc(Cond::from_imm(inst.imm)), x, y),
-            Op::GuardTrue => return Ok(self.exit_unless(x, inst.exit)),
-            Op::GuardFalse => return Ok(self.exit_if(x, inst.exit)),
+            Op::GuardTrue => {
+                return {
+                    self.exit_unless(x, inst.exit);
+                    Ok(())
+                };
+            }
+            Op::GuardFalse => {
+                return {
+                    self.exit_if(x, inst.exit);
+                    Ok(())
+                };
+            }
             Op::GuardType => {
                 let found = self.b.ins().load(I64, MEM, x, layout::TYPE as i32);
                 let same = self.b.ins().icmp_imm_s(IntCC::Equal, found, inst.imm);
-                return Ok(self.exit_unless(same, inst.exit));
+                return {
+                    self.exit_unless(same, inst.exit);
+                    Ok(())
+                };
             }
             Op::GuardExact => {
                 let moved = self.b.ins().iadd_imm_s(x, 1 << 53);
                 let inside = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, 1 << 54);
-                return Ok(self.exit_unless(inside, inst.exit));
+                return {
+                    self.exit_unless(inside, inst.exit);
+                    Ok(())
+                };
             }
             Op::UnboxI => self.unbox_int(x, inst.exit),
             Op::UnboxF => self.b.ins().load(F64, MEM, x, l.float_value as i32),
@@ -416,7 +446,10 @@ impl Lower<'_, '_> {
         changed.dedup();
         for index in changed {
             let input = &tree.inputs[index as usize];
-            let popped = input.slot.as_frame().is_some_and(|i| i >= (tree.locals + snapshot.depth) as usize);
+            let popped = input
+                .slot
+                .as_frame()
+                .is_some_and(|i| i >= (tree.locals + snapshot.depth) as usize);
             if !popped && !vals.iter().any(|v| v.0 == input.slot) {
                 vals.push((input.slot, input.val()));
             }
@@ -443,7 +476,11 @@ impl Lower<'_, '_> {
                             return Err("an exit with too many values".into());
                         }
                         let x = self.v(r)?;
-                        let x = if tree.kind(r) == Kind::Bool { self.b.ins().uextend(I64, x) } else { x };
+                        let x = if tree.kind(r) == Kind::Bool {
+                            self.b.ins().uextend(I64, x)
+                        } else {
+                            x
+                        };
                         self.b.ins().store(MEM, x, self.buffer, i32::from(at) * 8);
                         written.push((r, at));
                         at

@@ -56,7 +56,15 @@ pub struct Ins {
 /// unit `i`, and units inside an instruction decode to `CACHE`.
 pub fn decode(code: &[u8], opcodes: &Opcodes) -> Vec<Ins> {
     let units = code.len() / 2;
-    let mut out = vec![Ins { bc: Bc::CACHE, arg: 0, next: 0, opcode: 0 }; units];
+    let mut out = vec![
+        Ins {
+            bc: Bc::CACHE,
+            arg: 0,
+            next: 0,
+            opcode: 0
+        };
+        units
+    ];
     let mut at = 0;
     while at < units {
         let start = at;
@@ -68,7 +76,12 @@ pub fn decode(code: &[u8], opcodes: &Opcodes) -> Vec<Ins> {
             arg = arg << 8 | u32::from(code[2 * at + 1]);
         }
         at += 1 + opcodes.caches[opcode as usize] as usize;
-        out[start] = Ins { bc: opcodes.base[opcode as usize], arg, next: at as u32, opcode };
+        out[start] = Ins {
+            bc: opcodes.base[opcode as usize],
+            arg,
+            next: at as u32,
+            opcode,
+        };
     }
     out
 }

@@ -83,8 +83,14 @@ impl Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Val {
     /// An int in a register, with the object it came from or was boxed into, if any.
-    Int { value: Ref, boxed: Ref },
-    Float { value: Ref, boxed: Ref },
+    Int {
+        value: Ref,
+        boxed: Ref,
+    },
+    Float {
+        value: Ref,
+        boxed: Ref,
+    },
     Bool(Ref),
     /// An object of exactly this type.
     Ptr(Ref, Obj),
@@ -93,9 +99,22 @@ pub enum Val {
     /// A null stack entry or an unbound local.
     Null,
     /// An iterator over a range: next value, step, how many are left, the object if there is one.
-    RangeIter { next: Ref, step: Ref, left: Ref, object: Ref },
-    ListIter { list: Ref, index: Ref, object: Ref },
-    Range { start: Ref, stop: Ref, step: Ref },
+    RangeIter {
+        next: Ref,
+        step: Ref,
+        left: Ref,
+        object: Ref,
+    },
+    ListIter {
+        list: Ref,
+        index: Ref,
+        object: Ref,
+    },
+    Range {
+        start: Ref,
+        stop: Ref,
+        step: Ref,
+    },
 }
 
 /// The type of an input: what entering the tree checks.
@@ -134,7 +153,12 @@ impl Val {
             Val::Int { value, boxed } | Val::Float { value, boxed } => ([value, boxed, no, no], 2),
             Val::Bool(value) | Val::Ptr(value, _) => ([value, no, no, no], 1),
             Val::Known(_) | Val::Null => ([no; 4], 0),
-            Val::RangeIter { next, step, left, object } => ([next, step, left, object], 4),
+            Val::RangeIter {
+                next,
+                step,
+                left,
+                object,
+            } => ([next, step, left, object], 4),
             Val::ListIter { list, index, object } => ([list, index, object, no], 3),
             Val::Range { start, stop, step } => ([start, stop, step, no], 3),
         }
@@ -168,14 +192,29 @@ impl Input {
     pub fn val(&self) -> Val {
         let r = self.refs;
         match self.ty {
-            Type::Int => Val::Int { value: r[0], boxed: r[1] },
-            Type::Float => Val::Float { value: r[0], boxed: r[1] },
+            Type::Int => Val::Int {
+                value: r[0],
+                boxed: r[1],
+            },
+            Type::Float => Val::Float {
+                value: r[0],
+                boxed: r[1],
+            },
             Type::Bool => Val::Bool(r[0]),
             Type::Ptr(t) => Val::Ptr(r[0], t),
             Type::Known(o) => Val::Known(o),
             Type::Null => Val::Null,
-            Type::RangeIter => Val::RangeIter { next: r[0], step: r[1], left: r[2], object: r[3] },
-            Type::ListIter => Val::ListIter { list: r[0], index: r[1], object: r[2] },
+            Type::RangeIter => Val::RangeIter {
+                next: r[0],
+                step: r[1],
+                left: r[2],
+                object: r[3],
+            },
+            Type::ListIter => Val::ListIter {
+                list: r[0],
+                index: r[1],
+                object: r[2],
+            },
         }
     }
 }
@@ -250,7 +289,11 @@ pub struct Tree {
 impl Tree {
     pub fn new(header: u32, depth: u32, locals: u32) -> Tree {
         let head = Exit {
-            snapshot: Snapshot { pc: header, depth, slots: Vec::new() },
+            snapshot: Snapshot {
+                pc: header,
+                depth,
+                slots: Vec::new(),
+            },
             reason: "the interpreter wanted control",
             side: None,
         };
@@ -299,8 +342,9 @@ impl Tree {
             let End::Head(changed) = &trace.end else { continue };
             for (index, refs) in changed {
                 let input = &self.inputs[*index as usize];
-                for k in 0..input.ty.components().len() {
-                    if refs[k] != input.refs[k] && !out.contains(&(*index, k as u8)) {
+                let components = input.ty.components().len();
+                for (k, (now, before)) in refs.iter().zip(&input.refs).take(components).enumerate() {
+                    if now != before && !out.contains(&(*index, k as u8)) {
                         out.push((*index, k as u8));
                     }
                 }
@@ -313,7 +357,11 @@ impl Tree {
     /// Bytes this tree occupies besides its machine code.
     pub fn metadata_bytes(&self) -> usize {
         use std::mem::size_of;
-        let exits: usize = self.exits.iter().map(|e| e.snapshot.slots.len() * size_of::<(Slot, Val)>()).sum();
+        let exits: usize = self
+            .exits
+            .iter()
+            .map(|e| e.snapshot.slots.len() * size_of::<(Slot, Val)>())
+            .sum();
         let bodies: usize = self.traces.iter().map(|t| t.body.len() * size_of::<Ref>()).sum();
         self.insts.len() * size_of::<Inst>()
             + self.inputs.len() * size_of::<Input>()

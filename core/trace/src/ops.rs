@@ -35,11 +35,21 @@ pub enum Kind {
 }
 
 macro_rules! kind {
-    (i) => { Kind::Int };
-    (f) => { Kind::Float };
-    (b) => { Kind::Bool };
-    (p) => { Kind::Ptr };
-    (n) => { Kind::None };
+    (i) => {
+        Kind::Int
+    };
+    (f) => {
+        Kind::Float
+    };
+    (b) => {
+        Kind::Bool
+    };
+    (p) => {
+        Kind::Ptr
+    };
+    (n) => {
+        Kind::None
+    };
 }
 
 macro_rules! ops {

@@ -40,7 +40,11 @@ pub struct Head {
 }
 
 impl Head {
-    pub const NEW: Head = Head { state: State::Cold, count: 0, aborts: 0 };
+    pub const NEW: Head = Head {
+        state: State::Cold,
+        count: 0,
+        aborts: 0,
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +81,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { warm: 8, hot: 40, aborts: 3, counted: 10_000, record: false }
+        Limits {
+            warm: 8,
+            hot: 40,
+            aborts: 3,
+            counted: 10_000,
+            record: false,
+        }
     }
 }
 
@@ -88,7 +98,11 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
     match (state, event) {
         (State::Shunned, _) => (at(State::Shunned, count), Action::Disable),
         (State::Cold, Event::BackEdge) => {
-            let state = if count + 1 >= limits.warm { State::Warm } else { State::Cold };
+            let state = if count + 1 >= limits.warm {
+                State::Warm
+            } else {
+                State::Cold
+            };
             (at(state, count + 1), Action::Nothing)
         }
         (State::Warm, Event::BackEdge) => {
@@ -102,13 +116,34 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
                 (at(State::Warm, count), Action::Nothing)
             }
         }
-        (State::Recording, Event::Closed) => (Head { state: State::Compiled, count: 0, aborts }, Action::Nothing),
+        (State::Recording, Event::Closed) => (
+            Head {
+                state: State::Compiled,
+                count: 0,
+                aborts,
+            },
+            Action::Nothing,
+        ),
         (State::Recording, Event::Aborted) => {
             let aborts = aborts + 1;
             if aborts >= limits.aborts {
-                (Head { state: State::Shunned, count: 0, aborts }, Action::Disable)
+                (
+                    Head {
+                        state: State::Shunned,
+                        count: 0,
+                        aborts,
+                    },
+                    Action::Disable,
+                )
             } else {
-                (Head { state: State::Warm, count: 0, aborts }, Action::Nothing)
+                (
+                    Head {
+                        state: State::Warm,
+                        count: 0,
+                        aborts,
+                    },
+                    Action::Nothing,
+                )
             }
         }
         (State::Compiled, Event::Unprofitable) => (at(State::Shunned, 0), Action::Disable),
@@ -137,18 +172,40 @@ mod tests {
 
     #[test]
     fn a_loop_is_recorded_exactly_when_it_becomes_hot() {
-        let limits = Limits { record: true, ..Limits::default() };
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
         assert_eq!(run(&limits, &[(Event::BackEdge, 39)]).1, Action::Nothing);
-        assert_eq!(run(&limits, &[(Event::BackEdge, 40)]), (Head { state: State::Recording, count: 0, aborts: 0 }, Action::Record));
+        assert_eq!(
+            run(&limits, &[(Event::BackEdge, 40)]),
+            (
+                Head {
+                    state: State::Recording,
+                    count: 0,
+                    aborts: 0
+                },
+                Action::Record
+            )
+        );
     }
 
     #[test]
     fn a_failed_recording_doubles_the_wait_and_the_third_shuns_the_loop() {
-        let limits = Limits { record: true, ..Limits::default() };
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
         let once = [(Event::BackEdge, 40), (Event::Aborted, 1)];
         let (head, _) = run(&limits, &[once[0], once[1], (Event::BackEdge, 79)]);
         assert_eq!((head.state, head.aborts), (State::Warm, 1));
-        let twice = [once[0], once[1], (Event::BackEdge, 80), (Event::Aborted, 1), (Event::BackEdge, 160)];
+        let twice = [
+            once[0],
+            once[1],
+            (Event::BackEdge, 80),
+            (Event::Aborted, 1),
+            (Event::BackEdge, 160),
+        ];
         assert_eq!(run(&limits, &twice).1, Action::Record);
         let (head, action) = run(&limits, &[&twice[..], &[(Event::Aborted, 1)]].concat());
         assert_eq!((head.state, action), (State::Shunned, Action::Disable));
@@ -163,8 +220,16 @@ mod tests {
 
     #[test]
     fn a_discarded_trace_can_be_recorded_again() {
-        let limits = Limits { record: true, ..Limits::default() };
-        let life = [(Event::BackEdge, 40), (Event::Closed, 1), (Event::Discarded, 1), (Event::BackEdge, 40)];
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
+        let life = [
+            (Event::BackEdge, 40),
+            (Event::Closed, 1),
+            (Event::Discarded, 1),
+            (Event::BackEdge, 40),
+        ];
         assert_eq!(run(&limits, &life).1, Action::Record);
     }
 }

@@ -125,12 +125,26 @@ pub fn record<W: World>(
     };
     let conc = vec![0; tree.insts.len()];
     let root = from.is_none();
-    let mut r = Recorder { tree, world, code, layout, heads, s, conc, body: vec![], backs: vec![], bytecodes: 0, root };
+    let mut r = Recorder {
+        tree,
+        world,
+        code,
+        layout,
+        heads,
+        s,
+        conc,
+        body: vec![],
+        backs: vec![],
+        bytecodes: 0,
+        root,
+    };
     if let Some(e) = from {
         r.bind_snapshot(e)?;
     }
     let end = r.run()?;
-    let Recorder { tree, body, bytecodes, .. } = r;
+    let Recorder {
+        tree, body, bytecodes, ..
+    } = r;
     if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {
         return Err("too little follows");
     }
@@ -158,7 +172,12 @@ impl<W: World> Recorder<'_, W> {
             }
         }
         let r = Ref(self.tree.insts.len() as u32);
-        self.tree.insts.push(Inst { op, args: all, imm, exit });
+        self.tree.insts.push(Inst {
+            op,
+            args: all,
+            imm,
+            exit,
+        });
         self.conc.push(conc);
         self.body.push(r);
         r
@@ -211,7 +230,12 @@ impl<W: World> Recorder<'_, W> {
         for (k, r) in refs.iter_mut().enumerate().take(ty.components().len()) {
             *r = Ref(self.tree.insts.len() as u32);
             let imm = (index << 3 | k) as i64;
-            self.tree.insts.push(Inst { op: Op::Input, args: [Ref::NONE; 3], imm, exit: ExitId::NONE });
+            self.tree.insts.push(Inst {
+                op: Op::Input,
+                args: [Ref::NONE; 3],
+                imm,
+                exit: ExitId::NONE,
+            });
             self.conc.push(0);
         }
         if let Type::Known(o) | Type::Ptr(o) = ty {
@@ -393,11 +417,19 @@ impl<W: World> Recorder<'_, W> {
                 slots.push((Slot::name(i), v));
             }
         }
-        Snapshot { pc: pc as u32, depth: self.s.depth as u32, slots }
+        Snapshot {
+            pc: pc as u32,
+            depth: self.s.depth as u32,
+            slots,
+        }
     }
     fn exit_to(&mut self, pc: usize, reason: &'static str) -> ExitId {
         let snapshot = self.snapshot(pc);
-        self.tree.exits.push(Exit { snapshot, reason, side: None });
+        self.tree.exits.push(Exit {
+            snapshot,
+            reason,
+            side: None,
+        });
         ExitId(self.tree.exits.len() as u32 - 1)
     }
     fn exit(&mut self, reason: &'static str) -> ExitId {
@@ -423,7 +455,10 @@ impl<W: World> Recorder<'_, W> {
         match v {
             Val::Bool(r) => {
                 let c = self.conc[r.at()];
-                Val::Int { value: self.pure(Op::BToI, &[r], c), boxed: Ref::NONE }
+                Val::Int {
+                    value: self.pure(Op::BToI, &[r], c),
+                    boxed: Ref::NONE,
+                }
             }
             v => v,
         }
@@ -459,10 +494,16 @@ impl<W: World> Recorder<'_, W> {
         Ok(self.emit(op, args, 0, e, v as u64))
     }
     fn fresh_int(value: Ref) -> Val {
-        Val::Int { value, boxed: Ref::NONE }
+        Val::Int {
+            value,
+            boxed: Ref::NONE,
+        }
     }
     fn fresh_float(value: Ref) -> Val {
-        Val::Float { value, boxed: Ref::NONE }
+        Val::Float {
+            value,
+            boxed: Ref::NONE,
+        }
     }
 
     fn binary(&mut self, op: u32, a: Val, b: Val) -> Step<Val> {
@@ -629,8 +670,14 @@ impl<W: World> Recorder<'_, W> {
         self.tree.pin(ty);
         self.emit(Op::GuardType, &[r], ty.0 as i64, e, 0);
         Ok(match class {
-            Class::Int(v) => Val::Int { value: self.emit(Op::UnboxI, &[r], 0, e, v as u64), boxed: r },
-            Class::Float(v) => Val::Float { value: self.pure(Op::UnboxF, &[r], v.to_bits()), boxed: r },
+            Class::Int(v) => Val::Int {
+                value: self.emit(Op::UnboxI, &[r], 0, e, v as u64),
+                boxed: r,
+            },
+            Class::Float(v) => Val::Float {
+                value: self.pure(Op::UnboxF, &[r], v.to_bits()),
+                boxed: r,
+            },
             Class::Bool(v) => Val::Bool(self.pure(Op::UnboxB, &[r], u64::from(v))),
             _ => Val::Ptr(r, ty),
         })
@@ -641,12 +688,18 @@ impl<W: World> Recorder<'_, W> {
             Class::Int(v) => {
                 self.tree.pin(o);
                 let boxed = self.emit(Op::ConstP, &[], o.0 as i64, ExitId::NONE, o.0 as u64);
-                Val::Int { value: self.int(v), boxed }
+                Val::Int {
+                    value: self.int(v),
+                    boxed,
+                }
             }
             Class::Float(v) => {
                 self.tree.pin(o);
                 let boxed = self.emit(Op::ConstP, &[], o.0 as i64, ExitId::NONE, o.0 as u64);
-                Val::Float { value: self.float(v), boxed }
+                Val::Float {
+                    value: self.float(v),
+                    boxed,
+                }
             }
             Class::Bool(v) => Val::Bool(self.emit(Op::ConstB, &[], i64::from(v), ExitId::NONE, u64::from(v))),
             Class::Known => {
@@ -662,16 +715,28 @@ impl<W: World> Recorder<'_, W> {
             (Builtin::Range, _) if (1..=3).contains(&args.len()) => {
                 let mut r = [Ref::NONE; 3];
                 for (k, v) in args.iter().enumerate() {
-                    let Val::Int { value, .. } = v else { return Err("a range of something else") };
+                    let Val::Int { value, .. } = v else {
+                        return Err("a range of something else");
+                    };
                     r[k] = *value;
                 }
-                let (start, stop) = if args.len() == 1 { (self.int(0), r[0]) } else { (r[0], r[1]) };
+                let (start, stop) = if args.len() == 1 {
+                    (self.int(0), r[0])
+                } else {
+                    (r[0], r[1])
+                };
                 let step = if args.len() == 3 { r[2] } else { self.int(1) };
                 Ok(Val::Range { start, stop, step })
             }
             (Builtin::Len, [Val::Ptr(list, _)]) => {
                 let n = self.world.list_len(self.o(*list));
-                Ok(Self::fresh_int(self.emit(Op::ListLen, &[*list], 0, ExitId::NONE, n as u64)))
+                Ok(Self::fresh_int(self.emit(
+                    Op::ListLen,
+                    &[*list],
+                    0,
+                    ExitId::NONE,
+                    n as u64,
+                )))
             }
             (Builtin::Abs, [Val::Float { value, .. }]) => {
                 let v = self.f(*value).abs().to_bits();
@@ -741,10 +806,19 @@ impl<W: World> Recorder<'_, W> {
             self.pure(Op::FloorDiv, &[sum, by], c as u64)
         };
         // The value after the last may not fit either; stay where it does.
-        if self.i(start).checked_add(k.saturating_mul(self.i(left).max(1))).is_none() {
+        if self
+            .i(start)
+            .checked_add(k.saturating_mul(self.i(left).max(1)))
+            .is_none()
+        {
             return Err("a range near the end of 64 bits");
         }
-        Ok(Val::RangeIter { next: start, step, left, object: Ref::NONE })
+        Ok(Val::RangeIter {
+            next: start,
+            step,
+            left,
+            object: Ref::NONE,
+        })
     }
 
     // --- the walk ---
@@ -810,7 +884,11 @@ impl<W: World> Recorder<'_, W> {
         let v = self.peek(1)?;
         let c = self.truth(v)?;
         self.s.depth -= 1;
-        let (here, other) = if self.b(c) == wanted { (target, next) } else { (next, target) };
+        let (here, other) = if self.b(c) == wanted {
+            (target, next)
+        } else {
+            (next, target)
+        };
         let e = self.exit_to(other, "a branch went the other way");
         self.guard(c, e);
         self.s.pc = here;
@@ -891,7 +969,9 @@ impl<W: World> Recorder<'_, W> {
                 self.call_with_null(v, arg & 1 != 0)?;
             }
             Bc::LOAD_ATTR => {
-                let Val::Known(o) = self.peek(1)? else { return Err("an attribute that is not traced yet") };
+                let Val::Known(o) = self.peek(1)? else {
+                    return Err("an attribute that is not traced yet");
+                };
                 let dict = self.world.module_dict(o);
                 if dict.is_null() {
                     return Err("an attribute that is not traced yet");
@@ -948,7 +1028,9 @@ impl<W: World> Recorder<'_, W> {
                 self.replace(1, v)?;
             }
             Bc::UNARY_INVERT => {
-                let Val::Int { value, .. } = self.peek(1)? else { return Err("an inversion that is not traced yet") };
+                let Val::Int { value, .. } = self.peek(1)? else {
+                    return Err("an inversion that is not traced yet");
+                };
                 let n = !self.i(value) as u64;
                 let r = self.pure(Op::Not, &[value], n);
                 self.replace(1, Self::fresh_int(r))?;
@@ -977,7 +1059,11 @@ impl<W: World> Recorder<'_, W> {
             Bc::GET_ITER => {
                 let v = match self.peek(1)? {
                     Val::Range { start, stop, step } => self.iterate(start, stop, step)?,
-                    Val::Ptr(list, _) => Val::ListIter { list, index: self.int(0), object: Ref::NONE },
+                    Val::Ptr(list, _) => Val::ListIter {
+                        list,
+                        index: self.int(0),
+                        object: Ref::NONE,
+                    },
                     _ => return Err("an iteration that is not traced yet"),
                 };
                 self.replace(1, v)?;
@@ -988,8 +1074,14 @@ impl<W: World> Recorder<'_, W> {
                     args.push(self.peek(n)?);
                 }
                 let (upper, lower) = (self.peek(arg + 1)?, self.peek(arg + 2)?);
-                let (f, null) = if self.layout.null_above_callable { (lower, upper) } else { (upper, lower) };
-                let (Val::Known(f), Val::Null) = (f, null) else { return Err("a call that is not traced yet") };
+                let (f, null) = if self.layout.null_above_callable {
+                    (lower, upper)
+                } else {
+                    (upper, lower)
+                };
+                let (Val::Known(f), Val::Null) = (f, null) else {
+                    return Err("a call that is not traced yet");
+                };
                 let v = self.call(f, &args)?;
                 self.replace(arg + 2, v)?;
             }
@@ -1010,7 +1102,12 @@ impl<W: World> Recorder<'_, W> {
     fn for_iter(&mut self, first: bool, next: usize, arg: usize) -> Step<()> {
         let v = self.peek(1)?;
         let (more, item, after) = match v {
-            Val::RangeIter { next: at, step, left, object } => {
+            Val::RangeIter {
+                next: at,
+                step,
+                left,
+                object,
+            } => {
                 let zero = self.int(0);
                 let more = self.compare_ints(Cond::Gt, left, zero);
                 let e = self.exit("the loop's end, or not");
@@ -1022,7 +1119,16 @@ impl<W: World> Recorder<'_, W> {
                     let then = self.pure(Op::AddW, &[at, step], n as u64);
                     let minus = self.int(-1);
                     let left = self.pure(Op::AddW, &[left, minus], l as u64);
-                    (true, Self::fresh_int(at), Val::RangeIter { next: then, step, left, object })
+                    (
+                        true,
+                        Self::fresh_int(at),
+                        Val::RangeIter {
+                            next: then,
+                            step,
+                            left,
+                            object,
+                        },
+                    )
                 }
             }
             Val::ListIter { list, index, object } => {
@@ -1037,7 +1143,15 @@ impl<W: World> Recorder<'_, W> {
                     let item = self.load_item(list, index)?;
                     let one = self.int(1);
                     let then = self.pure(Op::AddW, &[index, one], (i + 1) as u64);
-                    (true, item, Val::ListIter { list, index: then, object })
+                    (
+                        true,
+                        item,
+                        Val::ListIter {
+                            list,
+                            index: then,
+                            object,
+                        },
+                    )
                 }
             }
             _ => return Err("an iteration that is not traced yet"),
