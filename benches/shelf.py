@@ -6,7 +6,7 @@
 
 Every contender is durable when its call returns: ours by its one flush, LMDB and SQLite (WAL, synchronous=FULL) by theirs,
 files by fsync, rename, and fsync of the folder. Peers that are not installed are left out. "written" is what the process
-dirtied (`write_bytes` of /proc/self/io), without the file system's own journal.
+dirtied (`write_bytes` of /proc/self/io): whole folios of the page cache, without the file system's own journal.
 """
 
 from __future__ import annotations
