@@ -21,6 +21,7 @@ two names is refused with a reason. Nothing that was shared comes back apart wit
 from __future__ import annotations
 
 import array
+import contextlib
 import importlib
 import io
 import mmap
@@ -257,6 +258,8 @@ def _pickler_class():
 
         def reducer_override(self, obj):
             kind = type(obj)
+            if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
+                _import_home(obj.__module__)
             if kind is types.FunctionType:
                 return self._function(obj)
             if kind is types.CellType:
@@ -390,6 +393,13 @@ def _pickler_class():
             return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
 
     return GroupPickler
+
+
+def _import_home(module):
+    """Import where a class says it is from (``numpy.rec``): unless that is loaded, cloudpickle makes another class of it."""
+    if module not in sys.modules and module.partition(".")[0] in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 class _ModuleNamespace:
