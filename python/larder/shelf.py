@@ -92,7 +92,8 @@ def open(
     ``history``: how many older commits stay showable (``None``: as it was, 0 in a new shelf); they keep their room.
     ``trust=False`` refuses pickled objects, because reading them runs code from the shelf.
 
-    A shelf already open in this process is returned as it is; it stays open until :meth:`Shelf.close` or the process ends.
+    A shelf already open to write in this process is returned as it is; it stays open until :meth:`Shelf.close` or the
+    process ends. With ``"r"`` every call gives a reader of its own, at the last commit.
     Raises ``ShelfBusy`` (with the writer's pid), ``ShelfFormat``, ``ShelfCorrupt``, ``FileNotFoundError``, ``FileExistsError``.
     """
     if mode not in ("r", "r+", "a", "w", "x"):
@@ -104,21 +105,20 @@ def open(
     where = resolve(path)
     with _lock:
         shelf = _open.get(str(where))
-        if shelf is not None and not shelf.closed and mode in ("a", "r+", "r"):
-            if mode == "r" or not shelf.readonly:
-                if history is not None and not shelf.readonly:
-                    shelf._native.history = history
-                return shelf
-            raise ShelfReadOnly(
-                f"shelf {where} is open read-only in this process; close it first, then open it to write"
-            )
+        if shelf is not None and mode in ("a", "r+"):
+            if shelf._trust and not trust:
+                raise ShelfError(f"shelf {where} is open in this process with trust=True; close it first")
+            if history is not None:
+                shelf._native.history = history
+            return shelf
         if mode in ("a", "w", "x") and medium != "dram":
             where.parent.mkdir(parents=True, exist_ok=True)
         native = _native(where, mode, medium)
         if history is not None and mode != "r":
             native.history = history
         shelf = Shelf(native, where, mode, trust)
-        _open[str(where)] = shelf
+        if mode != "r":
+            _open[str(where)] = shelf
         return shelf
 
 

@@ -455,3 +455,20 @@ def test_inspect_and_log_tell_what_is_there():
     assert rows["f"]["kind"].endswith("DataFrame")
     assert [c.names for c in shelf.log()] == [["x"], ["f"]]
     assert "ndarray float64" in repr(shelf.inspect()) and "<table" in shelf.inspect()._repr_html_()
+
+
+def test_a_reader_beside_the_writer_is_its_own_and_closes_only_itself():
+    shelf = larder.open("t")
+    shelf.x = 1
+    with larder.open("t", "r") as reader:
+        assert reader is not shelf and reader.x == 1
+        shelf.x = 2
+        assert reader.x == 1, "a reader stays at the commit it opened"
+    assert not shelf.closed and shelf.x == 2
+    assert larder.shelf.verify_file(shelf.path).ok and not shelf.closed
+
+
+def test_a_trusting_shelf_is_not_handed_out_as_a_distrusting_one():
+    larder.open("t").p = [1]
+    with pytest.raises(larder.ShelfError, match="trust=True"):
+        larder.open("t", trust=False)

@@ -6,14 +6,17 @@
 //! - Code has no relocations, so where it lies does not matter.
 //! - Pieces are freed only while no trace runs; freed bytes become traps.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::FromRawFd;
+
+use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 const ALIGN: usize = 16;
 
 pub struct Arena {
-    write: *mut u8,
-    exec: *mut u8,
-    size: usize,
+    write: MmapRaw,
+    exec: Mmap,
     /// Free pieces, by offset; neighbours are always merged.
     free: Vec<(usize, usize)>,
     used: usize,
@@ -32,34 +35,24 @@ impl Arena {
     /// # Errors
     /// What the system says when it refuses memory files or mappings.
     pub fn new(size: usize) -> io::Result<Arena> {
-        // SAFETY: plain system calls; every result is checked before use.
-        unsafe {
+        // SAFETY: a constant name; the result is checked before it becomes an owned descriptor nobody else has.
+        let file = unsafe {
             let fd = libc::memfd_create(c"larder-traces".as_ptr(), libc::MFD_CLOEXEC);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
-            let map = |prot| libc::mmap(std::ptr::null_mut(), size, prot, libc::MAP_SHARED, fd, 0);
-            let sized = libc::ftruncate(fd, size as libc::off_t);
-            let write = map(libc::PROT_READ | libc::PROT_WRITE);
-            let exec = map(libc::PROT_READ | libc::PROT_EXEC);
-            let error = io::Error::last_os_error();
-            libc::close(fd);
-            if sized != 0 || write == libc::MAP_FAILED || exec == libc::MAP_FAILED {
-                for p in [write, exec] {
-                    if p != libc::MAP_FAILED {
-                        libc::munmap(p, size);
-                    }
-                }
-                return Err(error);
-            }
-            Ok(Arena {
-                write: write.cast(),
-                exec: exec.cast(),
-                size,
-                free: vec![(0, size)],
-                used: 0,
-            })
-        }
+            File::from_raw_fd(fd)
+        };
+        file.set_len(size as u64)?;
+        let write = MmapOptions::new().len(size).map_raw(&file)?;
+        // SAFETY: the file is anonymous and ours; it changes only through `write`, where nothing executes at the time.
+        let exec = unsafe { MmapOptions::new().len(size).map_exec(&file)? };
+        Ok(Arena {
+            write,
+            exec,
+            free: vec![(0, size)],
+            used: 0,
+        })
     }
 
     pub fn used(&self) -> usize {
@@ -67,7 +60,7 @@ impl Arena {
     }
 
     pub fn size(&self) -> usize {
-        self.size
+        self.write.len()
     }
 
     /// Copies code in; none when no hole is large enough.
@@ -82,20 +75,20 @@ impl Arena {
         }
         self.used += len;
         // SAFETY: the hole lies inside the mapping and nothing executes in it.
-        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.add(offset), code.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.as_mut_ptr().add(offset), code.len()) };
         Some(Piece { offset, len })
     }
 
     /// Where a piece is executed.
     pub fn address(&self, piece: Piece) -> *const u8 {
         // SAFETY: pieces lie inside the mapping.
-        unsafe { self.exec.add(piece.offset) }
+        unsafe { self.exec.as_ptr().add(piece.offset) }
     }
 
     /// Gives a piece back; no trace may be running.
     pub fn release(&mut self, piece: Piece) {
         // SAFETY: the piece lies inside the mapping and nothing executes in it; 0xcc traps.
-        unsafe { std::ptr::write_bytes(self.write.add(piece.offset), 0xcc, piece.len) };
+        unsafe { std::ptr::write_bytes(self.write.as_mut_ptr().add(piece.offset), 0xcc, piece.len) };
         self.used -= piece.len;
         let at = self.free.partition_point(|hole| hole.0 < piece.offset);
         self.free.insert(at, (piece.offset, piece.len));
@@ -104,16 +97,6 @@ impl Arena {
         }
         if at > 0 && self.free[at - 1].0 + self.free[at - 1].1 == self.free[at].0 {
             self.free[at - 1].1 += self.free.remove(at).1;
-        }
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: both mappings were made with this size.
-        unsafe {
-            libc::munmap(self.write.cast(), self.size);
-            libc::munmap(self.exec.cast(), self.size);
         }
     }
 }
