@@ -101,6 +101,15 @@ class Kernel:
 
 def measure(name: str) -> dict[str, float]:
     kernel = Kernel(name)
+    try:
+        return rounds_of(kernel, name)
+    except queue.Empty:
+        kernel.client.stop_channels()
+        kernel.manager.shutdown_kernel(now=True)
+        raise
+
+
+def rounds_of(kernel: Kernel, name: str) -> dict[str, float]:
     row: dict[str, float] = {}
     row["spawn to kernel_info_reply, ms"] = kernel.info() * 1e3
     kernel.reply(kernel.client.execute("pass"))
@@ -135,7 +144,7 @@ def measure(name: str) -> dict[str, float]:
     row["100k prints, characters lost"] = PRINTS * (len(LINE) + 1) - got[0]
 
     if name != "xeus-python":
-        # SIGINT ends xeus-python.
+        # SIGINT ends xeus-python: no figure.
         msg = kernel.client.execute("while True: pass")
         time.sleep(0.3)
         began = time.perf_counter()
@@ -156,7 +165,11 @@ def main() -> None:
         os.environ["LARDER_HOME"] = home
         for turn in range(rounds + 1):
             for name in names:
-                row = measure(name)
+                try:
+                    row = measure(name)
+                except queue.Empty:
+                    print(f"{name} stopped answering in round {turn}", file=sys.stderr)
+                    continue
                 if turn:  # the first round warms the page cache
                     found[name].append(row)
             print(f"round {turn} of {rounds}", file=sys.stderr)
@@ -169,7 +182,7 @@ def main() -> None:
         for name in names:
             values = [row[key] for row in found[name] if key in row]
             value = statistics.median(values) if values else None
-            cells.append("dies" if value is None else f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.2g}")
+            cells.append("-" if value is None else f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.2g}")
         print(f"| {key} | " + " | ".join(cells) + " |")
 
 

@@ -274,7 +274,10 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is not None and isinstance(obj, np.void) and obj.base is not None:
                 raise TypeError("a row of a structured array, which looks into the array; a copy of it can be saved")
-            if kind.__module__.startswith("pandas."):
+            if kind.__module__ == "pandas" or kind.__module__.startswith("pandas."):
+                apart = self._apart(obj)
+                if apart is not None:
+                    return apart
                 self._note_frame(obj)
             elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
                 low = obj.data_ptr()
@@ -329,6 +332,25 @@ def _pickler_class():
                 state["__type_params__"] = obj.__type_params__
             made = (obj.__code__, namespace, obj.__name__, None, obj.__closure__)
             return types.FunctionType, made, (obj.__dict__, state), None, None, _function_state
+
+        def _apart(self, obj):
+            """A frame or series as pandas shows it: nobody else's. What it shares inside is copy on write, and a pickle of
+            the arrays themselves would tie together for good what the first store takes apart."""
+            pandas = sys.modules.get("pandas")
+            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series):
+                return None
+            np = sys.modules["numpy"]
+            arrays = [block.values for block in obj._mgr.blocks]
+            if not all(type(part) is np.ndarray for part in arrays):
+                return None
+            if any(id(part) in self._shared_frames for part in arrays):
+                return None
+            for part in arrays:
+                low, high = np.lib.array_utils.byte_bounds(part)
+                self._span(part, low, high, id(part), True)
+            fresh = obj.copy(deep=True)
+            self.keep.append(fresh)
+            return fresh.__reduce_ex__(5)
 
         def _note_frame(self, obj):
             """Arrays directly in pandas' own objects follow copy on write."""

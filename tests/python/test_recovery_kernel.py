@@ -345,3 +345,19 @@ def test_text_of_a_line_shown(tmp_path):
         messages = k.ok("x")
         assert text(messages).count("larder:") == 1
         assert text(k.ok("x")) == ""
+
+
+def test_a_column_comes_back_apart_from_its_frame_as_pandas_keeps_it(tmp_path):
+    """Copy on write ties frames together inside; a recovered store must not reach the others."""
+    with notebook(tmp_path) as k:
+        k.ok(
+            "import numpy as np, pandas as pd\n"
+            "frame = pd.DataFrame({'a': np.arange(3.0), 'b': np.arange(3.0)})\n"
+            "column, head, shallow = frame['a'], frame.head(2), frame['b'].copy(deep=False)\n"
+            "same = column"
+        )
+        kill(k)
+    with notebook(tmp_path) as k:
+        k.ok("column.iloc[0] = 99; head.iloc[1, 1] = 77; shallow.iloc[2] = 55")
+        sums = "frame.to_numpy().sum(), head.to_numpy().sum(), shallow.sum(), same is column, same.sum()"
+        assert k.value(f"[float(x) for x in ({sums})]") == "[6.0, 78.0, 56.0, 1.0, 102.0]"
