@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import queue
 import re
 import signal
 import statistics
@@ -57,8 +58,14 @@ class Kernel:
         return time.perf_counter() - self.began
 
     def idle(self, msg: str, seen=None) -> float:
+        last = time.perf_counter()
         while True:
-            message = self.client.get_iopub_msg(timeout=120)
+            try:
+                message = self.client.get_iopub_msg(timeout=10)
+            except queue.Empty:
+                # The idle status itself was lost; what came last tells when.
+                return last
+            last = time.perf_counter()
             # xeus-python sends null as the parent of its first messages.
             if (message["parent_header"] or {}).get("msg_id") != msg:
                 continue
