@@ -63,6 +63,8 @@ type CommitRow = (u64, i64, String, Vec<String>, u64);
 type EntryRow<'py> = (String, Bound<'py, PyBytes>, Vec<NativeBuffer>);
 /// `(offset, variable, what)`
 type DamageRow = (u64, Option<String>, String);
+/// `(commit, saved, [(lost, why)])`
+type SalvageRow = (u64, Vec<String>, Vec<(String, String)>);
 
 fn row(info: CommitInfo) -> CommitRow {
     (
@@ -405,7 +407,19 @@ impl NativeBuffer {
     }
 }
 
+/// Copies what is whole on the damaged shelf at `path` to a new one at `into`; the damaged file is only read.
+///
+/// `(commit whose state was found, names saved, [(name lost, why)])`
+#[pyfunction]
+fn salvage(py: Python<'_>, path: &str, into: &str) -> PyResult<SalvageRow> {
+    let found = py
+        .detach(|| Shelf::salvage(Path::new(path), Path::new(into)))
+        .map_err(raise)?;
+    Ok((found.commit, found.saved, found.lost))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(salvage, module)?)?;
     module.add_class::<NativeShelf>()?;
     module.add_class::<NativeBuffer>()
 }

@@ -12,9 +12,10 @@
 //! - After a failed flush nothing is acknowledged until the shelf is opened again.
 
 use crate::catalog::{Commit, CommitInfo, Item, Op, Stored, encode_ops, encode_snapshot, runs};
+use crate::core::{Core, Logged, State};
 use crate::error::{CommitError, is_full};
 use crate::format::{self, CHUNK_PAGES, PAGE, PageRef, RecordHeader, Superblock, Writer, crc, record_span};
-use crate::shelf::{Core, Logged, Shelf, State};
+use crate::shelf::Shelf;
 use crate::space::Extent;
 use crate::view::View;
 use std::collections::BTreeMap;

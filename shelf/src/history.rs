@@ -6,9 +6,10 @@
 
 use crate::catalog::{Item, Names, Segment, Stored};
 use crate::commit::Log;
+use crate::core::{Core, State};
 use crate::error::{CommitError, OpenError, ReadError, WriteError};
 use crate::format::{HEAP_START, PAGE};
-use crate::shelf::{Core, Shelf, State};
+use crate::shelf::Shelf;
 use crate::space::Extent;
 use crate::tracker::Tracker;
 use crate::view::Arena;

@@ -19,11 +19,13 @@
 
 pub mod catalog;
 mod commit;
+mod core;
 pub mod error;
 pub mod format;
 mod history;
 pub mod media;
 mod mprotect;
+mod options;
 mod recover;
 mod shelf;
 pub mod space;
@@ -35,6 +37,7 @@ pub use catalog::CommitInfo;
 pub use error::{Class, CommitError, Damage, OpenError, ReadError, WriteError};
 pub use history::{Compaction, Difference};
 pub use media::Medium;
-pub use shelf::{Buffer, Entry, Faults, Inspect, MediumChoice, Mode, OpenOptions, Shelf, Stats};
+pub use options::{Faults, MediumChoice, Mode, OpenOptions};
+pub use shelf::{Buffer, Entry, Inspect, Shelf, Stats};
 pub use tracker::TrackerKind;
 pub use verify::{Report, Salvage};

@@ -11,6 +11,7 @@
 
 use crate::catalog::{Names, Op, decode_ops, decode_snapshot};
 use crate::commit::{Log, next_salt, now_ns, remember, zero_fill};
+use crate::core::{Core, Logged, State};
 use crate::error::{Damage, OpenError};
 use crate::format::{
     HEAP_START, PAGE, PAGE_REF, PageRef, RECORD_HEADER, Reader, RecordHeader, Slot, Superblock, crc, pages,
@@ -18,7 +19,8 @@ use crate::format::{
 use crate::media::Media;
 use crate::media::dax::DaxMedia;
 use crate::media::file::FileMedia;
-use crate::shelf::{Core, Logged, MediumChoice, Mode, OpenOptions, Shelf, State};
+use crate::options::{MediumChoice, Mode, OpenOptions};
+use crate::shelf::Shelf;
 use crate::space::Space;
 use crate::tracker::{Tracker, TrackerKind};
 use crate::view::Arena;

@@ -1,9 +1,11 @@
 //! Verification: every page of every variable against its checksum.
 
 use crate::catalog::{Item, page_bytes};
+use crate::core::State;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::format::{PAGE, crc};
-use crate::shelf::{Mode, OpenOptions, Shelf, State};
+use crate::options::{Mode, OpenOptions};
+use crate::shelf::Shelf;
 use std::io;
 use std::path::Path;
 
@@ -108,28 +110,36 @@ impl Shelf {
                 ..OpenOptions::default()
             },
         )?;
-        let failed = |error: String| OpenError::io(into, io::Error::other(error));
-        let state = damaged.core.state.lock();
+        let copied = damaged.copy_sound(&target).and_then(|result| {
+            target.close().map_err(|error| error.to_string())?;
+            Ok(result)
+        });
+        copied.map_err(|error| {
+            // Half a copy must not be taken for one.
+            let _ = std::fs::remove_file(into);
+            OpenError::io(into, io::Error::other(error))
+        })
+    }
+
+    fn copy_sound(&self, target: &Shelf) -> Result<Salvage, String> {
+        let state = self.core.state.lock();
         let mut result = Salvage {
             commit: state.commit,
             ..Salvage::default()
         };
         for (name, item) in &state.committed {
-            match damaged.read_sound(&state, item) {
+            match self.read_sound(&state, item) {
                 Ok(buffers) => {
                     let spans: Vec<&[u8]> = buffers.iter().map(Vec::as_slice).collect();
                     target
                         .put(name, &item.kind, &item.meta, &spans)
-                        .map_err(|error| failed(error.to_string()))?;
+                        .map_err(|error| error.to_string())?;
                     result.saved.push(name.to_string());
                 }
                 Err(why) => result.lost.push((name.to_string(), why)),
             }
         }
-        target
-            .commit(Some("salvaged"))
-            .map_err(|error| failed(error.to_string()))?;
-        target.close().map_err(|error| failed(error.to_string()))?;
+        target.commit(Some("salvaged")).map_err(|error| error.to_string())?;
         Ok(result)
     }
 

@@ -1,0 +1,357 @@
+//! What one open shelf is in memory: the catalog, the log's place, and the views, behind one lock.
+//!
+//! [`crate::shelf`] is the public face over it; `commit`, `recover`, `history` and `spill` are its other parts.
+//!
+//! Invariants
+//!
+//! - `committed` is the state of the last commit, with `overlay` over its pages; `pending` is what the next one changes.
+//! - A view belongs to a name as long as the name's item holds its cell; only such views are looked at by a commit.
+//! - Only the process that opened the shelf writes: a forked child has the descriptor, not the right.
+
+use crate::catalog::{Commit, Item, Names, Stored};
+use crate::error::{ReadError, WriteError, is_full};
+use crate::format::{self, PAGE, PageRef, crc};
+use crate::media::Media;
+use crate::options::Faults;
+use crate::space::{Extent, Space};
+use crate::tracker::{Dirty, Tracker};
+use crate::view::{Arena, View};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+pub(crate) struct Core {
+    pub name: String,
+    pub path: Option<PathBuf>,
+    pub media: Arc<dyn Media>,
+    pub arena: Arc<Arena>,
+    pub tracker: Tracker,
+    pub space: Arc<Space>,
+    pub faults: Faults,
+    pub read_only: bool,
+    /// The process that opened it: a forked child shares the lock but must not write.
+    pub pid: u32,
+    /// Set for snapshots: keeps the pages of their commit.
+    pub pin: Option<Arc<()>>,
+    pub state: Mutex<State>,
+    pub written: AtomicU64,
+    pub syncs: AtomicU64,
+    /// Every view handed out, for close.
+    pub views: Mutex<Vec<Weak<View>>>,
+}
+
+/// Where a page's newest committed bytes are while they are only in the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Logged {
+    pub image_at: u64,
+    pub page: PageRef,
+    pub commit: u64,
+}
+
+/// Name, buffer index, view and dirty pages of a changed buffer.
+pub(crate) type DirtyBuffer = (Arc<str>, usize, Arc<View>, Vec<u32>);
+
+pub(crate) struct Tracked {
+    pub name: Arc<str>,
+    pub index: usize,
+    pub view: Weak<View>,
+}
+
+pub(crate) struct State {
+    pub closed: bool,
+    /// A flush failed: what is on the medium is unknown until it is read again.
+    pub stopped: bool,
+    /// The last commit.
+    pub commit: u64,
+    pub committed: Names,
+    pub pending: BTreeMap<Arc<str>, Option<Arc<Item>>>,
+    /// Extent bytes written since the last sync, which a record may not overtake.
+    pub unsynced: bool,
+    pub overlay: BTreeMap<u64, Logged>,
+    pub history: VecDeque<Commit>,
+    pub retain: u32,
+    pub tracked: Vec<Tracked>,
+    /// Commits shown by snapshots in this process.
+    pub pins: Vec<(u64, Weak<()>)>,
+    pub log: crate::commit::Log,
+    pub root: format::Superblock,
+    pub slot: u64,
+    pub snapshot: Option<Arc<Extent>>,
+}
+
+impl State {
+    pub fn item(&self, name: &str) -> Option<&Arc<Item>> {
+        match self.pending.get(name) {
+            Some(pending) => pending.as_ref(),
+            None => self.committed.get(name),
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if self.is_own_process() && !self.state.get_mut().closed {
+            let state = self.state.lock();
+            self.release(&state);
+        }
+    }
+}
+
+impl Core {
+    pub fn is_own_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
+    /// Lets the writer lock go; views still in use keep the pages of the last commit.
+    pub fn release(&self, state: &State) {
+        self.arena.close();
+        if self.pin.is_some() {
+            return; // a snapshot: the lock is its shelf's
+        }
+        let used = |b: &Stored| b.cell.lock().as_ref().is_some_and(|view| Arc::strong_count(view) > 1);
+        let in_use = state.committed.values().flat_map(|item| &item.buffers).any(used);
+        // Views of values that were replaced or removed: no pin keeps their pages, so they get copies of their own.
+        let cells = state.committed.values().flat_map(|item| &item.buffers);
+        let current: HashSet<usize> = cells
+            .filter_map(|b| b.cell.lock().as_ref().map(|view| view.addr()))
+            .collect();
+        for view in self.views.lock().drain(..).filter_map(|view| view.upgrade()) {
+            if !current.contains(&view.addr()) {
+                view.detach();
+            }
+        }
+        self.media.release(in_use.then_some(state.commit));
+    }
+
+    pub fn lock(&self) -> Result<MutexGuard<'_, State>, ReadError> {
+        let state = self.state.lock();
+        if state.closed {
+            Err(ReadError::Closed {
+                name: self.name.clone(),
+            })
+        } else {
+            Ok(state)
+        }
+    }
+
+    pub fn writable(&self) -> Result<MutexGuard<'_, State>, WriteError> {
+        let state = self.lock().map_err(|_| WriteError::Closed {
+            name: self.name.clone(),
+        })?;
+        if !self.is_own_process() {
+            return Err(WriteError::Closed {
+                name: self.name.clone(),
+            });
+        }
+        if self.read_only {
+            return Err(WriteError::ReadOnly {
+                name: self.name.clone(),
+            });
+        }
+        if state.stopped {
+            return Err(WriteError::Stopped {
+                name: self.name.clone(),
+                commit: state.commit,
+            });
+        }
+        Ok(state)
+    }
+
+    pub fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.media.write_at(at, bytes)?;
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.media.sync()
+    }
+
+    /// A new extent, inside the file; zeroed if asked and not fresh.
+    pub fn allocate(&self, data_pages: u32, bare: bool, zeroed: bool) -> io::Result<Arc<Extent>> {
+        let allocated = self.space.allocate(data_pages, bare);
+        let extent = allocated.extent;
+        if self.faults.lost_set_length && allocated.fresh && self.media.fd().is_none() {
+            return Ok(extent);
+        }
+        if allocated.fresh && self.media.len()? < extent.at + extent.bytes() {
+            // Grow in steps: a length change costs a journal commit at the next sync.
+            let end = extent.at + extent.bytes();
+            let step = (end / 8).clamp(64 * PAGE, 256 << 20).next_multiple_of(PAGE);
+            let step = if self.media.fd().is_some() { step } else { 0 };
+            self.media.set_len(end + step)?;
+        } else if zeroed && !allocated.fresh {
+            self.media.zero(extent.at, extent.bytes())?;
+        }
+        Ok(extent)
+    }
+
+    /// Writes whole pages of an extent from `first` on, and their checksums. `bytes` may end inside its last page.
+    pub fn write_pages(&self, extent: &Extent, first: u32, bytes: &[u8]) -> io::Result<()> {
+        const PART: usize = 8 << 20;
+        if first == 0 && bytes.len() <= SMALL {
+            // Data, padding and checksums lie side by side: one call.
+            let mut whole = Vec::with_capacity(extent.bytes() as usize);
+            whole.extend_from_slice(bytes);
+            whole.resize(bytes.len().next_multiple_of(PAGE as usize), 0);
+            if whole.len() as u64 == u64::from(extent.data_pages) * PAGE {
+                for page in 0..extent.data_pages as usize {
+                    let sum = crc(&whole[page * PAGE as usize..(page + 1) * PAGE as usize]);
+                    whole.extend_from_slice(&sum.to_le_bytes());
+                }
+                return self.write(extent.at, &whole);
+            }
+        }
+        let mut sums = Vec::with_capacity(bytes.len() / PAGE as usize * 4 + 4);
+        let mut at = extent.page_at(first);
+        for part in bytes.chunks(PART) {
+            self.write(at, part)?;
+            if bytes.len() > PART {
+                self.media.start_writeback(at, part.len() as u64);
+            }
+            at += part.len() as u64;
+            for page in part.chunks(PAGE as usize) {
+                sums.extend_from_slice(&page_crc(page).to_le_bytes());
+            }
+        }
+        let tail = bytes.len() % PAGE as usize;
+        if tail != 0 {
+            self.write(at, &[0u8; PAGE as usize][tail..])?;
+        }
+        self.write(extent.crc_at(first), &sums)
+    }
+
+    /// The view of a buffer, made on first use.
+    pub fn view(&self, state: &State, name: &str, buffer: &Stored) -> Result<Arc<View>, ReadError> {
+        let mut cell = buffer.cell.lock();
+        if let Some(view) = cell.as_ref() {
+            return Ok(Arc::clone(view));
+        }
+        let failed = |source| ReadError::Map {
+            name: self.name.clone(),
+            variable: name.into(),
+            source,
+        };
+        let view = View::open(&self.arena, &self.media, buffer.len, &buffer.segments).map_err(failed)?;
+        if !state.overlay.is_empty() {
+            let mut image = [0u8; PAGE as usize];
+            let mut page = 0;
+            for segment in buffer.segments.iter() {
+                let range = segment.at()..segment.at() + u64::from(segment.count) * PAGE;
+                for (at, logged) in state.overlay.range(range.clone()) {
+                    self.media.read_at(logged.image_at, &mut image).map_err(failed)?;
+                    view.write((u64::from(page) * PAGE + at - range.start) as usize, &image);
+                }
+                page += segment.count;
+            }
+        }
+        let view = Arc::new(view);
+        let mut views = self.views.lock();
+        if views.len() == views.capacity() {
+            views.retain(|view| view.strong_count() > 0);
+        }
+        views.push(Arc::downgrade(&view));
+        *cell = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
+    pub fn arm(&self, state: &mut State, name: &Arc<str>, index: usize, view: &Arc<View>) -> Result<(), WriteError> {
+        if view.is_armed() {
+            return Ok(());
+        }
+        self.tracker.arm(view).map_err(|source| WriteError::Io {
+            name: self.name.clone(),
+            variable: name.to_string(),
+            commit: state.commit,
+            source,
+        })?;
+        view.armed.store(true, Ordering::Release);
+        state.tracked.push(Tracked {
+            name: Arc::clone(name),
+            index,
+            view: Arc::downgrade(view),
+        });
+        Ok(())
+    }
+
+    /// Dirty pages of all writable views that still belong to a name, with what an earlier failed commit left behind.
+    pub fn collect(&self, state: &mut State) -> io::Result<Vec<DirtyBuffer>> {
+        let mut live: Vec<(Arc<str>, usize, Arc<View>)> = Vec::new();
+        let State {
+            tracked,
+            committed,
+            pending,
+            ..
+        } = state;
+        tracked.retain(|t| {
+            let Some(view) = t.view.upgrade() else { return false };
+            let same = |item: Option<&Arc<Item>>| {
+                item.and_then(|item| item.buffers.get(t.index))
+                    .is_some_and(|b| b.cell.lock().as_ref().is_some_and(|held| Arc::ptr_eq(held, &view)))
+            };
+            let current = same(committed.get(&t.name)) || same(pending.get(&t.name).and_then(Option::as_ref));
+            if current {
+                live.push((Arc::clone(&t.name), t.index, view));
+            }
+            current
+        });
+        live.sort_by_key(|(_, _, view)| view.addr());
+        let views: Vec<Arc<View>> = live
+            .iter()
+            .filter(|l| !l.2.is_empty())
+            .map(|l| Arc::clone(&l.2))
+            .collect();
+        let dirty: Dirty = self.tracker.collect(&self.arena, &views)?;
+        for (view, pages) in dirty {
+            view.carry.lock().extend(pages);
+        }
+        let mut found = Vec::new();
+        for (name, index, view) in live {
+            let mut carry = view.carry.lock();
+            if !carry.is_empty() {
+                carry.sort_unstable();
+                carry.dedup();
+                let pages = carry.clone();
+                drop(carry);
+                found.push((name, index, view, pages));
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn write_failed(&self, state: &State, variable: &str, source: io::Error) -> WriteError {
+        let (name, variable, commit) = (self.name.clone(), variable.to_string(), state.commit);
+        if is_full(&source) {
+            WriteError::Full {
+                name,
+                variable,
+                commit,
+                source,
+            }
+        } else {
+            WriteError::Io {
+                name,
+                variable,
+                commit,
+                source,
+            }
+        }
+    }
+}
+
+/// Up to this size a buffer is copied once more to be written in one call.
+const SMALL: usize = 64 << 10;
+
+pub(crate) fn page_crc(page: &[u8]) -> u32 {
+    if page.len() == PAGE as usize {
+        return crc(page);
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(page);
+    hasher.update(&[0u8; PAGE as usize][page.len()..]);
+    hasher.finalize()
+}
