@@ -1,0 +1,268 @@
+"""Notebooks that come back, side by side: ``python benches/recovery/compare.py [--rounds N] [--notebook mixed|eda|learn]``.
+
+Real kernels run the cells of ``cells/*.py`` over the Jupyter protocol, one after the other; a cell's time is what the front
+end waits, from the request to its reply and idle status. Contenders take turns in every round:
+
+``ipykernel``        nothing is saved: what the others' cost is measured against
+``larder, not saved``  this kernel with ``%shelf autosave off``: what larder's own cost is measured against
+``larder``           this kernel
+``Kishu``            ipykernel with Kishu 0.3.4, a checkpoint after every cell
+``dill``             ipykernel, the namespace dilled and synced after every cell
+``%store``           ipykernel, ``%store`` of every variable after every cell
+
+Then the kernel is killed with SIGKILL one second after its last reply, and another of the same kind brings the variables
+back, imports included (the two that save nothing show what the imports alone take); what they are is compared with what they
+were. ``checkout`` goes back to the state before the one-element cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpec
+
+HERE = Path(__file__).parent
+TIMEOUT_S = 600
+LARDER = ("larder, not saved", "larder")
+CONTENDERS = ("ipykernel", "larder, not saved", "larder", "Kishu", "dill", "%store")
+
+# Run silently before the first cell.
+PREPARE = {
+    "larder, not saved": "%shelf autosave off",
+    "Kishu": """
+import os; os.environ["ENV_KISHU_TEST_MODE"] = "1"    # no front end to save the notebook's page through
+from pathlib import Path
+from kishu.jupyterint import KishuForJupyter
+from kishu.notebook_id import NotebookId
+KishuForJupyter(NotebookId("bench", Path("nb.ipynb").resolve(), "bench"), get_ipython()).install_kishu_hooks()
+""",
+    "dill": """
+import os as _os, dill as _dill
+_dill.settings["recurse"] = True
+_hidden = set(get_ipython().user_ns)
+def _save(result):
+    with open("state.dill.new", "wb") as file:
+        _dill.dump({k: v for k, v in get_ipython().user_ns.items() if k not in _hidden and not k.startswith("_")}, file)
+        file.flush()
+        _os.fdatasync(file.fileno())
+    _os.replace("state.dill.new", "state.dill")
+get_ipython().events.register("post_run_cell", _save)
+""",
+    "%store": """
+import contextlib as _contextlib, io as _io
+_hidden = set(get_ipython().user_ns)
+def _save(result):
+    ip = get_ipython()
+    for k in list(ip.user_ns):
+        if k not in _hidden and not k.startswith("_"):
+            with _contextlib.redirect_stdout(_io.StringIO()):
+                try:
+                    ip.run_line_magic("store", k)
+                except Exception as e:
+                    pass
+get_ipython().events.register("post_run_cell", _save)
+""",
+}
+# What brings the variables back in a new kernel ({last}: how many cells ran).
+RESTORE = {
+    "larder": "",  # it does so by itself, before the first cell
+    "Kishu": "_ = get_ipython().user_ns['_kishu'].checkout('0:0:{last}', skip_notebook=True)",
+    "dill": "get_ipython().user_ns.update(_dill.load(open('state.dill', 'rb')))",
+    "%store": "%store -r",
+}
+# Back to the state after cell {cell}.
+CHECKOUT = {
+    "larder": "import larder; larder.session.checkout([r['id'] for r in larder.session.log() if r['cell'] == {cell}][-1])",
+    "Kishu": "_ = get_ipython().user_ns['_kishu'].checkout('0:0:{cell}', skip_notebook=True)",
+}
+
+
+class Kernel:
+    """One real kernel in a folder of its own."""
+
+    def __init__(self, contender: str, folder: Path) -> None:
+        module = "larder" if contender in LARDER else "ipykernel"
+        self.manager = KernelManager(connection_file=str(folder / "kernel.json"))
+        self.manager._kernel_spec = KernelSpec(
+            argv=[sys.executable, "-m", module, "-f", "{connection_file}"], display_name=module, language="python"
+        )
+        env = dict(os.environ, LARDER_HOME=str(folder / "larder"), IPYTHONDIR=str(folder / "ipython"))
+        env |= {"JPY_SESSION_NAME": "bench.ipynb", "KISHU_PATH_ROOT": str(folder)}
+        with open(folder / "kernel.log", "ab") as log:
+            self.manager.start_kernel(env=env, cwd=str(folder), stdout=log, stderr=log)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str, **options) -> tuple[float, str]:
+        """Seconds a front end waits, and what the cell printed."""
+        printed: list[str] = []
+
+        def hook(message) -> None:
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        began = time.perf_counter()
+        reply = self.client.execute_interactive(code, output_hook=hook, timeout=TIMEOUT_S, **options)
+        took = time.perf_counter() - began
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError(code + "\n" + "\n".join(reply["content"].get("traceback", [])))
+        return took, "".join(printed)
+
+    def state(self) -> dict[str, str]:
+        code = "import fingerprint as _f, json as _j; print('\\n' + _j.dumps(_f.of(get_ipython().user_ns)))"
+        code = (
+            f"import sys as _sys; _sys.path.insert(0, {str(HERE)!r}) if {str(HERE)!r} not in _sys.path else 0; " + code
+        )
+        return json.loads(self.run(code, silent=True)[1].strip().splitlines()[-1])
+
+    def kill(self) -> None:
+        os.kill(self.manager.provisioner.pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+def cells(name: str) -> tuple[list[str], int]:
+    """The cells, and the number (from 1) of the one that changes one element."""
+    text = (HERE / "cells" / f"{name}.py").read_text()
+    parts = ("\n" + text).split("\n# %%")[1:]
+    element = next(i for i, part in enumerate(parts, 1) if part.startswith(" element"))
+    return [part.split("\n", 1)[1].strip() for part in parts], element
+
+
+def used(folder: Path) -> int:
+    """Bytes of blocks on the disk under ``folder`` that saving made."""
+    ignore = {"ipython/profile_default/history.sqlite", "kernel.log", "kernel.json", "nb.ipynb"}
+    files = (f for f in folder.rglob("*") if f.is_file() and str(f.relative_to(folder)) not in ignore)
+    return sum(f.stat().st_blocks * 512 for f in files)
+
+
+def one(contender: str, name: str, folder: Path) -> dict:
+    sources, element = cells(name)
+    (folder / "nb.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    kernel = Kernel(contender, folder)
+    if contender in PREPARE:
+        kernel.run(PREPARE[contender], silent=True)
+    before = used(folder)
+    times, marks = [], {}
+    for number, source in enumerate(sources, 1):
+        times.append(kernel.run(source)[0])
+        if number == element - 1:
+            marks["before"] = kernel.state()
+    row: dict = {"total": sum(times), "element": times[element - 1], "times": times}
+    if contender in ("ipykernel", "larder, not saved"):
+        kernel.close()
+        kernel = Kernel(contender, folder)
+        row["restore"] = kernel.run(sources[0], silent=True)[0]  # nothing comes back: what the imports alone take
+        kernel.close()
+        return row
+    was = kernel.state()
+    time.sleep(1)
+    row["bytes"] = used(folder) - before
+    row["data"] = int(kernel.run(SIZE, silent=True)[1].strip().splitlines()[-1])
+    kernel.kill()
+
+    kernel = Kernel(contender, folder)
+    if contender in PREPARE:
+        kernel.run(PREPARE[contender], silent=True)
+    if contender == "larder":
+        took, _ = kernel.run("pass")
+    else:
+        took, _ = kernel.run(RESTORE[contender].format(last=len(sources)), silent=True)
+    row["restore"] = took
+    row["wrong"] = differences(was, kernel.state())
+    if contender in CHECKOUT:
+        row["checkout"], _ = kernel.run(CHECKOUT[contender].format(cell=element - 1), silent=True)
+        row["wrong checkout"] = differences(marks["before"], kernel.state())
+    kernel.close()
+    return row
+
+
+# Bytes of the distinct objects of the namespace, as a copy of each would take.
+SIZE = """
+import pickle as _pickle
+_total = 0
+for _k, _v in list(get_ipython().user_ns.items()):
+    if not _k.startswith('_') and _k not in ('In', 'Out'):
+        try:
+            _total += len(_pickle.dumps(_v, 5))
+        except Exception:
+            pass
+print(_total)
+"""
+
+
+def differences(was: dict, now: dict) -> list[str]:
+    return [name for name in was if now.get(name) != was[name]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--notebook", action="append", choices=["mixed", "eda", "learn"])
+    parser.add_argument("--only", action="append", choices=CONTENDERS)
+    parser.add_argument("--dir", help="where the kernels' folders are made (a real disk)")
+    options = parser.parse_args()
+    for name in options.notebook or ["mixed", "eda", "learn"]:
+        rows: dict[str, list[dict]] = {}
+        for round in range(options.rounds):
+            for contender in options.only or CONTENDERS:
+                print(f"{name}: round {round + 1} of {options.rounds}: {contender}   ", end="\r", file=sys.stderr)
+                folder = Path(tempfile.mkdtemp(prefix="larder-recovery-", dir=options.dir))
+                try:
+                    rows.setdefault(contender, []).append(one(contender, name, folder))
+                except Exception as error:
+                    print(f"\n{name}: {contender}: {error}", file=sys.stderr)
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+        report(name, len(cells(name)[0]), rows)
+
+
+def report(name: str, count: int, rows: dict[str, list[dict]]) -> None:
+    def best(contender: str, key: str) -> float | None:
+        found = [r[key] for r in rows.get(contender, ()) if key in r]
+        return min(found) if key == "total" and found else statistics.median(found) if found else None
+
+    print(f"\n**{name}** ({count} cells)\n")
+    print(
+        "| | notebook | more than not saved | one-element cell | on disk | of the data | restore | checkout | wrong |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|--:|---|")
+    for contender in rows:
+        base = "larder, not saved" if contender in LARDER else "ipykernel"
+        total, plain, element = best(contender, "total"), best(base, "total"), best(contender, "element")
+        if total is None:
+            continue
+        line = f"| {contender} | {total:.2f} s | "
+        line += (
+            "- | "
+            if contender == base or plain is None
+            else f"{(total - plain) * 1e3:+.0f} ms ({total / plain - 1:+.0%}) | "
+        )
+        line += f"{element * 1e3:.1f} ms | "
+        size, data = best(contender, "bytes"), best(contender, "data")
+        line += "- | - | " if size is None else f"{size / 1e6:.0f} MB | {size / data:.2f}x | "
+        for key in ("restore", "checkout"):
+            value = best(contender, key)
+            line += "- | " if value is None else f"{value * 1e3:.0f} ms | "
+        wrong = sorted({w for r in rows[contender] for w in r.get("wrong", ())})
+        wrong += sorted({f"checkout: {w}" for r in rows[contender] for w in r.get("wrong checkout", ())})
+        print(line + (", ".join(wrong) or "-") + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
