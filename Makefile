@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
-.PHONY: help run test lab bench bench-kernel bench-shelf bench-trace crash fuzz miri wheel lint rust python clean setup
+.PHONY: help run test lab bench bench-kernel bench-shelf bench-recovery bench-trace crash fuzz miri wheel lint rust python clean setup
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
@@ -47,7 +47,7 @@ python: .venv/built
 
 test: rust lint python  ## everything: Rust, Python, protocol, crash, notebooks, browser
 
-bench: bench-kernel bench-shelf bench-trace  ## every figure of the README, peers beside us
+bench: bench-kernel bench-shelf bench-recovery bench-trace  ## every figure of the README, peers beside us
 
 bench-kernel: .venv/built
 	.venv/bin/uv pip install -q --python $(PY) --group bench
@@ -57,11 +57,16 @@ bench-shelf: .venv/built
 	.venv/bin/uv pip install -q --python $(PY) --group bench
 	$(PY) benches/shelf.py
 
+bench-recovery: .venv/built
+	.venv/bin/uv pip install -q --python $(PY) --group bench-recovery
+	$(PY) benches/recovery/compare.py
+
 bench-trace: .venv/built
 	$(PY) benches/trace/loops.py
 
 crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine resets
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
+	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
 fuzz: .venv/built  ## long fuzzing: the optimiser, open() on any bytes, recovery
