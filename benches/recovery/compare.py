@@ -100,6 +100,8 @@ class Kernel:
         )
         env = dict(os.environ, LARDER_HOME=str(folder / "larder"), IPYTHONDIR=str(folder / "ipython"))
         env |= {"JPY_SESSION_NAME": "bench.ipynb", "KISHU_PATH_ROOT": str(folder)}
+        # One thread: threads that spin for each other measure how busy the machine is.
+        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with open(folder / "kernel.log", "ab") as log:
             self.manager.start_kernel(env=env, cwd=str(folder), stdout=log, stderr=log)
         self.client = self.manager.client()
