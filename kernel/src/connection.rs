@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::zmtp::curve::{KeyError, Keys};
 use crate::zmtp::server::{Listener, Socket};
 
 #[derive(Debug, Error)]
@@ -24,6 +25,8 @@ pub enum StartError {
     Scheme(String),
     #[error("transport `{0}` is not supported; use tcp or ipc")]
     Transport(String),
+    #[error("the encryption keys of the connection file cannot be used: {0}")]
+    Keys(#[from] KeyError),
     #[error("cannot bind {address}: {source}")]
     Bind { address: String, source: io::Error },
     #[error("cannot start the server: {0}")]
@@ -66,6 +69,11 @@ pub struct Connection {
     pub signature_scheme: String,
     #[serde(default)]
     pub kernel_name: String,
+    /// The server's CURVE keys in Z85; with them every connection is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve_publickey: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve_secretkey: Option<String>,
     /// Everything else a front end put there is kept.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -103,6 +111,8 @@ impl Connection {
             key: uuid::Uuid::new_v4().to_string(),
             signature_scheme: scheme(),
             kernel_name: "larder".into(),
+            curve_publickey: None,
+            curve_secretkey: None,
             other: serde_json::Map::new(),
         }
     }
@@ -126,6 +136,15 @@ impl Connection {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The keys to encrypt with, `None` for plain connections.
+    ///
+    /// # Errors
+    /// [`StartError::Keys`]: keys that are there and cannot be used are never taken for none.
+    pub fn keys(&self) -> Result<Option<Keys>, StartError> {
+        let (secret, public) = (self.curve_secretkey.as_deref(), self.curve_publickey.as_deref());
+        Ok(Keys::from_text(secret, public)?)
     }
 
     fn port(&mut self, socket: Socket) -> &mut u16 {

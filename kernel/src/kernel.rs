@@ -113,6 +113,7 @@ impl Kernel {
     /// # Errors
     /// [`StartError`] with the address that could not be bound.
     pub fn start(mut connection: Connection, info: KernelInfo, hooks: Hooks) -> Result<Self, StartError> {
+        let keys = connection.keys()?;
         let listeners = connection.bind()?;
         let (mailbox, inbox) = mailbox()?;
         let signer = Signer::new(connection.key.as_bytes());
@@ -135,7 +136,7 @@ impl Kernel {
             signer,
             replay: Default::default(),
         };
-        let server = Server::new(listeners, inbox, router);
+        let server = Server::new(listeners, keys, inbox, router);
         let thread = std::thread::Builder::new()
             .name("larder-server".into())
             .spawn(move || server.run())?;

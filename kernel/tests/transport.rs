@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use larder_kernel::Connection;
-use larder_kernel::zmtp::frame::{self, Frame};
+use larder_kernel::zmtp::frame::{self, Frame, Mechanism};
 use serde_json::json;
 use support::{Frontend, PATIENCE, Raw, Running};
 use zeromq::util::PeerIdentity;
@@ -31,7 +31,7 @@ async fn fault_1_a_header_claiming_2_to_the_40_bytes_costs_its_sender_the_connec
         let mut header = vec![2];
         header.extend_from_slice(&(1u64 << 40).to_be_bytes());
         let mut before = Raw::connect(&kernel.connection, port);
-        before.write(&frame::greeting());
+        before.write(&frame::greeting(Mechanism::Null));
         before.write(&header);
         assert!(
             matches!(before.next(), Some(Frame::Command { .. })),
@@ -213,11 +213,11 @@ async fn fault_9_peers_that_misbehave_lose_their_connection_and_nothing_else() {
     http.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut rest = Vec::new();
     let _ = http.stream.read_to_end(&mut rest);
-    let mut curve = frame::greeting();
+    let mut curve = frame::greeting(Mechanism::Null);
     curve[12..17].copy_from_slice(b"CURVE");
-    let mut unready = frame::greeting().to_vec();
+    let mut unready = frame::greeting(Mechanism::Null).to_vec();
     unready.extend_from_slice(&frame::encode_message(&[b"too early"]));
-    let mut reserved = frame::greeting().to_vec();
+    let mut reserved = frame::greeting(Mechanism::Null).to_vec();
     reserved.extend_from_slice(&[0xf8, 0]);
     for bytes in [curve.to_vec(), unready, reserved] {
         let mut raw = Raw::connect(&kernel.connection, port);
@@ -225,7 +225,7 @@ async fn fault_9_peers_that_misbehave_lose_their_connection_and_nothing_else() {
         while raw.next().is_some() {}
     }
     let mut wrong_type = Raw::connect(&kernel.connection, kernel.connection.iopub_port);
-    wrong_type.write(&frame::greeting());
+    wrong_type.write(&frame::greeting(Mechanism::Null));
     wrong_type.write(&frame::encode_ready("DEALER"));
     while wrong_type.next().is_some() {}
     frontend.check_alive().await;

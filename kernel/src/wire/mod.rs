@@ -202,11 +202,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zmtp::frame::{Decoder, Frame, greeting};
+    use crate::zmtp::frame::{Decoder, Frame, Mechanism, greeting};
 
     fn parts_of(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut decoder = Decoder::default();
-        decoder.feed(&greeting());
+        decoder.feed(&greeting(Mechanism::Null));
         let _ = decoder.next_frame();
         decoder.established = true;
         decoder.feed(bytes);

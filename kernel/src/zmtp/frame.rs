@@ -1,7 +1,7 @@
 //! ZMTP 3.1 framing: greeting, frames, commands. Pure: bytes in, frames out.
 //!
 //! ```text
-//! greeting  FF 00*8 7F | 03 01 | "NULL" padded to 20 | as-server 00 | 00*31          64 bytes
+//! greeting  FF 00*8 7F | 03 01 | "NULL" or "CURVE" padded to 20 | as-server | 00*31    64 bytes
 //! frame     flags | size (1 byte, or 8 big-endian when LONG) | body
 //! flags     bit 0 MORE, bit 1 LONG, bit 2 COMMAND, others zero
 //! command   name length (1) | name | data
@@ -19,6 +19,8 @@ pub const GREETING_BYTES: usize = 64;
 pub const HANDSHAKE_BYTES_MAX: u64 = 8 << 10;
 /// One message part; a front end's upload of a large comm buffer fits, a hostile header does not.
 pub const FRAME_BYTES_MAX: u64 = 1 << 30;
+/// All parts of one message.
+pub const MESSAGE_BYTES_MAX: u64 = 2 << 30;
 /// Parts of one message, so that a peer cannot grow one for ever.
 pub const PARTS_MAX: usize = 4096;
 
@@ -33,16 +35,35 @@ pub enum FrameError {
     Greeting([u8; 10]),
     #[error("the peer speaks ZMTP {major}.{minor}; at least 3.0 is needed")]
     Version { major: u8, minor: u8 },
-    #[error("the peer wants mechanism `{0}`; this server has NULL")]
-    Mechanism(String),
+    #[error("the peer wants mechanism `{wanted}`; this server has {}", has.name())]
+    Mechanism { wanted: String, has: Mechanism },
     #[error("reserved flag bits are set in frame flags {0:#04x}")]
     Flags(u8),
-    #[error("a frame header claims {claimed} bytes; the limit is {limit}")]
+    #[error("{claimed} bytes are claimed; the limit is {limit}")]
     TooLarge { claimed: u64, limit: u64 },
     #[error("a message has more than {PARTS_MAX} parts")]
     TooManyParts,
     #[error("malformed command: {0}")]
     Command(&'static str),
+    #[error("encryption: {0}")]
+    Curve(&'static str),
+}
+
+/// How a connection is secured; both ends must name the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mechanism {
+    #[default]
+    Null,
+    Curve,
+}
+
+impl Mechanism {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Null => "NULL",
+            Mechanism::Curve => "CURVE",
+        }
+    }
 }
 
 /// What a peer sent: a message part or a command.
@@ -52,17 +73,20 @@ pub enum Frame {
     Command { name: Vec<u8>, data: Vec<u8> },
 }
 
-pub fn greeting() -> [u8; GREETING_BYTES] {
+/// A server's greeting.
+pub fn greeting(mechanism: Mechanism) -> [u8; GREETING_BYTES] {
     let mut out = [0u8; GREETING_BYTES];
     out[0] = 0xff;
     out[9] = 0x7f;
     out[10] = 3;
     out[11] = 1;
-    out[12..16].copy_from_slice(b"NULL");
+    let name = mechanism.name().as_bytes();
+    out[12..12 + name.len()].copy_from_slice(name);
+    out[32] = u8::from(mechanism == Mechanism::Curve);
     out
 }
 
-fn check_greeting(bytes: &[u8]) -> Result<(), FrameError> {
+fn check_greeting(bytes: &[u8], has: Mechanism) -> Result<(), FrameError> {
     let head: [u8; 10] = bytes[..10].try_into().expect("ten bytes");
     if head[0] != 0xff || head[9] & 1 != 1 {
         return Err(FrameError::Greeting(head));
@@ -75,8 +99,9 @@ fn check_greeting(bytes: &[u8]) -> Result<(), FrameError> {
     }
     let name = &bytes[12..32];
     let name = &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())];
-    if name != b"NULL" {
-        return Err(FrameError::Mechanism(String::from_utf8_lossy(name).into_owned()));
+    if name != has.name().as_bytes() {
+        let wanted = String::from_utf8_lossy(name).into_owned();
+        return Err(FrameError::Mechanism { wanted, has });
     }
     Ok(())
 }
@@ -87,6 +112,7 @@ pub struct Decoder {
     buffer: Vec<u8>,
     /// Bytes of `buffer` already consumed; compacted when it pays.
     at: usize,
+    mechanism: Mechanism,
     greeted: bool,
     /// Set once the handshake is over: frames may be large from then on.
     pub established: bool,
@@ -94,6 +120,14 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// For a peer that must greet with `mechanism`; `default` expects NULL.
+    pub fn expecting(mechanism: Mechanism) -> Self {
+        Self {
+            mechanism,
+            ..Self::default()
+        }
+    }
+
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.at > 0 && (self.at == self.buffer.len() || self.at > 1 << 16) {
             self.buffer.drain(..self.at);
@@ -128,7 +162,7 @@ impl Decoder {
             if rest.len() < GREETING_BYTES {
                 return Ok(None);
             }
-            check_greeting(&rest[..GREETING_BYTES])?;
+            check_greeting(&rest[..GREETING_BYTES], self.mechanism)?;
             self.greeted = true;
             self.at += GREETING_BYTES;
             return self.decode();
@@ -162,15 +196,7 @@ impl Decoder {
         }
         let body = &rest[head..head + size];
         let frame = if flags & COMMAND != 0 {
-            let (&length, after) = body.split_first().ok_or(FrameError::Command("it is empty"))?;
-            let length = usize::from(length);
-            if after.len() < length {
-                return Err(FrameError::Command("its name is cut short"));
-            }
-            Frame::Command {
-                name: after[..length].to_vec(),
-                data: after[length..].to_vec(),
-            }
+            command(body)?
         } else {
             Frame::Part {
                 body: body.to_vec(),
@@ -182,7 +208,7 @@ impl Decoder {
     }
 }
 
-fn push_header(out: &mut Vec<u8>, flags: u8, size: usize) {
+pub(super) fn push_header(out: &mut Vec<u8>, flags: u8, size: usize) {
     if size > 255 {
         out.push(flags | LONG);
         out.extend_from_slice(&(size as u64).to_be_bytes());
@@ -213,8 +239,49 @@ pub fn encode_command(name: &[u8], data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The READY command of a socket of `socket_type` ("ROUTER", "XPUB", "REP").
-pub fn encode_ready(socket_type: &str) -> Vec<u8> {
+/// One frame of bytes that `encode_message` or `encode_command` made, and the bytes behind it.
+pub(super) struct Piece<'a> {
+    pub more: bool,
+    pub command: bool,
+    pub body: &'a [u8],
+}
+
+/// The frames of `encoded`, which must come from this module.
+pub(super) fn pieces(mut encoded: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    std::iter::from_fn(move || {
+        let (&flags, rest) = encoded.split_first()?;
+        let (size, rest) = if flags & LONG != 0 {
+            let (size, rest) = rest.split_first_chunk::<8>()?;
+            (u64::from_be_bytes(*size) as usize, rest)
+        } else {
+            let (&size, rest) = rest.split_first()?;
+            (usize::from(size), rest)
+        };
+        let (body, rest) = rest.split_at(size);
+        encoded = rest;
+        Some(Piece {
+            more: flags & MORE != 0,
+            command: flags & COMMAND != 0,
+            body,
+        })
+    })
+}
+
+/// Splits a command's body into its name and its data.
+pub(super) fn command(body: &[u8]) -> Result<Frame, FrameError> {
+    let (&length, after) = body.split_first().ok_or(FrameError::Command("it is empty"))?;
+    let length = usize::from(length);
+    if after.len() < length {
+        return Err(FrameError::Command("its name is cut short"));
+    }
+    Ok(Frame::Command {
+        name: after[..length].to_vec(),
+        data: after[length..].to_vec(),
+    })
+}
+
+/// The properties of a READY (or, encrypted, of an INITIATE): those of a socket of `socket_type`.
+pub fn encode_properties(socket_type: &str) -> Vec<u8> {
     let mut data = Vec::new();
     for (name, value) in [("Socket-Type", socket_type), ("Identity", "")] {
         data.push(name.len() as u8);
@@ -222,7 +289,12 @@ pub fn encode_ready(socket_type: &str) -> Vec<u8> {
         data.extend_from_slice(&(value.len() as u32).to_be_bytes());
         data.extend_from_slice(value.as_bytes());
     }
-    encode_command(b"READY", &data)
+    data
+}
+
+/// The READY command of a socket of `socket_type` ("ROUTER", "XPUB", "REP").
+pub fn encode_ready(socket_type: &str) -> Vec<u8> {
+    encode_command(b"READY", &encode_properties(socket_type))
 }
 
 /// What a peer's READY says of it.
@@ -232,12 +304,12 @@ pub struct Ready {
     pub identity: Vec<u8>,
 }
 
-/// Reads the properties of a READY command; unknown ones are skipped, as the specification asks.
+/// Reads the properties of a READY or INITIATE command; unknown ones are skipped, as the specification asks.
 ///
 /// # Errors
 /// [`FrameError::Command`] when a length runs past the end or an identity is over 255 bytes.
 pub fn decode_ready(mut data: &[u8]) -> Result<Ready, FrameError> {
-    const CUT: FrameError = FrameError::Command("a READY property is cut short");
+    const CUT: FrameError = FrameError::Command("a property is cut short");
     let mut ready = Ready::default();
     while let Some((&length, rest)) = data.split_first() {
         let name = rest.get(..usize::from(length)).ok_or(CUT)?;
@@ -264,7 +336,7 @@ mod tests {
 
     fn ready_decoder() -> Decoder {
         let mut decoder = Decoder::default();
-        decoder.feed(&greeting());
+        decoder.feed(&greeting(Mechanism::Null));
         assert_eq!(decoder.next_frame(), Ok(None));
         decoder.established = true;
         decoder
@@ -313,7 +385,7 @@ mod tests {
     #[test]
     fn large_frames_wait_for_the_handshake() {
         let mut decoder = Decoder::default();
-        decoder.feed(&greeting());
+        decoder.feed(&greeting(Mechanism::Null));
         let mut bytes = vec![LONG];
         bytes.extend_from_slice(&(HANDSHAKE_BYTES_MAX + 1).to_be_bytes());
         decoder.feed(&bytes);
@@ -325,7 +397,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(b"GET / HTTP/1.1\r\n");
         assert!(matches!(decoder.next_frame(), Err(FrameError::Greeting(_))));
-        let mut old = greeting();
+        let mut old = greeting(Mechanism::Null);
         old[10] = 2;
         let mut decoder = Decoder::default();
         decoder.feed(&old);

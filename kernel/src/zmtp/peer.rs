@@ -6,8 +6,10 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::frame::{self, Decoder, Frame, FrameError};
+use super::curve::{self, Keys, Step};
+use super::frame::{self, Decoder, Frame, FrameError, Mechanism};
 
 /// What one `read` takes at most; a fast sender cannot keep the loop from the other peers.
 const READ_BYTES: usize = 64 << 10;
@@ -64,41 +66,61 @@ pub enum Event {
 /// An encoded message, shared by all subscribers it goes to.
 pub type Encoded = Arc<Vec<u8>>;
 
+/// What is being written: the message, what it is on the wire, and how much of that is out.
+#[derive(Debug)]
+struct Writing {
+    /// `None` for greetings and handshakes, which belong to this connection only.
+    message: Option<Encoded>,
+    wire: Encoded,
+    written: usize,
+}
+
 #[derive(Debug)]
 pub struct Peer {
     stream: Stream,
     decoder: Decoder,
+    curve: Option<curve::Connection>,
     parts: Vec<Vec<u8>>,
+    parts_bytes: usize,
+    /// What goes out before any message: greeting and handshake.
+    handshake: Vec<u8>,
+    writing: Option<Writing>,
+    /// Messages not yet begun, in plain.
     out: VecDeque<Encoded>,
-    /// Bytes of `out[0]` already written.
-    written: usize,
     /// Bytes queued and not yet written.
     pub queued_bytes: usize,
     pub identity: Vec<u8>,
     pub established: bool,
+    pub since: Instant,
     pub topics: Vec<Vec<u8>>,
     /// Stream messages dropped for this peer since its queue was last below its bound.
     pub dropped: u64,
 }
 
 impl Peer {
-    pub fn new(stream: Stream, socket_type: &str) -> Self {
-        let mut peer = Self {
+    /// A connection just accepted; with `keys` it is encrypted or refused.
+    pub fn new(stream: Stream, socket_type: &'static str, keys: Option<&Arc<Keys>>) -> Self {
+        let mechanism = if keys.is_some() { Mechanism::Curve } else { Mechanism::Null };
+        let mut handshake = frame::greeting(mechanism).to_vec();
+        if mechanism == Mechanism::Null {
+            handshake.extend_from_slice(&frame::encode_ready(socket_type));
+        }
+        Self {
             stream,
-            decoder: Decoder::default(),
+            decoder: Decoder::expecting(mechanism),
+            curve: keys.map(|keys| curve::Connection::new(keys.clone(), socket_type)),
             parts: Vec::new(),
+            parts_bytes: 0,
+            queued_bytes: handshake.len(),
+            handshake,
+            writing: None,
             out: VecDeque::new(),
-            written: 0,
-            queued_bytes: 0,
             identity: Vec::new(),
             established: false,
+            since: Instant::now(),
             topics: Vec::new(),
             dropped: 0,
-        };
-        let mut hello = frame::greeting().to_vec();
-        hello.extend_from_slice(&frame::encode_ready(socket_type));
-        peer.queue(Arc::new(hello));
-        peer
+        }
     }
 
     pub fn fd(&self) -> RawFd {
@@ -116,7 +138,7 @@ impl Peer {
     }
 
     pub fn wants_write(&self) -> bool {
-        !self.out.is_empty()
+        self.queued_bytes > 0
     }
 
     pub fn queue(&mut self, bytes: Encoded) {
@@ -124,27 +146,65 @@ impl Peer {
         self.out.push_back(bytes);
     }
 
+    fn queue_handshake(&mut self, bytes: &[u8]) {
+        self.queued_bytes += bytes.len();
+        self.handshake.extend_from_slice(bytes);
+    }
+
     /// Whole messages not yet begun, to be handed to the peer's next connection.
     pub fn take_unsent(&mut self) -> VecDeque<Encoded> {
-        if self.written > 0 {
-            self.out.pop_front();
-            self.written = 0;
+        if let Some(Writing {
+            message: Some(message),
+            written: 0,
+            ..
+        }) = self.writing.take()
+        {
+            self.out.push_front(message);
         }
         self.queued_bytes = 0;
         std::mem::take(&mut self.out)
     }
 
+    /// What is to be written next, encrypted if this connection is.
+    fn begin(&mut self) -> Option<Writing> {
+        if !self.handshake.is_empty() {
+            let wire = Arc::new(std::mem::take(&mut self.handshake));
+            return Some(Writing {
+                message: None,
+                wire,
+                written: 0,
+            });
+        }
+        let message = self.out.pop_front()?;
+        let wire = match &mut self.curve {
+            None => message.clone(),
+            Some(curve) => {
+                let wire = Arc::new(curve.seal(&message));
+                self.queued_bytes += wire.len() - message.len();
+                wire
+            }
+        };
+        Some(Writing {
+            message: Some(message),
+            wire,
+            written: 0,
+        })
+    }
+
     /// Writes as much as the socket takes now.
     pub fn flush(&mut self) -> Result<(), Gone> {
-        while let Some(front) = self.out.front() {
-            match self.stream.write(&front[self.written..]) {
+        loop {
+            if self.writing.is_none() {
+                self.writing = self.begin();
+            }
+            let Some(writing) = &mut self.writing else { return Ok(()) };
+            match self.stream.write(&writing.wire[writing.written..]) {
                 Ok(0) => return Err(Gone::Closed),
                 Ok(count) => {
-                    self.written += count;
+                    writing.written += count;
                     self.queued_bytes -= count;
-                    if self.written == front.len() {
-                        self.out.pop_front();
-                        self.written = 0;
+                    if writing.written == writing.wire.len() {
+                        self.writing = None;
                     }
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -152,7 +212,6 @@ impl Peer {
                 Err(err) => return Err(Gone::Broken(err)),
             }
         }
-        Ok(())
     }
 
     /// Reads what is there and appends what it means to `events`.
@@ -166,18 +225,37 @@ impl Peer {
         };
         self.decoder.feed(&chunk[..count]);
         while let Some(frame) = self.decoder.next_frame().map_err(Gone::Misbehaved)? {
-            self.accept(frame, events).map_err(Gone::Misbehaved)?;
+            self.take(frame, events).map_err(Gone::Misbehaved)?;
         }
         Ok(())
+    }
+
+    /// A frame as it came: decrypted if this connection is encrypted.
+    fn take(&mut self, frame: Frame, events: &mut Vec<Event>) -> Result<(), FrameError> {
+        let Some(curve) = &mut self.curve else {
+            return self.accept(frame, events);
+        };
+        match curve.receive(frame)? {
+            Step::Answer(bytes) => self.queue_handshake(&bytes),
+            Step::Ready(ready, bytes) => {
+                self.queue_handshake(&bytes);
+                self.establish(ready, events);
+            }
+            Step::Frame(frame) => self.accept(frame, events)?,
+        }
+        Ok(())
+    }
+
+    fn establish(&mut self, ready: frame::Ready, events: &mut Vec<Event>) {
+        self.established = true;
+        self.decoder.established = true;
+        events.push(Event::Ready(ready));
     }
 
     fn accept(&mut self, frame: Frame, events: &mut Vec<Event>) -> Result<(), FrameError> {
         match frame {
             Frame::Command { name, data } if name == b"READY" && !self.established => {
-                let ready = frame::decode_ready(&data)?;
-                self.established = true;
-                self.decoder.established = true;
-                events.push(Event::Ready(ready));
+                self.establish(frame::decode_ready(&data)?, events);
             }
             Frame::Command { name, data } if name == b"PING" && self.established => {
                 // Two bytes of time-to-live, then up to 16 bytes of context to send back.
@@ -197,11 +275,19 @@ impl Peer {
             }
             Frame::Command { .. } => {}
             Frame::Part { body, more } => {
+                self.parts_bytes += body.len();
                 self.parts.push(body);
                 if self.parts.len() > frame::PARTS_MAX {
                     return Err(FrameError::TooManyParts);
                 }
+                if self.parts_bytes as u64 > frame::MESSAGE_BYTES_MAX {
+                    return Err(FrameError::TooLarge {
+                        claimed: self.parts_bytes as u64,
+                        limit: frame::MESSAGE_BYTES_MAX,
+                    });
+                }
                 if !more {
+                    self.parts_bytes = 0;
                     events.push(Event::Message(std::mem::take(&mut self.parts)));
                 }
             }

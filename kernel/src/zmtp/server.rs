@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::curve::Keys;
 use super::peer::{Encoded, Event, Gone, Peer, Stream};
 use crate::sys::{self, EventFd};
 
@@ -30,6 +31,8 @@ pub const ORPHAN_BYTES_MAX: usize = 64 << 20;
 pub const ORPHAN_AGE_MAX: Duration = Duration::from_secs(60);
 /// Connections at once, over all sockets.
 pub const PEERS_MAX: usize = 1024;
+/// How long a connection may take for its handshake; one that does not finish it would keep its place for ever.
+pub const HANDSHAKE_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// The five sockets of a kernel, named as the message specification names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,6 +196,7 @@ struct Orphan {
 
 pub struct Server<H> {
     listeners: Vec<(Socket, Listener)>,
+    keys: Option<Arc<Keys>>,
     peers: BTreeMap<u64, (Socket, Peer)>,
     routes: HashMap<(Socket, Vec<u8>), u64>,
     orphans: HashMap<(Socket, Vec<u8>), Orphan>,
@@ -201,6 +205,8 @@ pub struct Server<H> {
     wake: Arc<EventFd>,
     handler: H,
     stop: Option<(Instant, Sender<bool>)>,
+    /// Peers closed for misbehaving.
+    refused: u64,
 }
 
 /// The mailbox and the receiving half that [`Server::new`] takes.
@@ -222,9 +228,11 @@ pub struct Inbox {
 }
 
 impl<H: Handler> Server<H> {
-    pub fn new(listeners: Vec<(Socket, Listener)>, inbox: Inbox, handler: H) -> Self {
+    /// With `keys` every connection is encrypted.
+    pub fn new(listeners: Vec<(Socket, Listener)>, keys: Option<Keys>, inbox: Inbox, handler: H) -> Self {
         Self {
             listeners,
+            keys: keys.map(Arc::new),
             peers: BTreeMap::new(),
             routes: HashMap::new(),
             orphans: HashMap::new(),
@@ -233,6 +241,7 @@ impl<H: Handler> Server<H> {
             wake: inbox.wake,
             handler,
             stop: None,
+            refused: 0,
         }
     }
 
@@ -242,6 +251,7 @@ impl<H: Handler> Server<H> {
             while let Ok(post) = self.posts.try_recv() {
                 self.accept_post(post);
             }
+            self.expire(Instant::now());
             self.flush_all();
             if let Some((until, done)) = &self.stop {
                 let drained = self.drained();
@@ -277,7 +287,9 @@ impl<H: Handler> Server<H> {
                 },
             )
         }));
-        let mut timeout_ms = match self.handler.deadline() {
+        let handshakes = self.peers.values().filter(|(_, peer)| !peer.established);
+        let expiry = handshakes.map(|(_, peer)| peer.since + HANDSHAKE_AGE_MAX).min();
+        let mut timeout_ms = match self.handler.deadline().into_iter().chain(expiry).min() {
             None => -1,
             // Rounded up: waking a moment early would only poll again.
             Some(at) => at
@@ -310,13 +322,25 @@ impl<H: Handler> Server<H> {
         Ok(())
     }
 
+    /// Closes the connections that had their time for a handshake.
+    fn expire(&mut self, now: Instant) {
+        let late = |peer: &Peer| !peer.established && now.saturating_duration_since(peer.since) >= HANDSHAKE_AGE_MAX;
+        self.peers.retain(|_, (socket, peer)| {
+            let keep = !late(peer);
+            if !keep {
+                tracing::debug!(?socket, "closed a connection that did not finish its handshake");
+            }
+            keep
+        });
+    }
+
     fn accept_peer(&mut self, index: usize) {
         let (socket, listener) = &self.listeners[index];
         let socket = *socket;
         match listener.accept() {
             Ok(stream) if self.peers.len() < PEERS_MAX => {
-                self.peers
-                    .insert(self.next_peer, (socket, Peer::new(stream, socket.zmtp_type())));
+                let peer = Peer::new(stream, socket.zmtp_type(), self.keys.as_ref());
+                self.peers.insert(self.next_peer, (socket, peer));
                 self.next_peer += 1;
             }
             Ok(_) => tracing::warn!(?socket, "refused a connection: {PEERS_MAX} are open already"),
@@ -507,7 +531,14 @@ impl<H: Handler> Server<H> {
         match why {
             Gone::Closed => {}
             Gone::Broken(err) => tracing::debug!(?socket, %err, "a connection broke"),
-            Gone::Misbehaved(err) => tracing::warn!(?socket, %err, "closed the connection of a peer that misbehaved"),
+            Gone::Misbehaved(err) => {
+                // A client with a wrong key tries again for ever: the 1st, 2nd, 4th, 8th... time is worth a line.
+                self.refused += 1;
+                if self.refused.is_power_of_two() {
+                    let times = self.refused;
+                    tracing::warn!(?socket, %err, times, "closed the connection of a peer that misbehaved");
+                }
+            }
         }
         let key = (socket, std::mem::take(&mut peer.identity));
         if self.routes.get(&key) == Some(&id) {

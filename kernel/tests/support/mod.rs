@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder_kernel::wire::{Composer, Message, ReplayGuard, Signer, decode};
-use larder_kernel::zmtp::frame::{self, Decoder, Frame};
+use larder_kernel::zmtp::frame::{self, Decoder, Frame, Mechanism};
 use larder_kernel::{Connection, Hooks, Kernel, echo, run};
 use serde_json::Value;
 use zeromq::prelude::*;
@@ -73,7 +73,7 @@ pub fn address(connection: &Connection, port: u16) -> String {
 /// The parts of a message that was composed for the wire.
 pub fn parts_of(wire: &[u8]) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::default();
-    decoder.feed(&frame::greeting());
+    decoder.feed(&frame::greeting(Mechanism::Null));
     decoder.established = true;
     decoder.feed(wire);
     let mut parts = Vec::new();
@@ -259,7 +259,7 @@ impl Raw {
 
     /// Greeting and READY as a peer of `socket_type`.
     pub fn shake_hands(mut self, socket_type: &str) -> Self {
-        self.write(&frame::greeting());
+        self.write(&frame::greeting(Mechanism::Null));
         self.write(&frame::encode_ready(socket_type));
         match self.next() {
             Some(Frame::Command { name, .. }) => assert_eq!(name, b"READY"),
