@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder_kernel::{Hooks, InputError, Kernel, KernelInfo, Outputs, Request, StreamName, Ticket, WorkQueue};
 use larder_session::capture::{self, Capture, Sink};
-use larder_session::{json, parent};
+use larder_session::{json, log, parent};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyEOFError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -39,6 +39,7 @@ impl NativeKernel {
     /// Binds and answers from now on; `info` is what kernel_info says.
     #[new]
     fn new(py: Python<'_>, connection_file: &str, info: &Bound<'_, PyDict>) -> PyResult<Self> {
+        log::start(std::env::var("LARDER_LOG").as_deref().unwrap_or("warn"));
         let info = json::from_python(info.as_any())?;
         let text = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
         let value = |name: &str| info.get(name).cloned().unwrap_or(Value::Null);

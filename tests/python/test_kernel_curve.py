@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import zmq
@@ -25,7 +26,9 @@ def encrypted(tmp_path, **options):
     """A kernel that jupyter_client gives keys to because its spec says it can use them."""
     km = manager(connection_file=str(tmp_path / "kernel.json"), transport_encryption="required", **options)
     km._kernel_spec.metadata = {"supported_encryption": ["curve"]}
-    km.start_kernel(env=dict(os.environ, LARDER_HOME=str(tmp_path / "home"), IPYTHONDIR=str(tmp_path / "ipython")))
+    env = dict(os.environ, LARDER_HOME=str(tmp_path / "home"), IPYTHONDIR=str(tmp_path / "ipython"))
+    with (tmp_path / "stderr").open("wb") as sink:
+        km.start_kernel(env=env, stderr=sink)
     kc = km.client()
     kc.start_channels()
     try:
@@ -139,6 +142,8 @@ def test_a_client_without_the_servers_key_is_refused_on_every_socket(k, context,
     another, _ = zmq.curve_keypair()
     assert handshake(context, info, channel, another) == "refused"
     assert k.text("print('alive')") == "alive\n"
+    log = Path(k.km.connection_file).with_name("stderr").read_text()
+    assert "encryption: a box does not open" in log, "the refusal is said on the kernel's standard error"
 
 
 def test_a_kernel_without_keys_refuses_clients_that_want_encryption(tmp_path, context):

@@ -6,5 +6,6 @@
 pub mod capture;
 pub mod digest;
 pub mod json;
+pub mod log;
 pub mod murmur;
 pub mod parent;

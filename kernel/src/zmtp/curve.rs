@@ -190,7 +190,10 @@ pub struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("seen", &self.seen).field("sent", &self.sent).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("seen", &self.seen)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -254,7 +257,10 @@ impl Connection {
         let client = peer_key(&data[74..106])?;
         let number = self.number(&data[106..114])?;
         let long_term = SalsaBox::new(&client, &self.keys.secret);
-        if open(&long_term, &nonce(b"CurveZMQHELLO---", &number), &mut data[114..])?.iter().any(|b| *b != 0) {
+        if open(&long_term, &nonce(b"CurveZMQHELLO---", &number), &mut data[114..])?
+            .iter()
+            .any(|b| *b != 0)
+        {
             return Err(FrameError::Curve("HELLO does not hold zeros"));
         }
         let transient = SecretKey::from_bytes(random());
@@ -284,7 +290,11 @@ impl Connection {
         }
         let number = self.number(&data[COOKIE_BYTES..COOKIE_BYTES + 8])?;
         let shared = SalsaBox::new(&PublicKey::from_bytes(welcomed.client), &welcomed.transient);
-        let inside = open(&shared, &nonce(b"CurveZMQINITIATE", &number), &mut data[COOKIE_BYTES + 8..])?;
+        let inside = open(
+            &shared,
+            &nonce(b"CurveZMQINITIATE", &number),
+            &mut data[COOKIE_BYTES + 8..],
+        )?;
         let (head, properties) = inside.split_at_mut(128);
         let (client, vouch) = head.split_at_mut(32);
         let (vouch_number, vouch) = vouch.split_at_mut(16);
@@ -337,7 +347,7 @@ impl Connection {
             out.extend_from_slice(MESSAGE);
             out.extend_from_slice(&number);
             seal_into(&mut out, shared, &nonce(b"CurveZMQMESSAGES", &number), |out| {
-                out.push(u8::from(piece.more) * FLAG_MORE | u8::from(piece.command) * FLAG_COMMAND);
+                out.push((u8::from(piece.more) * FLAG_MORE) | (u8::from(piece.command) * FLAG_COMMAND));
                 out.extend_from_slice(piece.body);
             });
         }
@@ -366,7 +376,10 @@ mod tests {
         };
         assert!(Keys::from_text(None, None).unwrap().is_none());
         assert!(Keys::from_text(Some(SECRET), None).unwrap().is_some());
-        assert_eq!(Keys::from_text(None, Some(PUBLIC)).unwrap_err(), KeyError::SecretMissing);
+        assert_eq!(
+            Keys::from_text(None, Some(PUBLIC)).unwrap_err(),
+            KeyError::SecretMissing
+        );
         assert_eq!(Keys::from_text(Some(SECRET), Some(SECRET)).unwrap_err(), KeyError::Pair);
         assert_eq!(Keys::from_text(Some("short"), None).unwrap_err(), no_key);
         // Five digits can say more than 32 bits hold.

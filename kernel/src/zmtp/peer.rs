@@ -100,7 +100,11 @@ pub struct Peer {
 impl Peer {
     /// A connection just accepted; with `keys` it is encrypted or refused.
     pub fn new(stream: Stream, socket_type: &'static str, keys: Option<&Arc<Keys>>) -> Self {
-        let mechanism = if keys.is_some() { Mechanism::Curve } else { Mechanism::Null };
+        let mechanism = if keys.is_some() {
+            Mechanism::Curve
+        } else {
+            Mechanism::Null
+        };
         let mut handshake = frame::greeting(mechanism).to_vec();
         if mechanism == Mechanism::Null {
             handshake.extend_from_slice(&frame::encode_ready(socket_type));
@@ -197,7 +201,9 @@ impl Peer {
             if self.writing.is_none() {
                 self.writing = self.begin();
             }
-            let Some(writing) = &mut self.writing else { return Ok(()) };
+            let Some(writing) = &mut self.writing else {
+                return Ok(());
+            };
             match self.stream.write(&writing.wire[writing.written..]) {
                 Ok(0) => return Err(Gone::Closed),
                 Ok(count) => {

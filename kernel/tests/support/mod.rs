@@ -249,11 +249,15 @@ pub struct Raw {
 
 impl Raw {
     pub fn connect(connection: &Connection, port: u16) -> Self {
+        Self::connect_expecting(connection, port, Mechanism::Null)
+    }
+
+    pub fn connect_expecting(connection: &Connection, port: u16, mechanism: Mechanism) -> Self {
         let stream = TcpStream::connect((connection.ip.as_str(), port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
-            decoder: Decoder::default(),
+            decoder: Decoder::expecting(mechanism),
         }
     }
 
