@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 from kernelfixtures import kernel
+from recoveryfuzz import PRELUDE, cells
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 ROUNDS = int(os.environ.get("LARDER_KILL_ROUNDS", "24"))
@@ -90,3 +92,59 @@ def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
                 replied, count = tried, count + 1
             killer.join()
             k.km.shutdown_kernel(now=True)
+
+
+# What came back by itself, before any cell: names, what was not saved, and the fingerprint.
+CAME_BACK = f"""
+import sys as _sys; _sys.path.insert(0, {str(Path(__file__).parents[1] / "python")!r})
+import json as _json, recoveryfuzz as _fuzz; from larder import recovery as _recovery
+_version = _recovery.recorder().version(_recovery.recorder().meta['versions'][-1])
+_names, _unsaved = list(_version['names']), list(_version['unsaved'])
+_is = _fuzz.Fingerprint.namespace(globals(), _names)
+print('\\n' + _json.dumps({{'names': _names, 'unsaved': _unsaved, 'is': _is}}))
+"""
+
+
+def plainly(seed: int, names: list[str], counts: set[int]) -> dict[int, list]:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("plainly.py"), str(seed), ",".join(names), *map(str, counts)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {int(count): found for count, found in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+@pytest.mark.timeout(60 + 20 * ROUNDS)
+def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_path):
+    for seed in range(SEED, SEED + (ROUNDS + 2) // 3):
+        rng = random.Random(seed)
+        sources = [PRELUDE, *cells(seed)]
+        last = rng.randint(1, len(sources))  # the cell the kernel is killed in, or shortly after
+        notebook = f"random-{seed}.ipynb"
+        with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
+            for source in sources[: last - 1]:
+                k.run(source, stop_on_error=False)
+            message = k.send(sources[last - 1], stop_on_error=False)
+            time.sleep(rng.choice([0.0, 0.005, 0.05]) * rng.random())
+            os.kill(k.pid, signal.SIGKILL)
+            try:
+                replied = last if k.reply(message, timeout=0.2) else last - 1
+            except Exception:  # queue.Empty: it died first
+                replied = last - 1
+            k.km.shutdown_kernel(now=True)
+        where = f"LARDER_KILL_SEED={seed} LARDER_KILL_ROUNDS=1: {replied} of {last} cells replied"
+        with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
+            k.ok("pass", silent=True)
+            if replied == 0 and k.text("import larder as _l; print(len(_l.session.log()))", silent=True).strip() == "0":
+                continue  # nothing was promised, nothing is there
+            back = json.loads(k.text(CAME_BACK, silent=True).splitlines()[-1])
+            k.km.shutdown_kernel(now=True)
+        expected = plainly(seed, back["names"], {replied, last})
+        same = [live for found, live in expected.values() if found == back["is"]]
+        assert same, f"{where}: {difference(back['is'], expected[replied][0])}"
+        lost = [set(live) - {*back["names"], *back["unsaved"]} for live in same]
+        assert not all(lost), f"{where}: neither saved nor reported: {lost}"
+
+
+def difference(a: dict, b: dict) -> list:
+    return [(name, a.get(name), b.get(name)) for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
