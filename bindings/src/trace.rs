@@ -1,5 +1,6 @@
 //! Loop counters and the optimiser's controls.
 
+use larder_cpython::cache::release;
 use larder_cpython::{abi, hook};
 use larder_trace::Obj;
 use larder_trace::bytecode::Opcodes;
@@ -101,11 +102,11 @@ fn trace_probe_end(py: Python<'_>) -> PyResult<bool> {
     }))
 }
 
-/// Every loop seen: one dict each.
+/// Every loop seen: one dict each, its traces and exits in lists of tuples.
 #[pyfunction]
 fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let out = PyList::empty(py);
-    let rows = engine(py)?.rows.clone();
+    let rows = engine(py)?.told().to_vec();
     for row in rows {
         let d = PyDict::new(py);
         d.set_item("name", row.name)?;
@@ -117,14 +118,85 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("why", row.why)?;
         d.set_item("native", row.native)?;
         d.set_item("entries", row.entries)?;
-        d.set_item("traces", row.traces)?;
-        d.set_item("exits", row.exits)?;
+        d.set_item("refused", row.refused)?;
+        d.set_item("compile_ns", row.compile_ns)?;
+        d.set_item("compiles", row.compiles)?;
+        d.set_item("discards", row.discards)?;
         d.set_item("code_bytes", row.code_bytes)?;
         d.set_item("metadata_bytes", row.metadata_bytes)?;
-        d.set_item("compile_ns", row.compile_ns)?;
+        d.set_item("growing_bytes", row.growing_bytes)?;
+        d.set_item("live", row.live)?;
+        let traces = PyList::empty(py);
+        for t in row.traces {
+            let one = PyDict::new(py);
+            one.set_item("from_exit", t.from)?;
+            one.set_item("bytecodes", t.bytecodes)?;
+            one.set_item("ops", t.ops)?;
+            one.set_item("guards", t.guards)?;
+            one.set_item("closes", t.closes)?;
+            one.set_item("runs", t.runs)?;
+            traces.append(one)?;
+        }
+        d.set_item("traces", traces)?;
+        let exits = PyList::empty(py);
+        for e in row.exits {
+            let one = PyDict::new(py);
+            one.set_item("trace", e.owner)?;
+            one.set_item("side", e.side)?;
+            one.set_item("reason", e.reason)?;
+            one.set_item("taken", e.taken)?;
+            exits.append(one)?;
+        }
+        d.set_item("exits", exits)?;
         out.append(d)?;
     }
     Ok(out)
+}
+
+/// Time passes: compiled loops that no longer grow settle, those not used for long are discarded.
+#[pyfunction]
+fn trace_tick(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the GIL is held, and no trace runs while this does.
+    unsafe {
+        engine(py)?.tick();
+        release();
+    }
+    Ok(())
+}
+
+/// Sets the limit for machine code, discarding what is over it; the limit set.
+#[pyfunction]
+fn trace_limit(py: Python<'_>, bytes: usize) -> PyResult<usize> {
+    // SAFETY: as `trace_tick`.
+    unsafe {
+        let limit = engine(py)?.set_limit(bytes);
+        release();
+        Ok(limit)
+    }
+}
+
+/// Slides all machine code together; false when a trace is running.
+#[pyfunction]
+fn trace_compact(py: Python<'_>) -> PyResult<bool> {
+    Ok(engine(py)?.arena.compact())
+}
+
+/// How full the code arena is, and what it has done.
+#[pyfunction]
+fn trace_usage(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let engine = engine(py)?;
+    let usage = engine.arena.usage();
+    let d = PyDict::new(py);
+    d.set_item("pieces", usage.pieces)?;
+    d.set_item("used", usage.used)?;
+    d.set_item("spread", usage.spread)?;
+    d.set_item("limit", usage.limit)?;
+    d.set_item("compactions", usage.compactions)?;
+    d.set_item("moved", usage.moved)?;
+    d.set_item("evictions", engine.evictions)?;
+    d.set_item("callbacks", engine.callbacks)?;
+    d.set_item("recording", engine.limits.record)?;
+    Ok(d)
 }
 
 /// Whether hot loops are compiled, from how many iterations, and which files' code is watched (None: all).
@@ -150,12 +222,6 @@ fn trace_clear(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Calls of the back-edge hook since the start or the last clear.
-#[pyfunction]
-fn trace_callbacks(py: Python<'_>) -> PyResult<u64> {
-    Ok(engine(py)?.callbacks)
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_start, module)?)?;
     module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
@@ -164,5 +230,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;
-    module.add_function(wrap_pyfunction!(trace_callbacks, module)?)
+    module.add_function(wrap_pyfunction!(trace_tick, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_limit, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_compact, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_usage, module)?)
 }

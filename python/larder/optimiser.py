@@ -93,6 +93,8 @@ def table() -> Table:
     """The loops met: iterations run by the interpreter and as machine code, traces, exits, bytes, and why not."""
     found = sorted(loops(), key=lambda row: -(row["interpreted"] + row["native"]))
     columns = ["name", "line", "state", "interpreted", "native", "entries", "traces", "exits", "code_bytes", "why"]
+    for row in found:
+        row["traces"], row["exits"] = len(row["traces"]), len(row["exits"])
     made = sum(row["traces"] for row in found)
     code = sum(row["code_bytes"] for row in found)
     metadata = sum(row["metadata_bytes"] for row in found)

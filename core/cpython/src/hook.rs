@@ -8,13 +8,15 @@
 //! - Everything here runs with the GIL held; [`Engine`] is reached through [`engine`] only.
 //! - No reference into the engine is held while arbitrary Python code may run.
 
+use crate::cache::{TICK_CALLBACKS, forget, release};
 use crate::frame::Frame;
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
+use crate::rows::Row;
 use crate::run::{Compiled, unbox_int};
 use crate::world::{Live, plain_namespaces};
-use larder_jit::{Arena, Compiler, Host};
+use larder_jit::{Arena, Compiler, Host, Packed};
 use larder_trace::bytecode::{Ins, Opcodes, decode};
-use larder_trace::policy::{self, Action, Event, Head, Limits, State};
+use larder_trace::policy::{self, Action, Event, Head, Limits};
 use larder_trace::record::{Builtin, record};
 use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
@@ -24,37 +26,15 @@ use std::ffi::{CStr, c_int, c_void};
 
 /// Loops remembered for display; beyond this many, new ones are still optimised but not listed.
 const ROWS_MAX: usize = 4096;
-/// Bytes of machine code at most.
-const CODE_BYTES: usize = 1 << 20;
+/// Bytes of machine code at most, unless asked otherwise, and what can be asked for.
+pub const CODE_BYTES: usize = 1 << 20;
+pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// Traces per tree at most, and times an exit is taken before it grows a side trace.
 const TRACES_MAX: usize = 24;
 const SIDE_HOT: u32 = 16;
 /// A compiled loop must stay this many iterations per entry, looked at every so many entries.
 const PAYS_ITERATIONS: u64 = 4;
 const PAYS_WINDOW: u64 = 64;
-
-/// What is known of one loop, for people; it outlives the code object.
-#[derive(Clone, Debug)]
-pub struct Row {
-    pub name: String,
-    pub file: String,
-    pub line: i32,
-    pub state: State,
-    /// Back edges the interpreter took while we were counting.
-    pub interpreted: u64,
-    /// Counting stopped at the limit: `interpreted` is a lower bound.
-    pub stopped: bool,
-    /// Why the loop is left to the interpreter, if it is.
-    pub why: &'static str,
-    /// Iterations run as machine code, entries into it, and what it takes.
-    pub native: u64,
-    pub entries: u64,
-    pub traces: usize,
-    pub exits: usize,
-    pub code_bytes: usize,
-    pub metadata_bytes: usize,
-    pub compile_ns: u64,
-}
 
 /// One loop head of one code object.
 pub struct Loop {
@@ -63,6 +43,10 @@ pub struct Loop {
     /// Index into [`Engine::rows`].
     pub row: Option<usize>,
     pub compiled: Option<Box<Compiled>>,
+    /// Compiled since the last tick.
+    pub grown: bool,
+    /// Times it was recorded anew because an exit became hot after it had settled.
+    pub reopened: u8,
 }
 
 /// What hangs on a code object while it lives.
@@ -89,6 +73,12 @@ pub struct Engine {
     pub callbacks: u64,
     pub compiler: Compiler,
     pub arena: Arena,
+    /// The data of every living code object that was met.
+    pub infos: Vec<*mut CodeInfo>,
+    /// References that discarded loops held; see [`release`].
+    pub freed: Vec<Obj>,
+    /// Loops discarded to make room.
+    pub evictions: u64,
     pub builtins: Vec<(Obj, Builtin)>,
     /// Python's say on whether code from a file is watched; null for all code.
     pub filter: Obj,
@@ -145,7 +135,8 @@ pub unsafe fn start(
             unbox_int: unbox_int as *const () as usize,
         };
         let compiler = Compiler::new(host)?;
-        let arena = Arena::new(CODE_BYTES).map_err(|e| format!("no memory for machine code: {e}"))?;
+        let arena =
+            Arena::new(CODE_BYTES_MAX, CODE_BYTES, &[]).map_err(|e| format!("no memory for machine code: {e}"))?;
         let extra = (symbols.request_extra)(free_info as ExtraFree);
         if extra < 0 {
             return Err("every slot for data on code objects is taken by other tools".into());
@@ -165,6 +156,9 @@ pub unsafe fn start(
             callbacks: 0,
             compiler,
             arena,
+            infos: Vec::new(),
+            freed: Vec::new(),
+            evictions: 0,
             builtins,
             filter: Obj::NULL,
         });
@@ -176,9 +170,10 @@ unsafe extern "C" fn free_info(info: *mut c_void) {
     if !info.is_null() {
         // SAFETY: the pointer is the box this module attached, and the code object is going away.
         let mut info = unsafe { Box::from_raw(info.cast::<CodeInfo>()) };
-        for l in &mut info.loops {
-            // SAFETY: GIL held, as whenever objects die; the code cannot be running.
-            unsafe { discard(l) };
+        // SAFETY: GIL held, as whenever objects die; the code cannot be running.
+        if let Some(engine) = unsafe { engine() } {
+            // SAFETY: as above; the box is ours.
+            unsafe { forget(engine, &raw mut *info) };
         }
     }
 }
@@ -188,7 +183,7 @@ impl Engine {
     ///
     /// # Safety
     /// GIL held; `code` is a live code object. The pointer lives as long as the code object.
-    pub unsafe fn info(&self, code: Obj) -> *mut CodeInfo {
+    pub unsafe fn info(&mut self, code: Obj) -> *mut CodeInfo {
         // SAFETY: the C functions get a live code object and our own index.
         unsafe {
             let mut found: *mut c_void = std::ptr::null_mut();
@@ -212,6 +207,7 @@ impl Engine {
                 loops: Vec::new(),
             }));
             (self.symbols.set_extra)(ptr(code), self.extra, info.cast());
+            self.infos.push(info);
             info
         }
     }
@@ -252,7 +248,7 @@ impl Engine {
         let started = std::time::Instant::now();
         let header = info.loops[index].header;
         let mut tree = match &info.loops[index].compiled {
-            Some(c) => c.tree.clone(),
+            Some(c) => c.growth.as_ref().ok_or("a loop that has settled")?.tree.clone(),
             None => Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
         };
         let heads: Vec<u32> = info
@@ -279,27 +275,34 @@ impl Engine {
             .compiler
             .compile(&tree)
             .map_err(|_| "the code generator refused it")?;
+        let packed = Packed::new(&tree, &code.exits).map_err(|_| "too large to keep")?;
         let piece = self
-            .arena
-            .publish(&code.bytes)
+            .publish(&code.bytes, &[], &raw const info.loops[index])
             .ok_or("the limit for machine code is reached")?;
-        for pin in &tree.pins {
-            // SAFETY: pins are live objects the recorder met.
-            unsafe { ffi::Py_INCREF(ptr(*pin)) };
+        for o in packed.objects() {
+            // SAFETY: live objects the recorder met.
+            unsafe { ffi::Py_INCREF(ptr(*o)) };
         }
-        let native = self.arena.address(piece) as usize;
-        let mut compiled = Box::new(Compiled::new(tree, code.exits, piece, native));
-        if let Some(old) = &info.loops[index].compiled {
-            for e in 0..old.taken.len() {
-                (compiled.taken[e], compiled.failed[e]) = (old.taken[e], old.failed[e]);
+        let mut compiled = Box::new(Compiled::new(tree, packed, piece));
+        let l = &mut info.loops[index];
+        if let Some(mut old) = l.compiled.take() {
+            if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
+                row.gather(&mut old, &self.arena);
             }
-            (compiled.entries, compiled.refused) = (old.entries, old.refused);
-            (compiled.iterations, compiled.compile_ns) = (old.iterations, old.compile_ns);
+            compiled.taken[..old.taken.len()].copy_from_slice(&old.taken);
+            if let (Some(growth), Some(before)) = (&mut compiled.growth, &old.growth) {
+                growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
+            }
+            (compiled.entries, compiled.refused, compiled.passed) = (old.entries, old.refused, old.passed);
+            self.arena.release(old.piece);
+            self.freed.extend_from_slice(old.packed.objects());
         }
-        compiled.compile_ns += started.elapsed().as_nanos() as u64;
-        // SAFETY: no trace runs now.
-        unsafe { discard_with(self, &mut info.loops[index]) };
-        info.loops[index].compiled = Some(compiled);
+        if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
+            row.compile_ns += started.elapsed().as_nanos() as u64;
+            row.compiles += 1;
+            row.describe(&compiled.growth.as_ref().expect("just compiled").tree);
+        }
+        (l.compiled, l.grown) = (Some(compiled), true);
         Ok(())
     }
 
@@ -308,34 +311,32 @@ impl Engine {
     /// # Safety
     /// GIL held; `frame` is the running frame, at the loop's head.
     unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> bool {
-        let layout = self.layout;
         let Some(c) = info.loops[index].compiled.as_mut() else {
             return false;
         };
-        if frame.depth(info.locals as usize) != c.tree.depth as usize {
+        if frame.depth(info.locals as usize) != c.packed.depth as usize {
             return false;
         }
         // SAFETY: by contract.
-        let Some(exit) = (unsafe { c.run(frame, layout) }) else {
+        let Some(exit) = (unsafe { c.run(frame, self.layout, &mut self.arena) }) else {
             return false;
         };
-        let hot = exit != 0
-            && c.taken[exit] >= SIDE_HOT
-            && c.failed[exit] < 2
-            && c.tree.exits[exit].side.is_none()
-            && c.tree.traces.len() < TRACES_MAX;
+        if exit == 0 || c.taken[exit] < SIDE_HOT {
+            return true;
+        }
+        let Some(growth) = &c.growth else {
+            if c.taken[exit] == SIDE_HOT {
+                info.loops[index].reopened += 1;
+                self.discard(&mut info.loops[index], Event::Reopened);
+            }
+            return true;
+        };
+        let tries = growth.failed[exit] < 2 && growth.tree.exits[exit].side.is_none();
+        let hot = tries && growth.tree.traces.len() < TRACES_MAX;
         // SAFETY: the frame stands at that exit now.
         let grown = !hot || unsafe { self.grow(info, index, frame, Some(exit)) }.is_ok();
-        if !grown && let Some(c) = info.loops[index].compiled.as_mut() {
-            c.failed[exit] += 1;
-        }
-        let l = &mut info.loops[index];
-        let Some(c) = l.compiled.as_mut() else { return true };
-        if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
-            (row.native, row.entries) = (c.iterations, c.entries);
-            (row.traces, row.exits) = (c.tree.traces.len(), c.tree.exits.len());
-            (row.code_bytes, row.metadata_bytes) = (c.piece.len, c.tree.metadata_bytes());
-            row.compile_ns = c.compile_ns;
+        if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
+            growth.failed[exit] += 1;
         }
         true
     }
@@ -354,22 +355,7 @@ impl Engine {
         if self.rows.len() >= ROWS_MAX {
             return None;
         }
-        self.rows.push(Row {
-            name: key.1.clone(),
-            file: key.0.clone(),
-            line,
-            state: State::Cold,
-            interpreted: 0,
-            stopped: false,
-            why: "",
-            native: 0,
-            entries: 0,
-            traces: 0,
-            exits: 0,
-            code_bytes: 0,
-            metadata_bytes: 0,
-            compile_ns: 0,
-        });
+        self.rows.push(Row::new(key.1.clone(), key.0.clone(), line));
         self.row_of.insert(key, self.rows.len() - 1);
         Some(self.rows.len() - 1)
     }
@@ -379,28 +365,6 @@ impl Engine {
         self.rows.clear();
         self.row_of.clear();
         self.callbacks = 0;
-    }
-}
-
-/// Throws a loop's code away and lets go of what it kept alive.
-///
-/// # Safety
-/// GIL held, no trace running.
-unsafe fn discard(l: &mut Loop) {
-    // SAFETY: GIL held, and no other borrow of the engine is alive here.
-    if let Some(engine) = unsafe { engine() } {
-        // SAFETY: by contract.
-        unsafe { discard_with(engine, l) };
-    }
-}
-
-unsafe fn discard_with(engine: &mut Engine, l: &mut Loop) {
-    if let Some(old) = l.compiled.take() {
-        engine.arena.release(old.piece);
-        for pin in &old.tree.pins {
-            // SAFETY: the reference taken when the tree was compiled.
-            unsafe { ffi::Py_DECREF(ptr(*pin)) };
-        }
     }
 }
 
@@ -448,10 +412,22 @@ pub unsafe extern "C" fn on_jump(
     args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
+    // SAFETY: called by sys.monitoring with the GIL held; the engine is not borrowed any more when `release` asks.
+    unsafe {
+        let answer = back_edge(args, count);
+        release();
+        answer
+    }
+}
+
+unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *mut ffi::PyObject {
     // SAFETY: called by sys.monitoring with the GIL held and three arguments.
     unsafe {
         let Some(engine) = engine() else { return none() };
         engine.callbacks += 1;
+        if engine.callbacks.is_multiple_of(TICK_CALLBACKS) {
+            engine.tick();
+        }
         let disable = engine.disable;
         if count < 3 {
             return new_reference(disable);
@@ -478,24 +454,32 @@ pub unsafe extern "C" fn on_jump(
                     head: Head::NEW,
                     row,
                     compiled: None,
+                    grown: false,
+                    reopened: 0,
                 });
                 info.loops.len() - 1
             }
         };
         let frame = Frame::current(engine.layout);
         let mut event = Event::BackEdge;
+        let mut unprofitable = false;
         if info.loops[index].compiled.is_some() && !frame.watched_by_others(engine.tool) {
             let ran = engine.run(info, index, frame);
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
-                let enough = c.entries < PAYS_WINDOW || c.iterations >= PAYS_ITERATIONS * c.entries;
+                let enough = c.entries < PAYS_WINDOW || c.passed >= PAYS_ITERATIONS * c.entries;
                 enough && (c.refused < 4 * PAYS_WINDOW || c.refused < 4 * c.entries)
             });
             if !pays {
                 event = Event::Unprofitable;
-                discard_with(engine, &mut info.loops[index]);
+                unprofitable = true;
             } else if ran {
                 return none();
             }
+        }
+        if unprofitable {
+            let head = info.loops[index].head;
+            engine.discard(&mut info.loops[index], Event::Unprofitable);
+            info.loops[index].head = head;
         }
         let (mut head, mut action) = policy::step(info.loops[index].head, event, &engine.limits);
         let mut why = if event == Event::Unprofitable {

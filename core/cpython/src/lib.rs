@@ -1,9 +1,11 @@
 //! CPython as larder sees it: versioned layouts, frames, monitoring. All unsafe access to its memory lives here.
 //!
 //! For the optimiser: `abi` knows the offsets, `hook` is called at the back edges of loops, `world` reads objects for
-//! the recorder, `run` enters compiled loops and puts the frame right when they leave.
+//! the recorder, `run` enters compiled loops and puts the frame right when they leave, `cache` lets them cool down and go, `rows` is
+//! what is told of them.
 
 pub mod abi;
+pub mod cache;
 pub mod frame;
 pub mod heat_live;
 pub mod heat_numpy;
@@ -11,6 +13,7 @@ pub mod heat_refs;
 pub mod heat_shield;
 pub mod hook;
 pub mod object;
+pub mod rows;
 pub mod run;
 pub mod stdio;
 pub mod world;

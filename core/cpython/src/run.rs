@@ -10,8 +10,9 @@
 use crate::frame::{Frame, breaker};
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
 use crate::world::{lookup, namespace, plain_namespaces};
-use larder_jit::lower::{BUFFER_WORDS, ITERATIONS};
-use larder_jit::{ExitMap, Piece, Source};
+use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, ORIGIN};
+use larder_jit::packed::Exit;
+use larder_jit::{Arena, Packed, Piece, Source};
 use larder_trace::{Layout, Obj, Slot, Tree, Type, Val};
 use pyo3::ffi;
 use std::mem::MaybeUninit;
@@ -19,49 +20,74 @@ use std::mem::MaybeUninit;
 type Native = unsafe extern "C" fn(*mut u64, *const u32) -> u64;
 pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
 
-/// A tree with its machine code.
-pub struct Compiled {
+/// What a tree needs to grow: it goes when the tree settles.
+pub struct Growth {
     pub tree: Tree,
-    pub maps: Vec<ExitMap>,
-    pub piece: Piece,
-    pub native: usize,
-    /// Slots some exit overwrites.
-    overwritten: Vec<Slot>,
-    pub taken: Vec<u32>,
     /// Failed attempts at a side trace, per exit.
     pub failed: Vec<u8>,
+}
+
+/// A tree with its machine code.
+pub struct Compiled {
+    pub packed: Packed,
+    pub growth: Option<Box<Growth>>,
+    pub piece: Piece,
+    pub taken: Box<[u32]>,
+    /// How often each trace ran, since that was last asked.
+    pub runs: Box<[u64]>,
     pub entries: u64,
     pub refused: u64,
+    /// Iterations since that was last asked, and entries.
     pub iterations: u64,
-    pub compile_ns: u64,
+    pub entries_untold: u64,
+    pub refused_untold: u64,
+    /// Iterations in all.
+    pub passed: u64,
+    /// Entered since the last tick.
+    pub used: bool,
 }
 
 impl Compiled {
-    pub fn new(tree: Tree, maps: Vec<ExitMap>, piece: Piece, native: usize) -> Compiled {
-        let mut overwritten: Vec<Slot> = maps.iter().flat_map(|m| m.slots.iter().map(|s| s.0)).collect();
-        overwritten.sort_unstable();
-        overwritten.dedup();
+    pub fn new(tree: Tree, packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
         Compiled {
-            tree,
-            maps,
+            packed,
             piece,
-            native,
-            overwritten,
-            taken: vec![0; exits],
-            failed: vec![0; exits],
+            taken: vec![0; exits].into(),
+            runs: vec![0; tree.traces.len()].into(),
+            growth: Some(Box::new(Growth {
+                tree,
+                failed: vec![0; exits],
+            })),
             entries: 0,
             refused: 0,
             iterations: 0,
-            compile_ns: 0,
+            entries_untold: 0,
+            refused_untold: 0,
+            passed: 0,
+            used: true,
         }
+    }
+
+    /// Drops what only growing needs.
+    pub fn settle(&mut self) {
+        self.growth = None;
+    }
+
+    /// Bytes kept beside the machine code for as long as it lives, and those only growing needs.
+    pub fn sizes(&self) -> (usize, usize) {
+        let growth = self.growth.as_ref();
+        let growing = growth.map_or(0, |g| size_of::<Growth>() + g.tree.metadata_bytes() + g.failed.len());
+        let counters = size_of_val(&*self.taken) + size_of_val(&*self.runs);
+        let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size() + counters;
+        (kept, growing)
     }
 
     fn slot(&self, frame: Frame, slot: Slot) -> Obj {
         match (slot.as_frame(), slot.as_name()) {
             (Some(index), _) => frame.get(index),
             (_, Some(index)) => {
-                let name = self.tree.names[index];
+                let name = self.packed.name(index);
                 // SAFETY: plain dicts (checked at entry) and str keys.
                 unsafe { lookup(namespace(frame, name.space), name.key) }
             }
@@ -74,28 +100,28 @@ impl Compiled {
     /// # Safety
     /// GIL held; `frame` stands at this tree's head with the tree's depth.
     unsafe fn enter(&self, frame: Frame, l: &Layout, buffer: &mut Buffer) -> bool {
-        if !plain_namespaces(frame) || (self.tree.module_level && frame.locals() != frame.globals()) {
+        if !plain_namespaces(frame) || (self.packed.module_level && frame.locals() != frame.globals()) {
             return false;
         }
         // SAFETY: each field is read after the type that has it is established.
         unsafe {
-            let mut at = 0;
+            let mut at = FIRST;
             let mut put = |words: &[u64]| {
                 for word in words {
                     buffer[at].write(*word);
                     at += 1;
                 }
             };
-            for input in &self.tree.inputs {
-                let o = self.slot(frame, input.slot);
+            for (slot, ty) in self.packed.inputs() {
+                let o = self.slot(frame, slot);
                 if o.is_null() {
-                    if input.ty == Type::Null {
+                    if ty == Type::Null {
                         continue;
                     }
                     return false;
                 }
                 let t = type_of(o).0;
-                match input.ty {
+                match ty {
                     Type::Int if t == &raw const ffi::PyLong_Type as usize => match int_value(o, l) {
                         Some(v) => put(&[v as u64, o.0 as u64]),
                         None => return false,
@@ -127,15 +153,15 @@ impl Compiled {
                     _ => return false,
                 }
             }
-            self.overwritten
-                .iter()
-                .all(|slot| self.may_be_overwritten(frame, *slot))
+            self.packed
+                .overwritten()
+                .all(|slot| self.may_be_overwritten(frame, slot))
         }
     }
 
     /// Whether dropping what a slot holds later than the program would is invisible.
     unsafe fn may_be_overwritten(&self, frame: Frame, slot: Slot) -> bool {
-        if slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize) {
+        if slot.as_frame().is_some_and(|i| i >= self.packed.locals as usize) {
             return true; // stack entries are the trace's own inputs
         }
         let o = self.slot(frame, slot);
@@ -153,7 +179,7 @@ impl Compiled {
         if count < 0 || leaf.contains(&t) {
             return true;
         }
-        let ours = self.overwritten.iter().filter(|s| self.slot(frame, **s) == o).count();
+        let ours = self.packed.overwritten().filter(|s| self.slot(frame, *s) == o).count();
         count as usize > ours
     }
 
@@ -161,24 +187,39 @@ impl Compiled {
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth.
-    pub unsafe fn run(&mut self, frame: Frame, l: &Layout) -> Option<usize> {
+    pub unsafe fn run(&mut self, frame: Frame, l: &Layout, arena: &mut Arena) -> Option<usize> {
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
             if !self.enter(frame, l, &mut buffer) {
                 self.refused += 1;
+                self.refused_untold += 1;
                 return None;
             }
             buffer[ITERATIONS].write(0);
-            let native = std::mem::transmute::<usize, Native>(self.native);
-            let exit = native(buffer.as_mut_ptr().cast(), breaker(l)) as usize;
-            self.entries += 1;
+            for counter in &mut buffer[COUNTERS + 1..COUNTERS + self.runs.len()] {
+                counter.write(0);
+            }
+            let native = std::mem::transmute::<*const u8, Native>(arena.address(self.piece));
+            arena.enter();
+            let exit = native(buffer.as_mut_ptr().add(ORIGIN).cast(), breaker(l)) as usize;
+            arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
-            self.iterations += buffer[ITERATIONS].assume_init().saturating_sub(1);
+            let iterations = buffer[ITERATIONS].assume_init().saturating_sub(1);
+            self.entries += 1;
+            self.entries_untold += 1;
+            self.iterations += iterations;
+            self.passed += iterations;
+            self.used = true;
+            self.runs[0] += iterations;
+            for (runs, counter) in self.runs.iter_mut().zip(&buffer[COUNTERS..]).skip(1) {
+                *runs += counter.assume_init();
+            }
             self.taken[exit] = self.taken[exit].saturating_add(1);
-            let snapshot = &self.tree.exits[exit].snapshot;
-            restore(&self.tree, &self.maps[exit], frame, l, &buffer, snapshot.depth as usize);
-            frame.jump(snapshot.pc as usize);
+            let to = self.packed.exit(exit);
+            let (pc, depth) = (to.pc, to.depth);
+            restore(&self.packed, to, frame, l, &buffer, depth);
+            frame.jump(pc);
             Some(exit)
         }
     }
@@ -193,8 +234,8 @@ fn is_list_iter(t: usize) -> bool {
 }
 
 /// Writes a trace's state into the frame and its namespaces.
-unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: &Buffer, depth: usize) {
-    let locals = tree.locals as usize;
+unsafe fn restore(packed: &Packed, to: Exit, frame: Frame, l: &Layout, buffer: &Buffer, depth: usize) {
+    let locals = packed.locals as usize;
     let word = |s: Source| match s {
         // SAFETY: the exit's code wrote every word its map names.
         Source::Buffer(at) => unsafe { buffer[at as usize].assume_init() },
@@ -203,10 +244,10 @@ unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: 
     let old_depth = frame.depth(locals);
     // Numbers made at this exit, so that equal ones share an object; a trace never splits one object into two.
     let mut made: Vec<(bool, u64, Obj)> = Vec::new();
-    let mut fresh: Vec<(Slot, Obj)> = Vec::with_capacity(map.slots.len());
+    let mut fresh: Vec<(Slot, Obj)> = Vec::with_capacity(16);
     // SAFETY: objects named by the buffer are alive: the trace changed nothing. New references are counted below.
     unsafe {
-        for (slot, val, sources) in &map.slots {
+        for (slot, val, sources) in to.entries() {
             let w = [word(sources[0]), word(sources[1]), word(sources[2]), word(sources[3])];
             let o = match val {
                 Val::Int { .. } | Val::Float { .. } => {
@@ -264,7 +305,7 @@ unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: 
                     o
                 }
             };
-            fresh.push((*slot, o));
+            fresh.push((slot, o));
         }
         let mut old: Vec<Obj> = Vec::with_capacity(fresh.len());
         for (slot, o) in &fresh {
@@ -281,7 +322,7 @@ unsafe fn restore(tree: &Tree, map: &ExitMap, frame: Frame, l: &Layout, buffer: 
         frame.set_depth(locals, depth);
         for (slot, o) in &fresh {
             if let Some(index) = slot.as_name() {
-                let name = tree.names[index];
+                let name = packed.name(index);
                 if ffi::PyDict_SetItem(ptr(namespace(frame, name.space)), ptr(name.key), ptr(*o)) != 0 {
                     std::process::abort(); // out of memory, with the frame half written
                 }

@@ -1,10 +1,19 @@
 //! Packed machine code: one memory file mapped twice, writable here and executable there.
 //!
+//! Pieces of any length lie back to back, sixteen bytes apart at most, so hundreds share a page. A piece is named by a
+//! [`Piece`], not by its address: [`Arena::compact`] slides the living pieces together and puts their links right.
+//!
+//! ```text
+//! | trampolines | piece | piece |cccccc| piece |cccccccccccccccc .. limit          .. reserve |
+//!                               hole           free: every freed byte is a trap
+//! ```
+//!
 //! Invariants
 //!
 //! - No page is writable and executable through the same mapping.
-//! - Code has no relocations, so where it lies does not matter.
-//! - Pieces are freed only while no trace runs; freed bytes become traps.
+//! - A piece reaches out only through its links: 32-bit distances the arena knows, and writes again when either end moves.
+//! - Bytes change only while nothing runs (see [`Arena::enter`]): what is freed meanwhile is freed afterwards.
+//! - A byte that was code and is none now is 0xcc, so a stale address traps instead of running something else's code.
 
 use std::fs::File;
 use std::io;
@@ -13,28 +22,76 @@ use std::os::fd::FromRawFd;
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 const ALIGN: usize = 16;
+const TRAP: u8 = 0xcc;
+/// `mov rax, helper; jmp rax`, padded: what a link to a helper reaches.
+const TRAMPOLINE: usize = 16;
+
+/// A name for code in the arena; good until it is released, wherever the code moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Piece(u32);
+
+/// Where a link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A function outside the arena, by its index among those given to [`Arena::new`].
+    Helper(u16),
+    /// The first byte of a piece.
+    Piece(Piece),
+}
+
+/// A 32-bit distance inside a piece, counted from its own end as x86 does: `call` and `jmp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub at: u32,
+    pub to: Target,
+}
+
+#[derive(Debug)]
+struct Held {
+    offset: usize,
+    len: usize,
+    links: Box<[Link]>,
+    /// Released while something ran.
+    dying: bool,
+}
+
+/// How full the arena is, and what it has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub pieces: usize,
+    /// Bytes of living pieces, with their padding.
+    pub used: usize,
+    /// Bytes up to the end of the last piece.
+    pub spread: usize,
+    pub limit: usize,
+    pub compactions: u64,
+    pub moved: u64,
+}
 
 pub struct Arena {
     write: MmapRaw,
     exec: Mmap,
-    /// Free pieces, by offset; neighbours are always merged.
-    free: Vec<(usize, usize)>,
+    held: Vec<Option<Held>>,
+    vacant: Vec<u32>,
+    /// Free stretches by offset; neighbours are always merged. The last may reach beyond the limit.
+    holes: Vec<(usize, usize)>,
+    /// Where pieces begin: behind the trampolines.
+    base: usize,
+    limit: usize,
     used: usize,
-}
-
-/// A piece of code in the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    pub offset: usize,
-    pub len: usize,
+    running: u32,
+    dying: u32,
+    compactions: u64,
+    moved: u64,
 }
 
 impl Arena {
-    /// Reserves `size` bytes for code, a multiple of the page size.
+    /// Reserves addresses for `reserve` bytes of code, of which `limit` may be filled; memory is taken page by page as
+    /// code comes. `helpers` are what links may call.
     ///
     /// # Errors
     /// What the system says when it refuses memory files or mappings.
-    pub fn new(size: usize) -> io::Result<Arena> {
+    pub fn new(reserve: usize, limit: usize, helpers: &[usize]) -> io::Result<Arena> {
         // SAFETY: a constant name; the result is checked before it becomes an owned descriptor nobody else has.
         let file = unsafe {
             let fd = libc::memfd_create(c"larder-traces".as_ptr(), libc::MFD_CLOEXEC);
@@ -43,61 +100,277 @@ impl Arena {
             }
             File::from_raw_fd(fd)
         };
-        file.set_len(size as u64)?;
-        let write = MmapOptions::new().len(size).map_raw(&file)?;
+        file.set_len(reserve as u64)?;
+        let write = MmapOptions::new().len(reserve).map_raw(&file)?;
         // SAFETY: the file is anonymous and ours; it changes only through `write`, where nothing executes at the time.
-        let exec = unsafe { MmapOptions::new().len(size).map_exec(&file)? };
-        Ok(Arena {
+        let exec = unsafe { MmapOptions::new().len(reserve).map_exec(&file)? };
+        let base = helpers.len() * TRAMPOLINE;
+        let mut arena = Arena {
             write,
             exec,
-            free: vec![(0, size)],
+            held: Vec::new(),
+            vacant: Vec::new(),
+            holes: vec![(base, reserve - base)],
+            base,
+            limit: limit.min(reserve),
             used: 0,
-        })
-    }
-
-    pub fn used(&self) -> usize {
-        self.used
-    }
-
-    pub fn size(&self) -> usize {
-        self.write.len()
-    }
-
-    /// Copies code in; none when no hole is large enough.
-    pub fn publish(&mut self, code: &[u8]) -> Option<Piece> {
-        let len = code.len().next_multiple_of(ALIGN);
-        let at = self.free.iter().position(|hole| hole.1 >= len)?;
-        let (offset, room) = self.free[at];
-        if room == len {
-            self.free.remove(at);
-        } else {
-            self.free[at] = (offset + len, room - len);
+            running: 0,
+            dying: 0,
+            compactions: 0,
+            moved: 0,
+        };
+        for (index, helper) in helpers.iter().enumerate() {
+            let mut code = [TRAP; TRAMPOLINE];
+            code[..2].copy_from_slice(&[0x48, 0xb8]);
+            code[2..10].copy_from_slice(&helper.to_le_bytes());
+            code[10..12].copy_from_slice(&[0xff, 0xe0]);
+            arena.bytes(index * TRAMPOLINE, &code);
         }
+        Ok(arena)
+    }
+
+    pub fn usage(&self) -> Usage {
+        let spread = self.holes.last().filter(|h| h.0 + h.1 == self.write.len());
+        Usage {
+            pieces: self.held.iter().flatten().filter(|h| !h.dying).count(),
+            used: self.used,
+            spread: spread.map_or(self.write.len(), |h| h.0) - self.base,
+            limit: self.limit,
+            compactions: self.compactions,
+            moved: self.moved,
+        }
+    }
+
+    /// How much more code fits under the limit, once compacted.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// Bytes of code at most, from now on; pieces that are over it stay until they are released.
+    /// The limit set: never more than was reserved.
+    pub fn set_limit(&mut self, limit: usize) -> usize {
+        self.limit = limit.min(self.write.len() - self.base);
+        self.limit
+    }
+
+    /// Copies code in and connects its links; none when it does not fit under the limit. Compacts when only the holes
+    /// between the pieces are large enough together, unless something runs.
+    pub fn publish(&mut self, code: &[u8], links: &[Link]) -> Option<Piece> {
+        let len = code.len().next_multiple_of(ALIGN).max(ALIGN);
+        if len > self.room() {
+            return None;
+        }
+        let offset = match self.take(len) {
+            Some(offset) => offset,
+            None => {
+                self.compact();
+                self.take(len)?
+            }
+        };
         self.used += len;
-        // SAFETY: the hole lies inside the mapping and nothing executes in it.
+        let held = Held {
+            offset,
+            len,
+            links: links.into(),
+            dying: false,
+        };
+        let piece = match self.vacant.pop() {
+            Some(index) => {
+                self.held[index as usize] = Some(held);
+                Piece(index)
+            }
+            None => {
+                self.held.push(Some(held));
+                Piece(self.held.len() as u32 - 1)
+            }
+        };
+        self.bytes(offset, code);
+        self.bytes(offset + code.len(), &vec![TRAP; len - code.len()]);
+        self.connect(piece);
+        Some(piece)
+    }
+
+    /// The smallest hole that is large enough, and under the limit.
+    fn take(&mut self, len: usize) -> Option<usize> {
+        let end = self.base + self.limit;
+        let fits = |h: &(usize, usize)| h.1.min(end.saturating_sub(h.0)) >= len;
+        let at = (0..self.holes.len())
+            .filter(|i| fits(&self.holes[*i]))
+            .min_by_key(|i| self.holes[*i].1)?;
+        let (offset, room) = self.holes[at];
+        if room == len {
+            self.holes.remove(at);
+        } else {
+            self.holes[at] = (offset + len, room - len);
+        }
+        Some(offset)
+    }
+
+    fn bytes(&mut self, offset: usize, code: &[u8]) {
+        assert!(offset + code.len() <= self.write.len());
+        // SAFETY: inside the mapping, by the line above; only this arena writes, and nothing executes these bytes.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.as_mut_ptr().add(offset), code.len()) };
-        Some(Piece { offset, len })
     }
 
-    /// Where a piece is executed.
+    fn held(&self, piece: Piece) -> &Held {
+        self.held[piece.0 as usize].as_ref().expect("a piece that was released")
+    }
+
+    /// Writes the distances of a piece's links.
+    fn connect(&mut self, piece: Piece) {
+        let Held { offset, len, links, .. } = self.held(piece);
+        let (offset, len) = (*offset, *len);
+        for link in links.clone() {
+            let to = match link.to {
+                Target::Helper(index) => index as usize * TRAMPOLINE,
+                Target::Piece(other) => self.held(other).offset,
+            };
+            assert!(link.at as usize + 4 <= len, "a link outside its piece");
+            let at = offset + link.at as usize;
+            let distance = to as i64 - (at as i64 + 4);
+            self.bytes(at, &(distance as i32).to_le_bytes());
+        }
+    }
+
+    /// Lets a link of a piece lead elsewhere.
+    ///
+    /// # Panics
+    /// When the piece has no link there.
+    pub fn relink(&mut self, piece: Piece, at: u32, to: Target) {
+        let held = self.held[piece.0 as usize].as_mut().expect("a piece that was released");
+        let link = held.links.iter_mut().find(|l| l.at == at).expect("no link there");
+        link.to = to;
+        self.connect(piece);
+    }
+
+    /// Where a piece is executed now; asked for at every entry, since compaction moves it.
+    #[inline]
     pub fn address(&self, piece: Piece) -> *const u8 {
+        let offset = self.held(piece).offset;
         // SAFETY: pieces lie inside the mapping.
-        unsafe { self.exec.as_ptr().add(piece.offset) }
+        unsafe { self.exec.as_ptr().add(offset) }
     }
 
-    /// Gives a piece back; no trace may be running.
+    pub fn len(&self, piece: Piece) -> usize {
+        self.held(piece).len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Bytes kept beside the code of a piece: its place and its links.
+    pub fn metadata(&self, piece: Piece) -> usize {
+        size_of::<Option<Held>>() + self.held(piece).links.len() * size_of::<Link>()
+    }
+
+    /// Says that code of the arena begins to run; [`Arena::leave`] must follow. Nothing is freed or moved in between,
+    /// for a helper may run programs of any kind, which may compile and discard.
+    #[inline]
+    pub fn enter(&mut self) {
+        self.running += 1;
+    }
+
+    #[inline]
+    pub fn leave(&mut self) {
+        self.running -= 1;
+        if self.dying > 0 {
+            self.sweep();
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running > 0
+    }
+
+    /// Gives a piece back: its bytes become traps, at once or when nothing runs any more. No link may lead to it.
     pub fn release(&mut self, piece: Piece) {
-        // SAFETY: the piece lies inside the mapping and nothing executes in it; 0xcc traps.
-        unsafe { std::ptr::write_bytes(self.write.as_mut_ptr().add(piece.offset), 0xcc, piece.len) };
-        self.used -= piece.len;
-        let at = self.free.partition_point(|hole| hole.0 < piece.offset);
-        self.free.insert(at, (piece.offset, piece.len));
-        if at + 1 < self.free.len() && self.free[at].0 + self.free[at].1 == self.free[at + 1].0 {
-            self.free[at].1 += self.free.remove(at + 1).1;
+        debug_assert!(
+            !self
+                .held
+                .iter()
+                .flatten()
+                .any(|h| !h.dying && h.links.iter().any(|l| l.to == Target::Piece(piece))),
+            "a piece that others link to"
+        );
+        if self.running > 0 {
+            let held = self.held[piece.0 as usize].as_mut().expect("a piece that was released");
+            held.dying = true;
+            self.dying += 1;
+            return;
         }
-        if at > 0 && self.free[at - 1].0 + self.free[at - 1].1 == self.free[at].0 {
-            self.free[at - 1].1 += self.free.remove(at).1;
+        let Held { offset, len, .. } = self.held[piece.0 as usize].take().expect("a piece that was released");
+        self.vacant.push(piece.0);
+        self.used -= len;
+        self.bytes(offset, &vec![TRAP; len]);
+        let at = self.holes.partition_point(|hole| hole.0 < offset);
+        self.holes.insert(at, (offset, len));
+        if at + 1 < self.holes.len() && self.holes[at].0 + self.holes[at].1 == self.holes[at + 1].0 {
+            self.holes[at].1 += self.holes.remove(at + 1).1;
         }
+        if at > 0 && self.holes[at - 1].0 + self.holes[at - 1].1 == self.holes[at].0 {
+            self.holes[at - 1].1 += self.holes.remove(at).1;
+        }
+    }
+
+    /// Frees what was released while code ran.
+    fn sweep(&mut self) {
+        if self.running > 0 {
+            return;
+        }
+        self.dying = 0;
+        for index in 0..self.held.len() as u32 {
+            if self.held[index as usize].as_ref().is_some_and(|h| h.dying) {
+                self.release(Piece(index));
+            }
+        }
+    }
+
+    /// Slides all pieces together and poisons what they leave; false, with nothing done, while code runs.
+    pub fn compact(&mut self) -> bool {
+        if self.running > 0 {
+            return false;
+        }
+        let mut order: Vec<u32> = (0..self.held.len() as u32)
+            .filter(|i| self.held[*i as usize].is_some())
+            .collect();
+        order.sort_unstable_by_key(|i| self.held(Piece(*i)).offset);
+        let mut to = self.base;
+        for index in &order {
+            let Some(held) = self.held[*index as usize].as_mut() else {
+                continue;
+            };
+            if held.offset != to {
+                // SAFETY: both stretches lie inside the mapping, `to` below `offset`; `copy` allows overlap, and
+                // nothing executes here.
+                unsafe {
+                    let base = self.write.as_mut_ptr();
+                    std::ptr::copy(base.add(held.offset), base.add(to), held.len);
+                }
+                self.moved += held.len as u64;
+                held.offset = to;
+            }
+            to += held.len;
+        }
+        // Everything above was either moved away or is a trap already, beyond the old end.
+        let end = self
+            .holes
+            .last()
+            .filter(|h| h.0 + h.1 == self.write.len())
+            .map_or(self.write.len(), |h| h.0);
+        if end > to {
+            self.bytes(to, &vec![TRAP; end - to]);
+        }
+        self.holes = if to < self.write.len() {
+            vec![(to, self.write.len() - to)]
+        } else {
+            vec![]
+        };
+        for index in order {
+            self.connect(Piece(index));
+        }
+        self.compactions += 1;
+        true
     }
 }
 
@@ -105,27 +378,135 @@ impl Arena {
 mod tests {
     use super::*;
 
-    #[test]
-    fn holes_are_merged_so_that_everything_freed_can_be_used_again() {
-        let mut arena = Arena::new(4096).unwrap();
-        let pieces: Vec<Piece> = (0..4).map(|_| arena.publish(&[0x90; 1000]).unwrap()).collect();
-        assert!(arena.publish(&[0x90; 1000]).is_none());
-        for i in [2, 0, 3, 1] {
-            arena.release(pieces[i]);
-        }
-        assert_eq!((arena.used(), arena.free.clone()), (0, vec![(0, 4096)]));
-        assert!(arena.publish(&[0x90; 4096]).is_some());
+    fn arena(limit: usize) -> Arena {
+        Arena::new(1 << 16, limit, &[]).unwrap()
+    }
+
+    fn poisoned(arena: &Arena, from: usize, to: usize) -> bool {
+        // SAFETY: inside the mapping.
+        let bytes = unsafe { std::slice::from_raw_parts(arena.exec.as_ptr().add(from), to - from) };
+        bytes.iter().all(|b| *b == TRAP)
+    }
+
+    fn call(arena: &Arena, piece: Piece) -> i32 {
+        // SAFETY: the tests publish functions of this shape only.
+        let f = unsafe { std::mem::transmute::<*const u8, extern "C" fn() -> i32>(arena.address(piece)) };
+        f()
+    }
+
+    /// `mov eax, n; ret`.
+    fn constant(n: i32) -> Vec<u8> {
+        [&[0xb8], &n.to_le_bytes()[..], &[0xc3]].concat()
     }
 
     #[test]
-    fn code_runs_from_the_executable_mapping_and_freed_code_is_traps() {
-        let mut arena = Arena::new(4096).unwrap();
-        let piece = arena.publish(&[0xb8, 7, 0, 0, 0, 0xc3]).unwrap();
-        // SAFETY: `mov eax, 7; ret`.
-        let seven = unsafe { std::mem::transmute::<*const u8, extern "C" fn() -> i32>(arena.address(piece)) };
-        assert_eq!(seven(), 7);
+    fn holes_are_merged_so_that_everything_freed_can_be_used_again() {
+        let mut arena = arena(4096);
+        let pieces: Vec<Piece> = (0..4).map(|_| arena.publish(&[0x90; 1000], &[]).unwrap()).collect();
+        assert!(arena.publish(&[0x90; 1000], &[]).is_none());
+        for i in [2, 0, 3, 1] {
+            arena.release(pieces[i]);
+        }
+        assert_eq!((arena.is_empty(), arena.holes.clone()), (true, vec![(0, 1 << 16)]));
+        assert!(arena.publish(&[0x90; 4096], &[]).is_some());
+    }
+
+    #[test]
+    fn freed_code_is_traps_and_so_is_the_padding() {
+        let mut arena = arena(4096);
+        let piece = arena.publish(&constant(7), &[]).unwrap();
+        assert_eq!(call(&arena, piece), 7);
+        assert!(poisoned(&arena, 6, 16));
         arena.release(piece);
-        // SAFETY: still mapped.
-        assert_eq!(unsafe { *arena.address(piece) }, 0xcc);
+        assert!(poisoned(&arena, 0, 16));
+    }
+
+    #[test]
+    fn code_runs_where_it_was_moved_to_and_its_links_follow() {
+        extern "C" fn ninety() -> i32 {
+            90
+        }
+        let mut arena = Arena::new(1 << 16, 4096, &[ninety as *const () as usize]).unwrap();
+        let first = arena.publish(&[0x90; 100], &[]).unwrap();
+        let callee = arena.publish(&constant(5), &[]).unwrap();
+        // `sub rsp, 8; call callee; add rsp, 8; ret`, and the same for the helper.
+        let code = [0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3];
+        let caller = arena
+            .publish(
+                &code,
+                &[Link {
+                    at: 5,
+                    to: Target::Piece(callee),
+                }],
+            )
+            .unwrap();
+        let outside = arena
+            .publish(
+                &code,
+                &[Link {
+                    at: 5,
+                    to: Target::Helper(0),
+                }],
+            )
+            .unwrap();
+        let before = arena.usage();
+        arena.release(first);
+        let was = arena.address(caller);
+        assert!(arena.compact());
+        assert!(arena.address(caller) < was);
+        assert_eq!((call(&arena, caller), call(&arena, outside)), (5, 90));
+        let usage = arena.usage();
+        assert_eq!(
+            (usage.used, usage.spread, usage.pieces),
+            (before.used - 112, before.used - 112, 3)
+        );
+        assert!(poisoned(&arena, arena.base + usage.spread, arena.base + before.spread));
+        arena.relink(caller, 5, Target::Helper(0));
+        assert_eq!(call(&arena, caller), 90);
+    }
+
+    #[test]
+    fn nothing_moves_or_dies_while_code_runs() {
+        let mut arena = arena(4096);
+        let (first, second) = (
+            arena.publish(&constant(1), &[]).unwrap(),
+            arena.publish(&constant(2), &[]).unwrap(),
+        );
+        arena.enter();
+        arena.release(first);
+        assert!(!arena.compact());
+        assert_eq!((call(&arena, first), call(&arena, second)), (1, 2));
+        arena.leave();
+        assert!(poisoned(&arena, 0, 16));
+        assert_eq!((arena.usage().used, call(&arena, second)), (16, 2));
+    }
+
+    #[test]
+    fn holes_that_are_large_enough_together_are_made_one() {
+        let mut arena = arena(4096);
+        let pieces: Vec<Piece> = (0..16)
+            .map(|i| arena.publish(&[&constant(i)[..], &[0x90; 250]].concat(), &[]).unwrap())
+            .collect();
+        for piece in pieces.iter().step_by(2) {
+            arena.release(*piece);
+        }
+        let large = arena
+            .publish(&[&constant(99)[..], &[0x90; 1000]].concat(), &[])
+            .unwrap();
+        assert_eq!((arena.usage().compactions, call(&arena, large)), (1, 99));
+        for (i, piece) in pieces.iter().enumerate().skip(1).step_by(2) {
+            assert_eq!(call(&arena, *piece), i as i32);
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_refuses_more_and_keeps_what_is_there() {
+        let mut arena = arena(4096);
+        let piece = arena.publish(&constant(3), &[]).unwrap();
+        assert_eq!(arena.set_limit(16), 16);
+        assert!(arena.publish(&constant(4), &[]).is_none());
+        assert_eq!(call(&arena, piece), 3);
+        assert_eq!(arena.set_limit(1 << 30), 1 << 16);
+        assert!(arena.publish(&constant(4), &[]).is_some());
     }
 }

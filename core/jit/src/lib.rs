@@ -2,6 +2,9 @@
 
 pub mod arena;
 pub mod lower;
+pub mod packed;
+pub mod stubs;
 
-pub use arena::{Arena, Piece};
+pub use arena::{Arena, Link, Piece, Target, Usage};
 pub use lower::{Code, Compiler, ExitMap, Host, Source};
+pub use packed::Packed;

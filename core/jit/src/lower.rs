@@ -1,13 +1,15 @@
 //! Lowers a whole trace tree to one machine function.
 //!
 //! `fn(buffer, breaker) -> exit`: the buffer brings the inputs' components in order, and takes back what the exit's
-//! map names; the word at [`ITERATIONS`] counts passes of the loop head. `breaker` is polled at every pass.
+//! map names; the word at [`ITERATIONS`] counts passes of the loop head, those at [`COUNTERS`] the side traces begun.
+//! `buffer` points at word [`ORIGIN`]; `breaker` is polled at every pass.
 //!
 //! Invariants
 //!
 //! - The code has no relocations: helpers are called through absolute addresses.
 //! - Every exit writes all it needs before it returns, and changes no object.
 
+use crate::stubs::Plan;
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -21,12 +23,23 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use larder_trace::{Cond, End, ExitId, Kind, Layout, Op, Ref, Slot, Tree, Val, layout};
 use std::collections::HashMap;
 
-/// Words of the buffer; inputs and exits use fewer than [`ITERATIONS`].
+/// Words of the buffer.
 pub const BUFFER_WORDS: usize = 512;
+/// The code is given the address of this word, so that the first 32 words are near: one byte of distance each.
+pub const ORIGIN: usize = 16;
 /// The word that counts passes of the loop head.
-pub const ITERATIONS: usize = BUFFER_WORDS - 1;
+pub const ITERATIONS: usize = 0;
 /// The word a helper uses for its result.
-const SCRATCH: usize = BUFFER_WORDS - 2;
+const SCRATCH: usize = 1;
+/// Where inputs and values of exits begin.
+pub const FIRST: usize = 2;
+/// Where they end. Behind it are the counters: how often each side trace was begun.
+pub const COUNTERS: usize = BUFFER_WORDS - 64;
+
+/// Distance of a word from the address the code is given.
+fn word(index: usize) -> i32 {
+    (index as i32 - ORIGIN as i32) * 8
+}
 
 /// What the code needs to know of the interpreter.
 pub struct Host {
@@ -145,8 +158,11 @@ struct Lower<'a, 'b> {
     values: Vec<Option<Value>>,
     blocks: HashMap<u32, Block>,
     pending: Vec<ExitId>,
+    leaves: Vec<ExitId>,
     header: Block,
     carried: Vec<(u32, u8)>,
+    /// Inputs whose object no longer matters.
+    forgotten: Vec<u32>,
     buffer: Value,
 }
 
@@ -186,20 +202,22 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
         values: vec![None; tree.insts.len()],
         blocks: HashMap::new(),
         pending: Vec::new(),
+        leaves: Vec::new(),
         header,
         carried,
+        forgotten,
         buffer,
     };
-    let mut word = 0;
+    let mut next = FIRST;
     let mut args: Vec<BlockArg> = Vec::new();
     for (index, input) in tree.inputs.iter().enumerate() {
         for (k, kind) in input.ty.components().iter().enumerate() {
-            let x = if k == 1 && forgotten.contains(&(index as u32)) {
+            let x = if k == 1 && l.forgotten.contains(&(index as u32)) {
                 l.b.ins().iconst(I64, 0)
             } else {
-                l.b.ins().load(type_of(*kind), MEM, buffer, word * 8)
+                l.b.ins().load(type_of(*kind), MEM, buffer, word(next))
             };
-            word += 1;
+            next += 1;
             l.values[input.refs[k].at()] = Some(if l.carried.contains(&(index as u32, k as u8)) {
                 args.push(x.into());
                 l.b.append_block_param(header, type_of(*kind))
@@ -208,14 +226,12 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
             });
         }
     }
-    if word as usize >= SCRATCH {
+    if next > COUNTERS {
         return Err("a trace with too many inputs".into());
     }
     l.b.ins().jump(header, &args);
     l.b.switch_to_block(header);
-    let count = l.b.ins().load(I64, MEM, buffer, (ITERATIONS * 8) as i32);
-    let count = l.b.ins().iadd_imm_s(count, 1);
-    l.b.ins().store(MEM, count, buffer, (ITERATIONS * 8) as i32);
+    l.count(ITERATIONS);
     // Another thread sets this word: the load must happen every time.
     let flags = l.b.ins().atomic_load(I32, MEM, breaker);
     let wanted = l.b.ins().band_imm_s(flags, i64::from(host.breaker_mask as i32));
@@ -226,14 +242,23 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
         l.b.switch_to_block(block);
         l.b.set_cold_block(block);
         match tree.exits[exit.at()].side {
-            Some(side) => l.trace(side as usize)?,
-            None => exits[exit.at()] = l.stub(exit)?,
+            Some(side) => {
+                l.count(COUNTERS + side as usize);
+                l.trace(side as usize)?;
+            }
+            None => l.leaves.push(exit),
         }
     }
-    Ok(())
+    l.stubs(exits)
 }
 
 impl Lower<'_, '_> {
+    fn count(&mut self, counter: usize) {
+        let count = self.b.ins().load(I64, MEM, self.buffer, word(counter));
+        let count = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().store(MEM, count, self.buffer, word(counter));
+    }
+
     fn exit_block(&mut self, exit: ExitId) -> Block {
         if let Some(block) = self.blocks.get(&exit.0) {
             return *block;
@@ -427,7 +452,7 @@ impl Lower<'_, '_> {
         signature.returns = vec![AbiParam::new(I64)];
         let signature = self.b.import_signature(signature);
         let helper = self.b.ins().iconst(I64, self.host.unbox_int as i64);
-        let scratch = self.b.ins().iadd_imm_s(self.buffer, (SCRATCH * 8) as i64);
+        let scratch = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(SCRATCH)));
         let call = self.b.ins().call_indirect(signature, helper, &[o, scratch]);
         let fits = self.b.inst_results(call)[0];
         self.exit_unless(fits, exit);
@@ -437,8 +462,8 @@ impl Lower<'_, '_> {
         result
     }
 
-    /// Writes what an exit's snapshot names, and what earlier passes of the loop changed, and returns the exit.
-    fn stub(&mut self, exit: ExitId) -> Result<ExitMap, String> {
+    /// What an exit writes: what its snapshot names, and what earlier passes of the loop changed.
+    fn written(&self, exit: ExitId) -> Vec<(Slot, Val)> {
         let tree = self.tree;
         let snapshot = &tree.exits[exit.at()].snapshot;
         let mut vals = snapshot.slots.clone();
@@ -454,45 +479,85 @@ impl Lower<'_, '_> {
                 vals.push((input.slot, input.val()));
             }
         }
-        let mut map = ExitMap::default();
-        let mut written: Vec<(Ref, u16)> = Vec::new();
-        for (slot, val) in vals {
-            let (refs, count) = val.components();
-            let mut sources = [Source::Const(0); 4];
-            for k in 0..count {
-                let r = refs[k];
-                if r.is_none() {
-                    continue;
-                }
-                if tree.inst(r).op.is_const() {
-                    sources[k] = Source::Const(tree.inst(r).imm);
-                    continue;
-                }
-                let at = match written.iter().find(|w| w.0 == r) {
-                    Some(w) => w.1,
-                    None => {
-                        let at = written.len() as u16;
-                        if at as usize >= SCRATCH {
-                            return Err("an exit with too many values".into());
-                        }
-                        let x = self.v(r)?;
-                        let x = if tree.kind(r) == Kind::Bool {
-                            self.b.ins().uextend(I64, x)
-                        } else {
-                            x
-                        };
-                        self.b.ins().store(MEM, x, self.buffer, i32::from(at) * 8);
-                        written.push((r, at));
-                        at
-                    }
-                };
-                sources[k] = Source::Buffer(at);
-            }
-            map.slots.push((slot, val, sources));
+        vals
+    }
+
+    /// The constant a component is, if it is one; what is not there counts as zero.
+    fn constant(&self, r: Ref) -> Option<i64> {
+        if r.is_none() {
+            return Some(0);
         }
-        let id = self.b.ins().iconst(I64, i64::from(exit.0));
+        let inst = self.tree.inst(r);
+        if inst.op.is_const() {
+            return Some(inst.imm);
+        }
+        let (input, component) = ((inst.imm >> 3) as u32, inst.imm & 7);
+        (inst.op == Op::Input && component == 1 && self.forgotten.contains(&input)).then_some(0)
+    }
+
+    /// The blocks behind all exits that leave; see [`crate::stubs`].
+    fn stubs(&mut self, exits: &mut [ExitMap]) -> Result<(), String> {
+        let leaves = std::mem::take(&mut self.leaves);
+        let vals: Vec<Vec<(Slot, Val)>> = leaves.iter().map(|e| self.written(*e)).collect();
+        let needed = |vals: &Vec<(Slot, Val)>| -> Vec<Ref> {
+            let all = vals.iter().flat_map(|(_, val)| {
+                let (refs, count) = val.components();
+                refs.into_iter().take(count)
+            });
+            all.filter(|r| self.constant(*r).is_none()).collect()
+        };
+        let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>());
+        let leave = self.b.create_block();
+        self.b.append_block_param(leave, I64);
+        let mut blocks = Vec::new();
+        for _ in &plan.nodes {
+            let block = self.b.create_block();
+            self.b.append_block_param(block, I64);
+            blocks.push(block);
+        }
+        let begin = |at: Option<u32>| at.map_or(leave, |at| blocks[at as usize]);
+        for (number, exit) in leaves.iter().enumerate() {
+            let block = self.blocks[&exit.0];
+            self.b.switch_to_block(block);
+            let id = self.b.ins().iconst(I64, i64::from(exit.0));
+            self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
+            for (slot, val) in &vals[number] {
+                let (refs, count) = val.components();
+                let mut sources = [Source::Const(0); 4];
+                for (source, r) in sources.iter_mut().zip(refs).take(count) {
+                    *source = match (self.constant(r), plan.word(number, r)) {
+                        (Some(v), _) => Source::Const(v),
+                        (None, Some(at)) => Source::Buffer(FIRST as u16 + at),
+                        (None, None) => return Err("a value that no exit stores".into()),
+                    };
+                }
+                exits[exit.at()].slots.push((*slot, *val, sources));
+            }
+        }
+        for (node, block) in plan.nodes.iter().zip(&blocks) {
+            self.b.switch_to_block(*block);
+            self.b.set_cold_block(*block);
+            for (r, at) in &node.stores {
+                let at = FIRST + usize::from(*at);
+                if at >= COUNTERS {
+                    return Err("an exit with too many values".into());
+                }
+                let x = self.v(*r)?;
+                let x = if self.tree.kind(*r) == Kind::Bool {
+                    self.b.ins().uextend(I64, x)
+                } else {
+                    x
+                };
+                self.b.ins().store(MEM, x, self.buffer, word(at));
+            }
+            let id = self.b.block_params(*block)[0];
+            self.b.ins().jump(begin(node.next), &[id.into()]);
+        }
+        self.b.switch_to_block(leave);
+        self.b.set_cold_block(leave);
+        let id = self.b.block_params(leave)[0];
         self.b.ins().return_(&[id]);
-        Ok(map)
+        Ok(())
     }
 }
 

@@ -3,8 +3,11 @@
 //! ```text
 //! Cold --counted--> Warm --counted--> Recording --closed--> Compiled --does not pay--> Shunned
 //!                     ^                  | aborted              |
-//!                     +---- back-off ----+      decayed --------+--> Cold
+//!                     +---- back-off ----+      idle, or evicted +--> Cold
 //! ```
+//!
+//! Time is a second input: [`tick`] halves what was counted, settles compiled loops that no longer grow, and discards
+//! those that were not entered for long.
 
 /// Where a loop head stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct Head {
     pub count: u32,
     /// Recordings that failed.
     pub aborts: u32,
+    /// Ticks since the compiled loop was last entered.
+    pub idle: u8,
 }
 
 impl Head {
@@ -44,6 +49,7 @@ impl Head {
         state: State::Cold,
         count: 0,
         aborts: 0,
+        idle: 0,
     };
 }
 
@@ -57,6 +63,43 @@ pub enum Event {
     Unprofitable,
     /// The trace was thrown away: unused for long, or over the limit.
     Discarded,
+    /// The trace settled, and an exit became hot since: it is thrown away to be recorded anew.
+    Reopened,
+}
+
+/// What time does to a compiled loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Keep,
+    /// It no longer grows: what it was compiled from can go.
+    Settle,
+    Discard,
+}
+
+/// Ticks without an entry after which a compiled loop is discarded.
+pub const IDLE_MAX: u8 = 64;
+/// Times a settled loop may be recorded anew; after that it keeps what it needs to grow.
+pub const REOPEN_MAX: u8 = 3;
+
+/// One tick passes; `used` says whether the compiled loop was entered since the last, `grown` whether it was compiled.
+pub fn tick(head: Head, used: bool, grown: bool) -> (Head, Fate) {
+    match head.state {
+        State::Cold | State::Warm => {
+            let count = head.count / 2;
+            let state = if count == 0 { State::Cold } else { head.state };
+            (Head { state, count, ..head }, Fate::Keep)
+        }
+        State::Compiled => {
+            let idle = if used || grown { 0 } else { head.idle.saturating_add(1) };
+            let fate = match idle {
+                _ if grown => Fate::Keep,
+                IDLE_MAX.. => Fate::Discard,
+                _ => Fate::Settle,
+            };
+            (Head { idle, ..head }, fate)
+        }
+        State::Recording | State::Shunned => (head, Fate::Keep),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +136,15 @@ impl Default for Limits {
 
 /// The next state and what to do now.
 pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
-    let Head { state, count, aborts } = head;
-    let at = |state, count| Head { state, count, aborts };
+    let Head {
+        state, count, aborts, ..
+    } = head;
+    let at = |state, count| Head {
+        state,
+        count,
+        aborts,
+        idle: 0,
+    };
     match (state, event) {
         (State::Shunned, _) => (at(State::Shunned, count), Action::Disable),
         (State::Cold, Event::BackEdge) => {
@@ -116,42 +166,30 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
                 (at(State::Warm, count), Action::Nothing)
             }
         }
-        (State::Recording, Event::Closed) => (
-            Head {
-                state: State::Compiled,
-                count: 0,
-                aborts,
-            },
-            Action::Nothing,
-        ),
+        (State::Recording, Event::Closed) => (at(State::Compiled, 0), Action::Nothing),
         (State::Recording, Event::Aborted) => {
             let aborts = aborts + 1;
+            let then = |state| Head { aborts, ..at(state, 0) };
             if aborts >= limits.aborts {
-                (
-                    Head {
-                        state: State::Shunned,
-                        count: 0,
-                        aborts,
-                    },
-                    Action::Disable,
-                )
+                (then(State::Shunned), Action::Disable)
             } else {
-                (
-                    Head {
-                        state: State::Warm,
-                        count: 0,
-                        aborts,
-                    },
-                    Action::Nothing,
-                )
+                (then(State::Warm), Action::Nothing)
             }
         }
         (State::Compiled, Event::Unprofitable) => (at(State::Shunned, 0), Action::Disable),
         (State::Compiled, Event::Discarded) => (at(State::Cold, 0), Action::Nothing),
+        // Hot already: the next back edge records.
+        (State::Compiled, Event::Reopened) => (at(State::Warm, limits.hot << aborts.min(16)), Action::Nothing),
         // An interpreted iteration of a compiled loop: its entry checks failed this time.
-        (State::Compiled, Event::BackEdge) => (at(State::Compiled, count.saturating_add(1)), Action::Nothing),
-        (State::Recording, Event::BackEdge | Event::Unprofitable | Event::Discarded)
-        | (State::Cold | State::Warm, Event::Closed | Event::Aborted | Event::Unprofitable | Event::Discarded)
+        (State::Compiled, Event::BackEdge) => {
+            let count = count.saturating_add(1);
+            (Head { count, ..head }, Action::Nothing)
+        }
+        (State::Recording, Event::BackEdge | Event::Unprofitable | Event::Discarded | Event::Reopened)
+        | (
+            State::Cold | State::Warm,
+            Event::Closed | Event::Aborted | Event::Unprofitable | Event::Discarded | Event::Reopened,
+        )
         | (State::Compiled, Event::Closed | Event::Aborted) => (head, Action::Nothing),
     }
 }
@@ -182,8 +220,7 @@ mod tests {
             (
                 Head {
                     state: State::Recording,
-                    count: 0,
-                    aborts: 0
+                    ..Head::NEW
                 },
                 Action::Record
             )
@@ -229,6 +266,48 @@ mod tests {
             (Event::Closed, 1),
             (Event::Discarded, 1),
             (Event::BackEdge, 40),
+        ];
+        assert_eq!(run(&limits, &life).1, Action::Record);
+    }
+
+    #[test]
+    fn counts_fade_and_a_loop_that_nobody_enters_is_discarded() {
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
+        // A loop that goes round twelve times between ticks never gets hot.
+        let mut head = Head::NEW;
+        for _ in 0..50 {
+            for _ in 0..12 {
+                let (next, action) = step(head, Event::BackEdge, &limits);
+                assert_eq!(action, Action::Nothing);
+                head = next;
+            }
+            head = tick(head, false, false).0;
+        }
+        let (mut head, _) = run(&limits, &[(Event::BackEdge, 40), (Event::Closed, 1)]);
+        assert_eq!(tick(head, false, true).1, Fate::Keep);
+        for _ in 1..IDLE_MAX {
+            let (next, fate) = tick(head, false, false);
+            assert_eq!(fate, Fate::Settle);
+            head = next;
+        }
+        assert_eq!(tick(head, true, false).0.idle, 0, "an entry makes it young again");
+        assert_eq!(tick(head, false, false).1, Fate::Discard);
+    }
+
+    #[test]
+    fn a_settled_loop_with_a_hot_exit_is_recorded_at_the_next_back_edge() {
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
+        let life = [
+            (Event::BackEdge, 40),
+            (Event::Closed, 1),
+            (Event::Reopened, 1),
+            (Event::BackEdge, 1),
         ];
         assert_eq!(run(&limits, &life).1, Action::Record);
     }

@@ -1,0 +1,154 @@
+//! What is told of loops: one row per loop, which outlives its code object and its machine code.
+
+use crate::run::Compiled;
+use larder_jit::Arena;
+use larder_trace::policy::State;
+use larder_trace::{End, ExitId, Tree};
+
+/// One trace of a compiled loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceInfo {
+    /// The exit it continues from; none for the root.
+    pub from: Option<u32>,
+    /// Bytecodes one run stands for, and instructions and guards it has.
+    pub bytecodes: u32,
+    pub ops: u32,
+    pub guards: u32,
+    /// Whether it goes back to the loop head, and not out.
+    pub closes: bool,
+    /// How often it ran to its end or to an exit of its own.
+    pub runs: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitInfo {
+    /// The trace that leaves here, and the one that continues.
+    pub owner: u32,
+    pub side: Option<u32>,
+    pub reason: &'static str,
+    pub taken: u32,
+}
+
+/// What is known of one loop, for people.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub name: String,
+    pub file: String,
+    pub line: i32,
+    pub state: State,
+    /// Back edges the interpreter took while we were counting.
+    pub interpreted: u64,
+    /// Counting stopped at the limit: `interpreted` is a lower bound.
+    pub stopped: bool,
+    /// Why the loop is left to the interpreter, if it is.
+    pub why: &'static str,
+    /// Iterations run as machine code, entries into it, and entries refused because the frame did not fit.
+    pub native: u64,
+    pub entries: u64,
+    pub refused: u64,
+    pub compile_ns: u64,
+    /// Times machine code was made for it, and times it was thrown away.
+    pub compiles: u32,
+    pub discards: u32,
+    /// Whether there is machine code now. The bytes below are of the last there was.
+    pub live: bool,
+    /// Bytes of machine code, of what is kept beside it, and of what only growing needs.
+    pub code_bytes: usize,
+    pub metadata_bytes: usize,
+    pub growing_bytes: usize,
+    pub traces: Vec<TraceInfo>,
+    pub exits: Vec<ExitInfo>,
+}
+
+impl Row {
+    pub fn new(name: String, file: String, line: i32) -> Row {
+        Row {
+            name,
+            file,
+            line,
+            state: State::Cold,
+            interpreted: 0,
+            stopped: false,
+            why: "",
+            native: 0,
+            entries: 0,
+            refused: 0,
+            compile_ns: 0,
+            compiles: 0,
+            discards: 0,
+            code_bytes: 0,
+            metadata_bytes: 0,
+            growing_bytes: 0,
+            live: false,
+            traces: Vec::new(),
+            exits: Vec::new(),
+        }
+    }
+
+    /// Describes a tree that was compiled; what its traces ran so far stays counted.
+    pub fn describe(&mut self, tree: &Tree) {
+        let owners = owners(tree);
+        let before = std::mem::take(&mut self.traces);
+        let of = |index: usize, t: &larder_trace::Trace| TraceInfo {
+            from: tree
+                .exits
+                .iter()
+                .position(|e| e.side == Some(index as u32))
+                .map(|e| e as u32),
+            bytecodes: t.bytecodes,
+            ops: t.body.iter().filter(|r| !tree.inst(**r).op.is_const()).count() as u32,
+            guards: t.body.iter().filter(|r| tree.inst(**r).exit != ExitId::NONE).count() as u32,
+            closes: matches!(t.end, End::Head(_)),
+            runs: before.get(index).map_or(0, |t| t.runs),
+        };
+        self.traces = tree.traces.iter().enumerate().map(|(index, t)| of(index, t)).collect();
+        let exits = tree.exits.iter().zip(owners);
+        self.exits = exits
+            .map(|(e, owner)| ExitInfo {
+                owner,
+                side: e.side,
+                reason: e.reason,
+                taken: 0,
+            })
+            .collect();
+    }
+
+    /// Adds what a compiled loop has counted since it was last asked, and what it occupies now.
+    pub fn gather(&mut self, c: &mut Compiled, arena: &Arena) {
+        self.native += std::mem::take(&mut c.iterations);
+        self.entries += std::mem::take(&mut c.entries_untold);
+        self.refused += std::mem::take(&mut c.refused_untold);
+        for (trace, runs) in self.traces.iter_mut().zip(&mut c.runs) {
+            trace.runs += std::mem::take(runs);
+        }
+        for (exit, taken) in self.exits.iter_mut().zip(&c.taken) {
+            exit.taken = *taken;
+        }
+        let (kept, growing) = c.sizes();
+        (self.code_bytes, self.metadata_bytes) = (arena.len(c.piece), kept + arena.metadata(c.piece));
+        (self.growing_bytes, self.live) = (growing, true);
+    }
+
+    /// The machine code is gone.
+    pub fn forget_code(&mut self) {
+        (self.growing_bytes, self.live) = (0, false);
+        self.discards += 1;
+    }
+}
+
+/// The trace each exit leaves.
+fn owners(tree: &Tree) -> Vec<u32> {
+    let mut owners = vec![0; tree.exits.len()];
+    for (index, trace) in tree.traces.iter().enumerate() {
+        let mut own = |e: ExitId| {
+            if e != ExitId::NONE && e != ExitId::HEAD {
+                owners[e.at()] = index as u32;
+            }
+        };
+        trace.body.iter().for_each(|r| own(tree.inst(*r).exit));
+        if let End::Leave(e) = trace.end {
+            own(e);
+        }
+    }
+    owners
+}

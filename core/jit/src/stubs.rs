@@ -1,0 +1,187 @@
+//! Which exits of a tree share which stores.
+//!
+//! Leaving a trace means writing the values the frame needs into the buffer. Exits of one tree need much the same
+//! values, so the writing is a tree as well: an exit begins at its own block and walks to the common end, and every
+//! block on the way writes values that all exits above it need.
+//!
+//! ```text
+//! exit 2 ──┐
+//! exit 3 ── store b ── store c ──┐
+//! exit 5 ── store d ──────────── store a ── return the exit's number
+//! ```
+//!
+//! Values needed by most exits come last, so that the shared part is long. A value's word is the distance of its block
+//! from the end, which every exit that needs it agrees on.
+
+use larder_trace::Ref;
+
+/// One block of stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where it goes on; none: to the end.
+    pub next: Option<u32>,
+    /// The values it writes, each with its word, counted from the first.
+    pub stores: Vec<(Ref, u16)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub nodes: Vec<Node>,
+    /// Where each exit begins, in the order given; none: it needs no values.
+    pub begins: Vec<Option<u32>>,
+}
+
+impl Plan {
+    /// Plans for exits that need these values; duplicates count once.
+    pub fn new(exits: &[Vec<Ref>]) -> Plan {
+        let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+        let mut wanted: Vec<Vec<Ref>> = exits.to_vec();
+        for refs in &mut wanted {
+            refs.sort_unstable();
+            refs.dedup();
+            for r in refs {
+                *counts.entry(r.0).or_default() += 1;
+            }
+        }
+        // One value per node first.
+        let mut plan = Plan::default();
+        for refs in &mut wanted {
+            refs.sort_by_key(|r| (std::cmp::Reverse(counts[&r.0]), r.0));
+            let mut at = None;
+            for (word, r) in refs.iter().enumerate() {
+                let store = (*r, word as u16);
+                let found = plan.nodes.iter().position(|n| n.next == at && n.stores[0] == store);
+                at = Some(match found {
+                    Some(found) => found as u32,
+                    None => {
+                        plan.nodes.push(Node {
+                            next: at,
+                            stores: vec![store],
+                        });
+                        plan.nodes.len() as u32 - 1
+                    }
+                });
+            }
+            plan.begins.push(at);
+        }
+        plan.merged()
+    }
+
+    /// Nodes that only one other reaches, and where no exit begins, become part of it.
+    fn merged(mut self) -> Plan {
+        let mut reached = vec![0; self.nodes.len()];
+        for at in self
+            .nodes
+            .iter()
+            .filter_map(|n| n.next)
+            .chain(self.begins.iter().flatten().copied())
+        {
+            reached[at as usize] += 1;
+        }
+        let begun: Vec<bool> = (0..self.nodes.len())
+            .map(|i| self.begins.contains(&Some(i as u32)))
+            .collect();
+        // Nodes come after those they lead to, so by the time a node is looked at, its successor is final.
+        for index in 0..self.nodes.len() {
+            while let Some(next) = self.nodes[index].next.map(|n| n as usize) {
+                if reached[next] != 1 || begun[next] {
+                    break;
+                }
+                let absorbed = std::mem::replace(
+                    &mut self.nodes[next],
+                    Node {
+                        next: None,
+                        stores: vec![],
+                    },
+                );
+                self.nodes[index].stores.extend(absorbed.stores);
+                self.nodes[index].next = absorbed.next;
+            }
+        }
+        let mut place = vec![0; self.nodes.len()];
+        let mut kept = 0;
+        for (index, node) in self.nodes.iter().enumerate() {
+            place[index] = kept;
+            kept += u32::from(!node.stores.is_empty());
+        }
+        self.nodes.retain(|n| !n.stores.is_empty());
+        for at in self
+            .nodes
+            .iter_mut()
+            .filter_map(|n| n.next.as_mut())
+            .chain(self.begins.iter_mut().flatten())
+        {
+            *at = place[*at as usize];
+        }
+        self
+    }
+
+    /// The word an exit's value is written to.
+    pub fn word(&self, exit: usize, r: Ref) -> Option<u16> {
+        let mut at = self.begins[exit];
+        while let Some(node) = at.map(|at| &self.nodes[at as usize]) {
+            if let Some(found) = node.stores.iter().find(|s| s.0 == r) {
+                return Some(found.1);
+            }
+            at = node.next;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refs(all: &[u32]) -> Vec<Ref> {
+        all.iter().map(|r| Ref(*r)).collect()
+    }
+
+    #[test]
+    fn common_values_are_stored_once_and_last() {
+        let plan = Plan::new(&[refs(&[1, 2, 9]), refs(&[1, 2, 3, 4]), refs(&[]), refs(&[1, 5])]);
+        assert_eq!(plan.nodes.iter().map(|n| n.stores.len()).sum::<usize>(), 6, "{plan:?}");
+        assert_eq!(
+            (plan.word(0, Ref(1)), plan.word(1, Ref(1)), plan.word(3, Ref(1))),
+            (Some(0), Some(0), Some(0))
+        );
+        assert_eq!((plan.word(0, Ref(2)), plan.word(1, Ref(2))), (Some(1), Some(1)));
+        assert_eq!((plan.begins[2], plan.word(2, Ref(1))), (None, None));
+    }
+
+    #[test]
+    fn every_exit_finds_all_its_values_in_words_of_their_own() {
+        let mut state = 7u64;
+        let mut random = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % n
+        };
+        for _ in 0..300 {
+            let exits: Vec<Vec<Ref>> = (0..1 + random(12))
+                .map(|_| (0..random(14)).map(|_| Ref(random(16) as u32)).collect())
+                .collect();
+            let plan = Plan::new(&exits);
+            for (exit, wanted) in exits.iter().enumerate() {
+                let mut words: Vec<u16> = Vec::new();
+                let mut all = wanted.clone();
+                all.sort_unstable();
+                all.dedup();
+                for r in &all {
+                    words.push(
+                        plan.word(exit, *r)
+                            .unwrap_or_else(|| panic!("{r:?} of exit {exit} in {plan:?}")),
+                    );
+                }
+                words.sort_unstable();
+                words.dedup();
+                assert_eq!(words.len(), all.len(), "{plan:?}");
+            }
+            for (index, node) in plan.nodes.iter().enumerate() {
+                assert!(
+                    !node.stores.is_empty() && node.next.is_none_or(|n| (n as usize) < plan.nodes.len()),
+                    "{index}"
+                );
+            }
+        }
+    }
+}
