@@ -1,7 +1,7 @@
 //! Where CPython keeps things: plain offsets in bytes, filled in per minor version by `larder-cpython`.
 
 /// Offsets of one CPython minor version, in bytes unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     pub minor: u8,
     pub frame_code: usize,
