@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::register::RegisterError;
 use crate::zmtp::curve::{KeyError, Keys};
 use crate::zmtp::server::{Listener, Socket};
 
@@ -29,6 +30,8 @@ pub enum StartError {
     Keys(#[from] KeyError),
     #[error("cannot bind {address}: {source}")]
     Bind { address: String, source: io::Error },
+    #[error("cannot register with the launcher: {0}")]
+    Register(#[from] RegisterError),
     #[error("cannot start the server: {0}")]
     Io(#[from] io::Error),
 }
@@ -43,6 +46,11 @@ fn localhost() -> String {
 
 fn scheme() -> String {
     "hmac-sha256".into()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(port: &u16) -> bool {
+    *port == 0
 }
 
 /// The content of a connection file. A port of 0 means: bind a free one and write it back.
@@ -69,6 +77,15 @@ pub struct Connection {
     pub signature_scheme: String,
     #[serde(default)]
     pub kernel_name: String,
+    /// Where the launcher wants to be told the ports; 0 when it has chosen them itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub registration_port: u16,
+    /// The launcher's address, when it is not `ip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_ip: Option<String>,
+    /// The launcher's name for this kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_id: Option<String>,
     /// The server's CURVE keys in Z85; with them every connection is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve_publickey: Option<String>,
@@ -86,10 +103,20 @@ impl Connection {
     /// [`StartError::Read`], [`StartError::Parse`]: with the path.
     pub fn load(path: &Path) -> Result<Self, StartError> {
         match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StartError::Parse {
-                path: path.to_owned(),
-                source,
-            }),
+            Ok(bytes) => {
+                let parse = |source| StartError::Parse {
+                    path: path.to_owned(),
+                    source,
+                };
+                let mut connection: Self = serde_json::from_slice(&bytes).map_err(parse)?;
+                if connection.registration_port != 0 {
+                    // Ports of an earlier start, which may be somebody else's by now.
+                    for socket in Socket::ALL {
+                        *connection.port(socket) = 0;
+                    }
+                }
+                Ok(connection)
+            }
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::fresh()),
             Err(source) => Err(StartError::Read {
                 path: path.to_owned(),
@@ -111,6 +138,9 @@ impl Connection {
             key: uuid::Uuid::new_v4().to_string(),
             signature_scheme: scheme(),
             kernel_name: "larder".into(),
+            registration_port: 0,
+            registration_ip: None,
+            kernel_id: None,
             curve_publickey: None,
             curve_secretkey: None,
             other: serde_json::Map::new(),

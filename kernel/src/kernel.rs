@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::connection::{Connection, StartError};
 use crate::interpreter::{Queue, Queued, Request, WorkQueue};
 use crate::outputs::{Outputs, Pending};
+use crate::register;
 use crate::usage;
 use crate::wire::{self, Composer, Message, ReplayGuard, Signer};
 use crate::zmtp::server::{Handler, Mailbox, Server, Socket, mailbox};
@@ -149,7 +150,8 @@ impl Kernel {
         })
     }
 
-    /// As [`Kernel::start`] from the connection file at `path`, which is written when it is missing or leaves ports open.
+    /// As [`Kernel::start`] from the connection file at `path`, which is written when it is missing or leaves ports open;
+    /// a launcher that asks for it is then told the ports.
     ///
     /// # Errors
     /// [`StartError`] with the path or the address.
@@ -160,6 +162,9 @@ impl Kernel {
         let kernel = Self::start(connection, info, hooks)?;
         if missing || serde_json::to_value(&kernel.connection).ok() != before {
             kernel.connection.save(path)?;
+        }
+        if kernel.connection.registration_port != 0 {
+            register::register(&kernel.connection)?;
         }
         Ok(kernel)
     }

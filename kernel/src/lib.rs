@@ -9,6 +9,7 @@ pub mod echo;
 pub mod interpreter;
 pub mod kernel;
 pub mod outputs;
+pub mod register;
 mod sys;
 mod usage;
 pub mod wire;

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use sign::{ReplayGuard, Signer};
 
-const DELIMITER: &[u8] = b"<IDS|MSG>";
+pub(crate) const DELIMITER: &[u8] = b"<IDS|MSG>";
 pub const PROTOCOL_VERSION: &str = "5.5";
 
 #[derive(Debug, Error)]
@@ -144,6 +144,25 @@ impl Composer {
         content: &str,
         buffers: &[Vec<u8>],
     ) -> Vec<u8> {
+        let encode = |parts: &[&[u8]]| crate::zmtp::frame::encode_message(parts);
+        self.with_parts(prefix, msg_type, parent_header, metadata, content, buffers, encode)
+    }
+
+    /// As [`Composer::compose`], handing the parts to `take`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a message and what to do with them"
+    )]
+    pub fn with_parts<R>(
+        &self,
+        prefix: &[Vec<u8>],
+        msg_type: &str,
+        parent_header: &str,
+        metadata: &str,
+        content: &str,
+        buffers: &[Vec<u8>],
+        take: impl FnOnce(&[&[u8]]) -> R,
+    ) -> R {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let header = format!(
             r#"{{"msg_id":"{}_{}_{}","msg_type":"{}","username":"larder","session":"{}","date":"{}","version":"{}"}}"#,
@@ -167,7 +186,7 @@ impl Composer {
         parts.push(signature.as_bytes());
         parts.extend(body);
         parts.extend(buffers.iter().map(Vec::as_slice));
-        crate::zmtp::frame::encode_message(&parts)
+        take(&parts)
     }
 }
 
