@@ -43,6 +43,7 @@ lint: .venv/made
 
 python: .venv/built
 	scripts/ensure-chromium.sh
+	scripts/ensure-torch.sh >/dev/null
 	$(PY) -m pytest tests
 
 test: rust lint python  ## everything: Rust, Python, protocol, crash, notebooks, browser
@@ -87,4 +88,4 @@ wheel: .venv/made  ## a wheel for CPython 3.11 and newer in dist/
 	. .venv/bin/activate && maturin build --release -q --out dist
 
 clean:  ## everything the targets above made
-	rm -rf .venv target dist
+	rm -rf .venv .venv-torch target dist

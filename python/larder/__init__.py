@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         ShelfReadOnly as ShelfReadOnly,
     )
     from .shelf import Commit as Commit, Report as Report, Shelf as Shelf, open as open, shelves as shelves
-    from .types import ndarray as ndarray, transient as transient
+    from .types import ndarray as ndarray, tensor as tensor, transient as transient
 
 _HOME_OF = {
     "open": "shelf",
@@ -36,6 +36,7 @@ _HOME_OF = {
     "Commit": "shelf",
     "Report": "shelf",
     "ndarray": "types",
+    "tensor": "types",
     "transient": "types",
     "ShelfError": "errors",
     "ShelfBusy": "errors",

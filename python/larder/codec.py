@@ -14,6 +14,7 @@ complex    two of them                                              none
 str        UTF-8 with surrogates passed, or empty                   none, or the text
 bytes      the bytes, or empty (also bytearray)                     none, or the bytes
 ndarray    JSON: dtype description, shape, order                    the elements
+tensor     JSON: dtype, shape, requires_grad                        the elements
 pickle     JSON header, NUL, the stream unless it is long           [stream,] PEP 574 buffers
 ========== ======================================================== =======================
 
@@ -58,6 +59,11 @@ def encode(value: Any, name: str, shelf: Any = None) -> Record:
         return _ATOMS[kind](value)
     if _is_plain_array(value):
         return _encode_array(value)
+    if kind.__module__ == "torch" and "torch" in sys.modules:
+        from . import codec_torch
+
+        if codec_torch.is_plain(value):
+            return Record(*codec_torch.encode(value))
     return encode_pickle(value, name, shelf)
 
 
@@ -67,6 +73,8 @@ def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name
 
     if kind == "ndarray":
         return _decode_array(meta, buffers, shelf, name)
+    if kind == "tensor":
+        return _torch(name).decode(meta, buffers, shelf, name)
     if kind == "pickle":
         if not trust:
             raise ShelfError(
@@ -177,6 +185,16 @@ def _decode_array(meta: bytes, buffers: Sequence, shelf: Any, name: str) -> Any:
     return ShelfArray.over(array, shelf, name)
 
 
+def _torch(name: str) -> Any:
+    try:
+        from . import codec_torch
+    except ImportError as err:
+        from .errors import ShelfError
+
+        raise ShelfError(f"`{name}` is a torch tensor, and torch cannot be imported here: {err}") from err
+    return codec_torch
+
+
 # --- pickles ---
 
 _loading = threading.local()
@@ -221,19 +239,24 @@ def _pickler_class():
             self._shelf = shelf
             self._bind_main = bind_main
             self._ranges = ranges
+            self._replaces = ""
+            self._storages = None
 
         def reducer_override(self, obj):
             if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
-            owner = owned_by(obj)
-            if owner is not None and owner is self._shelf:
-                return _shelved, (obj._larder_name,)
+            owner, name = owned_by(obj) or (None, "")
+            if owner is not None and owner is self._shelf and name != self._replaces:
+                return _shelved, (name,)
             if self._ranges is not None:
                 if owner is not None:
-                    return _from_shelf, (owner, obj._larder_name)
+                    return _from_shelf, (owner, name)
                 view = self._array(obj)
                 if view is not None:
                     return view
+            reduced = self._library(obj)
+            if reduced is not NotImplemented:
+                return reduced
             reduced = super().reducer_override(obj)
             if (
                 self._bind_main
@@ -249,12 +272,27 @@ def _pickler_class():
                 return (reduced[0], (code, _MainNamespace(), *rest), (state, slots), *reduced[3:])
             return reduced
 
+        def _library(self, obj):
+            """What libraries keep in memory of their own, as buffers out of band; ``NotImplemented`` for the rest."""
+            home = type(obj).__module__.partition(".")[0]
+            if home == "polars":
+                from . import codec_polars
+
+                return codec_polars.reduce(obj)
+            if home == "torch" or type(obj).__module__ == "larder.codec_torch":
+                from . import codec_torch
+
+                if self._storages is None:
+                    self._storages = codec_torch.Storages()
+                return self._storages.reduce(obj)
+            return NotImplemented
+
         def _array(self, obj):
             """How a view is written: as its base array and where in it; ``None`` for everything else."""
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or obj.dtype.hasobject:
                 return None
-            low, high = np.lib.array_utils.byte_bounds(obj)
+            low, high = (np.lib.array_utils if hasattr(np.lib, "array_utils") else np).byte_bounds(obj)
             self._ranges.append((low, high - low))
             base = obj
             while isinstance(base.base, np.ndarray):
@@ -282,8 +320,10 @@ def _from_shelf(shelf, name):
     return shelf[name]
 
 
-def owned_by(obj: Any) -> Any:
-    """The open shelf whose variable the array ``obj`` is at this moment, or ``None``."""
+def owned_by(obj: Any) -> tuple[Any, str] | None:
+    """The open shelf, and the name there, of the variable that the array or tensor ``obj`` is at this moment."""
+    if type(obj).__module__ == "torch" and "larder.codec_torch" in sys.modules:
+        return sys.modules["larder.codec_torch"].owned_by(obj)
     owner = getattr(obj, "_larder_owner", None)
     shelf = owner() if owner is not None else None
     if shelf is None or shelf.closed or shelf._snapshot is not None or obj._larder_name not in shelf:
@@ -291,16 +331,16 @@ def owned_by(obj: Any) -> Any:
     now = shelf[obj._larder_name]
     mine, there = obj.__array_interface__, getattr(now, "__array_interface__", None)
     same = there is not None and all(mine[k] == there[k] for k in ("data", "shape", "strides", "typestr"))
-    return shelf if same else None
+    return (shelf, obj._larder_name) if same else None
 
 
 _pickler = None
 
 
-def dump(value: Any, shelf: Any = None, *, bind_main: bool = False) -> tuple[bytes, list[memoryview], Any]:
-    """``(stream, buffers, pickler)``: pickle protocol 5 with large buffers out of band.
+def dump(value: Any, shelf: Any = None, name: str = "") -> tuple[bytes, list[memoryview]]:
+    """``(stream, buffers)``: pickle protocol 5 with large buffers out of band.
 
-    ``bind_main`` makes functions defined in cells take the notebook's namespace as globals when they are read back.
+    Variables of ``shelf`` become references, but not ``name``, which the value is about to replace.
     """
     global _pickler
     if _pickler is None:
@@ -315,39 +355,16 @@ def dump(value: Any, shelf: Any = None, *, bind_main: bool = False) -> tuple[byt
         return False
 
     out = io.BytesIO()
-    pickler = _pickler(out, shelf, bind_main, take)
+    pickler = _pickler(out, shelf, False, take)
+    pickler._replaces = name
     pickler.dump(value)
-    return out.getvalue(), buffers, pickler
+    return out.getvalue(), buffers
 
 
-def dump_traced(value: Any) -> tuple[bytes, list[memoryview], Any, list[tuple[int, int]]]:
-    """As :func:`dump` with ``bind_main``, and the memory ``(address, bytes)`` of the arrays met on the way.
-
-    Views of arrays are written as views, so that arrays that share memory share it again when read.
-    """
-    global _pickler
-    if _pickler is None:
-        _pickler = _pickler_class()
-    buffers: list[memoryview] = []
-    ranges: list[tuple[int, int]] = []
-
-    def take(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _OUT_OF_BAND_BYTES_MIN:
-            return True
-        buffers.append(raw)
-        return False
-
-    out = io.BytesIO()
-    pickler = _pickler(out, None, True, take, ranges)
-    pickler.dump(value)
-    return out.getvalue(), buffers, pickler, ranges
-
-
-def encode_pickle(value: Any, name: str, shelf: Any = None, *, bind_main: bool = False) -> Record:
+def encode_pickle(value: Any, name: str, shelf: Any = None) -> Record:
     """``value`` as a pickle record whatever its type."""
     try:
-        stream, buffers, _ = dump(value, shelf, bind_main=bind_main)
+        stream, buffers = dump(value, shelf, name)
     except RecursionError:
         raise TypeError(f"cannot put `{name}` on a shelf: it is nested too deeply") from None
     except Exception as err:
@@ -379,24 +396,6 @@ def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
         _loading.shelf = before
 
 
-def encode_group(values: Mapping[str, Any], shelf: Any = None) -> Record:
-    """Several names in one record; objects they share come back shared. Cell functions keep the notebook's globals.
-
-    Raises ``TypeError`` naming the part that cannot be shelved.
-    """
-    try:
-        stream, buffers, _ = dump(dict(values), shelf, bind_main=True)
-    except Exception as err:
-        for name, value in values.items():
-            try:
-                dump(value, shelf, bind_main=True)
-            except Exception as inner:
-                path, part, why = offender(value, name, inner)
-                raise TypeError(f"{path}: {_type_name(part)} ({why})") from err
-        raise TypeError(f"{', '.join(values)}: {err}") from err
-    return pack(stream, buffers, dict(values))
-
-
 def kind_text(kind: str, meta: bytes) -> str:
     """What ``%shelf ls`` shows: ``ndarray float64 (3, 4)``, ``DataFrame``, ``int``."""
     if kind == "ndarray":
@@ -409,6 +408,9 @@ def kind_text(kind: str, meta: bytes) -> str:
         else:
             descr = "structured"
         return f"ndarray {descr} {tuple(head['shape'])}"
+    if kind == "tensor":
+        head = json.loads(meta)
+        return f"tensor {head['dtype']} {tuple(head['shape'])}"
     if kind == "pickle":
         return json.loads(meta.partition(b"\0")[0])["type"]
     return kind

@@ -383,6 +383,8 @@ class Shelf:
                 if _open.get(str(self._path)) is self:
                     del _open[str(self._path)]
             self._native.close()
+            # Arrays in hand keep what they need of the file; this object shall not.
+            self.__dict__["_native"] = None
 
     def __enter__(self) -> Shelf:
         return self

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,21 @@ def _plain(value):
     return value.view(np.ndarray) if isinstance(value, ShelfArray) else value
 
 
+def _shape(shape: int | Iterable[int]) -> tuple[int, ...]:
+    dims = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in dims) or math.prod(dims) > _ELEMENTS_MAX:
+        raise ValueError(f"a shape needs numbers from 0 on, and no more than {_ELEMENTS_MAX} elements: {dims}")
+    return dims
+
+
+_ELEMENTS_MAX = 1 << 43
+
+
 class ndarray:
     """A shadow of ``np.ndarray``: assigned to a shelf it becomes an array of zeros there, allocated in place."""
 
     def __init__(self, shape, dtype=np.float64, order: str = "C") -> None:
-        self.shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+        self.shape = _shape(shape)
         self.dtype = np.dtype(dtype)
         if order not in ("C", "F"):
             raise ValueError(f"order must be 'C' or 'F', not {order!r}")
@@ -87,6 +97,31 @@ class ndarray:
     def _larder_allocate(self, native: Any, name: str) -> None:
         nbytes = math.prod(self.shape) * self.dtype.itemsize
         native.alloc(name, "ndarray", codec.array_meta(self.dtype, self.shape, self.order), [nbytes] if nbytes else [])
+
+
+class tensor:
+    """A shadow of a torch tensor: assigned to a shelf it becomes zeros there, allocated in place.
+
+    ``dtype``: a torch dtype, default ``torch.get_default_dtype()``.
+    """
+
+    def __init__(self, shape, dtype=None, requires_grad: bool = False) -> None:
+        import torch
+
+        from . import codec_torch
+
+        self.shape = _shape(shape)
+        self.dtype = torch.get_default_dtype() if dtype is None else dtype
+        self._meta = codec_torch.tensor_meta(self.dtype, self.shape, requires_grad)
+
+    def __repr__(self) -> str:
+        return f"larder.tensor({self.shape}, dtype={self.dtype}): assign it to a shelf to allocate it"
+
+    def _larder_allocate(self, native: Any, name: str) -> None:
+        import torch
+
+        nbytes = math.prod(self.shape) * torch.empty((), dtype=self.dtype).element_size()
+        native.alloc(name, "tensor", self._meta, [nbytes] if nbytes else [])
 
 
 _transient = threading.Lock()

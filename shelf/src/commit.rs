@@ -513,6 +513,7 @@ impl Core {
                 for segment in stored.segments.iter() {
                     let range = segment.at()..segment.at() + u64::from(segment.count) * PAGE;
                     for (at, logged) in state.overlay.range(range.clone()).filter(|(_, l)| l.commit > pin) {
+                        segment.extent.moved_after(state.commit);
                         let mut image = [0u8; PAGE as usize];
                         self.media.read_at(logged.image_at, &mut image)?;
                         let extent = self.allocate(1, false, false)?;

@@ -105,25 +105,37 @@ impl Core {
         self.pid == std::process::id()
     }
 
-    /// Lets the writer lock go; views still in use keep the pages of the last commit.
+    /// Lets the writer lock go; views still in use keep a pin, so that their pages stay what they are.
     pub fn release(&self, state: &State) {
         self.arena.close();
         if self.pin.is_some() {
             return; // a snapshot: the lock is its shelf's
         }
-        let used = |b: &Stored| b.cell.lock().as_ref().is_some_and(|view| Arc::strong_count(view) > 1);
-        let in_use = state.committed.values().flat_map(|item| &item.buffers).any(used);
-        // Views of values that were replaced or removed: no pin keeps their pages, so they get copies of their own.
-        let cells = state.committed.values().flat_map(|item| &item.buffers);
-        let current: HashSet<usize> = cells
-            .filter_map(|b| b.cell.lock().as_ref().map(|view| view.addr()))
-            .collect();
+        let views = |item: &Item| -> Vec<usize> {
+            let views = item
+                .buffers
+                .iter()
+                .map(|b| b.cell.lock().as_ref().map(|view| view.addr()));
+            views.flatten().collect()
+        };
+        let current: HashSet<usize> = state.committed.values().flat_map(|item| views(item)).collect();
+        let undone = state.history.iter().flat_map(|commit| &commit.undo);
+        let older = undone.map(|(_, item)| item).chain(state.pending.values()).flatten();
+        let older: HashSet<usize> = older.flat_map(|item| views(item)).collect();
+        // The lock goes with the last view. Views of the last commit need its pages; those of values that were replaced
+        // or removed need what no catalog names any more, so nothing at all may be reused.
+        let mut pin: Option<u64> = None;
         for view in self.views.lock().drain(..).filter_map(|view| view.upgrade()) {
-            if !current.contains(&view.addr()) {
-                view.detach();
+            let newest = current.contains(&view.addr());
+            let ours = 1 + usize::from(newest || older.contains(&view.addr()));
+            if Arc::strong_count(&view) > ours {
+                let commit = if newest { state.commit } else { 0 };
+                pin = Some(pin.map_or(commit, |pin| pin.min(commit)));
             }
         }
-        self.media.release(in_use.then_some(state.commit));
+        let snapshots = state.pins.iter().filter(|(_, shown)| shown.strong_count() > 0);
+        let pin = snapshots.map(|(commit, _)| *commit).chain(pin).min();
+        self.media.release(pin);
     }
 
     pub fn lock(&self) -> Result<MutexGuard<'_, State>, ReadError> {

@@ -326,6 +326,7 @@ impl Core {
             };
             let stored = item.buffers[index].clone();
             if let Some(extent) = self.copy_lower(&stored)? {
+                stored.segments.iter().for_each(|s| s.extent.moved_after(state.commit));
                 let mut next = Item::clone(item);
                 next.buffers[index] = Stored {
                     segments: vec![Segment::whole(extent)].into(),

@@ -394,6 +394,9 @@ fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Re
         Stop::Damage(offset, what) => damage(offset, what, None),
     })?;
     space.derive_free(len);
+    if !core.read_only && core.media.oldest_pin().map_err(failed)?.is_some() {
+        space.hold_free();
+    }
     Ok(state)
 }
 

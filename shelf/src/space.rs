@@ -25,6 +25,8 @@ pub struct Extent {
     /// Without checksums: snapshots and logs carry their own.
     bare: bool,
     space: Weak<Space>,
+    /// Pins older than this commit may show it, whenever it is let go.
+    needed_before: AtomicU64,
 }
 
 impl Extent {
@@ -34,6 +36,10 @@ impl Extent {
     pub fn page_at(&self, page: u32) -> u64 {
         self.at + u64::from(page) * PAGE
     }
+    /// The contents of the last commit move elsewhere: pins on that very commit still show them here.
+    pub fn moved_after(&self, commit: u64) {
+        self.needed_before.fetch_max(commit + 1, Ordering::Relaxed);
+    }
     pub fn crc_at(&self, page: u32) -> u64 {
         self.at + u64::from(self.data_pages) * PAGE + u64::from(page) * 4
     }
@@ -42,7 +48,8 @@ impl Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         if let Some(space) = self.space.upgrade() {
-            space.quarantine(self.at, self.bytes());
+            let before = self.needed_before.load(Ordering::Relaxed);
+            space.quarantine(self.at, self.bytes(), before);
         }
     }
 }
@@ -65,7 +72,7 @@ fn extent_bytes(data_pages: u32, bare: bool) -> u64 {
 struct Held {
     at: u64,
     len: u64,
-    /// Last commit when it was let go; readers pinned before it may still map it.
+    /// Readers pinned before this commit may still map it.
     commit: u64,
 }
 
@@ -140,6 +147,7 @@ impl Space {
             data_pages,
             bare,
             space: Arc::downgrade(self),
+            needed_before: AtomicU64::new(0),
         });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Allocated { extent, fresh }
@@ -193,12 +201,13 @@ impl Space {
             data_pages,
             bare,
             space: Arc::downgrade(self),
+            needed_before: AtomicU64::new(0),
         });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Some(extent)
     }
 
-    fn quarantine(&self, at: u64, len: u64) {
+    fn quarantine(&self, at: u64, len: u64, needed_before: u64) {
         let mut lists = self.lists.lock();
         if lists.live.get(&at).is_some_and(|(_, weak)| weak.strong_count() == 0) {
             lists.live.remove(&at);
@@ -209,7 +218,7 @@ impl Space {
             lists.quarantine.push(Held {
                 at,
                 len,
-                commit: self.commit.load(Ordering::Relaxed),
+                commit: self.commit.load(Ordering::Relaxed).max(needed_before),
             });
         }
     }
@@ -232,6 +241,17 @@ impl Space {
         if end > at {
             lists.free.insert(at, end - at);
         }
+    }
+
+    /// Quarantines all that is free: a pin from before this opening may still show what lay there.
+    pub fn hold_free(&self) {
+        let mut lists = self.lists.lock();
+        // One more than the last commit: a compaction may have moved what a pin on that very commit shows.
+        let commit = self.commit.load(Ordering::Relaxed) + 1;
+        let free = std::mem::take(&mut lists.free);
+        lists
+            .quarantine
+            .extend(free.into_iter().map(|(at, len)| Held { at, len, commit }));
     }
 
     /// How many ranges are quarantined now: what a checkpoint that starts now may release when done.

@@ -21,7 +21,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Address space reserved in one piece; more pieces follow when it is used up.
 const RESERVE: usize = 1 << 38;
@@ -274,20 +274,6 @@ impl View {
         let at = self.addr() + page as usize * PAGE as usize;
         // SAFETY: the range lies within the view, a private file mapping: dropping copies leaves it mapped.
         unsafe { libc::madvise(at as *mut _, count as usize * PAGE as usize, libc::MADV_DONTNEED) == 0 }
-    }
-
-    /// Gives every page a private copy, so that nothing written to the file shows any more.
-    pub fn detach(&self) {
-        let Memory::Mapped(_) = self.memory else { return };
-        for page in 0..self.pages() as usize {
-            // SAFETY: the first byte of a page of this view, mapped writable until drop; a byte is always aligned.
-            let byte = unsafe { AtomicU8::from_ptr(self.base.as_ptr().add(page * PAGE as usize)) };
-            // Stores what is there: a write fault, and no other thread's store is lost.
-            let mut value = byte.load(Ordering::Relaxed);
-            while let Err(now) = byte.compare_exchange(value, value, Ordering::Relaxed, Ordering::Relaxed) {
-                value = now;
-            }
-        }
     }
 
     /// Makes the pages read-only, or writable again (mprotect tracker).

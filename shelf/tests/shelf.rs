@@ -177,6 +177,34 @@ fn a_buffer_outlives_its_name_and_its_shelf() {
 }
 
 #[test]
+fn a_reader_keeps_its_pages_while_writers_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.shelf");
+    let shelf = open(&path);
+    shelf.put("x", "bytes", b"", &[&[7u8; 100_000]]).unwrap();
+    shelf.commit(None).unwrap();
+    let reader = Shelf::open(&path, &options(Mode::R)).unwrap();
+    let kept = shelf.get("x").unwrap().unwrap().buffers[0].clone();
+    shelf.close().unwrap();
+    for round in 1u8..6 {
+        let writer = open(&path);
+        for name in ["x", "y"] {
+            writer.put(name, "bytes", b"", &[&[round; 100_000]]).unwrap();
+            writer.commit(None).unwrap();
+        }
+        writer.compact(&mut |_, _| {}).unwrap();
+        writer.close().unwrap();
+    }
+    assert_eq!(bytes(&reader, "x"), [7u8; 100_000]);
+    assert_eq!(kept.to_vec(), [7u8; 100_000]);
+    drop((reader, kept, shelf));
+    let writer = open(&path);
+    writer.compact(&mut |_, _| {}).unwrap();
+    let stats = writer.stats();
+    assert!(stats.file_bytes < 2_000_000, "{stats:?}: what was held is given back");
+}
+
+#[test]
 fn replaced_values_do_not_grow_the_file_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let shelf = open(&dir.path().join("g.shelf"));

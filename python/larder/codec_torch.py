@@ -1,0 +1,168 @@
+"""Torch tensors on a shelf: their storages are the shelf's memory.
+
+A dense tensor in CPU memory is a record of its own, kind ``tensor``: ``meta`` is JSON (dtype, shape, whether it takes part
+in autograd), the one buffer its elements in row order. Inside other objects each storage is one out-of-band buffer of
+the pickle, so that tensors which share one (tied weights, views) share it again. Everything else (sparse, quantised, on
+a device, subclasses with a reduction of their own) is pickled as torch does it.
+
+A shelf that is open to read has read-only memory, which torch cannot express: there a tensor is a copy.
+
+Imported only where torch is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_DTYPES = {
+    name: dtype
+    for name in (
+        "float64 float32 float16 bfloat16 complex128 complex64 complex32 int64 int32 int16 int8 bool "
+        "uint64 uint32 uint16 uint8 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
+    ).split()
+    if isinstance(dtype := getattr(torch, name, None), torch.dtype)
+}
+
+# Which shelved variable a tensor is. Tensors compare by element, so the key is the identity.
+_owners: dict[int, tuple[weakref.ref, weakref.ref, str]] = {}
+
+
+def name_of(dtype: Any) -> str:
+    """``float32`` for ``torch.float32``. Raises ``TypeError`` for dtypes a shelf does not know."""
+    name = str(dtype).removeprefix("torch.")
+    if _DTYPES.get(name) is not dtype:
+        raise TypeError(f"elements of dtype {dtype} cannot live on a shelf")
+    return name
+
+
+def tensor_meta(dtype: Any, shape: Sequence[int], requires_grad: bool = False) -> bytes:
+    """The ``meta`` of a tensor record."""
+    return json.dumps({"dtype": name_of(dtype), "shape": list(shape), "requires_grad": requires_grad}).encode()
+
+
+def is_plain(value: Any) -> bool:
+    """Whether ``value`` is a dense CPU tensor with nothing attached that a record would lose."""
+    return type(value) is torch.Tensor and _is_dense(value) and not value.__dict__
+
+
+def _is_dense(value: Any) -> bool:
+    return (
+        value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value._backward_hooks
+        and str(value.dtype).removeprefix("torch.") in _DTYPES
+    )
+
+
+def encode(value: Any) -> tuple[str, bytes, list]:
+    """``(kind, meta, buffers)`` of a tensor that :func:`is_plain`."""
+    meta = tensor_meta(value.dtype, value.shape, value.requires_grad)
+    flat = _resolved(value).detach().contiguous().reshape(-1)
+    return "tensor", meta, [_view_bytes(flat)] if flat.numel() else []
+
+
+def _resolved(value: Any) -> Any:
+    """``value`` with its elements as they are in memory: torch's own pickle forgets a pending conjugation."""
+    return value.resolve_conj().resolve_neg()
+
+
+def _view_bytes(flat: Any) -> memoryview:
+    return flat.view(torch.uint8).numpy().data
+
+
+def decode(meta: bytes, buffers: Sequence, shelf: Any, name: str) -> Any:
+    """The tensor over ``buffers``: shared where they are writable, else a copy."""
+    head = json.loads(meta)
+    dtype, shape = _DTYPES.get(head["dtype"]), head["shape"]
+    if dtype is None:
+        from .errors import ShelfError
+
+        raise ShelfError(f"`{name}` has elements of {head['dtype']}, which this version of torch does not know")
+    if math.prod(shape):
+        value = torch.frombuffer(_writable(buffers[0]), dtype=dtype).reshape(shape)
+    else:
+        value = torch.empty(shape, dtype=dtype)
+    if head["requires_grad"]:
+        value.requires_grad_()
+    if shelf is not None and not shelf.readonly:
+        key = id(value)
+        _owners[key] = weakref.ref(value, lambda _: _owners.pop(key, None)), weakref.ref(shelf), name
+    return value
+
+
+def _writable(buffer: Any) -> Any:
+    view = memoryview(buffer)
+    return bytearray(view) if view.readonly else view
+
+
+def owned_by(value: Any) -> tuple[Any, str] | None:
+    """The shelf and the name under which the tensor ``value`` is there at this moment, or ``None``."""
+    found = _owners.get(id(value))
+    if found is None or found[0]() is not value:
+        return None
+    shelf, name = found[1](), found[2]
+    if shelf is None or shelf.closed or name not in shelf:
+        return None
+    now = shelf[name]
+    same = (
+        isinstance(now, torch.Tensor)
+        and now.data_ptr() == value.data_ptr()
+        and (now.dtype, now.shape, now.stride(), now.requires_grad)
+        == (value.dtype, value.shape, value.stride(), value.requires_grad)
+    )
+    return (shelf, name) if same else None
+
+
+class Storages:
+    """The storages that one pickle has met, so that each is written once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Any] = {}
+
+    def reduce(self, value: Any) -> Any:
+        """How the pickle writes a tensor or a storage of its own; ``NotImplemented`` leaves it to torch."""
+        import pickle
+
+        if type(value) is torch.Tensor and _is_dense(value) and not value.__dict__:
+            value = _resolved(value)
+            untyped = _untyped(value)
+            storage = self._seen.setdefault(untyped.data_ptr(), _Storage(untyped))
+            shape, stride = tuple(value.shape), value.stride()
+            return _tensor, (storage, name_of(value.dtype), value.storage_offset(), shape, stride, value.requires_grad)
+        if type(value) is _Storage:
+            return _storage, (pickle.PickleBuffer(value.data()),)
+        return NotImplemented
+
+
+class _Storage:
+    """A storage by one identity: torch makes a new Python object each time it is asked."""
+
+    def __init__(self, untyped: Any) -> None:
+        self.untyped = untyped
+
+    def data(self) -> memoryview:
+        return torch.tensor([], dtype=torch.uint8).set_(self.untyped).numpy().data
+
+
+def _untyped(value: Any) -> Any:
+    return value.untyped_storage() if hasattr(value, "untyped_storage") else value.storage().untyped()
+
+
+def _storage(buffer: Any) -> Any:
+    """Called while unpickling: a storage over ``buffer``."""
+    if not memoryview(buffer).nbytes:
+        return _untyped(torch.tensor([], dtype=torch.uint8))
+    return _untyped(torch.frombuffer(_writable(buffer), dtype=torch.uint8))
+
+
+def _tensor(storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool) -> Any:
+    """Called while unpickling: a tensor that views ``storage``."""
+    value = torch.tensor([], dtype=_DTYPES[dtype]).set_(storage, offset, shape, stride)
+    return value.requires_grad_() if requires_grad else value
