@@ -6,6 +6,7 @@ mod kernel;
 mod session;
 mod shelf;
 mod tier;
+mod tier_trace;
 mod trace;
 
 use pyo3::prelude::*;

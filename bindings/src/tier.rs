@@ -3,13 +3,17 @@
 //! A `TierSurvey` lives for one table: Python enters variables, resolves the leaves it gets back (arrays, frames,
 //! tensors) into ranges and further roots, then asks where everything is.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use larder_cpython::heat_frames::{FrameAt, FrameProbe};
 use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
 use larder_cpython::{heat_numpy, heat_refs, heat_shield};
-use larder_tier::heat::{self, Temperature};
+use larder_tier::heat::{self, Evidence, Temperature};
 use larder_tier::os::Os;
 use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
-use larder_tier::os::sampler::{Plan, Sampler};
+use larder_tier::os::sampler::{Frames, Plan, Sampler, Tracked, thread_id};
 use larder_tier::place::{Run, Where, locate, weigh};
 use larder_tier::policy::{self, Candidate, Move};
 use larder_tier::ranges::{self, Claim, Range};
@@ -26,7 +30,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
     module.add_function(wrap_pyfunction!(tier_drop, module)?)?;
+    module.add_class::<crate::tier_trace::TierTrace>()?;
+    module.add_class::<TierTracked>()?;
     module.add_class::<TierSampler>()?;
+    module.add_function(wrap_pyfunction!(tier_frames, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_reader, module)?)?;
     module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shield, module)?)?;
@@ -59,12 +67,29 @@ struct Variable {
 
 /// The live trace of one table: what each variable reaches, then where it is.
 #[pyclass]
-struct TierSurvey {
+pub struct TierSurvey {
     walk: Option<Walk>,
     refused: Option<String>,
     variables: Vec<Variable>,
     claims: Vec<Claim>,
     runs: Vec<Run>,
+}
+
+impl TierSurvey {
+    /// A survey of what has been walked already.
+    pub(crate) fn of(parts: Vec<(Reached, Vec<Range>)>, refused: Option<String>) -> TierSurvey {
+        let variables = parts
+            .into_iter()
+            .map(|(reached, buffers)| Variable { reached, buffers })
+            .collect();
+        TierSurvey {
+            walk: None,
+            refused,
+            variables,
+            claims: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
 }
 
 #[pymethods]
@@ -343,7 +368,58 @@ fn tier_blocks() -> Vec<(usize, usize, &'static str)> {
         .unwrap_or_default()
 }
 
-/// The active trace of one cell: watches objects and buffers from a thread of its own until stopped.
+/// Addresses of single objects, kept ready for comparing with frames.
+#[pyclass(frozen)]
+pub struct TierTracked {
+    pub(crate) table: Arc<Tracked>,
+}
+
+#[pymethods]
+impl TierTracked {
+    #[new]
+    fn new(py: Python<'_>, addresses: Vec<u64>) -> TierTracked {
+        let table = py.detach(|| Arc::new(Tracked::new(&addresses)));
+        TierTracked { table }
+    }
+
+    fn __len__(&self) -> usize {
+        self.table.len()
+    }
+}
+
+struct Door(FrameProbe);
+
+impl Frames for Door {
+    fn look(&mut self, fresh: &mut Vec<usize>) {
+        self.0.look(fresh);
+    }
+    fn refresh(&mut self) {
+        self.0.refresh();
+    }
+}
+
+/// Why the frames of this interpreter are not read; `None` when they are.
+#[pyfunction]
+fn tier_frames(py: Python<'_>) -> PyResult<Option<String>> {
+    Ok(frames_at(py)?.err())
+}
+
+fn frames_at(py: Python<'_>) -> PyResult<Result<FrameAt, String>> {
+    static FOUND: OnceLock<Result<FrameAt, String>> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = FrameAt::find(py)?;
+    Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// How memory that may be gone is read here.
+#[pyfunction]
+fn tier_reader() -> &'static str {
+    heat_refs::method()
+}
+
+/// The active trace of one cell: watches objects, frames and buffers from a thread of its own until stopped.
 #[pyclass]
 struct TierSampler {
     sampler: Sampler,
@@ -351,45 +427,84 @@ struct TierSampler {
 
 #[pymethods]
 impl TierSampler {
+    /// `roots` are watched by reference count, the objects of `tracked` in frames, `ranges` by accessed bits.
     #[new]
+    #[pyo3(signature = (roots, ranges, interval_s, epoch_s, cpu_max, burst_s=50e-6, tracked=None))]
+    #[allow(clippy::too_many_arguments)]
     fn new(
-        objects: Vec<usize>,
+        py: Python<'_>,
+        roots: Vec<usize>,
         ranges: Vec<(u64, u64)>,
         interval_s: f64,
         epoch_s: f64,
         cpu_max: f64,
+        burst_s: f64,
+        tracked: Option<&TierTracked>,
     ) -> PyResult<TierSampler> {
-        if !(interval_s > 0.0 && epoch_s > 0.0 && cpu_max > 0.0 && interval_s < 60.0 && epoch_s < 3600.0) {
+        let sane = interval_s > 0.0 && epoch_s > 0.0 && cpu_max > 0.0 && burst_s >= 0.0;
+        if !(sane && interval_s < 60.0 && epoch_s < 3600.0 && burst_s < 1.0) {
             return Err(PyValueError::new_err(
                 "interval, epoch and cpu_max must be positive and sane",
             ));
         }
-        let (interval, epoch) = (
-            std::time::Duration::from_secs_f64(interval_s),
-            std::time::Duration::from_secs_f64(epoch_s),
-        );
+        let tracked = tracked.map(|tracked| Arc::clone(&tracked.table)).unwrap_or_default();
+        let frames = match tracked.is_empty() {
+            true => None,
+            false => frames_at(py)?.ok().map(|at| -> Box<dyn Frames> { Box::new(Door(FrameProbe::new(py, at))) }),
+        };
         let plan = Plan {
-            objects,
+            roots,
+            tracked,
+            frames,
             ranges,
-            interval,
-            epoch,
+            interval: Duration::from_secs_f64(interval_s),
+            burst: Duration::from_secs_f64(burst_s),
+            epoch: Duration::from_secs_f64(epoch_s),
             cpu_max,
+            beside: Some(thread_id()),
         };
         Ok(TierSampler {
             sampler: Sampler::start(plan, heat_refs::read_pairs)?,
         })
     }
 
-    /// Ends it and returns what was seen.
-    fn stop<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// Ends it and returns what was seen; `kinds` numbers what sort of variable each root is. `frame_touches` as `(object number, times)` of those seen at all.
+    #[pyo3(signature = (kinds=None))]
+    fn stop<'py>(&mut self, py: Python<'py>, kinds: Option<Vec<u32>>) -> PyResult<Bound<'py, PyDict>> {
         let sampler = &mut self.sampler;
         let seen = py.detach(|| sampler.stop());
+        let kinds = kinds.unwrap_or_default();
+        let evidence: Vec<Evidence> = (0..seen.looks.len())
+            .map(|at| Evidence {
+                looks: seen.looks[at],
+                in_use: seen.touches[at],
+                bursts: seen.root_bursts[at],
+                firsts: seen.firsts[at],
+                starts: seen.starts[at],
+                exposed_s: seen.start_seconds[at],
+                begun: seen.begun[at],
+                seconds: seen.seconds,
+                kind: kinds.get(at).copied().unwrap_or(0),
+            })
+            .collect();
+        let touched: Vec<(usize, u32)> = seen
+            .frame_touches
+            .iter()
+            .enumerate()
+            .filter_map(|(at, times)| (*times > 0).then_some((at, *times)))
+            .collect();
         let out = PyDict::new(py);
         out.set_item("touches", seen.touches)?;
         out.set_item("looks", seen.looks)?;
+        out.set_item("operations", heat::operations(&evidence))?;
+        out.set_item("begun", seen.begun)?;
+        out.set_item("frame_touches", touched)?;
+        out.set_item("frame_looks", seen.frame_looks)?;
+        out.set_item("frame_hits", seen.frame_hits)?;
         out.set_item("accessed", seen.accessed)?;
         out.set_item("hot_epochs", seen.hot_epochs)?;
         out.set_item("epochs", seen.epochs)?;
+        out.set_item("bursts", seen.bursts)?;
         out.set_item("seconds", seen.seconds)?;
         out.set_item("cpu_seconds", seen.cpu_seconds)?;
         out.set_item("refused", seen.refused)?;
@@ -421,7 +536,7 @@ fn tier_fold(
 
 /// Counts shrunk toward their containers' means.
 #[pyfunction]
-fn tier_shrink(py: Python<'_>, touches: Vec<u32>, group: Vec<u32>) -> PyResult<Vec<f64>> {
+fn tier_shrink(py: Python<'_>, touches: Vec<f64>, group: Vec<u32>) -> PyResult<Vec<f64>> {
     if touches.len() != group.len() {
         return Err(PyValueError::new_err(format!(
             "{} counts for {} groups",

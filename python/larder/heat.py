@@ -3,13 +3,14 @@
 >>> larder.heat.start()
 >>> # run cells
 >>> larder.heat.table()
-name  heat  last  conf  seen by
-x     0.81    2s  high  counts, bits
+name  heat  ops/s  last  conf  seen by
+x     0.81   1200    2s  high  bits, counts
 >>> larder.heat.stop()
 
-Heat is the share of sampled running time in which a variable was in use, decayed: 1 is "always". A thread of its own
-samples while a cell runs and is gone between cells. It reads reference counts through the kernel, never through a
-pointer, and which pages were accessed; what it could not see is `?`.
+Heat is the share of sampled running time in which a variable was in use, decayed: 1 is "always"; ``ops/s`` is how often
+something began to use it. A thread of its own samples while a cell runs and is gone between cells. It reads reference
+counts and the frames of running code through the kernel, never through a pointer, and which pages were accessed; what
+it could not see is `?`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import _larder, hooks, tier
+from . import _larder, _live, hooks, tier
 from .display import Table, bytes_text
 
 WATCH_MIN_BYTES = 1 << 16
 CHUNK_BYTES = 16 << 20
 RANGES_MAX = 4096
-OBJECTS_MAX = 20_000
+TRACKED_MAX = 4_000_000
+BURST_S = 60e-6
+EPOCH_WORTH_S = 1e-3
 
 
 def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -142,96 +145,166 @@ class Touched:
         return sum(size for low, high, size in self.seen if start <= low and high <= end)
 
 
+State = tuple[float, float, int]
+_NOTHING: State = (0.0, 0.0, 0)
+
+
 @dataclass
 class _Variable:
     """Everything kept about one name; freed at `stop`."""
 
-    state: tuple[float, float, int] = (0.0, 0.0, 0)
+    state: State = _NOTHING
     heat: float = 0.0
     conf: str = "?"
+    began: State = _NOTHING
+    rate: float = 0.0
     last: float | None = None
     by: set[str] = field(default_factory=set)
     ident: int = 0
-    chunks: dict[tuple[int, int], tuple[tuple[float, float, int], float]] = field(default_factory=dict)
+    chunks: dict[tuple[int, int], tuple[State, float]] = field(default_factory=dict)
+
+
+@dataclass
+class Said:
+    """What the sampling thread says of itself, since `start`."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    looks: int = 0
+    frame_looks: int = 0
+    frame_hits: int = 0
+    epochs: int = 0
+    refused: str | None = None
+
+    @property
+    def cpu(self) -> float:
+        """Its share of a core while it ran."""
+        return self.cpu_seconds / self.seconds if self.seconds else 0.0
 
 
 class _Sampling:
     """One `start`..`stop`: settings, what is known so far, and the run in progress, if any."""
 
-    def __init__(self, interval_ms: float, epoch_ms: float, cpu_max: float, half_life_s: float) -> None:
+    def __init__(
+        self, interval_ms: float, epoch_ms: float, cpu_max: float, half_life_s: float, objects: bool
+    ) -> None:
         self.interval_s, self.epoch_s = interval_ms / 1000, epoch_ms / 1000
         self.cpu_max, self.half_life_s = cpu_max, half_life_s
         self.variables: dict[str, _Variable] = {}
-        self.seconds = self.cpu_seconds = 0.0
-        self.refused: str | None = None
+        self.said = Said()
+        self.live = _live.LiveTrace()
+        self.live.update()
+        self.frames_refused = _larder.tier_frames() if objects else "not asked for"
         self._native: _larder.TierSampler | None = None
 
     def begin(self) -> None:
         if self._native is not None:
             return
         space = tier.namespace()
-        atoms = (int, float, complex, str, bytes, type(None))
-        values = {name: space[name] for name in tier.visible(space)}
-        self._names = [name for name, value in values.items() if not isinstance(value, atoms)]
-        survey = tier.Survey({name: values[name] for name in self._names}, objects_max=OBJECTS_MAX, settle=False)
+        self._ids = {
+            name: id(space[name]) for name in tier.visible(space) if not isinstance(space[name], _live._ATOMS)
+        }
+        self._names = list(self._ids)
         self._owned: list[tuple[str, tuple[int, int]]] = []
         taken: set[tuple[int, int]] = set()
         watched: list[tuple[int, int]] = []
-        for name in self._names:
-            for pair in _inner(survey.buffers(name)):
+        for name, buffers in self._buffers():
+            for pair in _inner(buffers):
                 if pair not in taken:
                     taken.add(pair)
                     watched.append(pair)
                 self._owned.append((name, pair))
-        self._ids = {name: id(values[name]) for name in self._names}
-        del survey, values
         self._watch = Watch(watched)
+        tracked = self.live.native.tracked(TRACKED_MAX) if self.frames_refused is None else None
         self._native = _larder.TierSampler(
-            list(self._ids.values()), self._watch.ranges, self.interval_s, self.epoch_s, self.cpu_max
+            list(self._ids.values()),
+            self._watch.ranges,
+            self.interval_s,
+            self.epoch_s,
+            self.cpu_max,
+            BURST_S,
+            tracked,
         )
+
+    def _kinds(self) -> list[int]:
+        """Variables of one type and about one size get one number."""
+        space, numbers, kinds = tier.namespace(), dict[tuple[str, int], int](), []
+        size = dict.fromkeys(self._names, 0)
+        for name, (start, end) in self._owned:
+            size[name] += end - start
+        known = set(self.live.names())
+        for name in self._names:
+            extent = size[name] or (self.live.native.about(name)["objects"] if name in known else 0)
+            kind = (type(space.get(name)).__name__, extent.bit_length())
+            kinds.append(numbers.setdefault(kind, len(numbers)))
+        return kinds
+
+    def _buffers(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        if self.live.native.refused is None:
+            return [(name, self.live.native.ranges(name, True)) for name in self.live.names() if name in self._ids]
+        space = tier.namespace()
+        survey = tier.Survey({name: space[name] for name in self._names}, settle=False)
+        return [(name, survey.buffers(name)) for name in self._names]
 
     def end(self) -> None:
         if self._native is None:
             return
-        seen = self._native.stop()
+        seen = self._native.stop(self._kinds())
         self._native = None
         self._watch.close()
-        self.seconds += seen["seconds"]
-        self.cpu_seconds += seen["cpu_seconds"]
-        self.refused = seen["refused"]
+        said = self.said
+        said.seconds += seen["seconds"]
+        said.cpu_seconds += seen["cpu_seconds"]
+        said.looks += max(seen["looks"], default=0)
+        said.frame_looks += seen["frame_looks"]
+        said.frame_hits += seen["frame_hits"]
+        said.epochs += seen["epochs"]
+        said.refused = seen["refused"]
+        looked = seen["seconds"] if seen["frame_looks"] else 0.0
+        in_frames = self.live.native.fold(seen["frame_touches"], looked, self.half_life_s)
         space, now = tier.namespace(), time.monotonic()
-        chunks = list(zip(self._watch.ranges, seen["accessed"], seen["hot_epochs"], strict=True))
+        chunks = list(zip(self._watch.ranges, seen["accessed"], strict=True))
         for at, name in enumerate(self._names):
             if name not in space:
                 self.variables.pop(name, None)
                 continue
             mine = [pair for owner, pair in self._owned if owner == name]
             parts = [c for c in chunks if any(start <= c[0][0] and c[0][1] <= end for start, end in mine)]
-            self._fold(name, seen, seen["touches"][at], parts, id(space[name]) != self._ids[name], now)
+            rebound = id(space[name]) != self._ids[name]
+            self._fold(name, at, seen, in_frames.get(name, 0), parts, rebound, now)
+        self.live.update()
 
-    def _fold(self, name: str, seen: dict[str, Any], counted: int, parts: list, rebound: bool, now: float) -> None:
+    def _fold(
+        self, name: str, at: int, seen: dict[str, Any], in_frames: int, parts: list, rebound: bool, now: float
+    ) -> None:
         about = self.variables.setdefault(name, _Variable())
-        size = sum(end - start for (start, end), _, _ in parts)
-        accessed = sum(part[1] for part in parts)
-        epochs, looks = seen["epochs"], max(seen["looks"], 1)
-        # Every epoch with an access is at least one sample in use, weighted by how much of the buffer it touched.
-        by_bits = accessed / size if size else 0.0
-        in_use = max(counted, by_bits, 1 if rebound else 0)
-        share = min(1.0, in_use / looks)
-        about.state, about.heat, about.conf = _larder.tier_fold(
-            about.state, share * seen["seconds"], seen["seconds"], self.half_life_s, seen["looks"] + epochs
-        )
-        if in_use:
+        seconds, epochs, looks = seen["seconds"], seen["epochs"], seen["looks"][at]
+        size = sum(end - start for (start, end), _ in parts)
+        touched = sum(part[1] for part in parts) / size if size else 0.0
+        counted = seen["touches"][at]
+        share = counted / looks if looks else 0.0
+        share = max(share, in_frames / seen["frame_looks"] if seen["frame_looks"] else 0.0)
+        # Where nothing else saw it, accessed bits are all there is; else an epoch with an access says "a millisecond".
+        share = max(share, touched * EPOCH_WORTH_S / seconds) if share else touched / max(epochs, 1)
+        if rebound and looks:
+            share = max(share, 1 / looks)
+        share = min(share, 1.0)
+        fold = _larder.tier_fold
+        half = self.half_life_s
+        about.state, about.heat, about.conf = fold(about.state, share * seconds, seconds, half, looks + epochs)
+        about.began, about.rate, _ = fold(about.began, seen["operations"][at] * seconds, seconds, half, looks)
+        if share:
             about.last = now
         about.by |= {"counts"} if counted else set()
-        about.by |= {"bits"} if accessed else set()
+        about.by |= {"frames"} if in_frames else set()
+        about.by |= {"bits"} if touched else set()
         if rebound or about.ident not in (0, self._ids[name]):
             about.chunks.clear()
         about.ident = self._ids[name]
-        for (start, end), touched, _ in parts:
-            share = touched / (end - start) / epochs if epochs else 0.0
-            old = about.chunks.get((start, end), ((0.0, 0.0, 0), 0.0))[0]
-            state, rate, _ = _larder.tier_fold(old, share * seen["seconds"], seen["seconds"], self.half_life_s, epochs)
+        for (start, end), accessed_bytes in parts:
+            part = accessed_bytes / (end - start) / epochs if epochs else 0.0
+            old = about.chunks.get((start, end), (_NOTHING, 0.0))[0]
+            state, rate, _ = fold(old, part * seconds, seconds, half, epochs)
             about.chunks[start, end] = (state, rate)
 
 
@@ -248,20 +321,27 @@ def _after(_ip: Any, _result: Any) -> None:
         _sampling.end()
 
 
-def start(interval_ms: float = 1.0, epoch_ms: float = 100.0, cpu_max: float = 0.05, half_life_s: float = 60.0) -> None:
+def start(
+    interval_ms: float = 1.0,
+    epoch_ms: float = 100.0,
+    cpu_max: float = 0.05,
+    half_life_s: float = 60.0,
+    objects: bool = True,
+) -> None:
     """Start sampling: in cells while IPython has larder's hooks, else until `stop`.
 
-    | argument      | unit           | meaning                                                           |
-    |---------------|----------------|-------------------------------------------------------------------|
-    | `interval_ms` | ms             | between looks at reference counts; longer when they cost too much |
-    | `epoch_ms`    | ms             | between readings of accessed bits; longer likewise                |
-    | `cpu_max`     | share of a core| what the sampling thread may use                                  |
-    | `half_life_s` | s of run time  | after which the past counts half                                  |
+    | argument      | unit            | meaning                                                               |
+    |---------------|-----------------|-----------------------------------------------------------------------|
+    | `interval_ms` | ms              | between bursts of looks at counts and frames; longer when they cost too much |
+    | `epoch_ms`    | ms              | between readings of accessed bits; longer likewise                    |
+    | `cpu_max`     | share of a core | what the sampling thread may use                                      |
+    | `half_life_s` | s of run time   | after which the past counts half                                      |
+    | `objects`     |                 | look at frames too, and so know which objects inside a variable are hot |
     """
     global _sampling
     if _sampling is not None:
         stop()
-    _sampling = _Sampling(interval_ms, epoch_ms, cpu_max, half_life_s)
+    _sampling = _Sampling(interval_ms, epoch_ms, cpu_max, half_life_s, objects)
     for hook, those in ((_before, hooks.BEFORE), (_after, hooks.AFTER)):
         if hook not in those:
             those.append(hook)
@@ -286,22 +366,37 @@ def active() -> bool:
     return _sampling is not None
 
 
+def said() -> Said:
+    """What the sampling thread did and used since `start`; all zero when heat is off."""
+    return _sampling.said if _sampling is not None else Said()
+
+
+def live() -> _live.LiveTrace | None:
+    """The live trace while heat is sampled."""
+    return _sampling.live if _sampling is not None else None
+
+
 def cost() -> str:
-    """The sampling thread's share of a core while it ran."""
-    if _sampling is None or not _sampling.seconds:
+    """The sampling thread's share of a core while it ran, and what it could not do."""
+    about = said()
+    if _sampling is None or not about.seconds:
         return "sampler: nothing sampled yet"
-    refused = f"; no accessed bits: {_sampling.refused}" if _sampling.refused else ""
-    return f"sampler {_sampling.cpu_seconds / _sampling.seconds:.1%} of a core over {_sampling.seconds:.1f}s{refused}"
+    told = [f"sampler {about.cpu:.1%} of a core over {about.seconds:.1f}s, by {_larder.tier_reader()}"]
+    told += [f"no accessed bits: {about.refused}"] if about.refused else []
+    told += [f"no frames: {_sampling.frames_refused}"] if _sampling.frames_refused else []
+    told += [f"not traced again yet: {', '.join(_sampling.live.stale)}"] if _sampling.live.stale else []
+    return "; ".join(told)
 
 
 def columns() -> dict[str, dict[str, Any]]:
-    """Per variable: ``heat``, ``last`` (seconds ago), ``conf``; for `tier.table`."""
+    """Per variable: ``heat``, ``ops/s``, ``last`` (seconds ago), ``conf``; for `tier.table`."""
     if _sampling is None:
         return {}
     now = time.monotonic()
     return {
         name: {
             "heat": about.heat if about.conf != "?" else None,
+            "ops/s": about.rate if about.conf != "?" else None,
             "last": None if about.last is None else now - about.last,
             "conf": about.conf,
         }
@@ -313,16 +408,27 @@ def table() -> Table:
     """Temperatures of the variables, hottest first. Empty before the first sampled cell has ended."""
     rows = []
     if _sampling is not None:
-        by = {name: ", ".join(sorted(about.by, reverse=True)) for name, about in _sampling.variables.items()}
+        by = {name: ", ".join(sorted(about.by)) for name, about in _sampling.variables.items()}
         rows = [{"name": name, **row, "seen by": by[name]} for name, row in columns().items()]
-    rows.sort(key=lambda row: -(row["heat"] or 0.0))
+    rows.sort(key=lambda row: (-(row["heat"] or 0.0), -(row["ops/s"] or 0.0)))
     return Table(
         rows,
-        ["name", "heat", "last", "conf", "seen by"],
-        formats={"heat": "{:.2f}".format, "last": "{:.0f}s".format},
+        ["name", "heat", "ops/s", "last", "conf", "seen by"],
+        formats={"heat": "{:.2f}".format, "ops/s": "{:.3g}".format, "last": "{:.0f}s".format},
         footer=cost() if active() else "",
         empty="no temperatures yet: larder.heat.start(), then run a cell",
     )
+
+
+def objects(name: str) -> dict[int, float]:
+    """Temperature of every object inside ``name``, by `id`: how often a look met it new on a stack, per second.
+
+    Each is shrunk toward the mean of its container's objects, as far as those are alike: one look says little about one
+    object and much about a thousand. Raises `NameError` for a name that is not traced.
+    """
+    if _sampling is None or name not in _sampling.live.names():
+        raise NameError(f"no objects of {name!r} are known: larder.heat.start(), then run a cell")
+    return dict(_sampling.live.native.temperatures(name))
 
 
 class HeatMap(Table):

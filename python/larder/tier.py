@@ -39,7 +39,7 @@ def _loaded(module: str, *names: str) -> list[type]:
     return [value for value in values if isinstance(value, type)]
 
 
-def _leaf_types() -> list[type]:
+def leaf_types() -> list[type]:
     return [
         *_loaded("numpy", "ndarray"),
         *_loaded("torch", "Tensor"),
@@ -49,7 +49,11 @@ def _leaf_types() -> list[type]:
     ]
 
 
-def _skip_types() -> list[type]:
+def own_types() -> list[type]:
+    return _loaded("numpy", "generic", "dtype")
+
+
+def skip_types() -> list[type]:
     shell = _loaded("IPython.core.interactiveshell", "InteractiveShell")
     return [
         types.ModuleType,
@@ -64,7 +68,7 @@ def _skip_types() -> list[type]:
     ]
 
 
-def _buffers(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
+def buffers_of(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
     """Payload ``(address, bytes)`` of one leaf, and the further objects it holds.
 
     Only objects that live as long as the leaf are handed back: the walk knows objects by address, and a wrapper made
@@ -88,9 +92,9 @@ def _buffers(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
         if isinstance(leaf, arrow.Array):
             return [(b.address, b.size) for b in leaf.buffers() if b is not None and b.is_cpu], []
         if isinstance(leaf, arrow.ChunkedArray):
-            return [pair for chunk in leaf.chunks for pair in _buffers(chunk)[0]], []
+            return [pair for chunk in leaf.chunks for pair in buffers_of(chunk)[0]], []
         if isinstance(leaf, arrow.Table | arrow.RecordBatch):
-            return [pair for column in leaf.columns for pair in _buffers(column)[0]], []
+            return [pair for column in leaf.columns for pair in buffers_of(column)[0]], []
     polars = sys.modules.get("polars")
     if polars is not None:
         if isinstance(leaf, polars.DataFrame):
@@ -124,7 +128,7 @@ def _series(series: Any) -> list[tuple[int, int]]:
     """A Polars series through zero-copy exports: Arrow when it is imported, else NumPy for plain numbers."""
     arrow = sys.modules.get("pyarrow")
     if arrow is not None:
-        return [pair for chunk in arrow.chunked_array(series).chunks for pair in _buffers(chunk)[0]]
+        return [pair for chunk in arrow.chunked_array(series).chunks for pair in buffers_of(chunk)[0]]
     found = []
     for chunk in series.get_chunks():
         try:
@@ -167,8 +171,7 @@ class Survey:
     ) -> None:
         space = namespace()
         skip = [id(space), id(sys.modules), id(sys.__dict__), id(variables), id(self)]
-        own = _loaded("numpy", "generic", "dtype")
-        self._native = _larder.TierSurvey(skip, _leaf_types(), own, _skip_types(), objects_max)
+        self._native = _larder.TierSurvey(skip, leaf_types(), own_types(), skip_types(), objects_max)
         self.names = list(variables)
         for value in variables.values():
             owner = self._native.variable()
@@ -181,11 +184,19 @@ class Survey:
                     leaves = [root]  # objects are not walked on this build: the buffers of variables still are
                     done.add(id(root))
                 for leaf in leaves:
-                    ranges, held = _buffers(leaf)
+                    ranges, held = buffers_of(leaf)
                     for address, size in ranges:
                         self._native.buffer(owner, address, size)
                     roots.extend(item for item in held if item is not None)
         self.how = self._native.locate(exact) if settle else {}
+
+    @classmethod
+    def of(cls, native: Any, names: list[str], *, exact: bool = False) -> Survey:
+        """A survey of what has been walked already."""
+        made = cls.__new__(cls)
+        made._native, made.names = native, names
+        made.how = native.locate(exact)
+        return made
 
     @property
     def refused(self) -> str | None:

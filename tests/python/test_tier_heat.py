@@ -113,7 +113,8 @@ def test_a_sampler_reads_unmapped_addresses_without_harm():
     sampler = _larder.TierSampler([address, 8, 2**63], [(4096, 8192)], 0.001, 0.01, 0.5)
     spin(np.ones(10), 0.1)
     seen = sampler.stop()
-    assert seen["touches"][1:] == [0, 0] and seen["looks"] > 0
+    assert seen["touches"][1:] == [0, 0] and seen["looks"][1:] == [0, 0]
+    assert seen["bursts"] > 0 and seen["begun"][1:] == [0, 0]
 
 
 def test_containers_lend_their_objects_what_single_counts_miss():

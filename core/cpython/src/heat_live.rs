@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Instant;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -150,8 +151,10 @@ pub struct Reached {
     pub leaves: Vec<Py<PyAny>>,
     /// Variables that already own an object met here.
     pub meets: Vec<u32>,
-    /// The object budget ran out before everything was seen.
+    /// The budget of objects or of time ran out before everything was seen.
     pub cut: bool,
+    /// What is needed to tell later, without another walk, that nothing has changed; kept when asked for.
+    pub trail: Option<Trail>,
 }
 
 /// One walk over any number of variables; an object belongs to the first that reaches it.
@@ -162,16 +165,21 @@ pub struct Walk {
     own_types: Vec<Py<PyAny>>,
     skip_types: Vec<Py<PyAny>>,
     budget: u64,
+    deadline: Option<Instant>,
 }
 
 struct Frontier {
-    stack: Vec<*mut ffi::PyObject>,
+    /// Objects to enter, each with the number of the step that led there.
+    stack: Vec<(*mut ffi::PyObject, u32)>,
+    step: u32,
+    print: u64,
 }
 
 extern "C" fn visit(object: *mut ffi::PyObject, frontier: *mut c_void) -> c_int {
     // SAFETY: `frontier` is the exclusive borrow `enter` passes to tp_traverse, which hands it through unchanged.
     let frontier = unsafe { &mut *frontier.cast::<Frontier>() };
-    frontier.stack.push(object);
+    frontier.print = fold(frontier.print, object as u64);
+    frontier.stack.push((object, frontier.step));
     0
 }
 
@@ -196,7 +204,13 @@ impl Walk {
             own_types,
             skip_types,
             budget,
+            deadline: None,
         }
+    }
+
+    /// Walks are cut when this moment has passed.
+    pub fn until(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// Walks from `root` on behalf of variable number `owner`, adding to `out`.
@@ -218,8 +232,12 @@ impl Walk {
     }
 
     fn enter_all(&mut self, py: Python<'_>, root: *mut ffi::PyObject, owner: u32, out: &mut Reached) -> PyResult<()> {
-        let mut frontier = Frontier { stack: vec![root] };
-        while let Some(object) = frontier.stack.pop() {
+        let mut frontier = Frontier {
+            stack: vec![(root, NOBODY)],
+            step: NOBODY,
+            print: 0,
+        };
+        while let Some((object, parent)) = frontier.stack.pop() {
             let address = object as usize;
             match self.seen.get(&address) {
                 Some(&NOBODY) => continue,
@@ -231,7 +249,8 @@ impl Walk {
                 }
                 None => {}
             }
-            if self.budget == 0 {
+            let late = self.budget.is_multiple_of(4096) && self.deadline.is_some_and(|end| Instant::now() > end);
+            if self.budget == 0 || late {
                 out.cut = true;
                 return Ok(());
             }
@@ -256,17 +275,32 @@ impl Walk {
             self.budget -= 1;
             out.objects += 1;
             self.count(py, object, info, out)?;
+            if let Some(trail) = &mut out.trail {
+                trail.objects.push((address as u64, parent));
+            }
             match info.kind {
                 Kind::Leaf => {
+                    if let Some(trail) = &mut out.trail {
+                        // SAFETY: alive, and as large as its type says.
+                        let print = unsafe { body_print(address, info.basic) };
+                        trail.step(address, type_ptr, info.basic, None, print);
+                    }
                     // SAFETY: alive, see above; this takes a reference of our own.
                     out.leaves
                         .push(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind());
                 }
                 Kind::Enter => {
                     if let Some(traverse) = info.traverse {
+                        frontier.step = out.trail.as_ref().map_or(NOBODY, |trail| trail.steps.len() as u32);
+                        // SAFETY: a live object whose type says what it is.
+                        frontier.print = unsafe { head_print(address, info.is_list, info.is_dict) };
                         // SAFETY: `traverse` is this type's own tp_traverse, `object` one of its live instances, and
                         // `visit` keeps to the protocol (returns 0, runs no Python).
                         unsafe { traverse(object, visit, (&raw mut frontier).cast()) };
+                        if let Some(trail) = &mut out.trail {
+                            let kind = if info.is_list { 1 } else { usize::from(info.is_dict) * 2 };
+                            trail.step(address, type_ptr, kind, Some(traverse), frontier.print);
+                        }
                     }
                 }
                 Kind::Own | Kind::Skip => {}
@@ -374,6 +408,152 @@ impl Walk {
             traverse: if is_gc { traverse } else { None },
         })
     }
+}
+
+/// The words of a list or dict that say where its payload is, mixed; 0 for others.
+///
+/// # Safety
+/// A live object; a list or a dict (or subtypes) of a verified layout where so said.
+unsafe fn head_print(address: usize, is_list: bool, is_dict: bool) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (is_list, is_dict) {
+            (true, _) => fold(
+                word(address, LIST_ITEMS_AT) as u64,
+                word(address, LIST_ALLOCATED_AT) as u64,
+            ),
+            (_, true) => fold(word(address, DICT_KEYS_AT) as u64, word(address, SIZE_AT) as u64),
+            _ => 0,
+        }
+    }
+}
+
+/// All words of a leaf behind its count and type, mixed: an array's address, shape and base among them.
+///
+/// # Safety
+/// A live object of at least `basic` bytes.
+unsafe fn body_print(address: usize, basic: usize) -> u64 {
+    // SAFETY: the caller's promise.
+    (2..basic / 8).fold(1, |print, at| fold(print, unsafe { word(address, at * 8) } as u64))
+}
+
+fn fold(print: u64, word: u64) -> u64 {
+    let mixed = (print.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 32)
+}
+
+/// One container or leaf as a walk met it.
+struct Step {
+    address: usize,
+    class: usize,
+    /// For a leaf the bytes of its body; for a container 1: list, 2: dict, 0: other.
+    what: usize,
+    traverse: Option<ffi::traverseproc>,
+    print: u64,
+}
+
+/// The containers and leaves of one walk in the order it met them, with a fingerprint of what each referred to.
+///
+/// Whoever holds the root can ask whether everything is still as it was: each step is referred to by an earlier one, so
+/// once that one's fingerprint is found again, this one is alive and may be read. Objects that are no containers are not
+/// visited, which is what makes asking cheaper than walking. What it cannot see: an object that was freed and replaced by
+/// another at the same address, in the same place of its container.
+#[derive(Default)]
+pub struct Trail {
+    steps: Vec<Step>,
+    /// Every object counted, with the number of the step that referred to it (`u32::MAX`: a root).
+    pub objects: Vec<(u64, u32)>,
+}
+
+impl Trail {
+    fn step(
+        &mut self,
+        address: usize,
+        class: usize,
+        what: usize,
+        traverse: Option<ffi::traverseproc>,
+        print: u64,
+    ) {
+        self.steps.push(Step {
+            address,
+            class,
+            what,
+            traverse,
+            print,
+        });
+    }
+
+    /// Containers and leaves met.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Bytes this takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.steps.capacity() * size_of::<Step>() + self.objects.capacity() * size_of::<(u64, u32)>()
+    }
+
+    /// Whether a walk from `root` would meet the same containers with the same referents. `None`: the time was up.
+    pub fn holds(&self, root: &Bound<'_, PyAny>, deadline: Instant) -> Option<bool> {
+        let Some(first) = self.objects.first() else {
+            return Some(false);
+        };
+        if first.0 != root.as_ptr() as u64 {
+            return Some(false);
+        }
+        // SAFETY: plain calls of the stable C API under the GIL.
+        let collecting = unsafe { ffi::PyGC_Disable() };
+        let found = self.compare(deadline);
+        if collecting == 1 {
+            // SAFETY: as above.
+            unsafe { ffi::PyGC_Enable() };
+        }
+        found
+    }
+
+    fn compare(&self, deadline: Instant) -> Option<bool> {
+        let mut frontier = Fingerprint { print: 0 };
+        for (at, step) in self.steps.iter().enumerate() {
+            if at % 1024 == 1023 && Instant::now() > deadline {
+                return None;
+            }
+            // SAFETY: alive: the root is the caller's, and every other step is referred to by one whose fingerprint,
+            // found to be the same, contains its address. Its type is compared before anything behind the head is read,
+            // and nothing here runs that could drop a reference.
+            let print = unsafe {
+                if word(step.address, TYPE_AT) != step.class {
+                    return Some(false);
+                }
+                match step.traverse {
+                    None => body_print(step.address, step.what),
+                    Some(traverse) => {
+                        frontier.print = head_print(step.address, step.what == 1, step.what == 2);
+                        traverse(step.address as *mut ffi::PyObject, fingerprint, (&raw mut frontier).cast());
+                        frontier.print
+                    }
+                }
+            };
+            if print != step.print {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+}
+
+struct Fingerprint {
+    print: u64,
+}
+
+extern "C" fn fingerprint(object: *mut ffi::PyObject, into: *mut c_void) -> c_int {
+    // SAFETY: `into` is the exclusive borrow `compare` passes to tp_traverse, handed through unchanged.
+    let into = unsafe { &mut *into.cast::<Fingerprint>() };
+    into.print = fold(into.print, object as u64);
+    0
 }
 
 /// Address and length of the memory behind `object`'s buffer interface, `None` when it exports none that is contiguous.

@@ -7,6 +7,7 @@
 pub mod abi;
 pub mod cache;
 pub mod frame;
+pub mod heat_frames;
 pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;

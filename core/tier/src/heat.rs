@@ -80,20 +80,75 @@ impl Temperature {
     }
 }
 
+/// What bursts of looks at one variable saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Evidence {
+    /// Looks, and those that found it in use.
+    pub looks: u64,
+    pub in_use: u64,
+    /// Bursts, and those whose first look found it in use.
+    pub bursts: u64,
+    pub firsts: u64,
+    /// Operations seen to begin inside bursts, and the seconds in which they would have been seen.
+    pub starts: u64,
+    pub exposed_s: f64,
+    /// Operations known to have begun at all; a lower bound.
+    pub begun: u64,
+    pub seconds: f64,
+    /// Variables of one kind (type and size) are used for about equally long at a time.
+    pub kind: u32,
+}
+
+/// How many beginnings of its own a variable needs before they count as much as its kind's.
+const KIND_WEIGHT: f64 = 4.0;
+
+/// Operations per second on each variable.
+///
+/// A burst meets an operation at its first look or sees it begin: `n + m = rate * (bursts * d + exposed)`, with `d` the
+/// length of an operation. That length is the time in use over the beginnings, drawn toward that of the variable's kind
+/// while it rests on few beginnings, and at most what the operations known to have begun leave room for.
+pub fn operations(seen: &[Evidence]) -> Vec<f64> {
+    let used_s = |e: &Evidence| match e.looks {
+        0 => 0.0,
+        looks => e.in_use as f64 / looks as f64 * e.exposed_s,
+    };
+    let mut kinds = std::collections::HashMap::<u32, (f64, f64)>::new();
+    for e in seen {
+        let sums = kinds.entry(e.kind).or_default();
+        sums.0 += used_s(e);
+        sums.1 += e.starts as f64;
+    }
+    seen.iter()
+        .map(|e| {
+            let (kind_used_s, kind_starts) = kinds[&e.kind];
+            let met = (e.firsts + e.starts) as f64;
+            let least = if e.seconds > 0.0 { e.begun as f64 / e.seconds } else { 0.0 };
+            if met == 0.0 || kind_starts == 0.0 {
+                return least;
+            }
+            let own = (KIND_WEIGHT * kind_used_s / kind_starts + used_s(e)) / (KIND_WEIGHT + e.starts as f64);
+            let share = if e.looks > 0 { e.in_use as f64 / e.looks as f64 } else { 0.0 };
+            let most = if least > 0.0 { share / least } else { own };
+            let room_s = e.bursts as f64 * own.min(most.max(f64::MIN_POSITIVE)) + e.exposed_s;
+            if room_s > 0.0 { (met / room_s).max(least) } else { least }
+        })
+        .collect()
+}
+
 /// Posterior mean touches of each object, shrunk toward its container.
 ///
 /// | argument  | shape          | unit  | meaning                                |
 /// |-----------|----------------|-------|----------------------------------------|
-/// | `touches` | `[n_objects]`  | count | seen per object                        |
+/// | `touches` | `[n_objects]`  | count | seen per object, possibly decayed      |
 /// | `group`   | `[n_objects]`  | index | its container, `0..n_groups`           |
 ///
 /// Within a container, counts are Poisson around rates that are Gamma with the container's mean and the pooled
 /// within-container dispersion; without excess dispersion every object gets its container's mean.
-pub fn shrink(touches: &[u32], group: &[u32]) -> Vec<f64> {
+pub fn shrink(touches: &[f64], group: &[u32]) -> Vec<f64> {
     let groups = group.iter().max().map_or(0, |last| *last as usize + 1);
     let (mut sum, mut count) = (vec![0.0; groups], vec![0.0; groups]);
     for (seen, at) in touches.iter().zip(group) {
-        sum[*at as usize] += f64::from(*seen);
+        sum[*at as usize] += *seen;
         count[*at as usize] += 1.0;
     }
     let mean: Vec<f64> = sum
@@ -104,9 +159,12 @@ pub fn shrink(touches: &[u32], group: &[u32]) -> Vec<f64> {
     // Pooled dispersion: E[(x - m)^2] = m + m^2 / shape for Gamma-mixed Poisson counts.
     let (mut excess, mut square) = (0.0, 0.0);
     for (seen, at) in touches.iter().zip(group) {
-        let m = mean[*at as usize];
-        excess += (f64::from(*seen) - m).powi(2) - m;
-        square += m * m;
+        let (m, n) = (mean[*at as usize], count[*at as usize]);
+        // One object alone says nothing about how its container's objects differ.
+        if n > 1.0 {
+            excess += (*seen - m).powi(2) * n / (n - 1.0) - m;
+            square += m * m;
+        }
     }
     let shape = if excess > 0.0 && square > 0.0 {
         square / excess
@@ -121,7 +179,7 @@ pub fn shrink(touches: &[u32], group: &[u32]) -> Vec<f64> {
             if m == 0.0 || shape.is_infinite() {
                 m
             } else {
-                m * (shape + f64::from(*seen)) / (shape + m)
+                m * (shape + *seen) / (shape + m)
             }
         })
         .collect()
@@ -158,6 +216,33 @@ mod tests {
     }
 
     #[test]
+    fn operations_are_counted_whatever_their_length() {
+        // 1,000 bursts of 50 us in 2 s. Short: 20 us, 2,000/s. Long: 10 ms, 40/s: in use for 0.4 of the time.
+        let burst = |looks, in_use, firsts, starts, begun, kind| Evidence {
+            looks,
+            in_use,
+            bursts: 1000,
+            firsts,
+            starts,
+            exposed_s: 0.05,
+            begun,
+            seconds: 2.0,
+            kind,
+        };
+        let seen = [
+            burst(10_000, 400, 40, 100, 130, 1),
+            burst(10_000, 4_000, 400, 2, 79, 2),
+            burst(10_000, 40, 4, 9, 12, 1), // a tenth of the first, of its kind
+            burst(10_000, 0, 0, 0, 0, 1),
+        ];
+        let rates = operations(&seen);
+        assert!((1900.0..2100.0).contains(&rates[0]), "{rates:?}");
+        assert!((35.0..60.0).contains(&rates[1]), "{rates:?}");
+        assert!((150.0..250.0).contains(&rates[2]), "{rates:?}");
+        assert_eq!(rates[3], 0.0);
+    }
+
+    #[test]
     fn shrinkage_finds_hot_containers_that_single_counts_miss() {
         // 1,000 containers of 1,000 objects, the first 100 hot; each object is seen about 0.3 times when hot.
         let mut state = 9u64;
@@ -168,9 +253,9 @@ mod tests {
             (state >> 33) as f64 / f64::from(1u32 << 31)
         };
         let group: Vec<u32> = (0..1_000_000u32).map(|at| at / 1000).collect();
-        let touches: Vec<u32> = group
+        let touches: Vec<f64> = group
             .iter()
-            .map(|at| u32::from(random() < if *at < 100 { 0.3 } else { 0.01 }))
+            .map(|at| f64::from(u8::from(random() < if *at < 100 { 0.3 } else { 0.01 })))
             .collect();
         let recall = |score: &[f64]| {
             let mut order: Vec<usize> = (0..score.len()).collect();
@@ -181,15 +266,14 @@ mod tests {
             });
             order[..100_000].iter().filter(|at| **at < 100_000).count() as f64 / 100_000.0
         };
-        let raw: Vec<f64> = touches.iter().map(|seen| f64::from(*seen)).collect();
-        assert!(recall(&raw) < 0.45);
+        assert!(recall(&touches) < 0.45);
         assert!(recall(&shrink(&touches, &group)) > 0.95);
     }
 
     #[test]
     fn shrinkage_keeps_an_outlier_inside_a_cold_container() {
-        let mut touches = vec![0u32; 1000];
-        touches[7] = 200;
+        let mut touches = vec![0.0; 1000];
+        touches[7] = 200.0;
         let posterior = shrink(&touches, &vec![0; 1000]);
         assert!(posterior[7] > 50.0 * posterior[8].max(1e-9));
     }

@@ -1,8 +1,17 @@
-//! The active trace: a thread that watches words and accessed bits while a cell runs, without the interpreter's lock.
+//! The active trace: a thread that watches reference counts, frames and accessed bits while a cell runs, without the
+//! interpreter's lock.
 //!
-//! Words (reference counts with their type beside them) are read through `read`, which must answer "gone" for memory that
-//! is not there instead of touching it. Accessed bits come in epochs: `clear_refs`, wait, smaps `Referenced` per mapping.
-//! Both slow themselves down to stay under the share of a core they are given.
+//! Time goes in bursts: a look every few microseconds for some tens of them, then nothing for a millisecond. Within a burst
+//! the beginning of an operation is seen as a count that rises or an address new on a stack, so operations are counted
+//! however short or long each is; the share of looks that find a variable in use is the time it was in use. Accessed bits
+//! come in epochs: `clear_refs`, wait, smaps `Referenced` per mapping. Both slow down to stay under the share of a core
+//! they are given.
+//!
+//! Invariants
+//!
+//! - Memory of the interpreter is read through [`ReadPairs`] and [`Frames`], which answer "gone" where there is none. Nothing
+//!   read is ever followed further here: addresses are compared with those known, and that is all.
+//! - Of a burst only what was seen between its first and last look counts as observed time.
 
 use std::fs;
 use std::io;
@@ -14,30 +23,124 @@ use std::time::{Duration, Instant};
 /// Two words at an address, or `None` when they cannot be read.
 pub type ReadPairs = fn(&[usize], &mut Vec<Option<[u64; 2]>>);
 
-#[derive(Debug, Clone)]
+/// Looks at what running Python frames hold.
+pub trait Frames: Send {
+    /// Appends the addresses that came onto a stack or into a local since the last look.
+    fn look(&mut self, fresh: &mut Vec<usize>);
+    /// Between bursts: threads may have come and gone.
+    fn refresh(&mut self);
+}
+
+/// Addresses of single objects, numbered; made once, compared with often.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    keys: Vec<u64>,
+    numbers: Vec<u32>,
+    count: usize,
+}
+
+impl Tracked {
+    /// Object `i` of `addresses` has number `i`; the later of two equal addresses is not found.
+    pub fn new(addresses: &[u64]) -> Tracked {
+        let slots = (addresses.len() * 2).next_power_of_two().max(8);
+        let mut table = Tracked {
+            keys: vec![0; slots],
+            numbers: vec![0; slots],
+            count: addresses.len(),
+        };
+        for (number, address) in (0u32..).zip(addresses) {
+            let mut at = table.slot(*address);
+            while table.keys[at] != 0 && table.keys[at] != *address {
+                at = (at + 1) & (slots - 1);
+            }
+            if table.keys[at] == 0 {
+                table.keys[at] = *address;
+                table.numbers[at] = number;
+            }
+        }
+        table
+    }
+
+    fn slot(&self, address: u64) -> usize {
+        let mixed = (address >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> (64 - self.keys.len().trailing_zeros())) as usize
+    }
+
+    /// The object's number, `None` for any other address.
+    pub fn find(&self, address: u64) -> Option<usize> {
+        if address == 0 || self.count == 0 {
+            return None;
+        }
+        let mut at = self.slot(address);
+        loop {
+            match self.keys[at] {
+                0 => return None,
+                key if key == address => return Some(self.numbers[at] as usize),
+                _ => at = (at + 1) & (self.keys.len() - 1),
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes the table takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.keys.capacity() * 8 + self.numbers.capacity() * 4
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 pub struct Plan {
-    /// Objects whose first word is a reference count.
-    pub objects: Vec<usize>,
+    /// Variables' own objects, whose first word is a reference count.
+    pub roots: Vec<usize>,
+    /// Single objects, looked for in frames only.
+    pub tracked: Arc<Tracked>,
+    /// The frames' door; `None` where frames are not known.
+    pub frames: Option<Box<dyn Frames>>,
     /// Buffers, as page-aligned ranges that are mappings of their own.
     pub ranges: Vec<(u64, u64)>,
+    /// At least this long between bursts.
     pub interval: Duration,
+    /// How long a burst lasts.
+    pub burst: Duration,
     pub epoch: Duration,
     /// Share of one core, `0..1`.
     pub cpu_max: f64,
+    /// The thread whose core the sampler keeps away from: beside it, it would only ever see it stand still.
+    pub beside: Option<i32>,
 }
 
 /// What a run of the sampler saw.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Per object: samples in which its count had changed or stood above its rest.
+    /// Per root: looks in which its count stood above its rest.
     pub touches: Vec<u64>,
-    /// Samples taken.
-    pub looks: u64,
+    /// Per root: looks taken.
+    pub looks: Vec<u64>,
+    /// Per root: operations seen to begin within bursts, and the seconds in which they could be.
+    pub starts: Vec<u64>,
+    pub start_seconds: Vec<f64>,
+    /// Per root: operations known to have begun at all, between bursts too; a lower bound.
+    pub begun: Vec<u64>,
+    /// Per root: bursts about it, and those whose first look found it in use.
+    pub root_bursts: Vec<u64>,
+    pub firsts: Vec<u64>,
+    /// Per tracked object: times it came onto a stack.
+    pub frame_touches: Vec<u32>,
+    /// Looks at frames, and those that found a tracked object.
+    pub frame_looks: u64,
+    pub frame_hits: u64,
     /// Per range: bytes accessed, summed over epochs.
     pub accessed: Vec<u64>,
     /// Per range: epochs with any access.
     pub hot_epochs: Vec<u64>,
     pub epochs: u64,
+    pub bursts: u64,
     pub seconds: f64,
     pub cpu_seconds: f64,
     /// Why accessed bits were not read, if so.
@@ -49,7 +152,16 @@ pub struct Sampler {
     thread: Option<JoinHandle<Seen>>,
 }
 
-const REST_SAMPLES: u32 = 1000;
+/// A count that has not moved for so long is the new rest.
+const REST_AFTER: Duration = Duration::from_secs(1);
+/// Roots looked at in one burst; more take turns.
+const ROOTS_PER_BURST: usize = 96;
+/// Looks at frames for one look at counts, which costs about ten times as much.
+const FRAMES_PER_COUNT: usize = 8;
+/// Share of the allowance that goes to accessed bits, and that is left unused.
+const BITS_SHARE: f64 = 0.2;
+const SPARE_SHARE: f64 = 0.1;
+const REFRESH_AFTER: Duration = Duration::from_millis(20);
 
 impl Sampler {
     /// # Errors
@@ -59,7 +171,7 @@ impl Sampler {
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("larder-heat".into())
-            .spawn(move || run(&plan, read, &told))?;
+            .spawn(move || run(plan, read, &told))?;
         Ok(Sampler {
             stop,
             thread: Some(thread),
@@ -83,85 +195,267 @@ impl Drop for Sampler {
     }
 }
 
-fn run(plan: &Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
+/// What is known of one root's count.
+struct Root {
+    class: u64,
+    last: u64,
+    rest: u64,
+    since: Instant,
+    in_use: bool,
+    gone: bool,
+}
+
+/// The reference counts of the roots, looked at in turns.
+struct Counts {
+    read: ReadPairs,
+    /// Sorted: neighbours in memory are cheaper to read together.
+    addresses: Vec<usize>,
+    /// Which root of the plan each is.
+    numbers: Vec<usize>,
+    roots: Vec<Root>,
+    pairs: Vec<Option<[u64; 2]>>,
+    from: usize,
+    looked: Option<Instant>,
+}
+
+impl Counts {
+    fn new(plan: &[usize], read: ReadPairs) -> Counts {
+        let mut numbers: Vec<usize> = (0..plan.len()).collect();
+        numbers.sort_unstable_by_key(|number| plan[*number]);
+        let addresses: Vec<usize> = numbers.iter().map(|number| plan[*number]).collect();
+        let mut pairs = Vec::new();
+        read(&addresses, &mut pairs);
+        let now = Instant::now();
+        let roots = pairs
+            .iter()
+            .map(|pair| {
+                let [count, class] = pair.unwrap_or_default();
+                Root {
+                    class,
+                    last: count,
+                    rest: count,
+                    since: now,
+                    in_use: false,
+                    gone: pair.is_none(),
+                }
+            })
+            .collect();
+        Counts {
+            read,
+            addresses,
+            numbers,
+            roots,
+            pairs,
+            from: 0,
+            looked: None,
+        }
+    }
+
+    /// The next burst is about the next roots, when there are too many for one.
+    fn begin_burst(&mut self) {
+        self.looked = None;
+        if self.addresses.len() > ROOTS_PER_BURST {
+            self.from = (self.from + ROOTS_PER_BURST) % self.addresses.len();
+        }
+    }
+
+    /// A look that counts for nothing: it takes a few microseconds and brings the counts' memory near.
+    fn warm(&mut self) {
+        let to = (self.from + ROOTS_PER_BURST).min(self.addresses.len());
+        (self.read)(&self.addresses[self.from..to], &mut self.pairs);
+    }
+
+    fn look(&mut self, seen: &mut Seen) {
+        if self.addresses.is_empty() {
+            return;
+        }
+        let to = (self.from + ROOTS_PER_BURST).min(self.addresses.len());
+        let now = Instant::now();
+        (self.read)(&self.addresses[self.from..to], &mut self.pairs);
+        let passed = self.looked.map(|before| (now - before).as_secs_f64());
+        for (at, pair) in (self.from..to).zip(&self.pairs) {
+            let (root, at) = (&mut self.roots[at], self.numbers[at]);
+            // Another type at this address: the object is gone and its memory serves something else.
+            let Some([count, _]) = pair.filter(|pair| !root.gone && pair[1] == root.class) else {
+                root.gone = true;
+                continue;
+            };
+            seen.looks[at] += 1;
+            seen.touches[at] += u64::from(count > root.rest);
+            let begins = count > root.rest && !root.in_use || count > root.last && root.in_use && passed.is_none();
+            seen.begun[at] += u64::from(begins);
+            match passed {
+                Some(passed) => {
+                    seen.starts[at] += u64::from(begins);
+                    seen.start_seconds[at] += passed;
+                }
+                None => {
+                    seen.root_bursts[at] += 1;
+                    seen.firsts[at] += u64::from(count > root.rest);
+                }
+            }
+            root.in_use = count > root.rest;
+            if count != root.last {
+                root.since = now;
+            }
+            if count < root.rest || now - root.since > REST_AFTER {
+                root.rest = count; // one alias less, or one more that stays
+                root.in_use = false;
+            }
+            root.last = count;
+        }
+        self.looked = Some(now);
+    }
+}
+
+fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
+    let roots = plan.roots.len();
     let mut seen = Seen {
-        touches: vec![0; plan.objects.len()],
+        touches: vec![0; roots],
+        looks: vec![0; roots],
+        starts: vec![0; roots],
+        start_seconds: vec![0.0; roots],
+        begun: vec![0; roots],
+        root_bursts: vec![0; roots],
+        firsts: vec![0; roots],
+        frame_touches: vec![0; plan.tracked.len()],
         accessed: vec![0; plan.ranges.len()],
         hot_epochs: vec![0; plan.ranges.len()],
         ..Seen::default()
     };
-    let mut pairs = Vec::new();
-    read(&plan.objects, &mut pairs);
-    let first: Vec<Option<[u64; 2]>> = pairs.clone();
-    let mut last: Vec<u64> = first.iter().map(|pair| pair.map_or(0, |p| p[0])).collect();
-    let mut rest = last.clone();
-    let mut same = vec![0u32; last.len()];
-    let mut gone: Vec<bool> = first.iter().map(Option::is_none).collect();
+    let mut counts = Counts::new(&plan.roots, read);
+    let mut frames = plan.frames.take();
+    let mut fresh: Vec<usize> = Vec::new();
     let began = Instant::now();
     let cpu_began = cpu_seconds();
     let bits = !plan.ranges.is_empty();
+    let bursts = roots > 0 || frames.is_some() && !plan.tracked.is_empty();
+    let burst_share = plan.cpu_max * (1.0 - SPARE_SHARE - if bits { BITS_SHARE } else { 0.0 });
     let mut wait = plan.interval;
     let mut epoch = plan.epoch;
     let mut epoch_began = Instant::now();
+    let mut refreshed = Instant::now();
     if bits {
         clear(&mut seen.refused);
     }
+    let allowed = allowed_cpus();
+    let mut runs = Runs::new(plan.beside);
+    plan.beside.inspect(|thread| keep_away(*thread, &allowed));
+    let mut cpu_last = cpu_seconds();
     while !stop.load(Ordering::Relaxed) {
-        if plan.objects.is_empty() {
-            std::thread::park_timeout(
-                epoch
-                    .saturating_sub(epoch_began.elapsed())
-                    .max(Duration::from_millis(1)),
-            );
-        } else {
+        if bursts {
             std::thread::park_timeout(wait);
-            let cost = cpu_seconds();
-            read(&plan.objects, &mut pairs);
-            seen.looks += 1;
-            for (at, pair) in pairs.iter().enumerate() {
-                let Some([count, class]) = *pair else {
-                    gone[at] = true;
-                    continue;
-                };
-                // Another type at this address: the object is gone and its memory serves something else.
-                if gone[at] || first[at].is_some_and(|f| f[1] != class) {
-                    gone[at] = true;
-                    continue;
-                }
-                seen.touches[at] += u64::from(count != last[at] || count > rest[at]);
-                same[at] = if count == last[at] {
-                    same[at].saturating_add(1)
-                } else {
-                    0
-                };
-                if same[at] > REST_SAMPLES || count < rest[at] {
-                    rest[at] = count; // a new alias, or one less
-                }
-                last[at] = count;
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
-            let cost = cpu_seconds() - cost;
-            wait = plan
-                .interval
-                .max(Duration::from_secs_f64((2.0 * cost / plan.cpu_max).min(1.0)));
+            burst(&plan, &mut counts, &mut runs, frames.as_deref_mut(), &mut fresh, &mut seen);
+            if refreshed.elapsed() > REFRESH_AFTER {
+                if let Some(frames) = frames.as_deref_mut() {
+                    frames.refresh();
+                }
+                plan.beside.inspect(|thread| keep_away(*thread, &allowed));
+                refreshed = Instant::now();
+            }
+        } else {
+            let left = epoch.saturating_sub(epoch_began.elapsed());
+            std::thread::park_timeout(left.max(Duration::from_millis(1)));
         }
+        let cpu_now = cpu_seconds();
+        let cost = cpu_now - cpu_last;
+        cpu_last = cpu_now;
+        wait = plan
+            .interval
+            .max(Duration::from_secs_f64((cost / burst_share - cost).clamp(0.0, 1.0)));
         if bits && seen.refused.is_none() && epoch_began.elapsed() >= epoch {
-            let cost = cpu_seconds();
-            collect(plan, &mut seen);
+            collect(&plan.ranges, &mut seen);
             clear(&mut seen.refused);
-            let cost = cpu_seconds() - cost;
+            let cpu_now = cpu_seconds();
+            let cost = cpu_now - cpu_last;
+            cpu_last = cpu_now;
             epoch = plan
                 .epoch
-                .max(Duration::from_secs_f64((2.0 * cost / plan.cpu_max).min(10.0)));
+                .max(Duration::from_secs_f64((cost / (BITS_SHARE * plan.cpu_max)).min(10.0)));
             epoch_began = Instant::now();
         }
     }
     // The last epoch counts when it is not a splinter; a cell shorter than one epoch has just this one.
     if bits && seen.refused.is_none() && (seen.epochs == 0 || epoch_began.elapsed() * 2 >= epoch) {
-        collect(plan, &mut seen);
+        collect(&plan.ranges, &mut seen);
     }
     seen.seconds = began.elapsed().as_secs_f64();
     seen.cpu_seconds = cpu_seconds() - cpu_began;
     seen
+}
+
+/// Tells running from standing still: a variable on the stack of a thread that waits for a core is not in use.
+struct Runs {
+    clock: Option<libc::clockid_t>,
+    process: (f64, f64, Instant),
+}
+
+impl Runs {
+    fn new(beside: Option<i32>) -> Runs {
+        // How the kernel names a thread's own clock: its number inverted, and what is measured (scheduled time).
+        const PER_THREAD_SCHEDULED: i32 = 4 | 2;
+        Runs {
+            clock: beside.map(|thread| (!thread << 3) | PER_THREAD_SCHEDULED),
+            process: (seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID), cpu_seconds(), Instant::now()),
+        }
+    }
+
+    /// Whether the watched thread runs now, or else the process's other threads have since the last time.
+    fn now(&mut self, act: impl FnOnce()) -> bool {
+        let Some(clock) = self.clock else {
+            act();
+            return true;
+        };
+        let (before, began) = (seconds_of(clock), Instant::now());
+        act();
+        let ran = seconds_of(clock) - before > 0.3 * began.elapsed().as_secs_f64();
+        let (all, own, since) = self.process;
+        self.process = (seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID), cpu_seconds(), Instant::now());
+        let others = (self.process.0 - all) - (self.process.1 - own);
+        ran || others > 0.5 * since.elapsed().as_secs_f64()
+    }
+}
+
+/// Looks at counts and frames in turns until the burst's time is over; at least two looks at counts.
+fn burst<'a>(
+    plan: &Plan,
+    counts: &mut Counts,
+    runs: &mut Runs,
+    mut frames: Option<&mut (dyn Frames + 'a)>,
+    fresh: &mut Vec<usize>,
+    seen: &mut Seen,
+) {
+    counts.begin_burst();
+    if !runs.now(|| counts.warm()) {
+        return;
+    }
+    let began = Instant::now();
+    seen.bursts += 1;
+    counts.look(seen);
+    loop {
+        if let Some(frames) = frames.as_deref_mut().filter(|_| !plan.tracked.is_empty()) {
+            for _ in 0..FRAMES_PER_COUNT {
+                fresh.clear();
+                frames.look(fresh);
+                seen.frame_looks += 1;
+                let mut hit = false;
+                for address in fresh.iter() {
+                    if let Some(number) = plan.tracked.find(*address as u64) {
+                        seen.frame_touches[number] = seen.frame_touches[number].saturating_add(1);
+                        hit = true;
+                    }
+                }
+                seen.frame_hits += u64::from(hit);
+            }
+        }
+        counts.look(seen);
+        if began.elapsed() >= plan.burst {
+            return;
+        }
+    }
 }
 
 fn clear(refused: &mut Option<String>) {
@@ -170,11 +464,11 @@ fn clear(refused: &mut Option<String>) {
     }
 }
 
-fn collect(plan: &Plan, seen: &mut Seen) {
+fn collect(ranges: &[(u64, u64)], seen: &mut Seen) {
     match referenced() {
         Ok(mappings) => {
             seen.epochs += 1;
-            for (at, range) in plan.ranges.iter().enumerate() {
+            for (at, range) in ranges.iter().enumerate() {
                 let from = mappings.partition_point(|mapping| mapping.0 < range.0);
                 let inside = mappings[from..].iter().take_while(|mapping| mapping.1 <= range.1);
                 let bytes: u64 = inside.map(|mapping| mapping.2).sum();
@@ -221,9 +515,100 @@ pub fn referenced() -> io::Result<Vec<(u64, u64, u64)>> {
     Ok(out)
 }
 
+/// This thread's number, as the kernel counts them.
+pub fn thread_id() -> i32 {
+    // SAFETY: gettid takes nothing.
+    unsafe { libc::gettid() }
+}
+
+fn allowed_cpus() -> libc::cpu_set_t {
+    // SAFETY: an all-zero set is a value, and the call fills a set of this size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+        set
+    }
+}
+
+/// Leaves the core that `thread` ran on last, when this thread is on it too and may run on another.
+fn keep_away(thread: i32, allowed: &libc::cpu_set_t) {
+    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{thread}/stat")) else {
+        return; // the thread has ended
+    };
+    const PROCESSOR_AFTER_NAME: usize = 36;
+    let after = stat.rsplit_once(')').map_or("", |parts| parts.1);
+    let Some(Ok(cpu)) = after.split_whitespace().nth(PROCESSOR_AFTER_NAME).map(str::parse::<usize>) else {
+        return;
+    };
+    // SAFETY: calls about this thread alone, with sets of the size given; `cpu` is below the size of a set.
+    unsafe {
+        if usize::try_from(libc::sched_getcpu()) != Ok(cpu) || cpu >= size_of::<libc::cpu_set_t>() * 8 {
+            return;
+        }
+        let mut others = *allowed;
+        libc::CPU_CLR(cpu, &mut others);
+        if libc::CPU_COUNT(&others) > 0 {
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &others);
+        }
+    }
+}
+
 fn cpu_seconds() -> f64 {
+    seconds_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// What a clock shows; 0 for one that is gone.
+fn seconds_of(clock: libc::clockid_t) -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a timespec of ours to fill.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracked_addresses_are_found_and_no_others() {
+        let addresses: Vec<u64> = (0..5000u64).map(|at| 0x7f00_0000_0000 + at * 48).collect();
+        let table = Tracked::new(&addresses);
+        for (number, address) in addresses.iter().enumerate() {
+            assert_eq!(table.find(*address), Some(number));
+            assert_eq!(table.find(*address + 8), None);
+        }
+        assert_eq!(Tracked::new(&[]).find(8), None);
+        assert_eq!(table.find(0), None);
+    }
+
+    #[test]
+    fn operations_are_counted_by_their_beginnings_and_time_by_looks() {
+        // A count that stands at 2 for three of five looks, then at 1 for two: one operation per five looks.
+        fn read(addresses: &[usize], out: &mut Vec<Option<[u64; 2]>>) {
+            use std::sync::atomic::AtomicU64;
+            static LOOK: AtomicU64 = AtomicU64::new(4);
+            let look = LOOK.fetch_add(1, Ordering::Relaxed);
+            out.clear();
+            out.extend(addresses.iter().map(|_| Some([if look % 5 < 3 { 2 } else { 1 }, 77])));
+        }
+        let mut counts = Counts::new(&[64], read);
+        let mut seen = Seen {
+            touches: vec![0],
+            looks: vec![0],
+            starts: vec![0],
+            start_seconds: vec![0.0],
+            begun: vec![0],
+            root_bursts: vec![0],
+            firsts: vec![0],
+            ..Seen::default()
+        };
+        counts.begin_burst();
+        for _ in 0..501 {
+            counts.look(&mut seen);
+        }
+        assert_eq!(seen.looks[0], 501);
+        assert!((100..=101).contains(&seen.begun[0]), "{}", seen.begun[0]);
+        assert!((299..=302).contains(&seen.touches[0]), "{}", seen.touches[0]);
+        assert!(seen.start_seconds[0] > 0.0);
+    }
 }
