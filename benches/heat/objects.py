@@ -5,7 +5,8 @@
 
 `zipf`: a loop picks objects with probability 1/rank, in an order nobody told the sampler. `lists`: a thousand lists of
 objects, of which some are used much more than others; the counts of single objects are shrunk toward their list's. The
-truth is counted from the trace of picks that ran. Seconds are those in which it ran. Prints recall of the hottest tenth, the share of all picks that the
+truth is counted from the trace of picks that ran; seconds are those in which it ran. Prints recall of the hottest tenth, the
+share of all picks that the
 tenth found holds over the share that the true tenth holds, and the sampler's share of a core. For `zipf` the same trace
 runs again under a sweep: a thread of C, a whole core, that reads every reference count as fast as it can.
 """
@@ -129,7 +130,13 @@ def main() -> None:
     found, said = sampled(space, work, cpu)
     ids = [id(item) for item in items]
     score = np.array([found.get(at, 0.0) for at in ids])
-    out = {"seed": seed, "objects": count, "cpu": round(said.cpu, 4), "looks": said.frame_looks, "hits": said.frame_hits}
+    out = {
+        "seed": seed,
+        "objects": count,
+        "cpu": round(said.cpu, 4),
+        "looks": said.frame_looks,
+        "hits": said.frame_hits,
+    }
     shown = recall(truth, score)
     out |= {"recall": round(shown[0], 3), "captured": round(shown[1], 3)}
     if zipf:

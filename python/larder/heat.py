@@ -28,7 +28,7 @@ WATCH_MIN_BYTES = 1 << 16
 CHUNK_BYTES = 16 << 20
 RANGES_MAX = 4096
 TRACKED_MAX = 4_000_000
-BURST_S = 60e-6
+BURST_S = 40e-6
 EPOCH_WORTH_S = 1e-3
 
 
@@ -185,9 +185,7 @@ class Said:
 class _Sampling:
     """One `start`..`stop`: settings, what is known so far, and the run in progress, if any."""
 
-    def __init__(
-        self, interval_ms: float, epoch_ms: float, cpu_max: float, half_life_s: float, objects: bool
-    ) -> None:
+    def __init__(self, interval_ms: float, epoch_ms: float, cpu_max: float, half_life_s: float, objects: bool) -> None:
         self.interval_s, self.epoch_s = interval_ms / 1000, epoch_ms / 1000
         self.cpu_max, self.half_life_s = cpu_max, half_life_s
         self.variables: dict[str, _Variable] = {}
@@ -201,9 +199,7 @@ class _Sampling:
         if self._native is not None:
             return
         space = tier.namespace()
-        self._ids = {
-            name: id(space[name]) for name in tier.visible(space) if not isinstance(space[name], _live._ATOMS)
-        }
+        self._ids = {name: id(space[name]) for name in tier.visible(space) if not isinstance(space[name], _live._ATOMS)}
         self._names = list(self._ids)
         self._owned: list[tuple[str, tuple[int, int]]] = []
         taken: set[tuple[int, int]] = set()

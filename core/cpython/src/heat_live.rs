@@ -466,14 +466,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    fn step(
-        &mut self,
-        address: usize,
-        class: usize,
-        what: usize,
-        traverse: Option<ffi::traverseproc>,
-        print: u64,
-    ) {
+    fn step(&mut self, address: usize, class: usize, what: usize, traverse: Option<ffi::traverseproc>, print: u64) {
         self.steps.push(Step {
             address,
             class,
@@ -532,7 +525,11 @@ impl Trail {
                     None => body_print(step.address, step.what),
                     Some(traverse) => {
                         frontier.print = head_print(step.address, step.what == 1, step.what == 2);
-                        traverse(step.address as *mut ffi::PyObject, fingerprint, (&raw mut frontier).cast());
+                        traverse(
+                            step.address as *mut ffi::PyObject,
+                            fingerprint,
+                            (&raw mut frontier).cast(),
+                        );
                         frontier.print
                     }
                 }

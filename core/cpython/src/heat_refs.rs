@@ -178,7 +178,9 @@ mod tests {
             let mut out = Vec::new();
             read_pairs(&addresses, &mut out);
             for (address, pair) in addresses.iter().zip(&out) {
-                let expected = (*address != 8).then(|| (address - there) as u64 / 8).map(|at| [at, at + 1]);
+                let expected = (*address != 8)
+                    .then(|| (address - there) as u64 / 8)
+                    .map(|at| [at, at + 1]);
                 assert_eq!(*pair, expected);
             }
         }

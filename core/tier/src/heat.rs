@@ -122,12 +122,20 @@ pub fn operations(seen: &[Evidence]) -> Vec<f64> {
         .map(|e| {
             let (kind_used_s, kind_starts) = kinds[&e.kind];
             let met = (e.firsts + e.starts) as f64;
-            let least = if e.seconds > 0.0 { e.begun as f64 / e.seconds } else { 0.0 };
+            let least = if e.seconds > 0.0 {
+                e.begun as f64 / e.seconds
+            } else {
+                0.0
+            };
             if met == 0.0 || kind_starts == 0.0 {
                 return least;
             }
             let own = (KIND_WEIGHT * kind_used_s / kind_starts + used_s(e)) / (KIND_WEIGHT + e.starts as f64);
-            let share = if e.looks > 0 { e.in_use as f64 / e.looks as f64 } else { 0.0 };
+            let share = if e.looks > 0 {
+                e.in_use as f64 / e.looks as f64
+            } else {
+                0.0
+            };
             let most = if least > 0.0 { share / least } else { own };
             let room_s = e.bursts as f64 * own.min(most.max(f64::MIN_POSITIVE)) + e.exposed_s;
             if room_s > 0.0 { (met / room_s).max(least) } else { least }

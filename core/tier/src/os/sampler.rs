@@ -159,8 +159,8 @@ const ROOTS_PER_BURST: usize = 96;
 /// Looks at frames for one look at counts, which costs about ten times as much.
 const FRAMES_PER_COUNT: usize = 8;
 /// Share of the allowance that goes to accessed bits, and that is left unused.
-const BITS_SHARE: f64 = 0.2;
-const SPARE_SHARE: f64 = 0.1;
+const BITS_SHARE: f64 = 0.15;
+const SPARE_SHARE: f64 = 0.05;
 const REFRESH_AFTER: Duration = Duration::from_millis(20);
 
 impl Sampler {
@@ -330,7 +330,7 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
     let cpu_began = cpu_seconds();
     let bits = !plan.ranges.is_empty();
     let bursts = roots > 0 || frames.is_some() && !plan.tracked.is_empty();
-    let burst_share = plan.cpu_max * (1.0 - SPARE_SHARE - if bits { BITS_SHARE } else { 0.0 });
+    let allowance = plan.cpu_max * (1.0 - SPARE_SHARE);
     let mut wait = plan.interval;
     let mut epoch = plan.epoch;
     let mut epoch_began = Instant::now();
@@ -348,7 +348,14 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            burst(&plan, &mut counts, &mut runs, frames.as_deref_mut(), &mut fresh, &mut seen);
+            burst(
+                &plan,
+                &mut counts,
+                &mut runs,
+                frames.as_deref_mut(),
+                &mut fresh,
+                &mut seen,
+            );
             if refreshed.elapsed() > REFRESH_AFTER {
                 if let Some(frames) = frames.as_deref_mut() {
                     frames.refresh();
@@ -363,9 +370,12 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
         let cpu_now = cpu_seconds();
         let cost = cpu_now - cpu_last;
         cpu_last = cpu_now;
+        // As if the next burst cost the same, and what was saved so far may be spent, but not all at once.
+        let due = (cpu_now - cpu_began + cost) / allowance - began.elapsed().as_secs_f64();
+        let even = cost / allowance;
         wait = plan
             .interval
-            .max(Duration::from_secs_f64((cost / burst_share - cost).clamp(0.0, 1.0)));
+            .max(Duration::from_secs_f64(due.clamp(even / 2.0, even * 3.0).min(1.0)));
         if bits && seen.refused.is_none() && epoch_began.elapsed() >= epoch {
             collect(&plan.ranges, &mut seen);
             clear(&mut seen.refused);
@@ -399,7 +409,11 @@ impl Runs {
         const PER_THREAD_SCHEDULED: i32 = 4 | 2;
         Runs {
             clock: beside.map(|thread| (!thread << 3) | PER_THREAD_SCHEDULED),
-            process: (seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID), cpu_seconds(), Instant::now()),
+            process: (
+                seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID),
+                cpu_seconds(),
+                Instant::now(),
+            ),
         }
     }
 
@@ -413,7 +427,11 @@ impl Runs {
         act();
         let ran = seconds_of(clock) - before > 0.3 * began.elapsed().as_secs_f64();
         let (all, own, since) = self.process;
-        self.process = (seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID), cpu_seconds(), Instant::now());
+        self.process = (
+            seconds_of(libc::CLOCK_PROCESS_CPUTIME_ID),
+            cpu_seconds(),
+            Instant::now(),
+        );
         let others = (self.process.0 - all) - (self.process.1 - own);
         ran || others > 0.5 * since.elapsed().as_secs_f64()
     }
@@ -537,7 +555,11 @@ fn keep_away(thread: i32, allowed: &libc::cpu_set_t) {
     };
     const PROCESSOR_AFTER_NAME: usize = 36;
     let after = stat.rsplit_once(')').map_or("", |parts| parts.1);
-    let Some(Ok(cpu)) = after.split_whitespace().nth(PROCESSOR_AFTER_NAME).map(str::parse::<usize>) else {
+    let Some(Ok(cpu)) = after
+        .split_whitespace()
+        .nth(PROCESSOR_AFTER_NAME)
+        .map(str::parse::<usize>)
+    else {
         return;
     };
     // SAFETY: calls about this thread alone, with sets of the size given; `cpu` is below the size of a set.
