@@ -450,7 +450,9 @@ impl TierSampler {
         let tracked = tracked.map(|tracked| Arc::clone(&tracked.table)).unwrap_or_default();
         let frames = match tracked.is_empty() {
             true => None,
-            false => frames_at(py)?.ok().map(|at| -> Box<dyn Frames> { Box::new(Door(FrameProbe::new(py, at))) }),
+            false => frames_at(py)?
+                .ok()
+                .map(|at| -> Box<dyn Frames> { Box::new(Door(FrameProbe::new(py, at))) }),
         };
         let plan = Plan {
             roots,

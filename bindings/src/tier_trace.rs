@@ -33,7 +33,10 @@ struct Record {
 impl Record {
     fn trail(&self) -> &Trail {
         static NONE: std::sync::OnceLock<Trail> = std::sync::OnceLock::new();
-        self.reached.trail.as_ref().unwrap_or_else(|| NONE.get_or_init(Trail::default))
+        self.reached
+            .trail
+            .as_ref()
+            .unwrap_or_else(|| NONE.get_or_init(Trail::default))
     }
 }
 
@@ -72,9 +75,9 @@ impl TierTrace {
     /// to tell. `False` without a record, or where changes would not show.
     fn holds(&self, name: &str, root: &Bound<'_, PyAny>, budget_s: f64) -> Option<bool> {
         match self.records.iter().find(|record| record.name == name) {
-            Some(record) if !record.restless && !record.reached.cut => {
-                record.trail().holds(root, Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)))
-            }
+            Some(record) if !record.restless && !record.reached.cut => record
+                .trail()
+                .holds(root, Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6))),
             _ => Some(false),
         }
     }
@@ -185,7 +188,11 @@ impl TierTrace {
     /// Folds one run in: what was seen of the objects tracked since, over `seconds` of looking. Returns per name the
     /// times any of its objects was seen in this run.
     fn fold(&mut self, touched: Vec<(usize, u32)>, seconds: f64, half_life_s: f64) -> HashMap<String, u64> {
-        let keep = if seconds > 0.0 { (-seconds / half_life_s).exp2() } else { 1.0 };
+        let keep = if seconds > 0.0 {
+            (-seconds / half_life_s).exp2()
+        } else {
+            1.0
+        };
         self.seconds = self.seconds * keep + seconds;
         let mut seen = HashMap::new();
         let mut from = 0;
@@ -232,7 +239,11 @@ impl TierTrace {
     /// `(start, end)` of the bytes `name` reaches, sorted; with `payload`, of its buffers only.
     fn ranges(&self, name: &str, payload: bool) -> PyResult<Vec<Range>> {
         let record = self.record(name)?;
-        Ok(if payload { record.buffers.clone() } else { record.reached.ranges.clone() })
+        Ok(if payload {
+            record.buffers.clone()
+        } else {
+            record.reached.ranges.clone()
+        })
     }
 
     /// `{objects, containers, cut, restless}` of one record.
