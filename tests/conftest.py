@@ -1,6 +1,9 @@
 """Every test has a larder home of its own and leaves no shelf open."""
 
 import gc
+import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -15,3 +18,23 @@ def larder_home(tmp_path, monkeypatch):
     for shelf in larder.shelves():
         shelf.close()
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def display():
+    """The name of a display for the length of the tests; its screen is memory (Xvfb)."""
+    xvfb = shutil.which("Xvfb")
+    if xvfb is None:
+        pytest.fail("Xvfb is missing: run scripts/ensure-display.sh")
+    reading, writing = os.pipe()
+    command = [xvfb, "-displayfd", str(writing), "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[writing], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        number = answer.readline().strip()
+    if not number:
+        server.wait()
+        pytest.fail(f"Xvfb did not start: exit {server.returncode}")
+    yield f":{number}"
+    server.terminate()
+    server.wait()

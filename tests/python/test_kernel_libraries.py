@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 from kernelfixtures import kernel, of, text
@@ -54,33 +53,57 @@ def test_importing_ipykernel_as_a_library_leaves_comms_working(k):
     assert [m["content"]["target_name"] for m in of(messages, "comm_open")] == ["after"]
 
 
-def test_pdb_asks_the_front_end_and_can_be_interrupted(k):
+@pytest.mark.parametrize("how", ["signal", "message"])
+def test_pdb_asks_the_front_end_and_an_interrupt_ends_it_at_once(k, how):
     k.ok("def f():\n    x = 5\n    import pdb; pdb.set_trace()\n    return x")
     msg_id = k.send("f()", allow_stdin=True)
     assert "pdb" in k.kc.get_stdin_msg(timeout=10)["content"]["prompt"]
     k.kc.input("p x + 1")
     assert "pdb" in k.kc.get_stdin_msg(timeout=10)["content"]["prompt"]
-    os.kill(k.pid, signal.SIGINT)
-    deadline = time.monotonic() + 10
-    content = None
-    while content is None and time.monotonic() < deadline:
-        # An interrupt ends the prompt; pdb may ask once more before it gives up.
-        try:
-            content = k.reply(msg_id, timeout=0.5)["content"]
-        except Exception:
-            k.kc.input("q")
-    assert content is not None
+    if how == "signal":
+        os.kill(k.pid, signal.SIGINT)
+    else:
+        k.kc.control_channel.send(k.kc.session.msg("interrupt_request", {}))
+    assert k.reply(msg_id, timeout=10)["content"]["status"] == "ok"  # pdb ends, and what it stopped goes on
     assert "6" in text(k.until_idle(msg_id))
     assert k.text("print('alive')") == "alive\n"
 
 
-def test_gui_asyncio_is_accepted_and_unknown_ones_are_refused(k):
-    k.ok("%gui asyncio")
-    assert "Invalid GUI request" in k.text("%gui nothing", "stderr") + str(k.run("%gui nothing")[1])
-
-
 def test_logging_goes_to_stderr_of_the_cell(k):
     assert "careful" in k.text("import logging; logging.getLogger('x').warning('careful')", "stderr")
+
+
+def test_debug_looks_into_the_last_error(k):
+    assert k.run("def g():\n    inner = 7\n    1 / 0\ng()")[0]["ename"] == "ZeroDivisionError"
+    msg_id = k.send("%debug", allow_stdin=True)
+    for answer in ("p inner * 6", "q"):
+        assert "pdb" in k.kc.get_stdin_msg(timeout=10)["content"]["prompt"]
+        k.kc.input(answer)
+    assert k.reply(msg_id)["content"]["status"] == "ok"
+    assert "42" in text(k.until_idle(msg_id))
+
+
+def test_trio_runs_cells_and_is_interrupted(k):
+    k.ok("%autoawait trio")
+    try:
+        k.ok("import trio\nasync with trio.open_nursery() as nursery:\n    nursery.start_soon(trio.sleep, 0.01)")
+        assert k.value("await trio.sleep(0, ) or trio.lowlevel.__name__") == "'trio.lowlevel'"
+        msg_id = k.send("print('go', flush=True)\nawait trio.sleep(60)")
+        k.wait_for(lambda m: m["msg_type"] == "stream")
+        os.kill(k.pid, signal.SIGINT)
+        assert k.reply(msg_id, timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        k.until_idle(msg_id)
+    finally:
+        k.ok("%autoawait asyncio")
+    k.ok("import asyncio; await asyncio.sleep(0)")
+
+
+def test_ipykernel_as_a_library_knows_this_shell_and_this_connection(k):
+    k.ok("from ipykernel.zmqshell import ZMQInteractiveShell\nimport ipykernel.connect")
+    assert k.value("isinstance(get_ipython(), ZMQInteractiveShell)") == "True"
+    assert k.value("ipykernel.connect.get_connection_file()") == repr(k.km.connection_file)
+    port = k.km.get_connection_info()["shell_port"]
+    assert k.value("ipykernel.connect.get_connection_info(unpack=True)['shell_port']") == str(port)
 
 
 def test_other_loop_runners_run(k):

@@ -38,6 +38,9 @@ def started(k, code, **options):
         "import asyncio; await asyncio.gather(asyncio.sleep(60), asyncio.sleep(60))",
         "import subprocess; subprocess.run(['sleep', '60'])",
         "import asyncio\nawait asyncio.sleep(0)\nwhile True: pass",
+        "import re; re.match('(a+)+b', 'a' * 60)",  # C code that checks for signals
+        "import threading; threading.Event().wait()",
+        "import os; os.read(os.pipe()[0], 1)",
     ],
 )
 def test_an_interrupt_ends_the_cell_with_keyboard_interrupt(k, body, how):
@@ -59,6 +62,18 @@ def test_an_interrupt_ends_input(k):
     os.kill(k.pid, signal.SIGINT)
     assert k.reply(msg_id, timeout=10)["content"]["ename"] == "KeyboardInterrupt"
     k.until_idle(msg_id)
+
+
+def test_an_interrupt_ends_a_callback_of_the_loop_and_the_loop_goes_on(k):
+    msg_id = k.send(
+        "import asyncio\ndef stuck():\n    print('stuck', flush=True)\n    while True: pass\n"
+        "handle = asyncio.get_running_loop().call_soon(stuck)"
+    )
+    k.wait_for(lambda m: m["msg_type"] == "stream" and m["content"]["text"] == "stuck\n")
+    os.kill(k.pid, signal.SIGINT)
+    shown = k.wait_for(lambda m: m["msg_type"] == "stream" and "KeyboardInterrupt" in m["content"]["text"])
+    assert shown["parent_header"]["msg_id"] == msg_id
+    assert k.text("print('alive')") == "alive\n"
 
 
 def test_interrupts_between_cells_do_nothing(k):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 
 from IPython.core.application import BaseIPythonApplication
@@ -22,6 +21,11 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     kernel = Any()
     shell = Any()
     classes = [ZMQInteractiveShell]  # noqa: RUF012
+
+    @property
+    def connection_dir(self) -> str:
+        """The folder of the connection file, which `ipykernel.connect` looks in."""
+        return os.path.dirname(self.connection_file)
 
     def _log_level_default(self):
         return 30
@@ -43,7 +47,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
 
 def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     """The shell of this process, its magics loaded and its session recovered, ready for the first cell."""
-    from . import comms
+    from . import comms, compat
 
     app = IPKernelApp.instance(kernel=kernel, connection_file=kernel.connection_file)
     app.initialize(argv)
@@ -58,7 +62,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     kernel.forward_input()
     gather_history(shell)
     comms.install(kernel)
-    _pdb()
+    compat.install(app)
     app.init_gui_pylab()
     app.init_extensions()
     app.init_code()
@@ -111,21 +115,3 @@ def session_path(kernel) -> str | None:
     """The notebook this session belongs to: ``JPY_SESSION_NAME``, else what the connection file says, else None."""
     connection = kernel.connection()
     return os.environ.get("JPY_SESSION_NAME") or connection.get("jupyter_session") or connection.get("session_name")
-
-
-def _pdb() -> None:
-    """pdb becomes IPython's interruptible one, when something imports it (the module is slow and seldom needed)."""
-
-    def patch(pdb):
-        from IPython.core import debugger
-
-        debugger.Pdb = debugger.InterruptiblePdb
-        pdb.Pdb = debugger.Pdb
-        pdb.set_trace = debugger.set_trace
-
-    if "pdb" in sys.modules:
-        patch(sys.modules["pdb"])
-        return
-    from .late import on_import
-
-    on_import("pdb", patch)

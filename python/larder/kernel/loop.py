@@ -5,7 +5,8 @@ on between cells. A cell with a top-level ``await`` becomes a task; until it is 
 messages, which it may be waiting for.
 
 Interrupts: a running cell gets ``KeyboardInterrupt`` where it stands; an awaiting one has what it awaits cancelled and
-gets ``KeyboardInterrupt`` at its ``await``; between cells an interrupt only stops a task that is running just then.
+gets ``KeyboardInterrupt`` at its ``await``; between cells an interrupt only stops a task or
+callback that is running just then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
 from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -87,7 +89,7 @@ class MainLoop:
             try:
                 self.loop.run_forever()
             except KeyboardInterrupt:
-                continue  # a background task was interrupted; the loop goes on
+                traceback.print_exc()  # a background task or callback was interrupted; the loop goes on
             except SystemExit:
                 self._stopping = True
 
@@ -95,13 +97,13 @@ class MainLoop:
         self._stopping = True
         self.loop.call_soon_threadsafe(self.loop.stop)
 
-    def _on_sigint(self, _signum, _frame) -> None:
+    def _on_sigint(self, _signum, frame) -> None:
         if self._inside:
             raise KeyboardInterrupt
         running = asyncio.current_task(self.loop)
         if running is not None and running is self._task and self._awaiting is None:
             return  # the cell is over and is being committed and answered
-        if running is not None:
+        if running is not None or _callback_runs(frame):
             raise KeyboardInterrupt
         if self._task is not None and self._awaiting is not None:
             self._awaiting.interrupted = True
@@ -173,8 +175,6 @@ class MainLoop:
         except KeyboardInterrupt:
             content = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
         except Exception as error:
-            import traceback
-
             content = {
                 "status": "error",
                 "ename": type(error).__name__,
@@ -218,6 +218,15 @@ class MainLoop:
             self._inside -= 1
             if self._main:
                 signal.signal(signal.SIGINT, self._on_sigint)
+
+    @contextmanager
+    def user_code(self):
+        """As `_interruptible`, for callbacks that run often: an interrupt raises in them."""
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     # -- cells -----------------------------------------------------------------------------------------------------
 
@@ -332,6 +341,17 @@ class MainLoop:
         clean_shutdown(restart)
         self._stopping = True
         self.loop.stop()
+
+
+def _callback_runs(frame) -> bool:
+    """Whether the loop is in a callback of the user's (``call_later``, a protocol), not waiting or in our own code."""
+    outermost = None
+    while frame is not None and frame.f_code is not MainLoop.run.__code__:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in ("asyncio", "selectors"):
+            outermost = module
+        frame = frame.f_back
+    return outermost is not None and not outermost.startswith("larder.")
 
 
 def _asyncio_runner():
