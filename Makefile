@@ -44,6 +44,8 @@ lint: .venv/made
 python: .venv/built
 	scripts/ensure-chromium.sh
 	scripts/ensure-torch.sh >/dev/null
+	scripts/ensure-display.sh
+	.venv/bin/uv pip install -q --python $(PY) --group gui
 	$(PY) -m pytest tests
 
 test: rust lint python  ## everything: Rust, Python, protocol, crash, notebooks, browser

@@ -76,6 +76,7 @@ def _install(args: argparse.Namespace) -> int:
     """Register the kernel with Jupyter, running with the Python that runs this command."""
     import shutil
     import tempfile
+    from importlib.util import find_spec
 
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -85,6 +86,7 @@ def _install(args: argparse.Namespace) -> int:
         return _fail(str(err))
     spec = json.loads((folder / "kernel.json").read_text())
     spec["argv"][0] = sys.executable
+    spec["metadata"]["debugger"] = find_spec("debugpy") is not None
     if args.display_name:
         spec["display_name"] = args.display_name
     if args.env:

@@ -136,6 +136,8 @@ def test_c_code_and_children_write_into_the_cell(k):
     assert k.text("!echo shell").replace("\r", "") == "shell\n"
     assert k.text("import ctypes; ctypes.CDLL(None).puts(b'stdio');") == "stdio\n"
     assert text(k.ok("os.write(2, b'err\\n');"), "stderr") == "err\n"
+    peek = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1)'], stdout=sys.stdout, stderr=sys.stderr);"
+    assert k.text(peek) == "1\n"
 
 
 def test_a_writer_that_holds_the_gil_does_not_hang(k):

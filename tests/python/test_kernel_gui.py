@@ -10,6 +10,7 @@ from kernelfixtures import kernel, text, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
+needs_qt = pytest.mark.skipif(find_spec("PySide6") is None, reason="there is no PySide6 for this Python")
 needs_tk = pytest.mark.skipif(find_spec("_tkinter") is None, reason="this Python was built without Tk")
 
 
@@ -43,6 +44,7 @@ def test_tk_windows_live_between_cells_beside_tasks(k):
     assert k.value("get_ipython().kernel.eventloop is None") == "True"
 
 
+@needs_qt
 def test_qt_windows_live_between_cells_until_gui_is_switched_off(k):
     assert text(k.ok("%gui qt"), "stderr") == ""
     k.ok(
@@ -57,6 +59,7 @@ def test_qt_windows_live_between_cells_until_gui_is_switched_off(k):
     assert k.value("len(beats) == counted") == "True"
 
 
+@needs_qt
 def test_an_interrupt_ends_a_callback_of_the_toolkit_and_the_toolkit_goes_on(k):
     k.ok(
         "%gui qt\nfrom PySide6 import QtCore\nstate = []\n"
@@ -71,7 +74,9 @@ def test_an_interrupt_ends_a_callback_of_the_toolkit_and_the_toolkit_goes_on(k):
     k.ok("%gui")
 
 
-@pytest.mark.parametrize("gui", [pytest.param("tk", marks=needs_tk), "qt", "qt6"])
+@pytest.mark.parametrize(
+    "gui", [pytest.param("tk", marks=needs_tk), *(pytest.param(qt, marks=needs_qt) for qt in ("qt", "qt6"))]
+)
 def test_without_a_display_the_toolkit_is_refused_and_the_kernel_lives(headless, gui):
     assert "cannot open windows here" in text(headless.ok(f"%gui {gui}"), "stderr")
     assert headless.text("print('alive')") == "alive\n"

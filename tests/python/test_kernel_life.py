@@ -224,9 +224,26 @@ def test_nothing_is_written_to_stderr_and_shutdown_ends_children(tmp_path):
     assert log.read_bytes() == b""
 
 
-def test_exit_in_a_cell_ends_the_kernel(tmp_path):
+def test_shutdown_kills_children_that_ignore_term_and_leaves_other_process_groups_alone(tmp_path):
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
     with kernel(tmp_path) as k:
-        content, _ = k.run("exit()")
+        started(k, f"import subprocess, sys\ndeaf = subprocess.Popen([sys.executable, '-c', {stubborn!r}])")
+        own = int(k.value("deaf.pid"))
+        other = int(k.value("subprocess.Popen(['sleep', '600'], process_group=0).pid"))
+        try:
+            k.kc.shutdown()
+            wait_until(lambda: not alive(own) and not alive(k.pid), timeout=15)
+            assert alive(other)
+        finally:
+            os.kill(other, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("word", ["exit()", "quit"])
+def test_exit_in_a_cell_ends_the_kernel(tmp_path, word):
+    with kernel(tmp_path) as k:
+        content, _ = k.run(word)
         assert content["payload"][0]["source"] == "ask_exit"
         pid = k.pid
         wait_until(lambda: not alive(pid), timeout=15)
