@@ -11,10 +11,12 @@ import ast
 import itertools
 import json
 import os
+import queue
 import re
 import socket
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ def debugger_of(kernel) -> Debugger:
     return kernel._debugger
 
 
+def _daemon(run, name: str) -> None:
+    """A thread that the debugger itself never stops."""
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
+    thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+    thread.start()
+
+
 class _Adapter:
     """A DAP connection: requests wait for their answer, events go to a callback on the reader's thread."""
 
@@ -52,10 +62,7 @@ class _Adapter:
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, list]] = {}
         self._seqs = itertools.count(_OWN_SEQ)
-        thread = threading.Thread(target=self._read, name="larder-debug", daemon=True)
-        thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
-        thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
-        thread.start()
+        _daemon(self._read, "larder-debug")
 
     def own_seq(self) -> int:
         return next(self._seqs)
@@ -76,6 +83,7 @@ class _Adapter:
                 return _response(request, False, message="the debugger did not answer")
             return answer[0]
 
+        wait.done = done
         return wait
 
     def send(self, request: dict[str, Any]) -> None:
@@ -140,6 +148,8 @@ class Debugger:
         self._stopped: set[int] = set()
         self._initialized = threading.Event()
         self._explorer: Any = None
+        self._events: queue.SimpleQueue = queue.SimpleQueue()
+        _daemon(self._tell, "larder-debug-events")
         self._removed: list[tuple[int, Any]] = []
         # Files of the kernel and of what it runs on: not stepped into.
         self._internal = sorted({f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None))})
@@ -168,6 +178,7 @@ class Debugger:
     def _start(self) -> None:
         if self._port is None:
             self._port = self._on_main_thread(self._listen)
+        _watch(True)
         Path(cell_folder()).mkdir(mode=0o700, parents=True, exist_ok=True)
         from IPython.core.inputtransformer2 import leading_empty_lines
 
@@ -180,6 +191,7 @@ class Debugger:
     def _stop(self) -> None:
         if self._adapter is not None:
             self._adapter.close()
+            _watch(False)
         self._adapter = None
         self._breakpoints, self._stopped = {}, set()
         cleanup = self._shell.input_transformer_manager.cleanup_transforms
@@ -217,31 +229,30 @@ class Debugger:
         self._kernel.native.background().publish("debug_event", event)
 
     def _on_event(self, event: dict[str, Any]) -> None:
-        kind, body = event["event"], event.get("body") or {}
-        if kind == "initialized":
+        """On the reader's thread, which must not wait: what follows may be asked of debugpy again."""
+        if event["event"] == "initialized":
             self._initialized.set()
-        if kind == "stopped":
-            if body.get("allThreadsStopped"):
-                # Which threads? debugpy's answer comes on this very thread, so another one waits for it.
-                threading.Thread(target=self._all_stopped, args=(event,), daemon=True).start()
-                return
-            self._stopped.add(body["threadId"])
-        elif kind == "continued":
-            if body.get("allThreadsContinued"):
-                self._stopped.clear()
-            else:
-                self._stopped.discard(body["threadId"])
-        self._publish(event)
+        self._events.put((self._adapter, event))
 
-    def _all_stopped(self, event: dict[str, Any]) -> None:
-        adapter = self._adapter
-        if adapter is None:
-            return
-        reply = adapter.ask({"type": "request", "seq": adapter.own_seq(), "command": "threads"})
-        for thread in reply.get("body", {}).get("threads", []):
-            if thread["name"] not in ("IPythonHistorySavingThread", "Control"):
-                self._stopped.add(thread["id"])
-        self._publish(event)
+    def _tell(self) -> None:
+        """Events in their order, on a thread of their own: state first, then the front end."""
+        while True:
+            adapter, event = self._events.get()
+            kind, body = event["event"], event.get("body") or {}
+            if kind == "stopped" and body.get("allThreadsStopped"):
+                if adapter is None or adapter is not self._adapter:
+                    continue
+                reply = adapter.ask({"type": "request", "seq": adapter.own_seq(), "command": "threads"})
+                for thread in reply.get("body", {}).get("threads", []):
+                    if thread["name"] not in ("IPythonHistorySavingThread", "Control"):
+                        self._stopped.add(thread["id"])
+            elif kind == "stopped":
+                self._stopped.add(body["threadId"])
+            elif kind == "continued" and body.get("allThreadsContinued"):
+                self._stopped.clear()
+            elif kind == "continued":
+                self._stopped.discard(body["threadId"])
+            self._publish(event)
 
     # -- requests that the kernel answers --------------------------------------------------------------------------
 
@@ -294,13 +305,21 @@ class Debugger:
         adapter = self._adapter
         self._initialized.clear()
         answered = adapter.begin(request)
-        if self._initialized.wait(_ANSWER_TIMEOUT_S):
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        while not answered.done.is_set() and not self._initialized.wait(0.02) and time.monotonic() < deadline:
+            pass  # an attach that is refused is answered without `initialized`
+        if self._initialized.is_set():
             adapter.ask({"type": "request", "seq": adapter.own_seq(), "command": "configurationDone"})
         return answered()
 
     def _on_configurationDone(self, request):
         """debugpy answers this one only after ``attach``, which waits for it: answered here."""
         return _response(request, True)
+
+    def _on_disconnect(self, request):
+        """The debugger goes, never the kernel: it is not the debugger's to end (``terminateDebuggee``)."""
+        request.setdefault("arguments", {})["terminateDebuggee"] = False
+        return self._adapter.ask(request)
 
     def _on_variables(self, request):
         if not self._stopped:
@@ -378,6 +397,19 @@ class Debugger:
             if path and path.endswith(".py"):
                 found.append({"id": at, "name": module.__name__, "path": path})
         return _response(request, True, {"modules": found, "totalModules": len(modules)})
+
+
+def _watch(on: bool) -> None:
+    """Whether debugpy watches code. It would go on after its client has left: slow, and in the optimiser's way."""
+    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING  # on the path once debugpy is imported
+
+    if PYDEVD_USE_SYS_MONITORING:
+        from _pydevd_sys_monitoring import pydevd_sys_monitoring
+
+        if on:
+            pydevd_sys_monitoring.start_monitoring(all_threads=True)
+        else:
+            pydevd_sys_monitoring.stop_monitoring(all_threads=True)
 
 
 def _shown(name: str) -> bool:
