@@ -56,19 +56,12 @@ def main():
     print(json.dumps({"ready": sys.version}), file=out, flush=True)
     for line in sys.stdin:
         if line.strip() == "stats":
-            rows = larder.trace.optimised()
-            keys = (
-                "line",
-                "state",
-                "interpreted",
-                "native",
-                "entries",
-                "traces",
-                "exits",
-                "code_bytes",
-                "metadata_bytes",
+            larder.trace.after_cell()
+            keys = ("line", "state", "interpreted", "native", "traces", "guards", "exits", "why")
+            found = [{k: r[k] for k in keys} for r in larder.trace.traces() if r["traces"]]
+            found.append(
+                {k: v for k, v in larder.trace.stats().items() if "bytes" in k or k in ("traces", "compile_ms")}
             )
-            found = [{k: r[k] for k in (*keys, "compile_ns", "why")} for r in rows]
             print(json.dumps(found), file=out, flush=True)
             continue
         try:

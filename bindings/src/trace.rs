@@ -4,6 +4,7 @@ use larder_cpython::cache::release;
 use larder_cpython::{abi, hook};
 use larder_trace::Obj;
 use larder_trace::bytecode::Opcodes;
+use larder_trace::overhead;
 use larder_trace::record::Builtin;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -108,6 +109,7 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let out = PyList::empty(py);
     let rows = engine(py)?.told().to_vec();
     for row in rows {
+        let [without, natively] = row.overheads();
         let d = PyDict::new(py);
         d.set_item("name", row.name)?;
         d.set_item("file", row.file)?;
@@ -126,6 +128,12 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("metadata_bytes", row.metadata_bytes)?;
         d.set_item("growing_bytes", row.growing_bytes)?;
         d.set_item("live", row.live)?;
+        // Iterations the interpreter ran of a loop that has traces, each as the root went.
+        let own = row.interpreted + row.entries;
+        let root = row.traces.first().map_or(Default::default(), |t| t.before);
+        d.set_item("without", without)?;
+        d.set_item("natively", natively)?;
+        d.set_item("interpreter", root.map(|n| u64::from(n) * own))?;
         let traces = PyList::empty(py);
         for t in row.traces {
             let one = PyDict::new(py);
@@ -145,12 +153,19 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
             one.set_item("side", e.side)?;
             one.set_item("reason", e.reason)?;
             one.set_item("taken", e.taken)?;
+            one.set_item("made", e.made)?;
             exits.append(one)?;
         }
         d.set_item("exits", exits)?;
         out.append(d)?;
     }
     Ok(out)
+}
+
+/// The categories of overhead: name and meaning, in the order of the counts.
+#[pyfunction]
+fn trace_categories() -> Vec<(&'static str, &'static str)> {
+    overhead::NAMES.to_vec()
 }
 
 /// Time passes: compiled loops that no longer grow settle, those not used for long are discarded.
@@ -215,10 +230,21 @@ fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyA
     Ok(())
 }
 
+/// Whether every back edge of watched code is reported to the end, for an exact count.
+#[pyfunction]
+fn trace_exact(py: Python<'_>, exact: bool) -> PyResult<()> {
+    engine(py)?.exact = exact;
+    Ok(())
+}
+
 /// Forgets all loops.
 #[pyfunction]
 fn trace_clear(py: Python<'_>) -> PyResult<()> {
-    engine(py)?.clear();
+    // SAFETY: as `trace_tick`.
+    unsafe {
+        engine(py)?.clear();
+        release();
+    }
     Ok(())
 }
 
@@ -228,8 +254,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_exact, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_categories, module)?)?;
     module.add_function(wrap_pyfunction!(trace_tick, module)?)?;
     module.add_function(wrap_pyfunction!(trace_limit, module)?)?;
     module.add_function(wrap_pyfunction!(trace_compact, module)?)?;

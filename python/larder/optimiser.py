@@ -1,7 +1,7 @@
-"""The tracing optimiser: hot loops of notebook cells as machine code, where this interpreter allows it.
+"""The tracing optimiser's engine: taking over the JUMP events of this interpreter, where that is possible.
 
-It is off unless asked for: ``larder.trace.optimise()``. Loops over ints, floats and bools in variables, with ``range``
-and list reads, are compiled; any other loop is left to the interpreter with the reason in `table`.
+Public functions are in `larder.trace`; here is what stands between them and the machine code: the opcode tables of the
+running interpreter, the self-test that jumps a known frame, and the rows the engine keeps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _larder
-from .display import Table, bytes_text
 
 HOT = 40
 """Iterations from which a loop is recorded."""
+PAGES_PER_TRACE = 8192
+"""What a trace costs where each has a page of code and a page of data of its own."""
 
 _started = False
 
@@ -84,19 +85,34 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     return ""
 
 
+def started() -> bool:
+    """Whether the engine ran in this process, now or earlier."""
+    return _started
+
+
 def loops() -> list[dict[str, Any]]:
     """One dict per loop the optimiser has met."""
     return _larder.trace_loops() if _started else []
 
 
-def table() -> Table:
-    """The loops met: iterations run by the interpreter and as machine code, traces, exits, bytes, and why not."""
-    found = sorted(loops(), key=lambda row: -(row["interpreted"] + row["native"]))
-    columns = ["name", "line", "state", "interpreted", "native", "entries", "traces", "exits", "code_bytes", "why"]
-    for row in found:
-        row["traces"], row["exits"] = len(row["traces"]), len(row["exits"])
-    made = sum(row["traces"] for row in found)
-    code = sum(row["code_bytes"] for row in found)
-    metadata = sum(row["metadata_bytes"] for row in found)
-    footer = f"{made} traces, {bytes_text(code)} of code, {bytes_text(metadata)} of metadata" if made else ""
-    return Table(found, columns, title="optimised loops", footer=footer, empty="no loop met yet")
+def usage() -> dict[str, Any]:
+    """How full the code arena is, and what it has done."""
+    return _larder.trace_usage() if _started else {}
+
+
+def clear() -> None:
+    """Forget what was counted."""
+    if _started:
+        _larder.trace_clear()
+
+
+def tick() -> None:
+    """Time passes: what no longer grows settles, what nobody enters is discarded."""
+    if _started:
+        _larder.trace_tick()
+
+
+def exactly(on: bool) -> None:
+    """Report every back edge of watched code, or stop doing so."""
+    if _started:
+        _larder.trace_exact(on)

@@ -1,81 +1,38 @@
-"""Hot loops of a notebook, counted where they jump back.
+"""Hot loops of a notebook as machine code, and what became of each loop.
 
-The count comes from ``sys.monitoring`` (CPython 3.12 and newer): the interpreter reports each back edge of a loop, and
-stops reporting one for good when the answer is ``DISABLE``. So a loop costs something for its first `HOT` iterations and
-nothing after; code that does not come from a notebook cell costs one report per back edge. An exact count, asked for with
-``%%trace``, reports every iteration for the length of that cell.
+``%trace on`` or `enable` watches the loops of notebook cells through ``sys.monitoring``. On CPython 3.13 a loop that goes
+round often is recorded and compiled, and runs natively from then on; elsewhere loops are counted only, and `stats` says
+why. Nothing is ever changed in the interpreter, and results are those of plain Python (``docs/trace.md``).
 
 >>> larder.trace.enable()
->>> larder.trace.traces()
+True
+>>> larder.trace.traces()       # each loop: iterations native and interpreted, guards, exits, bytes
+>>> larder.trace.overheads()    # what the interpreter would have done besides the program's work
+>>> larder.trace.graph()        # the traces of the busiest loop, and where they leave
 """
 
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType
+from typing import Any
 
-from .display import Table
+from . import loopcount, optimiser
+from .display import Table, bytes_text
+from .tracegraph import Graph
 
-WARM = 16
-"""Iterations from which a loop is warm."""
-HOT = 1000
-"""Iterations from which a loop is hot, and no longer counted."""
-LOOPS_MAX = 4096
-"""Loops remembered; the oldest are forgotten first."""
-
-
-class _Loop:
-    __slots__ = ("code", "first", "iterations", "last")
-
-    def __init__(self, code: CodeType, first: int, last: int) -> None:
-        self.code, self.first, self.last = code, first, last
-        self.iterations = 0
-
-    @property
-    def line(self) -> int:
-        """The loop's first line: a ``while`` repeats its test at the end, so the smallest line between the jump's ends."""
-        lines = [n for start, end, n in self.code.co_lines() if n and start <= self.last and self.first < end]
-        return min(lines, default=self.code.co_firstlineno)
-
-
-_loops: dict[tuple[CodeType, int], _Loop] = {}
-_ours: dict[str, bool] = {}
 _on = False
-_paused = False
-_exact = False
+_paused: dict[str, Any] | None = None
+_asked: dict[str, Any] = {}
 _why = "it was not switched on; `%trace on` does"
-_not_optimising = "it is experimental; `%trace optimise` switches it on"
-
-
-def _from_cell(filename: str) -> bool:
-    known = _ours.get(filename)
-    if known is None:
-        # Source that a shell compiled is in linecache without a file time; files on disk have one.
-        entry = linecache.cache.get(filename)
-        known = _ours[filename] = entry is not None and len(entry) > 1 and entry[1] is None
-    return known
-
-
-def _jump(code: CodeType, source: int, target: int):
-    if target > source or not _from_cell(code.co_filename):
-        return sys.monitoring.DISABLE
-    loop = _loops.get((code, target))
-    if loop is None:
-        if len(_loops) >= LOOPS_MAX:
-            del _loops[next(iter(_loops))]
-        loop = _loops[code, target] = _Loop(code, target, source)
-    loop.iterations += 1
-    loop.last = max(loop.last, source)
-    if loop.iterations >= HOT and not _exact:
-        return sys.monitoring.DISABLE
-    return None
+_not_compiling = "it was not switched on; `%trace on` does"
 
 
 def _obstacle() -> str:
-    """Why loops cannot be counted now; empty when they can."""
+    """Why loops cannot be watched now; empty when they can."""
     if sys.version_info < (3, 12):
         return f"CPython {sys.version_info[0]}.{sys.version_info[1]} has no sys.monitoring; 3.12 is the first that has"
     if "t" in sys.abiflags:
@@ -93,27 +50,42 @@ def _obstacle() -> str:
     return ""
 
 
-def enable() -> bool:
-    """Count loops from now on. False when something stands in the way; ``stats()["why"]`` then says what."""
-    global _on, _why
+def enable(compile: bool = True, *, watch_all: bool = False, hot: int | None = None) -> bool:
+    """Watch loops from now on; compile the hot ones where this interpreter allows it.
+
+    | argument    | meaning                                                                |
+    |-------------|------------------------------------------------------------------------|
+    | `compile`   | False: count only                                                      |
+    | `watch_all` | all code, and not only what was typed into cells                       |
+    | `hot`       | back edges after which a loop is recorded (default 40)                 |
+
+    False when something stands in the way: ``stats()["why"]`` says what. True, but loops are only counted:
+    ``stats()["not_compiling"]`` says why.
+    """
+    global _on, _why, _not_compiling, _asked
+    _asked = {"compile": compile, "watch_all": watch_all, "hot": hot}
     _why = _obstacle()
     if _why:
         disable(_why)
+        _not_compiling = _why
         return False
-    if not _on:
-        monitoring = sys.monitoring
-        if monitoring.get_tool(monitoring.OPTIMIZER_ID) is None:
-            monitoring.use_tool_id(monitoring.OPTIMIZER_ID, "larder")
-        monitoring.register_callback(monitoring.OPTIMIZER_ID, monitoring.events.JUMP, _jump)
-        monitoring.set_events(monitoring.OPTIMIZER_ID, monitoring.events.JUMP)
-        _on = True
+    monitoring = sys.monitoring
+    if monitoring.get_tool(monitoring.OPTIMIZER_ID) is None:
+        monitoring.use_tool_id(monitoring.OPTIMIZER_ID, "larder")
+    monitoring.set_events(monitoring.OPTIMIZER_ID, monitoring.events.JUMP)
+    _on = True
+    _not_compiling = "only counting was asked for; `%trace on` compiles"
+    if compile:
+        _not_compiling = optimiser.start(None if watch_all else loopcount.from_cell, hot or optimiser.HOT)
+    if _not_compiling:
+        monitoring.register_callback(monitoring.OPTIMIZER_ID, monitoring.events.JUMP, loopcount.jump)
     return True
 
 
 def disable(why: str = "it was switched off; `%trace on` switches it on") -> None:
-    """Stop counting; what was counted stays."""
-    global _on, _why
-    _why = why
+    """Leave all loops to the interpreter; what was counted stays to be looked at."""
+    global _on, _why, _not_compiling
+    _why = _not_compiling = why
     if _on:
         monitoring = sys.monitoring
         monitoring.set_events(monitoring.OPTIMIZER_ID, 0)
@@ -122,113 +94,304 @@ def disable(why: str = "it was switched off; `%trace on` switches it on") -> Non
         _on = False
 
 
-def optimise(watch_all: bool = False, hot: int | None = None) -> bool:
-    """Compile hot loops from now on, on CPython 3.13; experimental, and so off unless asked for.
-
-    Watched are notebook cells, or with ``watch_all`` all code. False when something stands in the way;
-    ``stats()["not_optimising"]`` then says what. `disable` ends it.
-    """
-    global _not_optimising
-    from . import optimiser
-
-    if not enable():
-        _not_optimising = _why
-        return False
-    _not_optimising = optimiser.start(None if watch_all else _from_cell, hot or optimiser.HOT)
-    if _not_optimising:
-        disable()
-        enable()
-    return not _not_optimising
+def at_start() -> None:
+    """What a kernel does when it starts: as ``LARDER_TRACE`` says (``on``, ``count`` or ``off``), else count."""
+    wish = os.environ.get("LARDER_TRACE", "count")
+    if wish == "off":
+        disable("LARDER_TRACE=off")
+    else:
+        enable(compile=wish == "on")
 
 
-def optimised() -> Table:
-    """The loops the optimiser has met, with what became of each."""
-    from . import optimiser
-
-    return optimiser.table()
-
-
-def stand_aside(ip=None, about=None) -> None:
+def stand_aside(ip: Any = None, about: Any = None) -> None:
     """Before each cell: stop while a debugger, profiler or coverage tool is at work, and go on after it."""
     global _paused
     if _on and _obstacle():
+        _paused = dict(_asked)
         disable(_obstacle())
-        _paused = True
-    elif _paused and not _on and not _obstacle():
-        _paused = False
-        enable()
+    elif _paused is not None and not _on and not _obstacle():
+        enable(**_paused)
+        _paused = None
+
+
+def after_cell(ip: Any = None, about: Any = None) -> None:
+    """After each cell: time passes for compiled loops; those that nobody enters any more are discarded at length."""
+    optimiser.tick()
 
 
 def clear() -> None:
-    """Forget all counts; loops that were hot are counted again."""
-    _loops.clear()
+    """Forget all counts and discard all machine code; loops start again from cold."""
+    loopcount.loops.clear()
+    optimiser.clear()
     if _on:
         sys.monitoring.restart_events()
 
 
-@contextmanager
-def exactly() -> Iterator[dict[tuple[CodeType, int], int]]:
-    """Count every iteration within the block; yields the counts at its start, for the difference."""
-    global _exact
-    was_on = _on
-    before = {key: loop.iterations for key, loop in _loops.items()}
-    if enable():
-        sys.monitoring.restart_events()
-    _exact = True
-    try:
-        yield before
-    finally:
-        _exact = False
-        if not was_on and _on:
-            disable()
+def limit(bytes: int | None = None) -> int:
+    """The limit for machine code in bytes, after setting it when ``bytes`` is given; what is over it is discarded.
+
+    # Errors
+    ValueError for less than one page (4096); RuntimeError where nothing is compiled, with the reason.
+    """
+    if not optimiser.started():
+        raise RuntimeError(f"there is no machine code to limit: {_not_compiling}")
+    if bytes is not None:
+        if not isinstance(bytes, int) or bytes < 4096:
+            raise ValueError(f"the limit for machine code is at least one page, 4096 bytes, not {bytes!r}")
+        from . import _larder
+
+        _larder.trace_limit(bytes)
+    return optimiser.usage()["limit"]
 
 
-def stats() -> dict:
-    """``on``, ``why`` it is not, and how many loops are cold, warm and hot."""
-    states = [_state(loop.iterations) for loop in _loops.values()]
-    counts = {state: states.count(state) for state in ("cold", "warm", "hot")}
-    return {"on": _on, "why": "" if _on else _why, "loops": len(_loops), **counts, "not_optimising": _not_optimising}
+# --- what became of loops ---
 
 
-def _state(iterations: int) -> str:
-    return "hot" if iterations >= HOT else "warm" if iterations >= WARM else "cold"
+def _key(row: dict) -> tuple:
+    return row.get("key") or (row["file"], row["name"], row["line"])
 
 
-def rows(since: dict[tuple[CodeType, int], int] | None = None) -> list[dict]:
-    """One dict per loop, busiest first; with ``since`` only iterations made since, and only loops that made any."""
+def _raw() -> dict[tuple, dict]:
+    """Every loop met, by file, name and line; of loops both counted and compiled, what the optimiser says."""
+    found = {_key(row): row for row in loopcount.rows()}
+    found.update({_key(row): row for row in optimiser.loops()})
+    return found
+
+
+def _since(row: dict, before: dict | None) -> dict:
+    """The row with only what happened since it looked like ``before``."""
+    if before is None:
+        return row
+    row = dict(row)
+    for key in ("interpreted", "native", "entries", "refused", "compile_ns", "compiles"):
+        if key in row:
+            row[key] -= before.get(key, 0)
+    for part, count in (("traces", "runs"), ("exits", "taken")):
+        if part in row:
+            old = before.get(part, [])
+            row[part] = [
+                {**one, count: one[count] - (old[i][count] if i < len(old) else 0)} for i, one in enumerate(row[part])
+            ]
+    for key in ("without", "natively", "interpreter"):
+        if key in row:
+            row[key] = [a - b for a, b in zip(row[key], before.get(key, [0] * len(row[key])), strict=True)]
+    return row
+
+
+def rows(since: dict[tuple, dict] | None = None) -> list[dict]:
+    """One dict per loop, busiest first; with ``since`` only what happened since, and only loops that went round."""
     found = []
-    for key, loop in _loops.items():
-        count = loop.iterations - (since.get(key, 0) if since is not None else 0)
-        if count == 0:
+    for key, row in _raw().items():
+        row = _since(row, since.get(key) if since is not None else None)
+        entries = row.get("entries", 0)
+        native, interpreted = row.get("native", 0), row["interpreted"] + entries
+        if native + interpreted <= 0:
             continue
-        source = linecache.getline(loop.code.co_filename, loop.line).strip()
+        traces, exits = row.get("traces", []), row.get("exits", [])
+        out = [e for e in exits if e["side"] is None and e["taken"] > 0]
+        most = max(out, key=lambda e: e["taken"], default=None)
+        size = row.get("code_bytes", 0) + row.get("metadata_bytes", 0)
         found.append(
             {
-                "code": loop.code.co_qualname,
-                "line": loop.line,
-                "source": source[:60],
-                "iterations": count,
-                "counted": "to the end" if since is not None or count < HOT else f"to {HOT}",
-                "state": _state(loop.iterations),
-                "file": loop.code.co_filename,
+                "code": row["name"],
+                "line": row["line"],
+                "source": linecache.getline(row["file"], row["line"]).strip()[:60],
+                "iterations": native + interpreted,
+                "native": native,
+                "interpreted": interpreted,
+                "state": row["state"],
+                "traces": len(traces),
+                "guards": sum(t["guards"] for t in traces),
+                "exits": sum(e["taken"] for e in out),
+                "leaves by": f"{most['reason']} ({most['taken']})" if most else "",
+                "bytes": size,
+                "compile ms": round(row.get("compile_ns", 0) / 1e6, 2),
+                "why": row.get("why", ""),
+                "counted": "to the end" if since is not None or not row["stopped"] else f"to {interpreted}",
+                "file": row["file"],
+                "detail": row,
             }
         )
     return sorted(found, key=lambda row: -row["iterations"])
 
 
 def traces() -> Table:
-    """The loops counted so far. ``iterations`` of a hot loop is where counting stopped, not where the loop did."""
+    """The loops met so far, busiest first. The table is a list of dicts; ``detail`` has every trace and exit."""
     return table(rows())
 
 
 def table(found: list[dict]) -> Table:
-    """``found`` as a table, with the state of counting below it."""
+    """``found`` as a table, with what the optimiser is doing below it."""
     now = stats()
-    state = "counting" if now["on"] else f"not counting: {now['why']}"
-    columns = ["code", "line", "source", "iterations", "counted", "state"]
+    if not now["on"]:
+        state = f"standing aside: {now['why']}"
+    elif now["not_compiling"]:
+        state = f"counting only: {now['not_compiling']}"
+    else:
+        state = "compiling hot loops"
+    columns = ["code", "line", "source", "iterations"]
+    if any(row["traces"] for row in found):
+        columns += ["native", "interpreted", "state", "traces", "guards", "exits", "leaves by", "bytes", "compile ms"]
+    else:
+        columns += ["counted", "state"]
+    if any(row["why"] for row in found):
+        columns.append("why")
+    counts = ", ".join(
+        f"{now[state]} {state}" for state in ("compiled", "hot", "warm", "cold", "shunned") if now[state]
+    )
     return Table(
         found,
         columns,
-        footer=f"{state}; {now['hot']} hot, {now['warm']} warm, {now['cold']} cold loops",
-        empty="no loop counted",
+        titles={"why": "why not compiled"},
+        formats={"bytes": bytes_text},
+        footer=f"{state}; loops: {counts or 'none'}",
+        empty="no loop met",
     )
+
+
+def stats() -> dict:
+    """Whether loops are watched and compiled (and why not), and totals over all loops.
+
+    ``bytes_per_trace`` is machine code, exits and all that is kept beside them, over the number of traces, of every loop
+    compiled so far (a loop of a cell that ended counts as it was last); ``two_pages_per_trace`` is what a page of code and
+    a page of data for each trace would come to. ``growing_bytes`` is kept only while a loop still grows.
+    """
+    found = list(_raw().values())
+    made = [row for row in found if row.get("traces")]
+    count = sum(len(row["traces"]) for row in made)
+    code, beside = sum(row["code_bytes"] for row in made), sum(row["metadata_bytes"] for row in made)
+    states = [row["state"] for row in found]
+    now = optimiser.usage()
+    return {
+        "on": _on,
+        "why": "" if _on else _why,
+        "compiling": _on and not _not_compiling,
+        "not_compiling": _not_compiling,
+        "loops": len(found),
+        **{state: states.count(state) for state in ("cold", "warm", "hot", "compiled", "shunned")},
+        "iterations_native": sum(row.get("native", 0) for row in found),
+        "iterations_interpreted": sum(row["interpreted"] + row.get("entries", 0) for row in found),
+        "traces": count,
+        "guards": sum(t["guards"] for row in made for t in row["traces"]),
+        "compile_ms": round(sum(row["compile_ns"] for row in made) / 1e6, 2),
+        "code_bytes": code,
+        "metadata_bytes": beside,
+        "growing_bytes": sum(row["growing_bytes"] for row in made),
+        "bytes_per_trace": round((code + beside) / count) if count else None,
+        "two_pages_per_trace": optimiser.PAGES_PER_TRACE,
+        "limit": now.get("limit"),
+        "used": now.get("used"),
+        "compactions": now.get("compactions"),
+        "evictions": now.get("evictions"),
+    }
+
+
+def overheads(since: dict[tuple, dict] | None = None) -> Table:
+    """What the interpreter does besides the program's work, by category: counts of operations.
+
+    | column        | meaning                                                                          |
+    |---------------|----------------------------------------------------------------------------------|
+    | `interpreter` | done by the interpreter in iterations of compiled loops that it ran itself       |
+    | `without`     | what it would have done in the iterations that ran natively                      |
+    | `native`      | what the traces did instead, entries and exits included                          |
+    | `removed`     | the difference, and its share of ``without``                                     |
+
+    Each bytecode and each trace operation has fixed counts per category (``core/trace/src/overhead.rs``); each is
+    multiplied by the times it was executed: a run that left a trace early counts up to where it left.
+    """
+    from . import _larder
+
+    names = _larder.trace_categories()
+    kinds = ("interpreter", "without", "natively")
+    sums = {kind: [0] * len(names) for kind in kinds}
+    for key, row in _raw().items():
+        row = _since(row, since.get(key) if since is not None else None)
+        for kind in kinds:
+            sums[kind] = [a + b for a, b in zip(sums[kind], row.get(kind) or [0] * len(names), strict=True)]
+    interpreter, without, native = sums.values()
+    found = [
+        {
+            "category": name,
+            "interpreter": interpreter[k],
+            "without": without[k],
+            "native": native[k],
+            "removed": without[k] - native[k],
+            "share": (without[k] - native[k]) / without[k] if without[k] else None,
+            "meaning": meaning,
+        }
+        for k, (name, meaning) in enumerate(names)
+    ]
+    total = sum(without)
+    kept = sum(native)
+    footer = f"{total - kept:,} of {total:,} operations removed ({(total - kept) / total:.1%})" if total else ""
+    return Table(
+        found if total or any(interpreter) else [],
+        ["category", "interpreter", "without", "native", "removed", "share", "meaning"],
+        titles={
+            "interpreter": "interpreted",
+            "without": "would have been",
+            "native": "done natively",
+            "share": "removed %",
+        },
+        formats={
+            **dict.fromkeys(("interpreter", "without", "native", "removed"), "{:,}".format),
+            "share": "{:.1%}".format,
+        },
+        footer=footer,
+        empty="no loop was compiled" + (f": {_not_compiling}" if _not_compiling else ""),
+    )
+
+
+def graph(format: str = "svg", loop: int | None = None) -> Graph | str:
+    """The traces of a loop as a picture: the root, side traces at the exits they continue, and where the loop is left.
+
+    ``loop`` numbers the rows of `traces` from 0; None takes the first that has traces. ``format`` is ``"svg"`` for
+    something a notebook shows, or ``"dot"`` for text that Graphviz reads.
+
+    # Errors
+    ValueError for another format; LookupError when that loop has no traces, with the reason.
+    """
+    if format not in ("svg", "dot"):
+        raise ValueError(f'format is "svg" or "dot", not {format!r}')
+    found = rows()
+    if loop is None:
+        chosen = next((row for row in found if row["traces"]), None)
+        if chosen is None:
+            raise LookupError("no loop was compiled" + (f": {_not_compiling}" if _not_compiling else " yet"))
+    else:
+        if not 0 <= loop < len(found):
+            raise LookupError(f"there is no loop {loop}; `%trace` lists {len(found)}, numbered from 0")
+        chosen = found[loop]
+        if not chosen["traces"]:
+            raise LookupError(f"loop {loop} (line {chosen['line']}) has no traces: {chosen['why'] or chosen['state']}")
+    picture = Graph(chosen)
+    return picture if format == "svg" else picture.dot()
+
+
+@contextmanager
+def exactly() -> Iterator[dict[tuple, dict]]:
+    """Count every iteration within the block; yields the loops as they were at its start, for the difference."""
+    was_on, asked = _on, dict(_asked)
+    if enable(watch_all=asked.get("watch_all", False), hot=asked.get("hot")):
+        optimiser.exactly(True)
+        loopcount.exact = True
+        sys.monitoring.restart_events()
+    try:
+        yield _raw()
+    finally:
+        loopcount.exact = False
+        optimiser.exactly(False)
+        if not was_on:
+            disable()
+        elif _on and not asked.get("compile", True):
+            enable(**asked)
+
+
+def optimise(watch_all: bool = False, hot: int | None = None) -> bool:
+    """`enable`, but false when loops are only counted."""
+    return enable(watch_all=watch_all, hot=hot) and not _not_compiling
+
+
+def optimised() -> Table:
+    """The rows of the optimiser alone, as `traces` shows them."""
+    return table([row for row in rows() if "native" in row["detail"]])

@@ -71,6 +71,8 @@ pub struct Engine {
     /// Set while the self-test runs: what the hook does with its frame.
     pub probe: Option<Probe>,
     pub callbacks: u64,
+    /// Report every back edge of watched code, however cold or hopeless its loop.
+    pub exact: bool,
     pub compiler: Compiler,
     pub arena: Arena,
     /// The data of every living code object that was met.
@@ -154,6 +156,7 @@ pub unsafe fn start(
             disable,
             probe: None,
             callbacks: 0,
+            exact: false,
             compiler,
             arena,
             infos: Vec::new(),
@@ -300,7 +303,7 @@ impl Engine {
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
             row.compile_ns += started.elapsed().as_nanos() as u64;
             row.compiles += 1;
-            row.describe(&compiled.growth.as_ref().expect("just compiled").tree);
+            row.describe(&compiled.growth.as_ref().expect("just compiled").tree, &compiled.packed);
         }
         (l.compiled, l.grown) = (Some(compiled), true);
         Ok(())
@@ -360,11 +363,21 @@ impl Engine {
         Some(self.rows.len() - 1)
     }
 
-    /// Forgets what was counted; loops start again from cold.
-    pub fn clear(&mut self) {
+    /// Forgets what was counted and compiled; loops start again from cold.
+    ///
+    /// # Safety
+    /// GIL held; no trace is running and no reference into a loop is held.
+    pub unsafe fn clear(&mut self) {
+        for info in self.infos.clone() {
+            // SAFETY: registered, so alive; the GIL is held.
+            for mut l in std::mem::take(unsafe { &mut (*info).loops }) {
+                self.discard(&mut l, Event::Discarded);
+            }
+        }
         self.rows.clear();
         self.row_of.clear();
         self.callbacks = 0;
+        self.evictions = 0;
     }
 }
 
@@ -501,14 +514,14 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         if let Some(row) = info.loops[index].row.and_then(|row| engine.rows.get_mut(row)) {
             row.interpreted += 1;
             row.state = head.state;
-            row.stopped |= action == Action::Disable;
+            row.stopped |= action == Action::Disable && !engine.exact;
             if !why.is_empty() {
                 row.why = why;
             }
         }
         match action {
-            Action::Disable => new_reference(disable),
-            Action::Nothing | Action::Record => none(),
+            Action::Disable if !engine.exact => new_reference(disable),
+            Action::Disable | Action::Nothing | Action::Record => none(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What is told of loops: one row per loop, which outlives its code object and its machine code.
 
 use crate::run::Compiled;
-use larder_jit::Arena;
+use larder_jit::{Arena, Packed, Source};
+use larder_trace::overhead::{self, CATEGORIES, Counts};
 use larder_trace::policy::State;
-use larder_trace::{End, ExitId, Tree};
+use larder_trace::{End, ExitId, Tree, Val};
 
 /// One trace of a compiled loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,11 @@ pub struct TraceInfo {
     pub guards: u32,
     /// Whether it goes back to the loop head, and not out.
     pub closes: bool,
-    /// How often it ran to its end or to an exit of its own.
+    /// How often it was begun.
     pub runs: u64,
+    /// What the interpreter does in one run, and what the trace does.
+    pub before: Counts,
+    pub after: Counts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,11 @@ pub struct ExitInfo {
     pub side: Option<u32>,
     pub reason: &'static str,
     pub taken: u32,
+    /// Numbers made into objects here.
+    pub made: u32,
+    /// As of the trace, from its beginning to here.
+    pub before: Counts,
+    pub after: Counts,
 }
 
 /// What is known of one loop, for people.
@@ -56,6 +65,10 @@ pub struct Row {
     pub code_bytes: usize,
     pub metadata_bytes: usize,
     pub growing_bytes: usize,
+    /// What one entry does.
+    pub entry: Counts,
+    /// [`Row::overheads`] of code that was thrown away since.
+    pub past: [[u64; CATEGORIES]; 2],
     pub traces: Vec<TraceInfo>,
     pub exits: Vec<ExitInfo>,
 }
@@ -80,13 +93,21 @@ impl Row {
             metadata_bytes: 0,
             growing_bytes: 0,
             live: false,
+            entry: Default::default(),
+            past: Default::default(),
             traces: Vec::new(),
             exits: Vec::new(),
         }
     }
 
     /// Describes a tree that was compiled; what its traces ran so far stays counted.
-    pub fn describe(&mut self, tree: &Tree) {
+    pub fn describe(&mut self, tree: &Tree, packed: &Packed) {
+        if !self.live {
+            self.past = self.overheads();
+            self.traces.clear();
+            self.exits.clear();
+        }
+        let taken: Vec<u32> = self.exits.iter().map(|e| e.taken).collect();
         let owners = owners(tree);
         let before = std::mem::take(&mut self.traces);
         let of = |index: usize, t: &larder_trace::Trace| TraceInfo {
@@ -100,15 +121,22 @@ impl Row {
             guards: t.body.iter().filter(|r| tree.inst(**r).exit != ExitId::NONE).count() as u32,
             closes: matches!(t.end, End::Head(_)),
             runs: before.get(index).map_or(0, |t| t.runs),
+            before: tree.walked.get(index).copied().unwrap_or_default(),
+            after: overhead::of_trace(tree, index, None),
         };
         self.traces = tree.traces.iter().enumerate().map(|(index, t)| of(index, t)).collect();
-        let exits = tree.exits.iter().zip(owners);
+        let made = |e: usize| packed.exit(e).entries().filter(|(_, v, s)| is_made(v, s)).count() as u32;
+        let exits = tree.exits.iter().zip(owners).enumerate();
+        self.entry = overhead::of_entry(tree);
         self.exits = exits
-            .map(|(e, owner)| ExitInfo {
+            .map(|(number, (e, owner))| ExitInfo {
                 owner,
                 side: e.side,
                 reason: e.reason,
-                taken: 0,
+                taken: taken.get(number).copied().unwrap_or(0),
+                made: made(number),
+                before: tree.walked_to.get(number).copied().unwrap_or_default(),
+                after: overhead::of_trace(tree, owner as usize, Some(ExitId(number as u32))),
             })
             .collect();
     }
@@ -129,11 +157,43 @@ impl Row {
         (self.growing_bytes, self.live) = (growing, true);
     }
 
+    /// What the interpreter would have done in the iterations that ran natively, and what was done instead.
+    ///
+    /// A run of a trace ends at its end or at one of its exits: there it leaves, or the side trace begins.
+    pub fn overheads(&self) -> [[u64; CATEGORIES]; 2] {
+        let [mut before, mut after] = self.past;
+        let mut add = |n: u64, b: &Counts, a: &Counts| {
+            for k in 0..CATEGORIES {
+                before[k] += n * u64::from(b[k]);
+                after[k] += n * u64::from(a[k]);
+            }
+        };
+        let mut whole: Vec<u64> = self.traces.iter().map(|t| t.runs).collect();
+        for e in &self.exits {
+            let on = e.side.map_or(0, |side| self.traces[side as usize].runs);
+            let there = u64::from(e.taken) + on;
+            add(there, &e.before, &e.after);
+            add(u64::from(e.taken), &Default::default(), &overhead::of_exit(e.made));
+            let owner = &mut whole[e.owner as usize];
+            *owner = owner.saturating_sub(there);
+        }
+        for (t, runs) in self.traces.iter().zip(whole) {
+            add(runs, &t.before, &t.after);
+        }
+        add(self.entries, &Default::default(), &self.entry);
+        [before, after]
+    }
+
     /// The machine code is gone.
     pub fn forget_code(&mut self) {
         (self.growing_bytes, self.live) = (0, false);
         self.discards += 1;
     }
+}
+
+/// Whether an exit makes an object of a number: it has none yet.
+fn is_made(val: &Val, sources: &[Source; 4]) -> bool {
+    matches!(val, Val::Int { .. } | Val::Float { .. }) && sources[1] == Source::Const(0)
 }
 
 /// The trace each exit leaves.

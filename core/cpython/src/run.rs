@@ -205,13 +205,14 @@ impl Compiled {
             let exit = native(buffer.as_mut_ptr().add(ORIGIN).cast(), breaker(l)) as usize;
             arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
-            let iterations = buffer[ITERATIONS].assume_init().saturating_sub(1);
+            let passes = buffer[ITERATIONS].assume_init();
+            let iterations = passes.saturating_sub(1);
             self.entries += 1;
             self.entries_untold += 1;
             self.iterations += iterations;
             self.passed += iterations;
             self.used = true;
-            self.runs[0] += iterations;
+            self.runs[0] += passes;
             for (runs, counter) in self.runs.iter_mut().zip(&buffer[COUNTERS..]).skip(1) {
                 *runs += counter.assume_init();
             }

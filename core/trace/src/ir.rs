@@ -284,6 +284,10 @@ pub struct Tree {
     pub module_level: bool,
     /// Objects the tree must keep alive: types, functions, modules, constants.
     pub pins: Vec<Obj>,
+    /// What the interpreter does in one run of each trace, by category; see [`crate::overhead`].
+    pub walked: Vec<crate::overhead::Counts>,
+    /// The same from the beginning of a trace to each of its exits.
+    pub walked_to: Vec<crate::overhead::Counts>,
 }
 
 impl Tree {
@@ -308,6 +312,8 @@ impl Tree {
             exits: vec![head],
             module_level: false,
             pins: Vec::new(),
+            walked: Vec::new(),
+            walked_to: vec![Default::default()],
         }
     }
 

@@ -8,6 +8,7 @@ pub mod bytecode;
 pub mod ir;
 pub mod layout;
 pub mod ops;
+pub mod overhead;
 pub mod policy;
 pub mod record;
 

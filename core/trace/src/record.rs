@@ -13,6 +13,7 @@ use crate::bytecode::{Bc, Ins};
 use crate::ir::*;
 use crate::layout::Layout;
 use crate::ops::{Cond, Op};
+use crate::overhead;
 
 /// What an object is, as far as the recorder can use it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,6 +142,7 @@ pub fn record<W: World>(
     if let Some(e) = from {
         r.bind_snapshot(e)?;
     }
+    r.tree.walked.push(Default::default());
     let end = r.run()?;
     let Recorder {
         tree, body, bytecodes, ..
@@ -425,6 +427,9 @@ impl<W: World> Recorder<'_, W> {
     }
     fn exit_to(&mut self, pc: usize, reason: &'static str) -> ExitId {
         let snapshot = self.snapshot(pc);
+        self.tree
+            .walked_to
+            .push(self.tree.walked.last().copied().unwrap_or_default());
         self.tree.exits.push(Exit {
             snapshot,
             reason,
@@ -843,6 +848,7 @@ impl<W: World> Recorder<'_, W> {
                 return Err("too long");
             }
             let (saved, len) = (self.s.clone(), self.body.len());
+            let bc = self.code.get(self.s.pc).map_or(Bc::Unknown, |ins| ins.bc);
             if let Err(why) = self.step(first) {
                 if self.root {
                     return Err(why);
@@ -856,6 +862,9 @@ impl<W: World> Recorder<'_, W> {
                 return Ok(End::Leave(self.exit(why)));
             }
             self.bytecodes += 1;
+            if let Some(walked) = self.tree.walked.last_mut() {
+                overhead::add(walked, overhead::of_bytecode(bc));
+            }
             first = false;
         }
     }

@@ -72,7 +72,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     load_ipython_extension(shell)
     from larder import trace
 
-    trace.enable()
+    trace.at_start()
     from larder import recovery
 
     recovery.start(shell, session_path(kernel))

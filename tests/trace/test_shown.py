@@ -1,0 +1,184 @@
+"""What ``larder.trace`` tells of loops is what happened: iterations, runs, exits, operations, bytes."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+import larder
+
+pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the optimiser serves CPython 3.13")
+
+BRANCHY = """
+def run(n):
+    total = 0
+    odd = 0
+    for i in range(n):
+        if i % 3 == 0:
+            total += i
+        else:
+            odd += 1
+    return total, odd
+"""
+
+
+@pytest.fixture
+def trace():
+    larder.trace.enable(watch_all=True)
+    larder.trace.clear()
+    yield larder.trace
+    larder.trace.clear()
+    larder.trace.disable()
+
+
+def function(source, name="run"):
+    space = {}
+    exec(compile(source, f"<{name}>", "exec"), space)
+    return space[name]
+
+
+def only(trace, file="<run>"):
+    (row,) = [r for r in trace.traces() if r["file"] == file]
+    return row
+
+
+def test_every_iteration_is_counted_once_native_or_interpreted(trace):
+    run = function(BRANCHY)
+    with trace.exactly() as before:
+        for _ in range(7):
+            run(5_000)
+        (row,) = [r for r in trace.rows(before) if r["file"] == "<run>"]
+    assert row["iterations"] == 7 * 5_000
+    assert row["native"] > 34_000 and row["state"] == "compiled"
+    assert row["native"] + row["interpreted"] == row["iterations"]
+
+
+def test_runs_of_traces_and_exits_add_up(trace):
+    run = function(BRANCHY)
+    for _ in range(40):
+        run(3_000)
+    row = only(trace)
+    traces, exits = row["detail"]["traces"], row["detail"]["exits"]
+    assert len(traces) >= 2, "both ways of the branch are traces"
+    passes = row["native"] + row["detail"]["entries"]
+    assert traces[0]["runs"] == passes
+    side = [t for t in traces if t["from_exit"] is not None and exits[t["from_exit"]]["trace"] == 0]
+    assert sum(t["runs"] for t in side) >= 0.3 * passes
+    # Whatever begins ends in a pass of the head, in an exit or in a side trace.
+    taken = sum(e["taken"] for e in exits)
+    assert taken == row["detail"]["entries"]
+
+
+def test_overheads_are_bytecodes_executed_times_their_operations(trace):
+    source = "def run(n):\n    i = 0\n    while i < n:\n        i += 1\n    return i\n"
+    run = function(source)
+    run(10_000)
+    run(50_000)
+    row = only(trace)
+    found = {r["category"]: r for r in trace.overheads()}
+    per_pass = row["detail"]["traces"][0]["bytecodes"]
+    passes = row["native"]
+    dispatched = found["dispatch"]["without"]
+    assert passes * per_pass <= dispatched <= (passes + row["detail"]["entries"]) * per_pass
+    assert found["dispatch"]["native"] == 0 and found["stack"]["native"] == 0
+    allocated = found["object allocation"]
+    assert allocated["without"] >= passes, "one int object an iteration"
+    assert allocated["native"] <= 2 * row["detail"]["entries"], "and now only what leaves the loop"
+    assert found["name resolution"]["without"] == 0, "locals only"
+    for r in found.values():
+        assert r["removed"] == r["without"] - r["native"]
+
+
+def test_the_interpreters_share_is_what_it_ran_itself(trace):
+    run = function(BRANCHY)
+    run(30)
+    assert not trace.overheads(), "nothing is compiled yet"
+    run(3_000)
+    interpreted = {r["category"]: r["interpreter"] for r in trace.overheads()}
+    row = only(trace)
+    assert interpreted["dispatch"] == row["interpreted"] * row["detail"]["traces"][0]["bytecodes"]
+
+
+def test_code_settles_and_is_counted_in_bytes(trace):
+    run = function(BRANCHY)
+    for _ in range(40):
+        run(3_000)
+    growing = trace.stats()
+    assert growing["growing_bytes"] > 0
+    for _ in range(3):
+        trace.after_cell()
+    stats = trace.stats()
+    assert stats["growing_bytes"] == 0
+    assert stats["bytes_per_trace"] == round((stats["code_bytes"] + stats["metadata_bytes"]) / stats["traces"])
+    assert 0 < stats["used"] == stats["code_bytes"] <= stats["limit"] == 1 << 20
+    assert run(3_000) == (sum(range(0, 3_000, 3)), 2_000)
+    assert only(trace)["state"] == "compiled"
+
+
+def test_code_that_nobody_enters_is_discarded_and_made_again(trace):
+    run = function(BRANCHY)
+    run(3_000)
+    assert trace.stats()["used"] > 0
+    for _ in range(70):
+        trace.after_cell()
+    assert trace.stats()["used"] == 0
+    assert only(trace)["state"] == "cold"
+    before = only(trace)["native"]
+    assert run(3_000) == (sum(range(0, 3_000, 3)), 2_000)
+    assert only(trace)["native"] > before and trace.stats()["used"] > 0
+
+
+def test_the_limit_evicts_and_results_stay_right(trace):
+    larder.trace.limit(8192)
+    try:
+        runs = [function(BRANCHY.replace("% 3", f"% {k}"), "run") for k in range(2, 60)]
+        for k, run in enumerate(runs, 2):
+            assert run(600) == (sum(range(0, 600, k)), 600 - len(range(0, 600, k)))
+        stats = trace.stats()
+        assert stats["used"] <= 8192 and stats["evictions"] > 10, stats
+        for k, run in enumerate(runs, 2):
+            assert run(600) == (sum(range(0, 600, k)), 600 - len(range(0, 600, k)))
+        assert trace.limit(4096) == 4096 and trace.stats()["used"] <= 4096
+    finally:
+        larder.trace.limit(1 << 20)
+    with pytest.raises(ValueError, match="4096"):
+        larder.trace.limit(100)
+
+
+def test_the_graph_is_svg_and_dot(trace):
+    with pytest.raises(LookupError, match="compiled"):
+        trace.graph()
+    run = function(BRANCHY)
+    for _ in range(40):
+        run(3_000)
+    picture = trace.graph()
+    root = ElementTree.fromstring(picture.svg())
+    texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert any(t.startswith("root: ") for t in texts) and any(t.startswith("side trace 1") for t in texts)
+    dot = trace.graph("dot")
+    assert dot.startswith("digraph") and "t0 -> t1" in dot and dot.count("{") == dot.count("}") == 1
+    with pytest.raises(ValueError, match="svg"):
+        trace.graph("png")
+    with pytest.raises(LookupError, match="no loop 99"):
+        trace.graph(loop=99)
+
+
+def test_it_says_why_it_stands_aside():
+    ask = """
+import sys, larder
+sys.settrace(lambda *a: None)
+assert not larder.trace.enable(), "a tracer is on"
+print(larder.trace.stats()["why"])
+sys.settrace(None)
+sys.monitoring.use_tool_id(sys.monitoring.COVERAGE_ID, "cover")
+assert not larder.trace.enable()
+print(larder.trace.stats()["why"])
+sys.monitoring.free_tool_id(sys.monitoring.COVERAGE_ID)
+assert larder.trace.enable()
+print(repr(larder.trace.stats()["why"]), larder.trace.stats()["compiling"])
+"""
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert "tracer" in first and "'cover'" in second and third == "'' True"
