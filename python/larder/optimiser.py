@@ -71,7 +71,7 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
         free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
         try:
             _larder.trace_start(
-                tuple(sys.version_info[:2]), free_threaded, hasattr(sys, "gettotalrefcount"), names, caches,
+                (sys.version_info[0], sys.version_info[1]), free_threaded, hasattr(sys, "gettotalrefcount"), names, caches,
                 monitoring.OPTIMIZER_ID, monitoring.DISABLE, functions,
             )  # fmt: skip
         except RuntimeError as error:

@@ -344,13 +344,15 @@ impl Engine {
         true
     }
 
-    fn row(&mut self, code: Obj, header: u32) -> Option<usize> {
+    fn row(&mut self, code: Obj, header: u32, back: u32) -> Option<usize> {
         let text = |name: &CStr| {
             // SAFETY: attribute of a live code object; the result is a str.
             unsafe { attribute_text(code, name) }
         };
-        // SAFETY: a live code object and an offset inside it.
-        let line = unsafe { addr2line(code, header) };
+        // A `while` repeats its test at the end of the loop, so its own line is the smallest on the way.
+        // SAFETY: a live code object and offsets inside it.
+        let lines = (header..=back).map(|unit| unsafe { addr2line(code, unit) });
+        let line = lines.filter(|line| *line > 0).min().unwrap_or(-1);
         let key = (text(c"co_filename"), text(c"co_qualname"), line);
         if let Some(found) = self.row_of.get(&key) {
             return Some(*found);
@@ -461,7 +463,7 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         let index = match info.loops.iter().position(|l| l.header as usize == to) {
             Some(index) => index,
             None => {
-                let row = engine.row(code, to as u32);
+                let row = engine.row(code, to as u32, from as u32);
                 info.loops.push(Loop {
                     header: to as u32,
                     head: Head::NEW,
