@@ -94,11 +94,10 @@ def of(messages: list[dict], msg_type: str) -> list[dict]:
 
 
 @contextmanager
-def kernel(tmp_path, **env):
+def kernel(tmp_path, stderr=None, **env):
     km = manager(connection_file=str(tmp_path / "kernel.json"))
-    km.start_kernel(
-        env=dict(os.environ, LARDER_HOME=str(tmp_path / "home"), IPYTHONDIR=str(tmp_path / "ipython"), **env)
-    )
+    home = {"LARDER_HOME": str(tmp_path / "home"), "IPYTHONDIR": str(tmp_path / "ipython")}
+    km.start_kernel(env=dict(os.environ, **home, **env), stderr=stderr)
     kc = km.client()
     kc.start_channels()
     try:

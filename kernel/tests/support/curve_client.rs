@@ -1,5 +1,8 @@
 //! A CURVE client for tests, written from RFC 26 apart from the server's code: it can say what no library would.
 
+// Each test file uses its part of this one.
+#![allow(dead_code)]
+
 use crypto_box::aead::AeadInPlace;
 use crypto_box::{Nonce, PublicKey, SalsaBox, SecretKey, Tag};
 

@@ -217,6 +217,15 @@ impl Frontend {
         self.read(got)
     }
 
+    pub async fn heartbeat_echoes(&mut self) {
+        self.heartbeat.send("beat".into()).await.unwrap();
+        let back = tokio::time::timeout(PATIENCE, self.heartbeat.recv())
+            .await
+            .expect("no heartbeat came back")
+            .unwrap();
+        assert_eq!(back.get(0).unwrap().as_ref(), b"beat");
+    }
+
     /// Asserts the next iopub messages, each as `type` or `type:text it holds`.
     pub async fn expect(&mut self, script: &[&str]) {
         for expected in script {
