@@ -82,6 +82,8 @@ class MainLoop:
         if self._main:
             signal.signal(signal.SIGINT, self._on_sigint)
             signal.signal(signal.SIGTERM, self._on_sigterm)
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and means it
+                signal.signal(signal.SIGHUP, self._on_sigterm)
         comms.serving(self)
         self.loop.add_reader(self.queue.fd(), self._wake)
         self._wake()
@@ -110,11 +112,11 @@ class MainLoop:
             self.loop.call_soon_threadsafe(self._task.cancel)
 
     def _on_sigterm(self, _signum, _frame) -> None:
-        """Leave: between cells at once, in a cell by ending it. That cell is not answered: it did not end by itself."""
+        """SIGTERM, or SIGHUP: leave. Between cells at once, in a cell by ending it. That cell is not answered: it did not end by itself."""
         self._stopping = self._terminated = True
         self.loop.call_soon_threadsafe(self._stop_if_idle)
         if self._inside or asyncio.current_task(self.loop) is not None:
-            raise KeyboardInterrupt("the kernel was told to stop (SIGTERM)")
+            raise KeyboardInterrupt("the kernel was told to stop (SIGTERM or SIGHUP)")
         if self._task is not None and self._awaiting is not None:
             self._awaiting.interrupted = True
             self.loop.call_soon_threadsafe(self._task.cancel)
