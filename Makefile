@@ -17,7 +17,7 @@ help:  ## this list
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer (https://rustup.rs)"; exit 1; }
 	python=$$(scripts/find-python.sh) && echo "using $$python" && rm -rf .venv && "$$python" -m venv .venv
 	$(PY) -m pip install -q uv
-	.venv/bin/uv pip install -q --python $(PY) --group test --group lint 'maturin>=1.9,<2'
+	.venv/bin/uv pip install -q --compile-bytecode --python $(PY) --group test --group lint 'maturin>=1.9,<2'
 	touch $@
 
 .venv/built: .venv/made $(SOURCES)
@@ -53,15 +53,15 @@ test: rust lint python  ## everything: Rust, Python, protocol, crash, notebooks,
 bench: bench-kernel bench-shelf bench-recovery bench-trace  ## every figure of the README, peers beside us
 
 bench-kernel: .venv/built
-	.venv/bin/uv pip install -q --python $(PY) --group bench
+	.venv/bin/uv pip install -q --compile-bytecode --python $(PY) --group bench
 	$(PY) benches/kernel.py
 
 bench-shelf: .venv/built
-	.venv/bin/uv pip install -q --python $(PY) --group bench
+	.venv/bin/uv pip install -q --compile-bytecode --python $(PY) --group bench
 	$(PY) benches/shelf.py
 
 bench-recovery: .venv/built
-	.venv/bin/uv pip install -q --python $(PY) --group bench-recovery
+	.venv/bin/uv pip install -q --compile-bytecode --python $(PY) --group bench-recovery
 	$(PY) benches/recovery/compare.py
 
 bench-trace: .venv/built

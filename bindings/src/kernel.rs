@@ -136,6 +136,11 @@ impl NativeKernel {
         });
     }
 
+    /// Start-up is over: memory that only it needed goes back to the operating system.
+    fn started(&self) {
+        larder_cpython::stdio::trim();
+    }
+
     /// SIGTERM for this process when process `pid` ends.
     fn watch_parent(&self, pid: i32) -> PyResult<()> {
         parent::watch(pid, parent::end_self).map_err(|e| PyOSError::new_err(e.to_string()))

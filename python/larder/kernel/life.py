@@ -26,6 +26,10 @@ def clean_shutdown(restart: bool) -> None:
 
 def children() -> list[int]:
     """Living descendants in the kernel's own process group, nearest first, from ``/proc``."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []  # the usual case: no child, so no grandchild either, and no need to look at every process
     parents: dict[int, int] = {}
     group = os.getpgrp()
     in_group: set[int] = set()

@@ -112,7 +112,10 @@ class MainLoop:
             self.loop.call_soon_threadsafe(self._task.cancel)
 
     def _on_sigterm(self, _signum, _frame) -> None:
-        """SIGTERM, or SIGHUP: leave. Between cells at once, in a cell by ending it. That cell is not answered: it did not end by itself."""
+        """SIGTERM or SIGHUP: leave, between cells at once, in a cell by ending it.
+
+        That cell is not answered: it did not end by itself.
+        """
         self._stopping = self._terminated = True
         self.loop.call_soon_threadsafe(self._stop_if_idle)
         if self._inside or asyncio.current_task(self.loop) is not None:

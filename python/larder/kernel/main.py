@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 
 
@@ -58,14 +59,37 @@ def _forget_cells() -> None:
         shutil.rmtree(cell_folder(), ignore_errors=True)
 
 
+def _leave(signum, _frame) -> None:
+    """Until the main loop has its own handler: a kernel that is told to stop while it starts has nothing to save."""
+    raise SystemExit(128 + signum)
+
+
 def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     """Serve one session; returns the exit code when a front end has shut it down."""
     from larder._larder import NativeKernel, __version__
 
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # no cell runs that it could be meant for
     path = _connection_path(connection_file)
     owned = not os.path.exists(path)
-    native = NativeKernel(path, _info(__version__))
+    native = None
+    try:
+        native = NativeKernel(path, _info(__version__))
+        _serve(native, path, extra or [])
+    finally:
+        if native is not None:
+            native.stop(5.0)
+        _forget_cells()
+        if owned:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+    return 0
 
+
+def _serve(native, path: str, extra: list[str]) -> None:
+    """From the running server to the end of the main loop, and all that the front ends should still hear of."""
     from . import cell as cells
     from .kernel import Kernel
     from .streams import STDERR, STDOUT, OutStream, after_fork_in_child
@@ -84,24 +108,20 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
     from .app import start_shell
+    from .life import end_children
     from .loop import MainLoop
 
-    shell = start_shell(kernel, extra or [])
-    kernel.main_loop = loop = MainLoop(kernel)
-    kernel.start_control()
+    shell = None
     try:
+        shell = start_shell(kernel, extra)
+        kernel.main_loop = loop = MainLoop(kernel)
+        kernel.start_control()
+        native.started()
         loop.run()
     finally:
-        from .life import end_children
-
-        end_children()
-        atexit.unregister(shell.atexit_operations)  # they run once, while the front ends still listen
-        shell.atexit_operations()
-        native.stop(5.0)
-        _forget_cells()
-        if owned:
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
-    return 0
+        try:
+            end_children()
+        finally:
+            if shell is not None:
+                atexit.unregister(shell.atexit_operations)  # they run once, while the front ends still listen
+                shell.atexit_operations()
