@@ -66,6 +66,8 @@ bench-recovery: .venv/built
 
 bench-trace: .venv/built
 	$(PY) benches/trace/loops.py
+	$(PY) benches/trace/entry.py
+	$(PY) benches/trace/unaffected.py
 
 crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine resets
 	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf

@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(path, monkeypatch):
+    if path.stem == "05-traces" and sys.version_info[:2] != (3, 13):
+        pytest.skip("the notebook shows compiled loops; the optimiser serves CPython 3.13")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="larder").execute()
