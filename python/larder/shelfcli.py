@@ -1,34 +1,45 @@
-"""``larder shelf``: look at a shelf file, check it, copy it, take its values out.
+"""``larder shelf``: look at a shelf file, check it, copy it, rescue it, take its values out.
 
-Exit codes: 0 done, 1 it failed or damage was found, 2 the call was wrong.
+Exit codes: 0 done, 1 it failed or damage was found, 2 the call was wrong. With ``--json`` standard output is one JSON
+value and nothing else; errors, hints and the progress bar (on a terminal) are on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .display import bytes_text
-from .errors import ShelfError
+from .display import Table, bytes_text
+from .errors import ShelfCorrupt, ShelfError
 
 
 def add_parser(commands: Any) -> None:
     """Add ``shelf`` and its verbs to the sub-parsers ``commands``."""
-    shelf = commands.add_parser("shelf", help="list, check, copy and shrink shelf files")
+    shelf = commands.add_parser("shelf", help="list, check, copy, shrink and rescue shelf files", description=__doc__)
+    shelf.formatter_class = argparse.RawDescriptionHelpFormatter
     verbs = shelf.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, what: str, run: Callable[[Any, argparse.Namespace], int]) -> argparse.ArgumentParser:
         one = verbs.add_parser(name, help=what, description=what)
-        one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
+        if name == "ls":
+            one.add_argument(
+                "file", metavar="FILE", nargs="?", help="a shelf's path or bare name (default: list shelves)"
+            )
+        else:
+            one.add_argument("file", metavar="FILE", help="a shelf's path or bare name")
         one.add_argument("--json", action="store_true", help="machine-readable output")
-        one.set_defaults(run=lambda args: _opened(args, run))
+        one.set_defaults(run=lambda args: _guarded(args, run))
         return one
 
-    verb("ls", "the variables", _ls)
+    verb("ls", "the variables of a shelf, or the shelves with bare names", _ls)
     verb("log", "the commits", _log)
     diff = verb("diff", "what changed from commit A to commit B", _diff)
     diff.add_argument("a", metavar="A", type=int, help="number of a commit (see log)")
@@ -36,25 +47,38 @@ def add_parser(commands: Any) -> None:
     verb("verify", "read every page, compare checksums", _verify)
     verb("compact", "give free space back to the disk", _compact)
     verb("backup", "copy a shelf to a new file", _backup).add_argument("to", metavar="TO", help="the new file")
-    export = verb("export", "write variables as .npy, .txt, .bin and .json files", _export)
+    salvage = verb(
+        "salvage", "copy what is whole on a damaged shelf to a new one; the damaged file is only read", _salvage
+    )
+    salvage.add_argument("to", metavar="TO", help="the new shelf")
+    export = verb("export", "write variables as .npy, .npz, .parquet, .txt, .bin and .json files", _export)
     export.add_argument("to", metavar="FOLDER", type=Path, help="where to, created if missing")
     export.add_argument("names", metavar="NAME", nargs="*", help="which variables (default: all)")
     export.add_argument("--trust", action="store_true", help="also read pickled values (runs code from the shelf)")
 
 
-def _opened(args: argparse.Namespace, run: Callable[[Any, argparse.Namespace], int]) -> int:
+def _guarded(args: argparse.Namespace, run: Callable[[Any, argparse.Namespace], int]) -> int:
     from . import shelf
 
     mode = "r+" if args.verb in ("compact", "backup") else "r"
     try:
+        if args.verb == "salvage" or args.file is None:
+            return run(None, args)
         with shelf.open(args.file, mode=mode, trust=getattr(args, "trust", False)) as one:
             return run(one, args)
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except FileNotFoundError as err:
         return _fail(str(err), f"give a path, or the bare name of a shelf in {shelf.home()}")
     except LookupError as err:
         return _fail(err.args[0], "`larder shelf log` and `ls` show what is there")
-    except (ShelfError, OSError, TypeError) as err:
+    except ShelfCorrupt as err:
+        return _fail(str(err), f"`larder shelf salvage {args.file} NEW.shelf` copies what is whole")
+    except (ShelfError, OSError, TypeError, ValueError) as err:
         return _fail(str(err))
+    except KeyboardInterrupt:
+        return _fail("interrupted")
 
 
 def _fail(text: str, hint: str = "") -> int:
@@ -85,9 +109,21 @@ class _Bar:
 
 
 def _ls(shelf: Any, args: argparse.Namespace) -> int:
-    table = shelf.inspect()
+    table = _shelf_files() if shelf is None else shelf.inspect()
     print(json.dumps(list(table)) if args.json else table)
     return 0
+
+
+def _shelf_files() -> Table:
+    from . import shelf
+
+    home = shelf.home()
+    rows = []
+    for path in sorted(home.glob("*.shelf")):
+        stat = path.stat()
+        changed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stat.st_mtime))
+        rows.append({"name": path.stem, "bytes": stat.st_size, "changed": changed, "path": str(path)})
+    return Table(rows, formats={"bytes": bytes_text}, title=str(home), empty=f"no shelf in {home}")
 
 
 def _log(shelf: Any, args: argparse.Namespace) -> int:
@@ -112,6 +148,8 @@ def _diff(shelf: Any, args: argparse.Namespace) -> int:
 
 
 def _verify(shelf: Any, args: argparse.Namespace) -> int:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it only reads: Ctrl-C may end it at once
     with _Bar("verify") as bar:
         report = shelf.verify(bar)
     print(json.dumps(report._asdict()) if args.json else report)
@@ -133,6 +171,40 @@ def _backup(shelf: Any, args: argparse.Namespace) -> int:
     return 0
 
 
+def _salvage(_: None, args: argparse.Namespace) -> int:
+    from ._larder import salvage
+    from .shelf import resolve
+
+    damaged, new = resolve(args.file), resolve(args.to)
+    found: list = []
+
+    def work() -> None:
+        try:
+            found.append(salvage(str(damaged), str(new)))
+        except BaseException as err:
+            found.append(err)
+
+    with _Bar("salvage") as bar:
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        while worker.is_alive():
+            worker.join(0.1)
+            if new.exists() and damaged.exists():
+                size = damaged.stat().st_size
+                bar(min(new.stat().st_size, size), size)
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    commit, saved, lost = found[0]
+    if args.json:
+        rows = [{"name": name, "why": why} for name, why in lost]
+        print(json.dumps({"commit": commit, "path": str(new), "saved": saved, "lost": rows}))
+    else:
+        print(f"commit {commit}: {len(saved)} of {len(saved) + len(lost)} variables saved to {new}")
+        for name, why in lost:
+            print(f"lost {name}: {why}")
+    return 1 if lost else 0
+
+
 def _export(shelf: Any, args: argparse.Namespace) -> int:
     names = args.names or list(shelf)
     for name in names:
@@ -144,7 +216,7 @@ def _export(shelf: Any, args: argparse.Namespace) -> int:
         for done, name in enumerate(names):
             try:
                 rows.append({"name": name, "file": str(_written(shelf[name], args.to, name)), "why": None})
-            except (ShelfError, TypeError, ValueError) as err:
+            except (ShelfError, TypeError, ValueError, ImportError) as err:
                 rows.append({"name": name, "file": None, "why": str(err)})
             bar(done + 1, len(names))
     if args.json:
@@ -176,9 +248,27 @@ def _written(value: Any, folder: Path, name: str) -> Path:
     elif isinstance(value, (bytes, bytearray)):
         where = path(".bin")
         where.write_bytes(value)
+    elif type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        data = value.detach().numpy()
+        where = path(".npy")
+        np.save(where, data, allow_pickle=False)
     elif hasattr(value, "to_parquet"):
         where = path(".parquet")
         value.to_parquet(where)
+    elif hasattr(value, "write_parquet"):
+        where = path(".parquet")
+        value.write_parquet(where)
+    elif type(value).__module__.startswith("pyarrow") and hasattr(value, "column_names"):
+        from pyarrow import Table as ArrowTable, parquet
+
+        where = path(".parquet")
+        whole = value if isinstance(value, ArrowTable) else ArrowTable.from_batches([value])
+        parquet.write_table(whole, where)
+    elif type(value).__module__.startswith("scipy.sparse"):
+        from scipy.sparse import save_npz
+
+        where = path(".npz")
+        save_npz(where, value)
     else:
         try:
             text = json.dumps(value)
