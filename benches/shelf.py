@@ -4,22 +4,22 @@
     python benches/shelf.py --only update     # one table: small, puts, put, update, first, names, frame
     python benches/shelf.py --mib 32 --rounds 3 --json
 
-Every contender is durable when its call returns: ours by its one flush, LMDB and SQLite (WAL, synchronous=FULL) by theirs,
-files by fsync, rename, and fsync of the folder. Peers that are not installed are left out. "written" is what the process
-dirtied (`write_bytes` of /proc/self/io): whole folios of the page cache, without the file system's own journal.
+Every contender is durable when its call returns: ours by its one flush, LMDB, redb, ZODB and SQLite (WAL,
+synchronous=FULL) by theirs, files by fsync, rename, and fsync of the folder. Those that a crash can tear say so. Peers
+that are not installed are left out; redb is built with cargo. "written" is what the process dirtied (`write_bytes` of
+/proc/self/io): whole folios of the page cache, without the file system's own journal. Under each table is what larder
+aims at, and what the run gave.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import pickle
 import platform
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -30,19 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shelf_peers import HAVE, Peers, replace_file, written_bytes
 
 import larder
 
-HAVE = {name for name in ("lmdb", "h5py", "joblib", "pandas", "pyarrow", "dill") if importlib.util.find_spec(name)}
 # `import larder` imports the rest on first use; numpy is imported before the clock starts too.
 OURS = "import larder, larder.shelf, larder.types, larder._larder"
 Contenders = dict[str, Callable[[Any], object]]
-
-
-def written_bytes() -> int:
-    """Bytes this process has sent towards the disk so far."""
-    with open("/proc/self/io") as file:
-        return int(dict(line.split(": ") for line in file.read().splitlines())["write_bytes"])
 
 
 def interleave(contenders: Contenders, rounds: int, make: Callable[[int], Any] = lambda i: i) -> list[dict]:
@@ -56,11 +50,12 @@ def interleave(contenders: Contenders, rounds: int, make: Callable[[int], Any] =
             before = written_bytes()
             began = time.perf_counter()
             own = contenders[name](payload)
-            took = time.perf_counter() - began
+            took, sent = time.perf_counter() - began, written_bytes() - before
+            if type(own) is tuple:  # A contender in another process measured itself.
+                took, sent = own
             if i:
-                # A contender that timed itself (in another process) returns the seconds.
-                seconds[name].append(own if type(own) is float else took)
-                written[name].append(written_bytes() - before)
+                seconds[name].append(took)
+                written[name].append(sent)
     return [
         {
             "who": name,
@@ -72,64 +67,8 @@ def interleave(contenders: Contenders, rounds: int, make: Callable[[int], Any] =
     ]
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes names created or replaced in ``folder`` durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace_file(path: Path, write: Callable[[Any], object]) -> None:
-    """A file rewritten so that a crash leaves the old or the new one."""
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    sync_folder(path.parent)
-
-
-class Peers:
-    """Every store opened once, in a folder that goes with the run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.closing = contextlib.ExitStack()
-        self.shelf = self.closing.enter_context(larder.open(folder / "bench.shelf"))
-        self.db = sqlite3.connect(folder / "bench.sqlite")
-        self.db.execute("pragma journal_mode=wal")
-        self.db.execute("pragma synchronous=full")
-        self.db.execute("create table kv (k text primary key, v blob)")
-        self.closing.callback(self.db.close)
-        self.lmdb = None
-        if "lmdb" in HAVE:
-            import lmdb
-
-            self.lmdb = lmdb.open(str(folder / "bench.lmdb"), map_size=16 << 30)
-            self.closing.callback(self.lmdb.close)
-        self.raw = os.open(folder / "floor.bin", os.O_RDWR | os.O_CREAT, 0o600)
-        self.closing.callback(os.close, self.raw)
-
-    def floor(self, data: Any) -> None:
-        """What the plainest durable program does: the bytes over bytes that are already there, and one flush."""
-        view, at = memoryview(data).cast("B"), 0
-        while at < len(view):
-            at += os.pwrite(self.raw, view[at : at + (16 << 20)], at)
-        os.fdatasync(self.raw)
-
-    def sqlite(self, pairs: list[tuple[str, Any]]) -> None:
-        with self.db:
-            self.db.executemany("insert or replace into kv values (?, ?)", pairs)
-
-    def put_lmdb(self, pairs: list[tuple[str, Any]]) -> None:
-        with self.lmdb.begin(write=True) as txn:
-            for key, value in pairs:
-                txn.put(key.encode(), value)
-
-    # --- the tables ---
+class Bench(Peers):
+    """The tables. Each method is one; its first line is the title."""
 
     def small(self, rounds: int, mib: int) -> list[dict]:
         """One durable commit of 200 bytes."""
@@ -141,6 +80,10 @@ class Peers:
         }
         if self.lmdb:
             contenders["lmdb"] = lambda data: self.put_lmdb([("small", data)])
+        if self.redb:
+            contenders["redb"] = lambda data: self.redb(f"one {len(data)}", data)
+        if self.zodb:
+            contenders["ZODB"] = lambda data: self.zodb.put([("small", data)])
         return interleave(contenders, rounds * 20, lambda i: os.urandom(200))
 
     def puts(self, rounds: int, mib: int) -> list[dict]:
@@ -151,42 +94,66 @@ class Peers:
                 for name, data in values:
                     self.shelf[name] = data
 
-        contenders: Contenders = {"larder": ours, "sqlite": self.sqlite}
+        def whole(module: Any) -> Callable[[Any], object]:
+            path = self.folder / f"puts.{module.__name__}"
+            return lambda values: replace_file(path, lambda f: module.dump(dict(values), f))
+
+        contenders: Contenders = {
+            "plain pwrite + fdatasync": lambda values: self.floor(b"".join(data for _, data in values)),
+            "larder": ours,
+            "sqlite": self.sqlite,
+            "one pickle file": whole(pickle),
+        }
         if self.lmdb:
             contenders["lmdb"] = self.put_lmdb
+        if self.redb:
+            contenders["redb"] = lambda values: self.redb("many 1000 200", b"".join(data for _, data in values))
+        if self.zodb:
+            contenders["ZODB"] = self.zodb.put
+        if "dill" in HAVE:
+            import dill
+
+            contenders["one dill file"] = whole(dill)
         return interleave(contenders, rounds * 3, lambda i: [(f"n{k}", os.urandom(200)) for k in range(1000)])
 
     def put(self, rounds: int, mib: int) -> list[dict]:
         """One array, durable, in place of the one before."""
-        joblib_file = self.folder / "big.joblib"
+        file = {name: self.folder / f"big.{name}" for name in ("npy", "pickle", "dill", "joblib", "h5")}
         contenders: Contenders = {
             "plain pwrite + fdatasync": self.floor,
             "larder": lambda a: self.shelf.__setitem__("big", a),
-            "npy": lambda a: replace_file(self.folder / "big.npy", lambda f: np.save(f, a)),
-            "pickle 5": lambda a: replace_file(self.folder / "big.pickle", lambda f: pickle.dump(a, f, 5)),
+            "npy": lambda a: replace_file(file["npy"], lambda f: np.save(f, a)),
+            "pickle 5": lambda a: replace_file(file["pickle"], lambda f: pickle.dump(a, f, 5)),
             "sqlite": lambda a: self.sqlite([("big", a.data.cast("B"))]),
         }
         if self.lmdb:
             contenders["lmdb"] = lambda a: self.put_lmdb([("big", a.data.cast("B"))])
+        if self.redb:
+            contenders["redb"] = lambda a: self.redb(f"big {mib} {a[0]}")
         if "joblib" in HAVE:
             import joblib
 
-            contenders["joblib"] = lambda a: replace_file(joblib_file, lambda f: joblib.dump(a, f))
+            contenders["joblib"] = lambda a: replace_file(file["joblib"], lambda f: joblib.dump(a, f))
+        if "dill" in HAVE:
+            import dill
+
+            contenders["dill"] = lambda a: replace_file(file["dill"], lambda f: dill.dump(a, f))
         if "h5py" in HAVE:
-            contenders["h5py"] = self._put_h5
+            import h5py
+
+            def write_h5(file: Any, array: np.ndarray) -> None:
+                with h5py.File(file, "w") as h5:
+                    h5["big"] = array
+
+            contenders["h5py"] = lambda a: replace_file(file["h5"], lambda f: write_h5(f, a))
+        if self.zarr:
+            contenders["zarr (not atomic)"] = self.zarr.put
+        if self.zodb:
+            contenders["ZODB"] = lambda a: self.zodb.put([("big", a)])
         rows = interleave(contenders, rounds, lambda i: np.full(mib << 17, float(i)))
         for row in rows:
             row["GB/s"] = (mib << 20) / row["p50_ms"] / 1e6
         return rows
-
-    def _put_h5(self, array: np.ndarray) -> None:
-        import h5py
-
-        def write(file: Any) -> None:
-            with h5py.File(file, "w") as h5:
-                h5["big"] = array
-
-        replace_file(self.folder / "big.h5", write)
 
     def update(self, rounds: int, mib: int) -> list[dict]:
         """One element of the big array changed, durable."""
@@ -209,24 +176,33 @@ class Peers:
             os.fdatasync(self.raw)
 
         def sqlite_store(i: int) -> None:
-            with self.db, self.db.blobopen("kv", "v", self._rowid("big")) as blob:
+            with self.db, self.db.blobopen("kv", "v", self.rowid("big")) as blob:
                 blob.seek(i * 7919 % n * 8)
                 blob.write(np.float64(i).tobytes())
 
-        def pickle_store(i: int) -> None:
-            whole = pickle.loads((self.folder / "big.pickle").read_bytes())
-            whole[i * 7919 % n] = i
-            replace_file(self.folder / "big.pickle", lambda f: pickle.dump(whole, f, 5))
+        def file_store(module: Any, path: Path, *how: Any) -> Callable[[Any], object]:
+            def store(i: int) -> None:
+                whole = module.loads(path.read_bytes())
+                whole[i * 7919 % n] = i
+                replace_file(path, lambda f: module.dump(whole, f, *how))
+
+            return store
 
         contenders: Contenders = {
-            "plain pwrite + fdatasync": floor,
+            "plain pwrite + fdatasync (not atomic)": floor,
             "larder": larder_store,
             "npy + memmap (not atomic)": memmap_store,
             "sqlite blob": sqlite_store,
-            "pickle 5": pickle_store,
+            "pickle 5": file_store(pickle, self.folder / "big.pickle", 5),
         }
         if self.lmdb:
-            contenders["lmdb"] = self._lmdb_store
+            contenders["lmdb"] = self.lmdb_store
+        if self.redb:
+            contenders["redb"] = lambda i: self.redb(f"update {i}")
+        if "dill" in HAVE:
+            import dill
+
+            contenders["dill"] = file_store(dill, self.folder / "big.dill")
         if "h5py" in HAVE:
             import h5py
 
@@ -238,17 +214,17 @@ class Peers:
                 os.fsync(h5.id.get_vfd_handle())
 
             contenders["h5py (not atomic)"] = h5_store
+        if self.zarr:
+            stored = self.zarr.opened()
+            contenders["zarr (not atomic)"] = lambda i: self.zarr.store(stored, i)
+        if self.zodb:
+            contenders["ZODB"] = self.zodb.store
+        before = self.shelf.stats()["bytes_written"]
         with open_here:
-            return interleave(contenders, rounds)
-
-    def _lmdb_store(self, i: int) -> None:
-        with self.lmdb.begin(write=True) as txn:
-            whole = np.frombuffer(txn.get(b"big")).copy()
-            whole[i * 7919 % len(whole)] = i
-            txn.put(b"big", whole.data.cast("B"))
-
-    def _rowid(self, key: str) -> int:
-        return self.db.execute("select rowid from kv where k = ?", [key]).fetchone()[0]
+            rows = interleave(contenders, rounds)
+        log = (self.shelf.stats()["bytes_written"] - before) // (rounds + 1)
+        next(row for row in rows if row["who"] == "larder")["asked"] = log
+        return rows
 
     def _need_big(self, mib: int) -> None:
         array = self.shelf.get("big")
@@ -277,9 +253,20 @@ class Peers:
             ),
             "h5py": ("import h5py", f"h5py.File('{big}.h5', 'r')['big'][12345]"),
             "joblib": ("import joblib", f"joblib.load('{big}.joblib', mmap_mode='r')[12345]"),
+            "dill": ("import dill", f"dill.load(open('{big}.dill', 'rb'))[12345]"),
+            "zarr": ("import zarr", f"zarr.open_array('{big}.zarr', mode='r')[12345]"),
+            "ZODB": (
+                "import ZODB, ZODB.FileStorage",
+                f"ZODB.DB(ZODB.FileStorage.FileStorage('{f}/bench.zodb', read_only=True)).open().root()['big']['value'][12345]",
+            ),
         }
-        installed = {n: s for n, s in sources.items() if n in HAVE or n not in ("lmdb", "h5py", "joblib")}
-        return interleave(self._children(installed), rounds)
+        own = {name: source for name, source in sources.items() if name in HAVE or name not in _OPTIONAL}
+        contenders = self._children(own)
+        if self.redb:
+            self.redb("close")
+            program = [self.redb.program, self.redb.path, "first"]
+            contenders["redb"] = lambda _: (float(subprocess.check_output(program)), 0)
+        return interleave(contenders, rounds)
 
     def names(self, rounds: int, mib: int) -> list[dict]:
         """1,000 names (ints, strings, lists, arrays of 100) back in a new process, after the imports."""
@@ -302,6 +289,16 @@ class Peers:
                 f"{{k: pickle.loads(v) for k, v in sqlite3.connect('{f}/bench.sqlite').execute('select * from names')}}",
             ),
         }
+        if "dill" in HAVE:
+            import dill
+
+            replace_file(self.folder / "names.dill", lambda file: dill.dump(values, file))
+            sources["one dill"] = ("import dill", f"dill.load(open('{f}/names.dill', 'rb'))")
+        if "joblib" in HAVE:
+            import joblib
+
+            joblib.dump(values, f"{f}/names.joblib")
+            sources["one joblib"] = ("import joblib", f"joblib.load('{f}/names.joblib')")
         if "lmdb" in HAVE:
             import lmdb
 
@@ -320,21 +317,39 @@ class Peers:
                 for name, value in values.items():
                     h5[name] = value if isinstance(value, (int, str, np.ndarray)) else json.dumps(value)
             sources["h5py"] = ("import h5py", f"{{k: v[()] for k, v in h5py.File('{f}/names.h5', 'r').items()}}")
+        if self.zarr:
+            import zarr
+
+            group = zarr.open_group(f"{f}/names.zarr", mode="w")
+            for name, value in values.items():
+                stored = value if isinstance(value, np.ndarray) else np.frombuffer(json.dumps(value).encode(), "u1")
+                group.create_array(name, data=stored, compressors=None)
+            sources["zarr"] = (
+                "import zarr",
+                f"{{k: v[:] for k, v in zarr.open_group('{f}/names.zarr', mode='r').arrays()}}",
+            )
+        if self.zodb:
+            self.zodb.put(list(values.items()))
+            sources["ZODB"] = (
+                "import ZODB, ZODB.FileStorage",
+                f"[(root := ZODB.DB(ZODB.FileStorage.FileStorage('{f}/bench.zodb', read_only=True)).open().root()), "
+                "{f'v{k}': root[f'v{k}']['value'] for k in range(1000)}]",
+            )
         return interleave(self._children(sources), rounds)
 
     def _children(self, sources: dict[str, tuple[str, str]]) -> Contenders:
-        def child(setup: str, expression: str) -> Callable[[Any], float]:
+        def child(setup: str, expression: str) -> Callable[[Any], tuple[float, int]]:
             code = (
                 f"import time, numpy as np\n{setup}\nbegan = time.perf_counter()\nvalue = {expression}\n"
                 # Without the clean-up at exit, where some peers free what their values still look at.
                 "print(time.perf_counter() - began, flush=True)\nimport os\nos._exit(0)"
             )
 
-            def run(_: Any) -> float:
+            def run(_: Any) -> tuple[float, int]:
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
                 if done.returncode:
                     raise RuntimeError(f"{expression}\n{done.stderr}")
-                return float(done.stdout)
+                return float(done.stdout), 0
 
             return run
 
@@ -373,6 +388,21 @@ class Peers:
             put["joblib"] = lambda f: replace_file(dumped, lambda file: joblib.dump(f, file))
             get["joblib"] = lambda _: joblib.load(dumped)["c3"].sum()
 
+        if "dill" in HAVE:
+            import dill
+
+            dumped_dill = path.with_suffix(".dill")
+            put["dill"] = lambda f: replace_file(dumped_dill, lambda file: dill.dump(f, file))
+            get["dill"] = lambda _: dill.loads(dumped_dill.read_bytes())["c3"].sum()
+        if self.zodb:
+            put["ZODB"] = lambda f: self.zodb.put([("frame", f)])
+
+            def from_zodb(_: Any) -> float:
+                self.zodb.connection.cacheMinimize()  # else it is the object that was put
+                return self.zodb.root["frame"]["value"]["c3"].sum()
+
+            get["ZODB"] = from_zodb
+
         def make(i: int) -> pd.DataFrame:
             return pd.DataFrame(np.random.default_rng(i).random((1_000_000, 5)), columns=[f"c{k}" for k in range(5)])
 
@@ -383,6 +413,45 @@ class Peers:
 
 
 TABLES = ("small", "puts", "put", "update", "first", "names", "frame")
+_OPTIONAL = ("lmdb", "h5py", "joblib", "dill", "zarr", "ZODB")
+
+
+def aims(name: str, rows: list[dict]) -> list[str]:
+    """What larder aims at in table `name`, and what this run gave."""
+    row = {row["who"].removesuffix(" (not atomic)"): row for row in rows}
+    ours, floor = row["larder"], row.get("plain pwrite + fdatasync")
+
+    def said(what: str, value: float, limit: float, unit: str) -> str:
+        shown = f"{value:.0f} bytes" if unit == "bytes" else f"{value:.2f} {unit}".rstrip()
+        return f"{what}: {shown} ({'reached' if value <= limit else 'not reached'})"
+
+    ms = ours["p50_ms"]
+    match name:
+        case "small":
+            return [
+                said("at most 1.3 times the floor, p50", ms / floor["p50_ms"], 1.3, ""),
+                said("and best", ours["best_ms"] / floor["best_ms"], 1.3, ""),
+            ]
+        case "puts":
+            return [said("at most 2 ms, p50", ms, 2, "ms"), said("and best", ours["best_ms"], 2, "ms")]
+        case "put":
+            return [said("at most 1 / 0.9 of the floor's time, p50", ms / floor["p50_ms"], 1 / 0.9, "")]
+        case "update":
+            return [
+                said("at most 0.8 ms, p50", ms, 0.8, "ms"),
+                said("and best", ours["best_ms"], 0.8, "ms"),
+                said("at most 16 KiB asked of the file", ours["asked"], 16 << 10, "bytes"),
+            ]
+        case "first":
+            return [said("at most 1 ms, p50", ms, 1, "ms")]
+        case "names":
+            return [said("at most 3 ms, p50", ms, 3, "ms"), said("and best", ours["best_ms"], 3, "ms")]
+        case "frame":
+            return [
+                said("put at most 25 ms, p50", ms, 25, "ms"),
+                said("get at most 5 ms, p50", ours["get_ms"], 5, "ms"),
+            ]
+    raise ValueError(name)
 
 
 def markdown(title: str, rows: list[dict]) -> str:
@@ -423,7 +492,7 @@ def main() -> int:
         print(f"{folder} is in memory: nothing is durable there; choose a disk with --dir", file=sys.stderr)
     results = {}
     try:
-        peers = Peers(folder)
+        peers = Bench(folder)
         with peers.closing:
             tracker = peers.shelf.stats()["tracker"]
             where = f"{os.cpu_count()} cores, kernel {platform.release()}, {kind}, Python {platform.python_version()}"
@@ -434,7 +503,8 @@ def main() -> int:
                 rows = results[name] = run(args.rounds, args.mib)
                 if rows and not args.json:
                     size = f" ({args.mib} MiB)" if name in ("put", "update", "first") else ""
-                    print(markdown(run.__doc__.rstrip(".") + size, rows), flush=True)
+                    print(markdown(run.__doc__.rstrip(".") + size, rows))
+                    print("".join(f"- aim: {line}\n" for line in aims(name, rows)), flush=True)
         if args.json:
             print(json.dumps({"machine": where, "rounds": args.rounds, "mib": args.mib, "tables": results}, indent=2))
     finally:

@@ -24,6 +24,7 @@ Everything but ``pickle`` can be read from a shelf one does not trust.
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
 import pickle
@@ -32,7 +33,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 INLINE_BYTES_MAX = 32 << 10
 """What is no longer than this lives in the catalog; longer values get an extent."""
@@ -41,12 +42,8 @@ INLINE_BYTES_MAX = 32 << 10
 _OUT_OF_BAND_BYTES_MIN = 16 << 10
 
 
-class Record(NamedTuple):
-    """One value, ready for the heap."""
-
-    kind: str
-    meta: bytes
-    buffers: list
+Record = tuple[str, bytes, list]
+"""Kind, meta, buffers: one value, ready for the heap."""
 
 
 def encode(value: Any, name: str, shelf: Any = None) -> Record:
@@ -55,24 +52,28 @@ def encode(value: Any, name: str, shelf: Any = None) -> Record:
     Raises ``TypeError`` naming the part that cannot be shelved, e.g. ``x.model.lock: _thread.lock``.
     """
     kind = type(value)
-    if kind in _ATOMS:
-        return _ATOMS[kind](value)
-    if _is_plain_array(value):
+    make = _ATOMS.get(kind)
+    if make is not None:
+        return make(value)
+    if kind.__module__ in ("numpy", "larder.types") and _is_plain_array(value):
         return _encode_array(value)
     if kind.__module__ == "torch" and "torch" in sys.modules:
         from . import codec_torch
 
         if codec_torch.is_plain(value):
-            return Record(*codec_torch.encode(value))
+            return codec_torch.encode(value)
     return encode_pickle(value, name, shelf)
 
 
 def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name: str = "", trust: bool = True) -> Any:
     """The value of a record; arrays view ``buffers``. Raises ``ShelfError`` for kinds this larder does not know."""
-    from .errors import ShelfError
-
+    reader = _READERS.get(kind)
+    if reader is not None:
+        return reader(bytes(buffers[0]) if buffers else meta)
     if kind == "ndarray":
         return _decode_array(meta, buffers, shelf, name)
+    from .errors import ShelfError
+
     if kind == "tensor":
         return _torch(name).decode(meta, buffers, shelf, name)
     if kind == "pickle":
@@ -82,10 +83,7 @@ def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name
                 "trust=True if you trust where it comes from"
             )
         return decode_pickle(meta, buffers, shelf)
-    reader = _READERS.get(kind)
-    if reader is None:
-        raise ShelfError(f"`{name}` is of kind `{kind}`, which this version of larder does not know; update larder")
-    return reader(bytes(buffers[0]) if buffers else meta)
+    raise ShelfError(f"`{name}` is of kind `{kind}`, which this version of larder does not know; update larder")
 
 
 # --- atoms ---
@@ -93,7 +91,7 @@ def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name
 
 def _sized(kind: str) -> Callable[[bytes], Record]:
     def make(data: bytes) -> Record:
-        return Record(kind, data, []) if len(data) <= INLINE_BYTES_MAX else Record(kind, b"", [data])
+        return (kind, data, []) if len(data) <= INLINE_BYTES_MAX else (kind, b"", [data])
 
     return make
 
@@ -103,11 +101,11 @@ def _int_bytes(value: int) -> bytes:
 
 
 _ATOMS: dict[type, Callable[[Any], Record]] = {
-    type(None): lambda value: Record("none", b"", []),
-    bool: lambda value: Record("bool", b"\1" if value else b"\0", []),
+    type(None): lambda value: ("none", b"", []),
+    bool: lambda value: ("bool", b"\1" if value else b"\0", []),
     int: lambda value: _sized("int")(_int_bytes(value)),
-    float: lambda value: Record("float", struct.pack("<d", value), []),
-    complex: lambda value: Record("complex", struct.pack("<dd", value.real, value.imag), []),
+    float: lambda value: ("float", struct.pack("<d", value), []),
+    complex: lambda value: ("complex", struct.pack("<dd", value.real, value.imag), []),
     str: lambda value: _sized("str")(value.encode("utf-8", "surrogatepass")),
     bytes: lambda value: _sized("bytes")(value),
     bytearray: lambda value: _sized("bytearray")(bytes(value)),
@@ -129,14 +127,19 @@ _READERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def _is_plain_array(value: Any) -> bool:
-    np = sys.modules.get("numpy")
-    if np is None or not isinstance(value, np.ndarray):
-        return False
+    import numpy as np
+
+    return type(value) in (np.ndarray, _shelf_array()) and array_dtype_fits(value.dtype)
+
+
+@functools.cache
+def _shelf_array() -> type:
     from .types import ShelfArray
 
-    return type(value) in (np.ndarray, ShelfArray) and array_dtype_fits(value.dtype)
+    return ShelfArray
 
 
+@functools.lru_cache(1024)
 def array_dtype_fits(dtype: Any) -> bool:
     """Whether elements of ``dtype`` are plain bytes that a description can name (no objects, no pointers)."""
     import numpy as np
@@ -153,36 +156,46 @@ def _plain(descr: Any) -> Any:
     return ast.literal_eval(repr(descr))
 
 
-def array_meta(dtype: Any, shape: Sequence[int], order: str) -> bytes:
-    """The ``meta`` of an ndarray record."""
+@functools.lru_cache(1024)
+def _descr(dtype: Any) -> str:
     import numpy as np
 
-    descr = repr(np.lib.format.dtype_to_descr(np.dtype(dtype)))
-    return json.dumps({"descr": descr, "shape": list(shape), "order": order}).encode()
+    return json.dumps(repr(np.lib.format.dtype_to_descr(dtype)))
+
+
+def array_meta(dtype: Any, shape: Sequence[int], order: str) -> bytes:
+    """The ``meta`` of an ndarray record, JSON."""
+    return f'{{"descr": {_descr(dtype)}, "shape": {list(shape)}, "order": "{order}"}}'.encode()
+
+
+@functools.lru_cache(1024)
+def _layout(meta: bytes) -> tuple[tuple[int, ...], Any, str]:
+    """Shape, dtype and order from the ``meta`` of an ndarray record."""
+    import numpy as np
+
+    head = json.loads(meta)
+    return tuple(head["shape"]), np.lib.format.descr_to_dtype(ast.literal_eval(head["descr"])), head["order"]
 
 
 def _encode_array(value: Any) -> Record:
     import numpy as np
 
-    fortran = value.flags.f_contiguous and not value.flags.c_contiguous
-    flat = np.asarray(value).T if fortran else np.ascontiguousarray(np.asarray(value))
+    flags = value.flags
+    fortran = flags.f_contiguous and not flags.c_contiguous
     meta = array_meta(value.dtype, value.shape, "F" if fortran else "C")
-    buffers = [flat.reshape(-1).view(np.uint8).data] if flat.nbytes else []
-    return Record("ndarray", meta, buffers)
+    if not value.nbytes:
+        return ("ndarray", meta, [])
+    flat = np.asarray(value).T if fortran else np.ascontiguousarray(np.asarray(value))
+    return ("ndarray", meta, [flat.reshape(-1).view(np.uint8).data])
 
 
 def _decode_array(meta: bytes, buffers: Sequence, shelf: Any, name: str) -> Any:
-    import numpy as np
-
-    from .types import ShelfArray
-
-    head = json.loads(meta)
-    dtype = np.lib.format.descr_to_dtype(ast.literal_eval(head["descr"]))
-    shape = tuple(head["shape"])
+    shape, dtype, order = _layout(meta)
     if not buffers:
+        import numpy as np
+
         return np.empty(shape, dtype)
-    array = np.ndarray(shape, dtype, memoryview(buffers[0]), order=head["order"])
-    return ShelfArray.over(array, shelf, name)
+    return _shelf_array().over(shape, dtype, buffers[0], order, shelf, name)
 
 
 def _torch(name: str) -> Any:
@@ -378,16 +391,17 @@ def pack(stream: bytes, buffers: Sequence, value: Any) -> Record:
     inline = len(stream) <= INLINE_BYTES_MAX
     head = json.dumps({"type": _type_name(value), "inline": inline}).encode() + b"\0"
     if inline:
-        return Record("pickle", head + stream, list(buffers))
-    return Record("pickle", head, [stream, *buffers])
+        return ("pickle", head + stream, list(buffers))
+    return ("pickle", head, [stream, *buffers])
 
 
 def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
     """The value of a pickle record; its buffers are viewed, not copied."""
     head, _, stream = meta.partition(b"\0")
-    buffers = [memoryview(buffer) for buffer in buffers]
-    if not json.loads(head)["inline"]:
-        stream, buffers = buffers[0], buffers[1:]
+    if buffers:
+        buffers = [memoryview(buffer) for buffer in buffers]
+        if not json.loads(head)["inline"]:
+            stream, buffers = buffers[0], buffers[1:]
     before = getattr(_loading, "shelf", None)
     _loading.shelf = shelf
     try:

@@ -182,14 +182,16 @@ class Shelf:
 
     def __setitem__(self, name: str, value: Any) -> None:
         native = self._writable()
-        name = _text(name)
+        if type(name) is not str or not name:
+            _text(name)
         with self._mutex:
-            if hasattr(value, "_larder_allocate"):
-                value._larder_allocate(native, name)
+            allocate = getattr(value, "_larder_allocate", None)
+            if allocate is not None:
+                allocate(native, name)
             else:
-                record = codec.encode(value, name, self)
-                native.put(name, record.kind, record.meta, record.buffers)
-            self._settle(f"put {name}")
+                native.put(name, *codec.encode(value, name, self))
+            if self._depth == 0:
+                self._settle(f"put {name}")
 
     def __delitem__(self, name: str) -> None:
         native = self._writable()
@@ -220,11 +222,18 @@ class Shelf:
 
     def values(self) -> list[Any]:
         """The values, in the order of :meth:`keys`."""
-        return [self[name] for name in self]
+        return [value for _, value in self.items()]
 
     def items(self) -> list[tuple[str, Any]]:
         """Pairs of name and value, in the order of :meth:`keys`."""
-        return [(name, self[name]) for name in self]
+        native, decode, trust = self._alive(), codec.decode, self._trust
+        found = ((name, native.get(name)) for name in native.names())
+        return [
+            (name, decode(kind, meta, buffers, shelf=self, name=name, trust=trust))
+            for name, entry in found
+            if entry is not None  # another thread removed it
+            for kind, meta, buffers in (entry,)
+        ]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The variable, or ``default`` when there is none of that name."""
@@ -416,12 +425,12 @@ class Shelf:
         return self._native
 
     def _writable(self):
-        native = self._alive()
-        if self._readonly:
+        if self._closed or self._readonly:
+            self._alive()
             if self._snapshot is not None:
                 raise ShelfReadOnly(f"this is commit {self._snapshot} of shelf {self._path}; write to the shelf itself")
             raise ShelfReadOnly(f"shelf {self._path} was opened with mode='r'; open it with mode='a' to write")
-        return native
+        return self._native
 
     def _missing(self, name: Any) -> str:
         near = difflib.get_close_matches(str(name), list(self), n=3)

@@ -30,9 +30,11 @@ class ShelfArray(np.ndarray):
     _larder_name = ""
 
     @classmethod
-    def over(cls, array: np.ndarray, shelf: Any, name: str) -> ShelfArray:
-        """``array``, which views a buffer of ``shelf``, as the shelved variable ``name``."""
-        self = array.view(cls)
+    def over(
+        cls, shape: tuple[int, ...], dtype: np.dtype, buffer: Any, order: str, shelf: Any, name: str
+    ) -> ShelfArray:
+        """The shelved variable ``name`` of ``shelf``, whose elements are ``buffer``."""
+        self = cls(shape, dtype, buffer, 0, None, order)
         if shelf is not None:
             self._larder_owner = weakref.ref(shelf)
             self._larder_name = name
