@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
-.PHONY: help run test lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz miri wheel lint rust python clean setup
+.PHONY: help run test notebooks lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz miri wheel lint rust python clean setup
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
@@ -31,6 +31,9 @@ run: .venv/built  ## the main job: a notebook is killed with SIGKILL in the midd
 
 lab: .venv/built  ## JupyterLab on the tutorials
 	.venv/bin/jupyter lab notebooks/
+
+notebooks: .venv/built  ## the tutorials, each run from top to bottom in the real kernel
+	$(PY) -m pytest tests/python/test_notebooks.py
 
 rust:
 	cargo fmt --all --check
