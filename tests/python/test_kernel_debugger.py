@@ -70,6 +70,8 @@ def test_the_whole_way_from_attach_to_disconnect(k):
     thread, frame = stopped(k)
     assert thread in ask(k, "debugInfo")["body"]["stoppedThreads"]
     assert (frame["name"], frame["line"], frame["source"]["path"]) == ("f", 3, path)
+    stack = ask(k, "stackTrace", threadId=thread)["body"]["stackFrames"]
+    assert [(f["name"], f["source"]["path"]) for f in stack] == [("f", path), ("<module>", path)]
     assert locals_of(k, frame) == {"a": "41", "b": "42"}
     assert ask(k, "evaluate", expression="a + b", frameId=frame["id"], context="repl")["body"]["result"] == "83"
     rich = ask(k, "richInspectVariables", variableName="b", frameId=frame["id"])

@@ -321,6 +321,18 @@ class Debugger:
         request.setdefault("arguments", {})["terminateDebuggee"] = False
         return self._adapter.ask(request)
 
+    def _on_stackTrace(self, request):
+        """The user's frames; what started the kernel is none of them."""
+        reply = self._adapter.ask(request)
+        if reply.get("success"):
+            own = str(Path(__file__).parents[1]) + os.sep
+            frames = reply["body"]["stackFrames"]
+            kept = [frame for frame in frames if not (frame.get("source") or {}).get("path", "").startswith(own)]
+            reply["body"]["stackFrames"] = kept
+            if "totalFrames" in reply["body"]:
+                reply["body"]["totalFrames"] -= len(frames) - len(kept)
+        return reply
+
     def _on_variables(self, request):
         if not self._stopped:
             reference = request["arguments"]["variablesReference"]
