@@ -252,7 +252,8 @@ class Shelf:
         """All or nothing: commits at the end, rolls back if the block raises. Nested ones are part of the outermost.
 
         Changes made before the block and not committed yet (in-place stores, earlier in the same cell) are committed
-        when it begins, so that a rollback takes back the block and nothing else.
+        when it begins, so that a rollback takes back the block and nothing else. Other threads' transactions, assignments
+        and ends of cells wait for this one; what they store in place meanwhile is part of it.
         """
         native = self._writable()
         with self._mutex:
@@ -466,8 +467,11 @@ def _commit_cell(ip: Any, result: Any) -> None:
     info = getattr(result, "info", None)
     lines = (getattr(info, "raw_cell", None) or "").strip().splitlines()
     for shelf in shelves():
-        if not shelf.readonly and not shelf._depth:
-            shelf.commit(lines[0][:80] if lines else None)
+        if shelf.readonly:
+            continue
+        with shelf._mutex:  # of another thread's transaction the end is awaited: "done" means durable
+            if not shelf._depth:
+                shelf.commit(lines[0][:80] if lines else None)
 
 
 hooks.AFTER.append(_commit_cell)
