@@ -38,16 +38,7 @@ fn trace_start(
     let layout = abi::layout(version.0, version.1, free_threaded, debug).map_err(off)?;
     let caches = <[u8; 256]>::try_from(caches).map_err(|_| off("expected 256 cache sizes".into()))?;
     let named = |(name, o): (String, Py<PyAny>)| {
-        let which = match name.as_str() {
-            "range" => Builtin::Range,
-            "abs" => Builtin::Abs,
-            "len" => Builtin::Len,
-            "float" => Builtin::Float,
-            "min" => Builtin::Min,
-            "max" => Builtin::Max,
-            "sqrt" => Builtin::Sqrt,
-            _ => return None,
-        };
+        let which = Builtin::named(&name)?;
         Some((Obj(o.into_ptr() as usize), which))
     };
     let functions = functions.into_iter().filter_map(named).collect();
@@ -221,6 +212,7 @@ fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyA
     engine.limits.record = record;
     engine.limits.hot = hot;
     engine.limits.warm = hot.min(8);
+    engine.limits.side = (hot / 2).clamp(2, 16);
     let old = std::mem::replace(
         &mut engine.filter,
         filter.map_or(Obj::NULL, |f| Obj(f.into_ptr() as usize)),
@@ -228,6 +220,50 @@ fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyA
     // SAFETY: the reference this function took when it set the filter.
     unsafe { ffi::Py_XDECREF(old.0 as *mut ffi::PyObject) };
     Ok(())
+}
+
+/// The traces of a code object's loops, in words: what the optimiser made of them.
+#[pyfunction]
+fn trace_listing(py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<String> {
+    let engine = engine(py)?;
+    if code.get_type().name()? != "code" {
+        return Err(pyo3::exceptions::PyTypeError::new_err("a code object is wanted"));
+    }
+    // SAFETY: the GIL is held; a code object, checked above.
+    unsafe {
+        let info = &*engine.info(Obj(code.as_ptr() as usize));
+        let mut out = String::new();
+        for l in &info.loops {
+            let Some(c) = &l.compiled else { continue };
+            out.push_str(&format!(
+                "loop at {}, {} entries, {} passes\n",
+                l.header, c.entries, c.passed
+            ));
+            let taken = c.taken.iter().enumerate().filter(|t| *t.1 > 0);
+            let taken: Vec<String> = taken.map(|(e, n)| format!("{e}: {n}")).collect();
+            out.push_str(&format!("exits taken {}\n", taken.join(", ")));
+            out.push_str(
+                &&c.growth
+                    .as_ref()
+                    .map_or_else(String::new, |g| larder_trace::text::listing(&g.tree)),
+            );
+        }
+        Ok(out)
+    }
+}
+
+/// Switches one of the optimiser's passes; raises ValueError for a name that is none.
+#[pyfunction]
+fn trace_pass(py: Python<'_>, name: &str, on: bool) -> PyResult<()> {
+    match engine(py)?.passes.switch(name) {
+        Some(place) => {
+            *place = on;
+            Ok(())
+        }
+        None => Err(pyo3::exceptions::PyValueError::new_err(format!(
+            "no pass is called {name:?}"
+        ))),
+    }
 }
 
 /// Whether every back edge of watched code is reported to the end, for an exact count.
@@ -255,6 +291,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_exact, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_listing, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_pass, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;
     module.add_function(wrap_pyfunction!(trace_categories, module)?)?;

@@ -34,7 +34,22 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
         number = opcode.opmap.get(name, 256)
         if number < 256:
             caches[number] = count
-    return [(name, number) for name, number in opcode.opmap.items() if number < 256], caches
+    special = getattr(opcode, "_specialized_opmap", {})
+    return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
+
+
+_BUILTINS = "range abs len float int bool min max ord chr enumerate zip isinstance".split()
+_MATH = "sqrt sin cos tan atan atan2 exp log floor ceil fabs".split()
+
+
+def _functions() -> list[tuple[str, Any]]:
+    """The callables that have a meaning of their own in a trace."""
+    import _random
+
+    found: list[tuple[str, Any]] = [(name, getattr(builtins, name)) for name in _BUILTINS]
+    found += [(f"math.{name}", getattr(math, name)) for name in _MATH]
+    found += [("list.append", list.append), ("dict.get", dict.get), ("random.random", _random.Random().random)]
+    return found
 
 
 def _probe_loop(first):
@@ -66,13 +81,11 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     monitoring = sys.monitoring
     if not _started:
         names, caches = _opcodes()
-        functions = [(name, getattr(builtins, name)) for name in ("range", "abs", "len", "float", "min", "max")]
-        functions.append(("sqrt", math.sqrt))
         free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
         try:
             _larder.trace_start(
                 (sys.version_info[0], sys.version_info[1]), free_threaded, hasattr(sys, "gettotalrefcount"), names, caches,
-                monitoring.OPTIMIZER_ID, monitoring.DISABLE, functions,
+                monitoring.OPTIMIZER_ID, monitoring.DISABLE, _functions(),
             )  # fmt: skip
         except RuntimeError as error:
             return str(error)

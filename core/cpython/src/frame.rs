@@ -99,18 +99,27 @@ impl Frame {
     /// Whether any tool but ours watches this frame's code: a debugger, coverage, `sys.settrace`, a profiler.
     #[inline(always)]
     pub fn watched_by_others(self, tool: u8) -> bool {
-        // SAFETY: instrumented code has monitoring data, which holds one byte per local event.
-        unsafe {
-            let data: usize = load(self.code().0, self.l.code_monitoring);
-            if data == 0 {
-                return true;
-            }
-            let active = data + self.l.monitoring_active;
-            // CALL, LINE, INSTRUCTION, JUMP, BRANCH, STOP_ITERATION are events 4 to 9.
-            let word: u32 = load(active, 4);
-            let rest: u16 = load(active, 8);
-            word & !(u32::from(1u8 << tool) << 24) != 0 || rest != 0
+        // SAFETY: instrumented code has monitoring data, and this code is instrumented: we were called.
+        unsafe { load::<usize>(self.code().0, self.l.code_monitoring) == 0 || code_watched(self.code(), tool, self.l) }
+    }
+}
+
+/// Whether any tool but ours watches a code object.
+///
+/// # Safety
+/// A live code object of this interpreter.
+#[inline(always)]
+pub unsafe fn code_watched(code: Obj, tool: u8, l: &Layout) -> bool {
+    // SAFETY: instrumented code has monitoring data, which holds one byte per local event.
+    unsafe {
+        let data: usize = load(code.0, l.code_monitoring);
+        if data == 0 {
+            return false;
         }
+        let active = data + l.monitoring_active;
+        // PY_START, PY_RESUME, PY_RETURN, PY_YIELD, CALL, LINE, INSTRUCTION, JUMP, BRANCH, STOP_ITERATION: 0 to 9.
+        let (first, word, rest): (u32, u32, u16) = (load(active, 0), load(active, 4), load(active, 8));
+        first != 0 || word & !(u32::from(1u8 << tool) << 24) != 0 || rest != 0
     }
 }
 

@@ -10,28 +10,32 @@
 
 use crate::cache::{TICK_CALLBACKS, forget, release};
 use crate::frame::Frame;
+use crate::helpers;
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::rows::Row;
-use crate::run::{Compiled, unbox_int};
+use crate::run::{Buffer, Compiled};
 use crate::world::{Live, plain_namespaces};
+use larder_jit::lower::{BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host, Packed};
 use larder_trace::bytecode::{Ins, Opcodes, decode};
+use larder_trace::opt::{Passes, optimise};
 use larder_trace::policy::{self, Action, Event, Head, Limits};
-use larder_trace::record::{Builtin, record};
+use larder_trace::record::{Builtin, Failure, record};
 use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::rc::Rc;
 
 /// Loops remembered for display; beyond this many, new ones are still optimised but not listed.
 const ROWS_MAX: usize = 4096;
 /// Bytes of machine code at most, unless asked otherwise, and what can be asked for.
 pub const CODE_BYTES: usize = 1 << 20;
 pub const CODE_BYTES_MAX: usize = 64 << 20;
-/// Traces per tree at most, and times an exit is taken before it grows a side trace.
+/// Traces per tree at most.
 const TRACES_MAX: usize = 24;
-const SIDE_HOT: u32 = 16;
 /// A compiled loop must stay this many iterations per entry, looked at every so many entries.
 const PAYS_ITERATIONS: u64 = 4;
 const PAYS_WINDOW: u64 = 64;
@@ -54,7 +58,7 @@ pub struct CodeInfo {
     /// Whether this code is watched at all.
     pub ours: bool,
     pub locals: u32,
-    pub ins: Vec<Ins>,
+    pub ins: Rc<[Ins]>,
     pub loops: Vec<Loop>,
 }
 
@@ -82,6 +86,11 @@ pub struct Engine {
     /// Loops discarded to make room.
     pub evictions: u64,
     pub builtins: Vec<(Obj, Builtin)>,
+    /// The strings of one character.
+    pub characters: Box<[usize; 256]>,
+    /// Where traces put references that were the last ones.
+    pub log: Box<[usize]>,
+    pub passes: Passes,
     /// Python's say on whether code from a file is watched; null for all code.
     pub filter: Obj,
 }
@@ -130,11 +139,16 @@ pub unsafe fn start(
         if engine().is_some() {
             return Ok(());
         }
+        let characters = helpers::characters()?;
+        let log = vec![0usize; LOG_WORDS].into_boxed_slice();
         let host = Host {
             layout: *layout,
             breaker_mask: layout.breaker_mask,
             true_object: ffi::Py_True() as usize,
-            unbox_int: unbox_int as *const () as usize,
+            false_object: ffi::Py_False() as usize,
+            chars: characters.as_ptr() as usize,
+            log: log.as_ptr() as usize,
+            helpers: helpers::table(),
         };
         let compiler = Compiler::new(host)?;
         let arena =
@@ -163,6 +177,9 @@ pub unsafe fn start(
             freed: Vec::new(),
             evictions: 0,
             builtins,
+            characters,
+            log,
+            passes: Passes::ALL,
             filter: Obj::NULL,
         });
     }
@@ -194,14 +211,7 @@ impl Engine {
             if !found.is_null() {
                 return found.cast();
             }
-            let bytes = (self.symbols.code_bytes)(ptr(code));
-            let mut data: *mut std::ffi::c_char = std::ptr::null_mut();
-            let mut size: ffi::Py_ssize_t = 0;
-            let mut ins = Vec::new();
-            if !bytes.is_null() && ffi::PyBytes_AsStringAndSize(bytes, &mut data, &mut size) == 0 {
-                ins = decode(std::slice::from_raw_parts(data.cast(), size as usize), &self.opcodes);
-            }
-            ffi::Py_XDECREF(bytes);
+            let ins = self.decoded(code);
             let locals = crate::object::load::<i32>(code.0, self.layout.code_slots) as u32;
             let info = Box::into_raw(Box::new(CodeInfo {
                 ours: self.wanted(code),
@@ -212,6 +222,25 @@ impl Engine {
             (self.symbols.set_extra)(ptr(code), self.extra, info.cast());
             self.infos.push(info);
             info
+        }
+    }
+
+    /// A code object's instructions as the compiler made them.
+    ///
+    /// # Safety
+    /// GIL held; a live code object.
+    pub unsafe fn decoded(&self, code: Obj) -> Rc<[Ins]> {
+        // SAFETY: `PyCode_GetCode` gives a new bytes object, checked before use.
+        unsafe {
+            let bytes = (self.symbols.code_bytes)(ptr(code));
+            let mut data: *mut std::ffi::c_char = std::ptr::null_mut();
+            let mut size: ffi::Py_ssize_t = 0;
+            let mut ins = Vec::new();
+            if !bytes.is_null() && ffi::PyBytes_AsStringAndSize(bytes, &mut data, &mut size) == 0 {
+                ins = decode(std::slice::from_raw_parts(data.cast(), size as usize), &self.opcodes);
+            }
+            ffi::Py_XDECREF(bytes);
+            ins.into()
         }
     }
 
@@ -234,6 +263,25 @@ impl Engine {
         }
     }
 
+    /// [`Engine::grow`], in which a mistake of ours only costs this loop its trace.
+    ///
+    /// # Safety
+    /// As [`Engine::grow`].
+    unsafe fn try_grow(
+        &mut self,
+        info: &mut CodeInfo,
+        index: usize,
+        frame: Frame,
+        from: Option<usize>,
+    ) -> Result<(), Failure> {
+        // SAFETY: by contract. Until the new tree is complete and in place, nothing is changed.
+        let tried = std::panic::AssertUnwindSafe(|| unsafe { self.grow(info, index, frame, from) });
+        std::panic::catch_unwind(tried).unwrap_or(Err(Failure {
+            why: "an internal error",
+            soon: false,
+        }))
+    }
+
     /// Records and compiles the root of a loop, or a side trace of an exit.
     ///
     /// # Safety
@@ -244,14 +292,15 @@ impl Engine {
         index: usize,
         frame: Frame,
         from: Option<usize>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Failure> {
+        let late = |why| Failure { why, soon: false };
         if !plain_namespaces(frame) {
-            return Err("namespaces that are not plain dicts");
+            return Err(late("namespaces that are not plain dicts"));
         }
         let started = std::time::Instant::now();
         let header = info.loops[index].header;
         let mut tree = match &info.loops[index].compiled {
-            Some(c) => c.growth.as_ref().ok_or("a loop that has settled")?.tree.clone(),
+            Some(c) => c.growth.as_ref().ok_or(late("a loop that has settled"))?.tree.clone(),
             None => Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
         };
         let heads: Vec<u32> = info
@@ -262,26 +311,22 @@ impl Engine {
             .collect();
         let world = Live {
             frame,
-            layout: self.layout,
-            symbols: self.symbols,
-            builtins: &self.builtins,
+            engine: self,
+            ins: &info.ins,
         };
-        record(
-            &mut tree,
-            from.map(|e| ExitId(e as u32)),
-            &world,
-            &info.ins,
-            self.layout,
-            &heads,
-        )?;
+        let from = from.map(|e| ExitId(e as u32));
+        record(&mut tree, from, &world, &info.ins, self.layout, &heads)?;
+        let newest = tree.traces.len() - 1;
+        optimise(&mut tree, newest, &self.passes);
+        self.compiler.hoist = self.passes.hoist;
         let code = self
             .compiler
             .compile(&tree)
-            .map_err(|_| "the code generator refused it")?;
-        let packed = Packed::new(&tree, &code.exits).map_err(|_| "too large to keep")?;
+            .map_err(|_| late("the code generator refused it"))?;
+        let packed = Packed::new(&tree, &code.exits).map_err(|_| late("too large to keep"))?;
         let piece = self
             .publish(&code.bytes, &[], &raw const info.loops[index])
-            .ok_or("the limit for machine code is reached")?;
+            .ok_or(late("the limit for machine code is reached"))?;
         for o in packed.objects() {
             // SAFETY: live objects the recorder met.
             unsafe { ffi::Py_INCREF(ptr(*o)) };
@@ -297,6 +342,7 @@ impl Engine {
                 growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
             }
             (compiled.entries, compiled.refused, compiled.passed) = (old.entries, old.refused, old.passed);
+            compiled.since = (old.entries, old.passed);
             self.arena.release(old.piece);
             self.freed.extend_from_slice(old.packed.objects());
         }
@@ -309,39 +355,70 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs a compiled loop and grows it where it leaves often; false when the frame does not fit.
+    /// Runs compiled loops from one head until the interpreter is wanted; false when the frame does not fit. An exit at
+    /// the head of another loop goes on there at once.
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at the loop's head.
     unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> bool {
-        let Some(c) = info.loops[index].compiled.as_mut() else {
-            return false;
-        };
-        if frame.depth(info.locals as usize) != c.packed.depth as usize {
-            return false;
+        let mut at = index;
+        let mut ran = false;
+        loop {
+            // SAFETY: by contract, and every exit leaves the frame at a place where it may go on.
+            let Some((exit, pc)) = (unsafe { self.run_one(info, at, frame) }) else {
+                return ran;
+            };
+            ran = true;
+            // Something to see to, or a loop entered at its own head: let the interpreter go on.
+            // SAFETY: the thread's own word.
+            let wanted = unsafe { *crate::frame::breaker(self.layout) } & self.layout.breaker_mask != 0;
+            let next = info.loops.iter().position(|l| l.header == pc && l.compiled.is_some());
+            match next {
+                Some(next) if next != at && exit != 0 && !wanted => at = next,
+                _ => return ran,
+            }
         }
-        // SAFETY: by contract.
-        let Some(exit) = (unsafe { c.run(frame, self.layout, &mut self.arena) }) else {
-            return false;
+    }
+
+    /// Runs one tree and grows it where it leaves often; the exit taken and the code unit it leads to.
+    ///
+    /// # Safety
+    /// As [`Engine::run`].
+    unsafe fn run_one(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> Option<(usize, u32)> {
+        let c = info.loops[index].compiled.as_mut()?;
+        if frame.depth(info.locals as usize) != c.packed.depth as usize {
+            return None;
+        }
+        let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
+        // SAFETY: by contract; the log is the one the code was compiled for.
+        let exit = unsafe {
+            if !c.enter(frame, self, &info.ins, &mut buffer) {
+                c.refused += 1;
+                c.refused_untold += 1;
+                return None;
+            }
+            c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer)
         };
-        if exit == 0 || c.taken[exit] < SIDE_HOT {
-            return true;
+        let c = info.loops[index].compiled.as_ref()?;
+        let pc = c.packed.exit(exit).pc as u32;
+        if exit == 0 || c.taken[exit] < self.limits.side || c.linked.contains(&(exit as u32)) {
+            return Some((exit, pc));
         }
         let Some(growth) = &c.growth else {
-            if c.taken[exit] == SIDE_HOT {
+            if c.taken[exit] == self.limits.side {
                 info.loops[index].reopened += 1;
                 self.discard(&mut info.loops[index], Event::Reopened);
             }
-            return true;
+            return Some((exit, pc));
         };
         let tries = growth.failed[exit] < 2 && growth.tree.exits[exit].side.is_none();
         let hot = tries && growth.tree.traces.len() < TRACES_MAX;
         // SAFETY: the frame stands at that exit now.
-        let grown = !hot || unsafe { self.grow(info, index, frame, Some(exit)) }.is_ok();
+        let grown = !hot || unsafe { self.try_grow(info, index, frame, Some(exit)) }.is_ok();
         if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
             growth.failed[exit] += 1;
         }
-        true
+        Some((exit, pc))
     }
 
     fn row(&mut self, code: Obj, header: u32, back: u32) -> Option<usize> {
@@ -481,7 +558,9 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         if info.loops[index].compiled.is_some() && !frame.watched_by_others(engine.tool) {
             let ran = engine.run(info, index, frame);
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
-                let enough = c.entries < PAYS_WINDOW || c.passed >= PAYS_ITERATIONS * c.entries;
+                // A tree that has just grown is judged anew.
+                let (entries, passes) = (c.entries - c.since.0, c.passed - c.since.1);
+                let enough = entries < PAYS_WINDOW || passes >= PAYS_ITERATIONS * entries;
                 enough && (c.refused < 4 * PAYS_WINDOW || c.refused < 4 * c.entries)
             });
             if !pays {
@@ -504,12 +583,19 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         };
         if action == Action::Record {
             let done = if frame.watched_by_others(engine.tool) {
-                Err("another tool watches this code")
+                Err(Failure {
+                    why: "another tool watches this code",
+                    soon: false,
+                })
             } else {
-                engine.grow(info, index, frame, None)
+                engine.try_grow(info, index, frame, None)
             };
-            let outcome = if done.is_ok() { Event::Closed } else { Event::Aborted };
-            why = done.err().unwrap_or("");
+            let outcome = match done {
+                Ok(()) => Event::Closed,
+                Err(f) if f.soon => Event::Missed,
+                Err(_) => Event::Aborted,
+            };
+            why = done.err().map_or("", |f| f.why);
             (head, action) = policy::step(head, outcome, &engine.limits);
         }
         info.loops[index].head = head;

@@ -12,6 +12,7 @@ pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;
 pub mod heat_shield;
+pub mod helpers;
 pub mod hook;
 pub mod object;
 pub mod rows;

@@ -59,9 +59,13 @@ pub type ExtraFree = unsafe extern "C" fn(*mut c_void);
 pub struct Symbols {
     pub range_iter_type: usize,
     pub list_iter_type: usize,
+    pub tuple_iter_type: usize,
+    pub enumerate_type: usize,
+    pub zip_type: usize,
     pub function_type: usize,
     pub module_type: usize,
     pub builtin_type: usize,
+    pub method_type: usize,
     pub code_bytes: CodeBytes,
     pub request_extra: RequestExtra,
     pub get_extra: GetExtra,
@@ -93,9 +97,13 @@ pub fn symbols() -> Result<&'static Symbols, String> {
             Ok(Symbols {
                 range_iter_type: symbol(c"PyRangeIter_Type")?,
                 list_iter_type: symbol(c"PyListIter_Type")?,
+                tuple_iter_type: symbol(c"PyTupleIter_Type")?,
+                enumerate_type: symbol(c"PyEnum_Type")?,
+                zip_type: symbol(c"PyZip_Type")?,
                 function_type: symbol(c"PyFunction_Type")?,
                 module_type: symbol(c"PyModule_Type")?,
                 builtin_type: symbol(c"PyCFunction_Type")?,
+                method_type: symbol(c"PyMethodDescr_Type")?,
                 code_bytes: std::mem::transmute::<usize, CodeBytes>(symbol(c"PyCode_GetCode")?),
                 request_extra: std::mem::transmute::<usize, RequestExtra>(symbol(
                     c"PyUnstable_Eval_RequestCodeExtraIndex",

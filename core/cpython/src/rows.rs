@@ -125,7 +125,7 @@ impl Row {
             after: overhead::of_trace(tree, index, None),
         };
         self.traces = tree.traces.iter().enumerate().map(|(index, t)| of(index, t)).collect();
-        let made = |e: usize| packed.exit(e).entries().filter(|(_, v, s)| is_made(v, s)).count() as u32;
+        let made = |e: usize| packed.exit(e).entries().filter(|e| is_made(&e.val, &e.sources)).count() as u32;
         let exits = tree.exits.iter().zip(owners).enumerate();
         self.entry = overhead::of_entry(tree);
         self.exits = exits

@@ -2,20 +2,27 @@
 //!
 //! Invariants
 //!
-//! - Native code changes nothing but its buffer, so up to [`restore`] the frame is as the loop head found it.
+//! - Native code changes no frame and no namespace, so up to [`restore`] they are as the loop head found them, and own
+//!   what they held then.
+//! - What a trace drops for good is in the release log, and dies after the frame is right again.
 //! - Entering refuses a frame in which an overwritten slot holds the last reference to something that could notice
 //!   its own death; so it makes no difference that old values die at the exit and not at the store.
 //! - New objects are made first, then put in place, and old ones are released last.
 
 use crate::frame::{Frame, breaker};
+use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
-use crate::world::{lookup, namespace, plain_namespaces};
-use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, ORIGIN};
+use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
+use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
 use larder_jit::packed::Exit;
 use larder_jit::{Arena, Packed, Piece, Source};
-use larder_trace::{Layout, Obj, Slot, Tree, Type, Val};
+use larder_trace::bytecode::Ins;
+use larder_trace::ir::{Condition, Seq};
+use larder_trace::record::ANOTHER;
+use larder_trace::{Layout, Obj, Ref, Slot, Tree, Type, Val};
 use pyo3::ffi;
 use std::mem::MaybeUninit;
+use std::rc::Rc;
 
 type Native = unsafe extern "C" fn(*mut u64, *const u32) -> u64;
 pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
@@ -45,12 +52,25 @@ pub struct Compiled {
     pub passed: u64,
     /// Entered since the last tick.
     pub used: bool,
+    /// Entries and iterations in all when the tree grew last.
+    pub since: (u64, u64),
+    /// Exits that lead to the head of another loop: they grow nothing.
+    pub linked: Box<[u32]>,
 }
 
 impl Compiled {
     pub fn new(tree: Tree, packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
+        let linked = tree
+            .exits
+            .iter()
+            .enumerate()
+            .filter(|e| e.1.reason == ANOTHER)
+            .map(|e| e.0 as u32)
+            .collect();
         Compiled {
+            since: (0, 0),
+            linked,
             packed,
             piece,
             taken: vec![0; exits].into(),
@@ -78,7 +98,7 @@ impl Compiled {
     pub fn sizes(&self) -> (usize, usize) {
         let growth = self.growth.as_ref();
         let growing = growth.map_or(0, |g| size_of::<Growth>() + g.tree.metadata_bytes() + g.failed.len());
-        let counters = size_of_val(&*self.taken) + size_of_val(&*self.runs);
+        let counters = size_of_val(&*self.taken) + size_of_val(&*self.runs) + size_of_val(&*self.linked);
         let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size() + counters;
         (kept, growing)
     }
@@ -95,16 +115,35 @@ impl Compiled {
         }
     }
 
+    /// Whether what lies outside the frame is as it was when the traces were recorded.
+    unsafe fn holds(&self, l: &Layout) -> bool {
+        // SAFETY: types and functions that the tree keeps alive.
+        self.packed.conditions.iter().all(|c| unsafe {
+            match *c {
+                Condition::TypeVersion(t, version) => load::<u32>(t.0, l.type_version) == version,
+                Condition::KeysVersion(t, version) => {
+                    let keys: usize = load(t.0, l.type_keys);
+                    keys != 0 && load::<u32>(keys, l.keys_version) == version
+                }
+                Condition::Code(f, code) => load::<usize>(f.0, l.func_code) == code.0,
+            }
+        })
+    }
+
     /// Checks the frame against the inputs and unboxes it into the buffer.
     ///
     /// # Safety
     /// GIL held; `frame` stands at this tree's head with the tree's depth.
-    unsafe fn enter(&self, frame: Frame, l: &Layout, buffer: &mut Buffer) -> bool {
+    pub unsafe fn enter(&self, frame: Frame, engine: &Engine, ins: &Rc<[Ins]>, buffer: &mut Buffer) -> bool {
+        let l = engine.layout;
         if !plain_namespaces(frame) || (self.packed.module_level && frame.locals() != frame.globals()) {
             return false;
         }
         // SAFETY: each field is read after the type that has it is established.
         unsafe {
+            if !self.holds(l) {
+                return false;
+            }
             let mut at = FIRST;
             let mut put = |words: &[u64]| {
                 for word in words {
@@ -112,7 +151,11 @@ impl Compiled {
                     at += 1;
                 }
             };
-            for (slot, ty) in self.packed.inputs() {
+            for (slot, ty, write_only) in self.packed.inputs() {
+                if write_only {
+                    put(&[0; 4][..ty.components().len()]);
+                    continue;
+                }
                 let o = self.slot(frame, slot);
                 if o.is_null() {
                     if ty == Type::Null {
@@ -135,7 +178,8 @@ impl Compiled {
                     Type::Ptr(want) if t == want.0 => put(&[o.0 as u64]),
                     Type::Known(want) if o == want => {}
                     // An iterator that somebody else holds must be seen to move.
-                    Type::RangeIter if is_range_iter(t) && refcount(o) == 1 => {
+                    _ if refcount(o) != 1 => return false,
+                    Type::RangeIter if t == engine.symbols.range_iter_type => {
                         put(&[
                             load(o.0, l.range_next),
                             load(o.0, l.range_step),
@@ -143,12 +187,29 @@ impl Compiled {
                             o.0 as u64,
                         ]);
                     }
-                    Type::ListIter if is_list_iter(t) && refcount(o) == 1 => {
-                        let list: u64 = load(o.0, l.listiter_list);
-                        if list == 0 {
+                    Type::SeqIter(seq) => {
+                        let wanted = match seq {
+                            Seq::List => engine.symbols.list_iter_type,
+                            Seq::Tuple => engine.symbols.tuple_iter_type,
+                            Seq::Str => return false,
+                        };
+                        let on: u64 = if t == wanted { load(o.0, l.listiter_list) } else { 0 };
+                        if on == 0 {
                             return false;
                         }
-                        put(&[list, load(o.0, l.listiter_index), o.0 as u64]);
+                        put(&[on, load(o.0, l.listiter_index), o.0 as u64]);
+                    }
+                    Type::Enumerate if t == engine.symbols.enumerate_type => {
+                        let Some((count, list, index)) = enumerate_parts(o, &Live { frame, engine, ins }) else {
+                            return false;
+                        };
+                        put(&[count as u64, list.0 as u64, index as u64, o.0 as u64]);
+                    }
+                    Type::Zip if t == engine.symbols.zip_type => {
+                        let Some((a, b, index)) = zip_parts(o, &Live { frame, engine, ins }) else {
+                            return false;
+                        };
+                        put(&[a.0 as u64, b.0 as u64, index as u64, o.0 as u64]);
                     }
                     _ => return false,
                 }
@@ -169,34 +230,31 @@ impl Compiled {
             return true;
         }
         // SAFETY: a live object.
-        let (t, count) = unsafe { (type_of(o).0, refcount(o)) };
-        let leaf = [
-            &raw const ffi::PyLong_Type as usize,
-            &raw const ffi::PyFloat_Type as usize,
-            &raw const ffi::PyBool_Type as usize,
-            &raw const ffi::PyUnicode_Type as usize,
-        ];
-        if count < 0 || leaf.contains(&t) {
+        let (t, count) = unsafe { (type_of(o), refcount(o)) };
+        if count < 0 || is_leaf(t) {
             return true;
         }
         let ours = self.packed.overwritten().filter(|s| self.slot(frame, *s) == o).count();
         count as usize > ours
     }
 
-    /// Runs from the loop head; the exit taken, after the frame was put right, or none when the frame does not fit.
+    /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken, after the frame was put
+    /// right.
     ///
     /// # Safety
-    /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth.
-    pub unsafe fn run(&mut self, frame: Frame, l: &Layout, arena: &mut Arena) -> Option<usize> {
-        let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
+    /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth; `log` is the release log the
+    /// code was compiled for.
+    pub unsafe fn run(
+        &mut self,
+        frame: Frame,
+        l: &Layout,
+        arena: &mut Arena,
+        log: *const usize,
+        buffer: &mut Buffer,
+    ) -> usize {
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
-            if !self.enter(frame, l, &mut buffer) {
-                self.refused += 1;
-                self.refused_untold += 1;
-                return None;
-            }
-            buffer[ITERATIONS].write(0);
+            buffer[LOGGED].write(0);
             for counter in &mut buffer[COUNTERS + 1..COUNTERS + self.runs.len()] {
                 counter.write(0);
             }
@@ -217,63 +275,90 @@ impl Compiled {
                 *runs += counter.assume_init();
             }
             self.taken[exit] = self.taken[exit].saturating_add(1);
+            // Letting go may run code that runs traces, which use the log: it is emptied first.
+            let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
+            let dropped: Vec<usize> = std::slice::from_raw_parts(log, logged).to_vec();
             let to = self.packed.exit(exit);
             let (pc, depth) = (to.pc, to.depth);
-            restore(&self.packed, to, frame, l, &buffer, depth);
+            // In the first pass, what earlier passes changed is nothing: the frame has it.
+            restore(&self.packed, to, passes <= 1, frame, l, buffer, depth);
             frame.jump(pc);
-            Some(exit)
+            for o in dropped {
+                ffi::Py_DECREF(o as *mut ffi::PyObject);
+            }
+            exit
         }
     }
 }
 
-fn is_range_iter(t: usize) -> bool {
-    crate::object::symbols().is_ok_and(|s| s.range_iter_type == t)
+/// Exact types whose objects die without anybody noticing.
+pub fn is_leaf(t: Obj) -> bool {
+    [
+        &raw const ffi::PyLong_Type as usize,
+        &raw const ffi::PyFloat_Type as usize,
+        &raw const ffi::PyBool_Type as usize,
+        &raw const ffi::PyUnicode_Type as usize,
+        &raw const ffi::PyBytes_Type as usize,
+    ]
+    .contains(&t.0)
 }
 
-fn is_list_iter(t: usize) -> bool {
-    crate::object::symbols().is_ok_and(|s| s.list_iter_type == t)
+/// What tells numbers made at one exit apart.
+#[derive(PartialEq, Eq)]
+enum Identity {
+    /// Held by one place only.
+    Own,
+    Shared(Ref),
+    Named(u64),
 }
 
-/// Writes a trace's state into the frame and its namespaces.
-unsafe fn restore(packed: &Packed, to: Exit, frame: Frame, l: &Layout, buffer: &Buffer, depth: usize) {
-    let locals = packed.locals as usize;
-    let word = |s: Source| match s {
-        // SAFETY: the exit's code wrote every word its map names.
-        Source::Buffer(at) => unsafe { buffer[at as usize].assume_init() },
-        Source::Const(v) => v as u64,
-    };
-    let old_depth = frame.depth(locals);
-    // Numbers made at this exit, so that equal ones share an object; a trace never splits one object into two.
-    let mut made: Vec<(bool, u64, Obj)> = Vec::new();
-    let mut fresh: Vec<(Slot, Obj)> = Vec::with_capacity(16);
-    // SAFETY: objects named by the buffer are alive: the trace changed nothing. New references are counted below.
-    unsafe {
-        for (slot, val, sources) in to.entries() {
-            let w = [word(sources[0]), word(sources[1]), word(sources[2]), word(sources[3])];
-            let o = match val {
-                Val::Int { .. } | Val::Float { .. } => {
-                    let float = matches!(val, Val::Float { .. });
-                    if w[1] != 0 {
-                        borrowed(w[1])
-                    } else {
-                        if let Some(index) = slot.as_frame().filter(|i| *i < locals + old_depth)
-                            && same_number(frame.get(index), float, w[0], l)
-                        {
-                            continue;
-                        }
-                        match made.iter().find(|m| m.0 == float && m.1 == w[0]) {
-                            Some(m) => borrowed(m.2.0 as u64),
-                            None => {
-                                let o = checked(if float {
-                                    ffi::PyFloat_FromDouble(f64::from_bits(w[0]))
-                                } else {
-                                    ffi::PyLong_FromLongLong(w[0] as i64)
-                                });
-                                made.push((float, w[0], o));
-                                o
-                            }
-                        }
+struct Restore<'a> {
+    buffer: &'a Buffer,
+    l: &'a Layout,
+    made: Vec<(Identity, Obj)>,
+    tuples: Vec<(u32, Obj)>,
+}
+
+impl Restore<'_> {
+    fn word(&self, s: Source) -> u64 {
+        match s {
+            // SAFETY: the exit's code wrote every word its map names.
+            Source::Buffer(at) => unsafe { self.buffer[at as usize].assume_init() },
+            Source::Const(v) => v as u64,
+        }
+    }
+
+    /// A new reference to the object of a value.
+    ///
+    /// # Safety
+    /// GIL held; objects named by the buffer are alive.
+    unsafe fn object(&mut self, val: &Val, sources: &[Source; 4], items: &[(Val, [Source; 4])]) -> Obj {
+        let w = sources.map(|s| self.word(s));
+        let l = self.l;
+        // SAFETY: by contract; results are checked.
+        unsafe {
+            match val {
+                Val::Int { boxed, .. } | Val::Float { boxed, .. } => {
+                    let id = match w[1] {
+                        0 if boxed.is_none() => Identity::Own,
+                        0 => Identity::Shared(*boxed),
+                        o if o & 1 == 0 => return borrowed(o),
+                        name => Identity::Named(name),
+                    };
+                    if id != Identity::Own
+                        && let Some(m) = self.made.iter().find(|m| m.0 == id)
+                    {
+                        return borrowed(m.1.0 as u64);
                     }
+                    let o = checked(if matches!(val, Val::Float { .. }) {
+                        ffi::PyFloat_FromDouble(f64::from_bits(w[0]))
+                    } else {
+                        ffi::PyLong_FromLongLong(w[0] as i64)
+                    });
+                    if id != Identity::Own {
+                        self.made.push((id, o));
+                    }
+                    o
                 }
                 Val::Bool(_) => borrowed(if w[0] & 1 != 0 { ffi::Py_True() } else { ffi::Py_False() } as u64),
                 Val::Ptr(..) => borrowed(w[0]),
@@ -286,13 +371,35 @@ unsafe fn restore(packed: &Packed, to: Exit, frame: Frame, l: &Layout, buffer: &
                     store(it.0, l.range_left, w[2]);
                     it
                 }
-                Val::ListIter { .. } => {
+                Val::SeqIter { .. } => {
                     let it = if w[2] != 0 {
                         borrowed(w[2])
                     } else {
                         checked(ffi::PyObject_GetIter(ptr(Obj(w[0] as usize))))
                     };
                     store(it.0, l.listiter_index, w[1]);
+                    it
+                }
+                Val::Enumerate { .. } => {
+                    let it = if w[3] != 0 {
+                        borrowed(w[3])
+                    } else {
+                        call_type("enumerate", &[w[1]])
+                    };
+                    store(it.0, l.enumerate_index, w[0]);
+                    store(load::<usize>(it.0, l.enumerate_inner), l.listiter_index, w[2]);
+                    it
+                }
+                Val::Zip { .. } => {
+                    let it = if w[3] != 0 {
+                        borrowed(w[3])
+                    } else {
+                        call_type("zip", &[w[0], w[1]])
+                    };
+                    let inner: usize = load(it.0, l.zip_inner);
+                    for k in 0..2 {
+                        store(load::<usize>(inner, l.tuple_items + 8 * k), l.listiter_index, w[2]);
+                    }
                     it
                 }
                 Val::Range { .. } => {
@@ -305,8 +412,56 @@ unsafe fn restore(packed: &Packed, to: Exit, frame: Frame, l: &Layout, buffer: &
                     }
                     o
                 }
-            };
-            fresh.push((slot, o));
+                Val::Tuple(id) => {
+                    if let Some(have) = self.tuples.iter().find(|t| t.0 == *id) {
+                        return borrowed(have.1.0 as u64);
+                    }
+                    let tuple = checked(ffi::PyTuple_New(items.len() as ffi::Py_ssize_t));
+                    for (k, (item, sources)) in items.iter().enumerate() {
+                        let o = self.object(item, sources, &[]);
+                        ffi::PyTuple_SetItem(ptr(tuple), k as ffi::Py_ssize_t, ptr(o));
+                    }
+                    self.tuples.push((*id, tuple));
+                    tuple
+                }
+            }
+        }
+    }
+}
+
+/// `enumerate(list)` or `zip(list, list)`.
+unsafe fn call_type(name: &str, args: &[u64]) -> Obj {
+    // SAFETY: the types are there, the arguments are live lists.
+    unsafe {
+        let symbols = crate::object::symbols();
+        let Ok(symbols) = symbols else { std::process::abort() };
+        let ty = if name == "zip" {
+            symbols.zip_type
+        } else {
+            symbols.enumerate_type
+        };
+        let ty = ty as *mut ffi::PyObject;
+        let arg = |k: usize| args.get(k).map_or(std::ptr::null_mut(), |a| *a as *mut ffi::PyObject);
+        let end = std::ptr::null_mut::<ffi::PyObject>();
+        checked(ffi::PyObject_CallFunctionObjArgs(ty, arg(0), arg(1), end))
+    }
+}
+
+/// Writes a trace's state into the frame and its namespaces.
+unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layout, buffer: &Buffer, depth: usize) {
+    let locals = packed.locals as usize;
+    let old_depth = frame.depth(locals);
+    let mut r = Restore {
+        buffer,
+        l,
+        made: Vec::new(),
+        tuples: Vec::new(),
+    };
+    let mut fresh: Vec<(Slot, Obj)> = Vec::with_capacity(16);
+    // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
+    unsafe {
+        for entry in to.entries().filter(|e| !(first && e.carried)) {
+            fresh.push((entry.slot, r.object(&entry.val, &entry.sources, &entry.items)));
         }
         let mut old: Vec<Obj> = Vec::with_capacity(fresh.len());
         for (slot, o) in &fresh {
@@ -363,38 +518,5 @@ unsafe fn new_range_iter() -> Obj {
         ffi::Py_DECREF(ptr(r));
         ffi::Py_DECREF(ptr(zero));
         it
-    }
-}
-
-unsafe fn same_number(o: Obj, float: bool, word: u64, l: &Layout) -> bool {
-    if o.is_null() {
-        return false;
-    }
-    // SAFETY: fields are read after the type is known.
-    unsafe {
-        let t = type_of(o).0;
-        if float {
-            t == &raw const ffi::PyFloat_Type as usize && load::<u64>(o.0, l.float_value) == word
-        } else {
-            t == &raw const ffi::PyLong_Type as usize && int_value(o, l) == Some(word as i64)
-        }
-    }
-}
-
-/// `fn(int object, *mut i64) -> 1 or 0` for compiled code.
-///
-/// # Safety
-/// A live int object, and room for the result.
-pub unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) -> u64 {
-    // SAFETY: by contract; the layout is the running interpreter's, or no code would have been compiled.
-    unsafe {
-        let Some(engine) = crate::hook::engine() else { return 0 };
-        match int_value(obj(o), engine.layout) {
-            Some(v) => {
-                out.write(v);
-                1
-            }
-            None => 0,
-        }
     }
 }

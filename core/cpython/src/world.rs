@@ -1,16 +1,21 @@
 //! The recorder's view of the interpreter: the running frame and the objects it reaches, read-only.
 
 use crate::frame::Frame;
-use crate::object::{Symbols, int_value, load, obj, ptr, type_of};
-use larder_trace::record::{Builtin, Class, World};
+use crate::helpers::{find_int, find_str, generator_of};
+use crate::hook::Engine;
+use crate::object::{int_value, load, obj, ptr, refcount, type_of};
+use larder_trace::bytecode::{Bc, Cached, Ins};
+use larder_trace::ir::Seq;
+use larder_trace::record::{Attribute, Builtin, Callee, Class, World};
 use larder_trace::{Layout, Namespace, Obj};
 use pyo3::ffi;
+use std::rc::Rc;
 
 pub struct Live<'a> {
     pub frame: Frame,
-    pub layout: &'static Layout,
-    pub symbols: &'static Symbols,
-    pub builtins: &'a [(Obj, Builtin)],
+    pub engine: &'a Engine,
+    /// The frame's code, decoded.
+    pub ins: &'a Rc<[Ins]>,
 }
 
 /// The dict object a namespace stands for in this frame.
@@ -45,12 +50,70 @@ pub fn plain_namespaces(frame: Frame) -> bool {
     unsafe { type_of(frame.globals()).0 == dict && type_of(frame.builtins()).0 == dict }
 }
 
+impl Live<'_> {
+    fn layout(&self) -> &'static Layout {
+        self.engine.layout
+    }
+    fn code(&self, code: Obj) -> Obj {
+        if code.is_null() { self.frame.code() } else { code }
+    }
+    /// The list and position of a list iterator that nobody else holds.
+    unsafe fn list_iter(&self, it: Obj) -> Option<(Obj, i64)> {
+        let l = self.layout();
+        // SAFETY: a live object; its fields after its type.
+        unsafe {
+            if type_of(it).0 != self.engine.symbols.list_iter_type || refcount(it) != 1 {
+                return None;
+            }
+            let list = Obj(load(it.0, l.listiter_list));
+            (!list.is_null()).then(|| (list, load(it.0, l.listiter_index)))
+        }
+    }
+}
+
+/// The parts of an `enumerate` over a list: count, list, position.
+///
+/// # Safety
+/// A live `enumerate` object.
+pub unsafe fn enumerate_parts(o: Obj, live: &Live) -> Option<(i64, Obj, i64)> {
+    let l = live.layout();
+    // SAFETY: its fields.
+    unsafe {
+        let (list, index) = live.list_iter(Obj(load(o.0, l.enumerate_inner)))?;
+        // Counts beyond 64 bits are kept elsewhere, and then this one is the largest.
+        let count: i64 = load(o.0, l.enumerate_index);
+        (count != i64::MAX).then_some((count, list, index))
+    }
+}
+
+/// The parts of a `zip` of two lists read equally far: both, and the position.
+///
+/// # Safety
+/// A live `zip` object.
+pub unsafe fn zip_parts(o: Obj, live: &Live) -> Option<(Obj, Obj, i64)> {
+    let l = live.layout();
+    // SAFETY: its fields: how many iterators, and the tuple of them.
+    unsafe {
+        if load::<i64>(o.0, l.zip_size) != 2 {
+            return None;
+        }
+        let inner: usize = load(o.0, l.zip_inner);
+        let (a, i) = live.list_iter(Obj(load(inner, l.tuple_items)))?;
+        let (b, j) = live.list_iter(Obj(load(inner, l.tuple_items + 8)))?;
+        (i == j).then_some((a, b, i))
+    }
+}
+
 impl World for Live<'_> {
     fn class(&self, o: Obj) -> Class {
+        if o.is_null() {
+            return Class::Other;
+        }
         // SAFETY: `o` is live, and each field is read only after its type is known.
         unsafe {
             let t = type_of(o).0;
-            let l = self.layout;
+            let (l, symbols) = (self.layout(), self.engine.symbols);
+            let seq = |kind| Class::SeqIter(kind, Obj(load(o.0, l.listiter_list)), load(o.0, l.listiter_index));
             if t == &raw const ffi::PyLong_Type as usize {
                 int_value(o, l).map_or(Class::Other, Class::Int)
             } else if t == &raw const ffi::PyFloat_Type as usize {
@@ -59,18 +122,39 @@ impl World for Live<'_> {
                 Class::Bool(ptr(o) == ffi::Py_True())
             } else if t == &raw const ffi::PyList_Type as usize {
                 Class::List
-            } else if t == self.symbols.range_iter_type {
+            } else if t == &raw const ffi::PyTuple_Type as usize {
+                Class::Tuple
+            } else if t == &raw const ffi::PyDict_Type as usize {
+                Class::Dict
+            } else if t == &raw const ffi::PyUnicode_Type as usize {
+                Class::Str
+            } else if t == &raw const ffi::PyBytes_Type as usize {
+                Class::Bytes
+            } else if t == symbols.range_iter_type {
                 Class::RangeIter(
                     load(o.0, l.range_next),
                     load(o.0, l.range_step),
                     load(o.0, l.range_left),
                 )
-            } else if t == self.symbols.list_iter_type {
-                Class::ListIter(Obj(load(o.0, l.listiter_list)), load(o.0, l.listiter_index))
+            } else if t == &raw const ffi::PyRange_Type as usize {
+                let part = |k: usize| int_value(Obj(load(o.0, l.range_start + 8 * k)), l);
+                match (part(0), part(1), part(2)) {
+                    (Some(a), Some(b), Some(c)) => Class::Range(a, b, c),
+                    _ => Class::Other,
+                }
+            } else if t == symbols.list_iter_type {
+                seq(Seq::List)
+            } else if t == symbols.tuple_iter_type {
+                seq(Seq::Tuple)
+            } else if t == symbols.enumerate_type {
+                enumerate_parts(o, self).map_or(Class::Other, |(a, b, c)| Class::Enumerate(a, b, c))
+            } else if t == symbols.zip_type {
+                zip_parts(o, self).map_or(Class::Other, |(a, b, c)| Class::Zip(a, b, c))
             } else if ptr(o) == ffi::Py_None()
-                || t == self.symbols.function_type
-                || t == self.symbols.builtin_type
-                || t == self.symbols.module_type
+                || t == symbols.function_type
+                || t == symbols.builtin_type
+                || t == symbols.method_type
+                || t == symbols.module_type
                 || t == &raw const ffi::PyType_Type as usize
             {
                 Class::Known
@@ -83,24 +167,49 @@ impl World for Live<'_> {
         // SAFETY: `o` is live.
         unsafe { type_of(o) }
     }
+    fn number_types(&self) -> [Obj; 3] {
+        [
+            Obj(&raw const ffi::PyLong_Type as usize),
+            Obj(&raw const ffi::PyFloat_Type as usize),
+            Obj(&raw const ffi::PyBool_Type as usize),
+        ]
+    }
+    fn bool_object(&self, value: bool) -> Obj {
+        // SAFETY: always there.
+        obj(unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } })
+    }
+    fn is_leaf(&self, o: Obj) -> bool {
+        // SAFETY: `o` is live.
+        crate::run::is_leaf(unsafe { type_of(o) })
+    }
+    fn is_immortal(&self, o: Obj) -> bool {
+        // SAFETY: `o` is live.
+        unsafe { refcount(o) < 0 }
+    }
+    fn is_shared(&self, o: Obj) -> bool {
+        // SAFETY: `o` is live.
+        !o.is_null() && unsafe { refcount(o) != 1 }
+    }
     fn slot(&self, index: usize) -> Obj {
         self.frame.get(index)
     }
-    fn name(&self, index: usize) -> Obj {
+    fn name(&self, code: Obj, index: usize) -> Obj {
+        let l = self.layout();
         // SAFETY: the code's names are a tuple, and the bytecode indexes inside it.
         unsafe {
             Obj(load(
-                load::<usize>(self.frame.code().0, self.layout.code_names),
-                self.layout.tuple_items + index * 8,
+                load::<usize>(self.code(code).0, l.code_names),
+                l.tuple_items + index * 8,
             ))
         }
     }
-    fn constant(&self, index: usize) -> Obj {
+    fn constant(&self, code: Obj, index: usize) -> Obj {
+        let l = self.layout();
         // SAFETY: as `name`.
         unsafe {
             Obj(load(
-                load::<usize>(self.frame.code().0, self.layout.code_consts),
-                self.layout.tuple_items + index * 8,
+                load::<usize>(self.code(code).0, l.code_consts),
+                l.tuple_items + index * 8,
             ))
         }
     }
@@ -111,28 +220,188 @@ impl World for Live<'_> {
     fn module_dict(&self, o: Obj) -> Obj {
         // SAFETY: `o` is live; the dict is borrowed from the module.
         unsafe {
-            if type_of(o).0 != self.symbols.module_type {
+            if type_of(o).0 != self.engine.symbols.module_type {
                 return Obj::NULL;
             }
             obj(ffi::PyModule_GetDict(ptr(o)))
         }
     }
+    fn is_globals(&self, dict: Obj) -> bool {
+        self.frame.globals() == dict
+    }
     fn module_level(&self) -> bool {
         self.frame.locals() == self.frame.globals()
     }
     fn builtin(&self, o: Obj) -> Option<Builtin> {
-        self.builtins.iter().find(|b| b.0 == o).map(|b| b.1)
+        self.engine.builtins.iter().find(|b| b.0 == o).map(|b| b.1)
     }
-    fn list_len(&self, o: Obj) -> i64 {
-        // SAFETY: `o` is a live list.
-        unsafe { load(o.0, self.layout.var_size) }
+    fn generator_of(&self, o: Obj) -> Obj {
+        let known = self.engine.builtins.iter().find(|b| b.1 == Builtin::Random);
+        // SAFETY: live objects.
+        unsafe { generator_of(o, known.map_or(Obj::NULL, |k| k.0), self.layout()) }
     }
-    fn list_item(&self, o: Obj, index: i64) -> Obj {
-        // SAFETY: `o` is a live list and the recorder checked the index.
-        unsafe { Obj(load(load::<usize>(o.0, self.layout.list_items), index as usize * 8)) }
+    fn size(&self, o: Obj) -> i64 {
+        let l = self.layout();
+        let offset = match self.class(o) {
+            Class::Str => l.str_length,
+            Class::Dict => l.dict_used,
+            _ => l.var_size,
+        };
+        // SAFETY: a live sequence or dict.
+        unsafe { load(o.0, offset) }
+    }
+    fn item(&self, o: Obj, index: i64) -> Obj {
+        let l = self.layout();
+        if index < 0 || index >= self.size(o) {
+            return Obj::NULL;
+        }
+        // SAFETY: a live list or tuple, and an index inside it.
+        unsafe {
+            match self.class(o) {
+                Class::List => Obj(load(load::<usize>(o.0, l.list_items), index as usize * 8)),
+                Class::Tuple => Obj(load(o.0, l.tuple_items + index as usize * 8)),
+                _ => Obj::NULL,
+            }
+        }
+    }
+    fn byte(&self, o: Obj, index: i64) -> Option<u8> {
+        let l = self.layout();
+        let data = match self.class(o) {
+            Class::Str if self.is_latin(o) => l.str_data,
+            Class::Bytes => l.bytes_data,
+            _ => return None,
+        };
+        // SAFETY: an index inside the data.
+        (0..self.size(o))
+            .contains(&index)
+            .then(|| unsafe { load(o.0, data + index as usize) })
+    }
+    fn is_latin(&self, o: Obj) -> bool {
+        let l = self.layout();
+        // SAFETY: a live string.
+        self.class(o) == Class::Str && unsafe { load::<u32>(o.0, l.str_state) } & l.str_mask == l.str_ascii
+    }
+    fn char(&self, c: u8) -> Obj {
+        Obj(self.engine.characters[c as usize])
+    }
+    fn compare_strings(&self, a: Obj, b: Obj) -> i64 {
+        // SAFETY: live strings.
+        i64::from(unsafe { ffi::PyUnicode_Compare(ptr(a), ptr(b)) })
+    }
+    fn dict_int(&self, dict: Obj, key: i64) -> Option<Obj> {
+        // SAFETY: a live dict.
+        unsafe { find_int(dict, key, self.layout()) }
+    }
+    fn dict_str(&self, dict: Obj, key: Obj) -> Option<Obj> {
+        // SAFETY: a live dict and str.
+        unsafe { find_str(dict, key, self.layout()) }
     }
     fn none(&self) -> Obj {
         // SAFETY: always there.
         obj(unsafe { ffi::Py_None() })
+    }
+    fn method(&self, ty: Obj, name: Obj) -> Obj {
+        // Built-in types do not change: their methods are those known by name.
+        let list = ty.0 == &raw const ffi::PyList_Type as usize;
+        let wanted = if list { Builtin::Append } else { Builtin::Get };
+        let word: &[u8] = if list { b"append" } else { b"get" };
+        // SAFETY: names are strings.
+        let same = unsafe {
+            let mut size = 0;
+            let text = ffi::PyUnicode_AsUTF8AndSize(ptr(name), &mut size);
+            if text.is_null() {
+                ffi::PyErr_Clear();
+                return Obj::NULL;
+            }
+            std::slice::from_raw_parts(text.cast::<u8>(), size as usize) == word
+        };
+        let known = self.engine.builtins.iter().find(|b| same && b.1 == wanted);
+        known.map_or(Obj::NULL, |k| k.0)
+    }
+    fn attribute(&self, code: Obj, unit: usize, o: Obj) -> Option<(Attribute, u32)> {
+        let (l, opcodes) = (self.layout(), &self.engine.opcodes);
+        if l.inline_values == 0 {
+            return None;
+        }
+        let units = self.code(code).0 + l.code_units;
+        // SAFETY: the instruction and its cache lie inside the code; a type's fields after its caches name it.
+        unsafe {
+            let mut at = units + unit * 2;
+            while opcodes.base[load::<u8>(at, 0) as usize] == Bc::EXTENDED_ARG {
+                at += 2;
+            }
+            let form = opcodes.cached[load::<u8>(at, 0) as usize]?;
+            let version: u32 = load(at, 4);
+            let ty = type_of(o);
+            if version == 0 || load::<u32>(ty.0, l.type_version) != version {
+                return None;
+            }
+            let index = load::<u16>(at, 8) as usize;
+            let size: usize = load(ty.0, l.type_basicsize);
+            let found = match form {
+                Cached::Slot => Attribute::Slot(index),
+                Cached::Inline => {
+                    if load::<u8>(o.0, size + l.inline_valid) == 0 {
+                        return None;
+                    }
+                    Attribute::Inline {
+                        offset: size + l.inline_values + index * 8,
+                        valid: size + l.inline_valid,
+                        dict: l.managed_dict as usize,
+                    }
+                }
+                Cached::MethodWithValues => {
+                    let keys: usize = load(ty.0, l.type_keys);
+                    let version: u32 = load(at, 8);
+                    let fits = version != 0 && keys != 0 && load::<u32>(keys, l.keys_version) == version;
+                    if !fits || load::<u8>(o.0, size + l.inline_valid) == 0 {
+                        return None;
+                    }
+                    Attribute::Method {
+                        function: Obj(load(at, 12)),
+                        keys: Some((version, size + l.inline_valid)),
+                    }
+                }
+                Cached::MethodNoDict => Attribute::Method {
+                    function: Obj(load(at, 12)),
+                    keys: None,
+                },
+            };
+            Some((found, version))
+        }
+    }
+    fn field(&self, o: Obj, offset: usize) -> Obj {
+        // SAFETY: an offset the interpreter's own cache named for this type.
+        unsafe { Obj(load(o.0.wrapping_add(offset), 0)) }
+    }
+    fn function(&self, o: Obj) -> Option<Callee> {
+        let l = self.layout();
+        // SAFETY: a function's fields, once the type is known; its code is live with it.
+        unsafe {
+            if type_of(o).0 != self.engine.symbols.function_type {
+                return None;
+            }
+            let code = Obj(load(o.0, l.func_code));
+            let flags: u32 = load(code.0, l.code_flags);
+            let shape = flags & 0x3ac == 0 && load::<i32>(code.0, l.code_kwonly) == 0;
+            let closed = load::<usize>(o.0, l.func_closure) == 0;
+            let builtins = Obj(load(o.0, l.func_builtins)) == self.frame.builtins();
+            let watched = crate::frame::code_watched(code, self.engine.tool, l);
+            let globals = Obj(load(o.0, l.func_globals));
+            let plain = type_of(globals).0 == &raw const ffi::PyDict_Type as usize;
+            let ins = if code == self.frame.code() {
+                Rc::clone(self.ins)
+            } else {
+                self.engine.decoded(code)
+            };
+            Some(Callee {
+                code,
+                globals,
+                locals: load::<i32>(code.0, l.code_slots) as usize,
+                arguments: load::<i32>(code.0, l.code_argcount) as usize,
+                simple: shape && closed && builtins && plain && !watched,
+                ins,
+            })
+        }
     }
 }

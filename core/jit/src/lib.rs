@@ -6,5 +6,5 @@ pub mod packed;
 pub mod stubs;
 
 pub use arena::{Arena, Link, Piece, Target, Usage};
-pub use lower::{Code, Compiler, ExitMap, Host, Source};
+pub use lower::{Code, Compiler, ExitMap, Helpers, Host, Source};
 pub use packed::Packed;

@@ -1,15 +1,22 @@
 //! Lowers a whole trace tree to one machine function.
 //!
 //! `fn(buffer, breaker) -> exit`: the buffer brings the inputs' components in order, and takes back what the exit's
-//! map names; the word at [`ITERATIONS`] counts passes of the loop head, those at [`COUNTERS`] the side traces begun.
+//! map names; the word at [`ITERATIONS`] gets the passes of the loop head, those at [`COUNTERS`] the side traces begun.
 //! `buffer` points at word [`ORIGIN`]; `breaker` is polled at every pass.
 //!
 //! Invariants
 //!
 //! - The code has no relocations: helpers are called through absolute addresses.
 //! - Every exit writes all it needs before it returns, and changes no object.
+//!
+//! ```text
+//! entry -> outer head -> [what was hoisted] -> head -> root and inner side traces -> head
+//!               ^------------------- side traces that leave the innermost loop ---+
+//! ```
 
-use crate::stubs::Plan;
+mod exits;
+mod objects;
+
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -20,19 +27,21 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use larder_trace::{Cond, End, ExitId, Kind, Layout, Op, Ref, Slot, Tree, Val, layout};
-use std::collections::HashMap;
+use larder_trace::{Cond, End, ExitId, Kind, Layout, Op, Ref, Slot, Tree, Type, Val, layout};
+use std::collections::{HashMap, HashSet};
 
 /// Words of the buffer.
 pub const BUFFER_WORDS: usize = 512;
 /// The code is given the address of this word, so that the first 32 words are near: one byte of distance each.
 pub const ORIGIN: usize = 16;
-/// The word that counts passes of the loop head.
+/// The word that gets the passes of the loop head.
 pub const ITERATIONS: usize = 0;
 /// The word a helper uses for its result.
 const SCRATCH: usize = 1;
+/// The word that counts objects in the release log.
+pub const LOGGED: usize = 2;
 /// Where inputs and values of exits begin.
-pub const FIRST: usize = 2;
+pub const FIRST: usize = 3;
 /// Where they end. Behind it are the counters: how often each side trace was begun.
 pub const COUNTERS: usize = BUFFER_WORDS - 64;
 
@@ -41,13 +50,46 @@ fn word(index: usize) -> i32 {
     (index as i32 - ORIGIN as i32) * 8
 }
 
+/// Objects the release log has room for.
+pub const LOG_WORDS: usize = 8192;
+/// Bits of a made-up identity that tell those of one pass apart.
+const NAME_BITS: i64 = 12;
+
 /// What the code needs to know of the interpreter.
 pub struct Host {
     pub layout: Layout,
     pub breaker_mask: u32,
     pub true_object: usize,
+    pub false_object: usize,
+    /// The strings of the characters 0 to 255.
+    pub chars: usize,
+    /// Where references go that were the last ones, [`LOG_WORDS`] of them.
+    pub log: usize,
+    pub helpers: Helpers,
+}
+
+/// Addresses of what machine code calls.
+#[derive(Clone, Copy, Default)]
+pub struct Helpers {
     /// `fn(int object, *mut i64) -> 1 or 0`: the value when 64 bits hold it.
     pub unbox_int: usize,
+    /// `fn(i64) -> owned int object`, `fn(f64) -> owned float object`.
+    pub new_int: usize,
+    pub new_float: usize,
+    /// `fn(list, owned object)`.
+    pub append: usize,
+    /// `fn(dict, key) -> borrowed value, 0 when there is none, 1 when only Python can tell`.
+    pub dict_int: usize,
+    pub dict_str: usize,
+    /// `fn(dict, key, value)`.
+    pub dict_put: usize,
+    /// `fn(str, str) -> 0 or 1`, and `-> order`.
+    pub str_eq: usize,
+    pub str_cmp: usize,
+    /// `fn(generator) -> f64`.
+    pub random: usize,
+    /// The functions of [`larder_trace::ops::Call`], in order.
+    pub calls: [usize; 11],
 }
 
 /// Where one component of a value is found after an exit.
@@ -61,6 +103,10 @@ pub enum Source {
 #[derive(Clone, Debug, Default)]
 pub struct ExitMap {
     pub slots: Vec<(Slot, Val, [Source; 4])>,
+    /// From here on `slots` only carries what earlier passes changed: nothing, if there were none.
+    pub carried: usize,
+    /// The items of the tuples that `slots` names.
+    pub tuples: Vec<(u32, Vec<(Val, [Source; 4])>)>,
 }
 
 pub struct Code {
@@ -73,6 +119,7 @@ pub struct Compiler {
     context: Context,
     builder: FunctionBuilderContext,
     host: Host,
+    pub hoist: bool,
 }
 
 const MEM: MemFlagsData = MemFlagsData::trusted();
@@ -111,6 +158,7 @@ impl Compiler {
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
             host,
+            hoist: true,
         })
     }
 
@@ -125,7 +173,7 @@ impl Compiler {
         let mut exits = vec![ExitMap::default(); tree.exits.len()];
         {
             let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-            lower(&mut b, tree, &self.host, &mut exits)?;
+            lower(&mut b, tree, &self.host, self.hoist, &mut exits)?;
             b.seal_all_blocks();
             b.finalize(self.isa.frontend_config());
         }
@@ -159,42 +207,73 @@ struct Lower<'a, 'b> {
     blocks: HashMap<u32, Block>,
     pending: Vec<ExitId>,
     leaves: Vec<ExitId>,
-    header: Block,
-    carried: Vec<(u32, u8)>,
+    hoisted: HashSet<Ref>,
     /// Inputs whose object no longer matters.
-    forgotten: Vec<u32>,
+    forgotten: HashSet<u32>,
+    /// The two loop heads, with the input components each carries.
+    outer: Block,
+    outer_carried: Vec<(u32, u8)>,
+    inner: Block,
+    inner_carried: Vec<(u32, u8)>,
+    /// Passes of the head so far.
+    count: Value,
     buffer: Value,
+    /// While operations run before the innermost loop: where their exits go.
+    before: Option<Block>,
 }
 
-/// The component of an input that is the object its number came from.
-fn is_box(tree: &Tree, input: u32, component: u8) -> bool {
-    component == 1 && tree.inputs[input as usize].ty.components().len() == 2
+/// Whether an input's object is not carried: its number is new in every pass but the first, and nothing else asks
+/// for the object.
+fn is_forgotten(tree: &Tree, input: u32) -> bool {
+    let own = tree.inputs[input as usize].refs[1];
+    if !matches!(tree.inputs[input as usize].ty, Type::Int | Type::Float) {
+        return false;
+    }
+    let ends = tree.traces.iter().all(|t| match &t.end {
+        End::Leave(_) => true,
+        End::Head(changed) => changed.iter().all(|(i, refs)| {
+            let k = tree.inputs[*i as usize].ty.components().len();
+            if *i == input {
+                refs[1].is_none()
+            } else {
+                !refs[..k].contains(&own)
+            }
+        }),
+    });
+    // A pass that leaves it alone takes the object along.
+    let changed = tree.traces.iter().all(|t| match &t.end {
+        End::Leave(_) => true,
+        End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
+    });
+    let named = |v: &Val| v.identity() == Some(own);
+    let in_exits = tree.exits.iter().flat_map(|e| &e.snapshot.slots).any(|(_, v)| named(v));
+    let in_tuples = tree.tuples.iter().flatten().any(named);
+    let used = tree
+        .traces
+        .iter()
+        .flat_map(|t| &t.body)
+        .any(|r| tree.inst(*r).args.contains(&own));
+    ends && changed && !in_exits && !in_tuples && !used
 }
 
-fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap]) -> Result<(), String> {
-    let entry = b.create_block();
-    let header = b.create_block();
+fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: &mut [ExitMap]) -> Result<(), String> {
+    let (entry, outer, inner) = (b.create_block(), b.create_block(), b.create_block());
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let (buffer, breaker) = (b.block_params(entry)[0], b.block_params(entry)[1]);
-    // An input's object is carried only if some trace brings one; else it is forgotten once the number changes.
-    let mut carried = tree.carried();
-    let mut forgotten = Vec::new();
-    carried.retain(|(input, k)| {
-        if !is_box(tree, *input, *k) {
-            return true;
-        }
-        let brought = tree.traces.iter().any(|t| {
-            let End::Head(changed) = &t.end else { return false };
-            changed
-                .iter()
-                .any(|(i, refs)| i == input && !refs[1].is_none() && refs[1] != tree.inputs[*input as usize].refs[1])
-        });
-        if !brought {
-            forgotten.push(*input);
-        }
-        brought
-    });
+    let before = if hoist {
+        larder_trace::opt::hoist(tree)
+    } else {
+        Vec::new()
+    };
+    let forgotten: HashSet<u32> = (0..tree.inputs.len() as u32)
+        .filter(|i| is_forgotten(tree, *i))
+        .collect();
+    let keep = |c: &(u32, u8)| c.1 != 1 || !forgotten.contains(&c.0);
+    let (mut outer_carried, mut inner_carried) = (tree.carried(), tree.carried_by(|t| !t.outer));
+    outer_carried.retain(keep);
+    inner_carried.retain(keep);
+    let zero = b.ins().iconst(I64, 0);
     let mut l = Lower {
         b,
         tree,
@@ -203,10 +282,15 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
         blocks: HashMap::new(),
         pending: Vec::new(),
         leaves: Vec::new(),
-        header,
-        carried,
+        hoisted: before.iter().copied().collect(),
         forgotten,
+        outer,
+        outer_carried,
+        inner,
+        inner_carried,
+        count: zero,
         buffer,
+        before: None,
     };
     let mut next = FIRST;
     let mut args: Vec<BlockArg> = Vec::new();
@@ -218,9 +302,9 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
                 l.b.ins().load(type_of(*kind), MEM, buffer, word(next))
             };
             next += 1;
-            l.values[input.refs[k].at()] = Some(if l.carried.contains(&(index as u32, k as u8)) {
+            l.values[input.refs[k].at()] = Some(if l.outer_carried.contains(&(index as u32, k as u8)) {
                 args.push(x.into());
-                l.b.append_block_param(header, type_of(*kind))
+                l.b.append_block_param(outer, type_of(*kind))
             } else {
                 x
             });
@@ -229,13 +313,43 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
     if next > COUNTERS {
         return Err("a trace with too many inputs".into());
     }
-    l.b.ins().jump(header, &args);
-    l.b.switch_to_block(header);
-    l.count(ITERATIONS);
+    args.push(zero.into());
+    l.count = l.b.append_block_param(outer, I64);
+    l.b.ins().jump(outer, &args);
+    l.b.switch_to_block(outer);
+    // What does not change inside the innermost loop; a check that fails here leaves at the head.
+    let early = l.b.create_block();
+    l.before = Some(early);
+    for r in &before {
+        l.inst(*r)?;
+    }
+    l.before = None;
+    let mut args: Vec<BlockArg> = Vec::new();
+    let outside = (l.values.clone(), l.count);
+    for (input, k) in l.inner_carried.clone() {
+        let r = tree.inputs[input as usize].refs[k as usize];
+        args.push(l.v(r)?.into());
+        l.values[r.at()] = Some(l.b.append_block_param(inner, type_of(tree.kind(r))));
+    }
+    args.push(l.count.into());
+    let passes = l.b.append_block_param(inner, I64);
+    l.b.ins().jump(inner, &args);
+    l.b.switch_to_block(inner);
+    l.count = l.b.ins().iadd_imm_s(passes, 1);
     // Another thread sets this word: the load must happen every time.
     let flags = l.b.ins().atomic_load(I32, MEM, breaker);
     let wanted = l.b.ins().band_imm_s(flags, i64::from(host.breaker_mask as i32));
     l.exit_if(wanted, ExitId::HEAD);
+    let releases = tree.releases();
+    if releases > 0 {
+        if releases * 2 >= LOG_WORDS {
+            return Err("a trace that lets go of too much".into());
+        }
+        let logged = l.b.ins().load(I64, MEM, buffer, word(LOGGED));
+        let room = (LOG_WORDS - releases) as i64;
+        let full = l.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, logged, room);
+        l.exit_if(full, ExitId::HEAD);
+    }
     l.trace(0)?;
     while let Some(exit) = l.pending.pop() {
         let block = l.blocks[&exit.0];
@@ -243,23 +357,24 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, exits: &mut [ExitMap
         l.b.set_cold_block(block);
         match tree.exits[exit.at()].side {
             Some(side) => {
-                l.count(COUNTERS + side as usize);
+                let counter = word(COUNTERS + side as usize);
+                let count = l.b.ins().load(I64, MEM, buffer, counter);
+                let count = l.b.ins().iadd_imm_s(count, 1);
+                l.b.ins().store(MEM, count, buffer, counter);
                 l.trace(side as usize)?;
             }
             None => l.leaves.push(exit),
         }
     }
-    l.stubs(exits)
+    // The early exit sees the values as they were outside.
+    l.stubs(exits, early, outside)
 }
 
 impl Lower<'_, '_> {
-    fn count(&mut self, counter: usize) {
-        let count = self.b.ins().load(I64, MEM, self.buffer, word(counter));
-        let count = self.b.ins().iadd_imm_s(count, 1);
-        self.b.ins().store(MEM, count, self.buffer, word(counter));
-    }
-
     fn exit_block(&mut self, exit: ExitId) -> Block {
+        if let Some(early) = self.before {
+            return early;
+        }
         if let Some(block) = self.blocks.get(&exit.0) {
             return *block;
         }
@@ -286,6 +401,9 @@ impl Lower<'_, '_> {
         if r.is_none() {
             return Ok(self.b.ins().iconst(I64, 0));
         }
+        if let Some(token) = r.as_token() {
+            return Ok(self.name(i64::from(token)));
+        }
         let inst = self.tree.inst(r);
         Ok(match inst.op {
             Op::ConstI | Op::ConstP => self.b.ins().iconst(I64, inst.imm),
@@ -295,10 +413,19 @@ impl Lower<'_, '_> {
         })
     }
 
+    /// An odd word, unlike any object's address: an identity of this pass.
+    fn name(&mut self, token: i64) -> Value {
+        let pass = self.b.ins().ishl_imm_s(self.count, NAME_BITS + 1);
+        let tag = (token & ((1 << NAME_BITS) - 1)) << 1 | 1;
+        self.b.ins().bor_imm_s(pass, tag)
+    }
+
     fn trace(&mut self, index: usize) -> Result<(), String> {
         let tree = self.tree;
         for r in &tree.traces[index].body {
-            self.inst(*r)?;
+            if !self.hoisted.contains(r) {
+                self.inst(*r)?;
+            }
         }
         match &tree.traces[index].end {
             End::Leave(exit) => {
@@ -306,16 +433,23 @@ impl Lower<'_, '_> {
                 self.b.ins().jump(block, &[]);
             }
             End::Head(changed) => {
+                let outer = tree.traces[index].outer;
+                let carried = if outer {
+                    &self.outer_carried
+                } else {
+                    &self.inner_carried
+                };
                 let mut args: Vec<BlockArg> = Vec::new();
-                for (input, k) in self.carried.clone() {
+                for (input, k) in carried.clone() {
                     let refs = changed
                         .iter()
                         .find(|c| c.0 == input)
                         .map_or(tree.inputs[input as usize].refs, |c| c.1);
                     args.push(self.v(refs[k as usize])?.into());
                 }
-                let header = self.header;
-                self.b.ins().jump(header, &args);
+                args.push(self.count.into());
+                let to = if outer { self.outer } else { self.inner };
+                self.b.ins().jump(to, &args);
             }
         }
         Ok(())
@@ -331,33 +465,82 @@ impl Lower<'_, '_> {
         for (value, arg) in a.iter_mut().zip(inst.args).take(takes) {
             *value = self.v(arg)?;
         }
-        let [x, y, _] = a;
+        if inst.op.is_guard() {
+            self.guard(inst.op, inst.imm, inst.exit, a);
+            return Ok(());
+        }
+        let made = match self.number(inst.op, inst.imm, inst.exit, a) {
+            Some(made) => Some(made),
+            None => self.object(inst.op, inst.imm, inst.exit, a)?,
+        };
+        self.values[r.at()] = made;
+        Ok(())
+    }
+
+    fn guard(&mut self, op: Op, imm: i64, exit: ExitId, [x, y, _]: [Value; 3]) {
         let l = self.host.layout;
-        let made = match inst.op {
-            Op::Input | Op::ConstI | Op::ConstF | Op::ConstB | Op::ConstP => return Ok(()),
+        let holds = match op {
+            Op::GuardFalse => return self.exit_if(x, exit),
+            Op::GuardTrue => x,
+            Op::GuardType => {
+                let found = self.b.ins().load(I64, MEM, x, layout::TYPE as i32);
+                self.b.ins().icmp_imm_s(IntCC::Equal, found, imm)
+            }
+            Op::GuardExact => {
+                let moved = self.b.ins().iadd_imm_s(x, 1 << 53);
+                self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, 1 << 54)
+            }
+            Op::GuardSome => self.b.ins().icmp_imm_s(IntCC::NotEqual, x, 0),
+            Op::GuardNull => self.b.ins().icmp_imm_s(IntCC::Equal, x, 0),
+            Op::GuardSame => self.b.ins().icmp(IntCC::Equal, x, y),
+            Op::GuardShared => {
+                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1)
+            }
+            Op::GuardImmortal => {
+                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
+                self.b.ins().icmp_imm_s(IntCC::SignedLessThan, count, 0)
+            }
+            Op::GuardByte => {
+                let byte = self.b.ins().uload8(I32, MEM, x, imm as i32);
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, byte, 0)
+            }
+            _ => {
+                let state = self.b.ins().load(I32, MEM, x, l.str_state as i32);
+                let bits = self.b.ins().band_imm_s(state, i64::from(l.str_mask));
+                self.b.ins().icmp_imm_s(IntCC::Equal, bits, i64::from(l.str_ascii))
+            }
+        };
+        self.exit_unless(holds, exit);
+    }
+
+    fn number(&mut self, op: Op, imm: i64, exit: ExitId, [x, y, _]: [Value; 3]) -> Option<Value> {
+        Some(match op {
             Op::AddO | Op::SubO | Op::MulO => {
-                let (v, over) = match inst.op {
+                let (v, over) = match op {
                     Op::AddO => self.b.ins().sadd_overflow(x, y),
                     Op::SubO => self.b.ins().ssub_overflow(x, y),
                     _ => self.b.ins().smul_overflow(x, y),
                 };
-                self.exit_if(over, inst.exit);
+                self.exit_if(over, exit);
                 v
             }
             Op::NegO => {
                 let zero = self.b.ins().iconst(I64, 0);
                 let (v, over) = self.b.ins().ssub_overflow(zero, x);
-                self.exit_if(over, inst.exit);
+                self.exit_if(over, exit);
                 v
             }
             Op::ShlO => {
                 let v = self.b.ins().ishl(x, y);
                 let back = self.b.ins().sshr(v, y);
                 let same = self.b.ins().icmp(IntCC::Equal, back, x);
-                self.exit_unless(same, inst.exit);
+                self.exit_unless(same, exit);
                 v
             }
             Op::AddW => self.b.ins().iadd(x, y),
+            Op::SubW => self.b.ins().isub(x, y),
+            Op::MulW => self.b.ins().imul(x, y),
             Op::Shr => self.b.ins().sshr(x, y),
             Op::And => self.b.ins().band(x, y),
             Op::Or => self.b.ins().bor(x, y),
@@ -383,181 +566,28 @@ impl Lower<'_, '_> {
             Op::FNeg => self.b.ins().fneg(x),
             Op::FAbs => self.b.ins().fabs(x),
             Op::FSqrt => self.b.ins().sqrt(x),
+            Op::FFloor => self.b.ins().floor(x),
+            Op::FCeil => self.b.ins().ceil(x),
+            Op::FCall => self.call(self.host.helpers.calls[imm as usize], &[x], Some(F64))?,
+            Op::FCall2 => self.call(self.host.helpers.calls[imm as usize], &[x, y], Some(F64))?,
             Op::IToF => self.b.ins().fcvt_from_sint(F64, x),
+            Op::FToI => {
+                let size = self.b.ins().fabs(x);
+                let limit = self.b.ins().f64const(4e18);
+                let fits = self.b.ins().fcmp(FloatCC::LessThan, size, limit);
+                self.exit_unless(fits, exit);
+                self.b.ins().fcvt_to_sint_sat(I64, x)
+            }
             Op::BToI => self.b.ins().uextend(I64, x),
             Op::NotB => self.b.ins().bxor_imm_s(x, 1),
-            Op::CmpI => self.b.ins().icmp(int_cc(Cond::from_imm(inst.imm)), x, y),
-            Op::CmpF => self.b.ins().fcmp(float_cc(Cond::from_imm(inst.imm)), x, y),
-            Op::GuardTrue => {
-                return {
-                    self.exit_unless(x, inst.exit);
-                    Ok(())
-                };
-            }
-            Op::GuardFalse => {
-                return {
-                    self.exit_if(x, inst.exit);
-                    Ok(())
-                };
-            }
-            Op::GuardType => {
-                let found = self.b.ins().load(I64, MEM, x, layout::TYPE as i32);
-                let same = self.b.ins().icmp_imm_s(IntCC::Equal, found, inst.imm);
-                return {
-                    self.exit_unless(same, inst.exit);
-                    Ok(())
-                };
-            }
-            Op::GuardExact => {
-                let moved = self.b.ins().iadd_imm_s(x, 1 << 53);
-                let inside = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, 1 << 54);
-                return {
-                    self.exit_unless(inside, inst.exit);
-                    Ok(())
-                };
-            }
-            Op::UnboxI => self.unbox_int(x, inst.exit),
-            Op::UnboxF => self.b.ins().load(F64, MEM, x, l.float_value as i32),
-            Op::UnboxB => self.b.ins().icmp_imm_s(IntCC::Equal, x, self.host.true_object as i64),
-            Op::ListLen => self.b.ins().load(I64, MEM, x, l.var_size as i32),
-            Op::ListItem => {
-                let items = self.b.ins().load(I64, MEM, x, l.list_items as i32);
-                let offset = self.b.ins().ishl_imm_s(y, 3);
-                let at = self.b.ins().iadd(items, offset);
-                self.b.ins().load(I64, MEM, at, 0)
-            }
-        };
-        self.values[r.at()] = Some(made);
-        Ok(())
-    }
-
-    fn unbox_int(&mut self, o: Value, exit: ExitId) -> Value {
-        let l = self.host.layout;
-        let (fast, slow, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let result = self.b.append_block_param(done, I64);
-        let tag = self.b.ins().load(I64, MEM, o, l.long_tag as i32);
-        let small = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, tag, 16);
-        self.b.ins().brif(small, fast, &[], slow, &[]);
-        self.b.switch_to_block(fast);
-        let digit = self.b.ins().uload32(MEM, o, l.long_digits as i32);
-        let negative = self.b.ins().band_imm_s(tag, 3);
-        let one = self.b.ins().iconst(I64, 1);
-        let sign = self.b.ins().isub(one, negative);
-        let value = self.b.ins().imul(digit, sign);
-        self.b.ins().jump(done, &[value.into()]);
-        self.b.switch_to_block(slow);
-        self.b.set_cold_block(slow);
-        let mut signature = Signature::new(CallConv::SystemV);
-        signature.params = vec![AbiParam::new(I64), AbiParam::new(I64)];
-        signature.returns = vec![AbiParam::new(I64)];
-        let signature = self.b.import_signature(signature);
-        let helper = self.b.ins().iconst(I64, self.host.unbox_int as i64);
-        let scratch = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(SCRATCH)));
-        let call = self.b.ins().call_indirect(signature, helper, &[o, scratch]);
-        let fits = self.b.inst_results(call)[0];
-        self.exit_unless(fits, exit);
-        let value = self.b.ins().load(I64, MEM, scratch, 0);
-        self.b.ins().jump(done, &[value.into()]);
-        self.b.switch_to_block(done);
-        result
-    }
-
-    /// What an exit writes: what its snapshot names, and what earlier passes of the loop changed.
-    fn written(&self, exit: ExitId) -> Vec<(Slot, Val)> {
-        let tree = self.tree;
-        let snapshot = &tree.exits[exit.at()].snapshot;
-        let mut vals = snapshot.slots.clone();
-        let mut changed: Vec<u32> = tree.carried().iter().map(|c| c.0).collect();
-        changed.dedup();
-        for index in changed {
-            let input = &tree.inputs[index as usize];
-            let popped = input
-                .slot
-                .as_frame()
-                .is_some_and(|i| i >= (tree.locals + snapshot.depth) as usize);
-            if !popped && !vals.iter().any(|v| v.0 == input.slot) {
-                vals.push((input.slot, input.val()));
-            }
-        }
-        vals
-    }
-
-    /// The constant a component is, if it is one; what is not there counts as zero.
-    fn constant(&self, r: Ref) -> Option<i64> {
-        if r.is_none() {
-            return Some(0);
-        }
-        let inst = self.tree.inst(r);
-        if inst.op.is_const() {
-            return Some(inst.imm);
-        }
-        let (input, component) = ((inst.imm >> 3) as u32, inst.imm & 7);
-        (inst.op == Op::Input && component == 1 && self.forgotten.contains(&input)).then_some(0)
-    }
-
-    /// The blocks behind all exits that leave; see [`crate::stubs`].
-    fn stubs(&mut self, exits: &mut [ExitMap]) -> Result<(), String> {
-        let leaves = std::mem::take(&mut self.leaves);
-        let vals: Vec<Vec<(Slot, Val)>> = leaves.iter().map(|e| self.written(*e)).collect();
-        let needed = |vals: &Vec<(Slot, Val)>| -> Vec<Ref> {
-            let all = vals.iter().flat_map(|(_, val)| {
-                let (refs, count) = val.components();
-                refs.into_iter().take(count)
-            });
-            all.filter(|r| self.constant(*r).is_none()).collect()
-        };
-        let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>());
-        let leave = self.b.create_block();
-        self.b.append_block_param(leave, I64);
-        let mut blocks = Vec::new();
-        for _ in &plan.nodes {
-            let block = self.b.create_block();
-            self.b.append_block_param(block, I64);
-            blocks.push(block);
-        }
-        let begin = |at: Option<u32>| at.map_or(leave, |at| blocks[at as usize]);
-        for (number, exit) in leaves.iter().enumerate() {
-            let block = self.blocks[&exit.0];
-            self.b.switch_to_block(block);
-            let id = self.b.ins().iconst(I64, i64::from(exit.0));
-            self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
-            for (slot, val) in &vals[number] {
-                let (refs, count) = val.components();
-                let mut sources = [Source::Const(0); 4];
-                for (source, r) in sources.iter_mut().zip(refs).take(count) {
-                    *source = match (self.constant(r), plan.word(number, r)) {
-                        (Some(v), _) => Source::Const(v),
-                        (None, Some(at)) => Source::Buffer(FIRST as u16 + at),
-                        (None, None) => return Err("a value that no exit stores".into()),
-                    };
-                }
-                exits[exit.at()].slots.push((*slot, *val, sources));
-            }
-        }
-        for (node, block) in plan.nodes.iter().zip(&blocks) {
-            self.b.switch_to_block(*block);
-            self.b.set_cold_block(*block);
-            for (r, at) in &node.stores {
-                let at = FIRST + usize::from(*at);
-                if at >= COUNTERS {
-                    return Err("an exit with too many values".into());
-                }
-                let x = self.v(*r)?;
-                let x = if self.tree.kind(*r) == Kind::Bool {
-                    self.b.ins().uextend(I64, x)
-                } else {
-                    x
-                };
-                self.b.ins().store(MEM, x, self.buffer, word(at));
-            }
-            let id = self.b.block_params(*block)[0];
-            self.b.ins().jump(begin(node.next), &[id.into()]);
-        }
-        self.b.switch_to_block(leave);
-        self.b.set_cold_block(leave);
-        let id = self.b.block_params(leave)[0];
-        self.b.ins().return_(&[id]);
-        Ok(())
+            Op::AndB => self.b.ins().band(x, y),
+            Op::OrB => self.b.ins().bor(x, y),
+            Op::XorB => self.b.ins().bxor(x, y),
+            Op::CmpI => self.b.ins().icmp(int_cc(Cond::from_imm(imm)), x, y),
+            Op::CmpF => self.b.ins().fcmp(float_cc(Cond::from_imm(imm)), x, y),
+            Op::CmpP => self.b.ins().icmp(IntCC::Equal, x, y),
+            _ => return None,
+        })
     }
 }
 

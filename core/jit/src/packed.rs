@@ -12,6 +12,7 @@
 //! ```
 
 use crate::lower::{ExitMap, Source};
+use larder_trace::ir::{Condition, Seq};
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
 
 /// A namespace and a key, as indices into the objects.
@@ -34,6 +35,20 @@ pub struct Packed {
     pub depth: u16,
     pub header: u32,
     pub module_level: bool,
+    /// What must hold at entry.
+    pub conditions: Box<[Condition]>,
+}
+
+/// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
+/// of a tuple that is made there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub slot: Slot,
+    pub val: Val,
+    pub sources: [Source; 4],
+    pub items: Vec<(Val, [Source; 4])>,
+    /// It only takes along what earlier passes changed: nothing, if there were none.
+    pub carried: bool,
 }
 
 /// Where an exit leads and what it writes.
@@ -43,8 +58,6 @@ pub struct Exit<'a> {
     entries: Entries<'a>,
 }
 
-type Entry = (Slot, Val, [Source; 4]);
-
 impl Packed {
     /// # Errors
     /// Text when the tree is larger than the packing allows.
@@ -52,7 +65,7 @@ impl Packed {
         let mut objects = tree.pins.clone();
         let mut bytes = Vec::new();
         put(&mut bytes, tree.inputs.len() as u64);
-        for input in &tree.inputs {
+        for (number, input) in tree.inputs.iter().enumerate() {
             put(&mut bytes, u64::from(input.slot.0));
             let (tag, object) = match input.ty {
                 Type::Int => (0, None),
@@ -62,9 +75,13 @@ impl Packed {
                 Type::Known(o) => (4, Some(o)),
                 Type::Null => (5, None),
                 Type::RangeIter => (6, None),
-                Type::ListIter => (7, None),
+                Type::SeqIter(Seq::List) => (7, None),
+                Type::SeqIter(Seq::Tuple) => (8, None),
+                Type::SeqIter(Seq::Str) => (9, None),
+                Type::Enumerate => (10, None),
+                Type::Zip => (11, None),
             };
-            bytes.push(tag);
+            bytes.push(tag | if tree.write_only(number as u32) { WRITE_ONLY } else { 0 });
             if let Some(o) = object {
                 put(&mut bytes, index(&mut objects, o));
             }
@@ -89,6 +106,7 @@ impl Packed {
         for slot in slots {
             put(&mut bytes, u64::from(slot));
         }
+        let mut identities: Vec<Ref> = Vec::new();
         let mut starts: Vec<u16> = Vec::with_capacity(maps.len());
         // The exits others are described by: those written in full.
         let mut full: Vec<(usize, Vec<Vec<u8>>)> = Vec::new();
@@ -97,7 +115,19 @@ impl Packed {
             let snapshot = &tree.exits[number].snapshot;
             put(&mut bytes, u64::from(snapshot.pc));
             put(&mut bytes, u64::from(snapshot.depth));
-            let entries: Vec<Vec<u8>> = map.slots.iter().map(|entry| pack_entry(entry, &mut objects)).collect();
+            let slots = map.slots.iter().enumerate();
+            let entries = slots.map(|(k, (slot, val, sources))| {
+                let mut out = Vec::new();
+                put(&mut out, u64::from(slot.0));
+                let mut pack = Pack {
+                    objects: &mut objects,
+                    identities: &mut identities,
+                    map,
+                };
+                pack.value(&mut out, val, sources, if k >= map.carried { CARRIED } else { 0 });
+                out
+            });
+            let entries: Vec<Vec<u8>> = entries.collect();
             let plain: usize = entries.iter().map(Vec::len).sum();
             let cost = |base: &Vec<Vec<u8>>| -> usize {
                 let new: usize = entries.iter().filter(|e| !base.contains(e)).map(Vec::len).sum();
@@ -140,6 +170,7 @@ impl Packed {
             depth: tree.depth as u16,
             header: tree.header,
             module_level: tree.module_level,
+            conditions: tree.conditions.as_slice().into(),
         })
     }
 
@@ -173,13 +204,15 @@ impl Packed {
         }
     }
 
-    /// The slots read at entry, with the type each must have, in the order the code expects their components.
-    pub fn inputs(&self) -> impl Iterator<Item = (Slot, Type)> + '_ {
+    /// The slots read at entry, with the type each must have, in the order the code expects their components; and
+    /// whether what the frame holds there does not matter, because it is written before it is read.
+    pub fn inputs(&self) -> impl Iterator<Item = (Slot, Type, bool)> + '_ {
         let mut from = Reader { bytes: &self.bytes };
         let count = from.number();
         (0..count).map(move |_| {
             let slot = Slot(from.number() as u32);
-            let ty = match from.byte() {
+            let tag = from.byte();
+            let ty = match tag & !WRITE_ONLY {
                 0 => Type::Int,
                 1 => Type::Float,
                 2 => Type::Bool,
@@ -187,9 +220,13 @@ impl Packed {
                 4 => Type::Known(self.objects[from.number() as usize]),
                 5 => Type::Null,
                 6 => Type::RangeIter,
-                _ => Type::ListIter,
+                7 => Type::SeqIter(Seq::List),
+                8 => Type::SeqIter(Seq::Tuple),
+                9 => Type::SeqIter(Seq::Str),
+                10 => Type::Enumerate,
+                _ => Type::Zip,
             };
-            (slot, ty)
+            (slot, ty, tag & WRITE_ONLY != 0)
         })
     }
 
@@ -287,36 +324,75 @@ fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
-fn pack_entry((slot, val, sources): &Entry, objects: &mut Vec<Obj>) -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, u64::from(slot.0));
-    let (kind, object) = match *val {
-        Val::Int { .. } => (0, None),
-        Val::Float { .. } => (1, None),
-        Val::Bool(_) => (2, None),
-        // The type was checked when the value was made; nobody asks for it at an exit.
-        Val::Ptr(..) => (3, None),
-        Val::Known(o) => (4, Some(o)),
-        Val::Null => (5, None),
-        Val::RangeIter { .. } => (6, None),
-        Val::ListIter { .. } => (7, None),
-        Val::Range { .. } => (8, None),
-    };
-    out.push(kind);
-    if let Some(o) = object {
-        put(&mut out, index(objects, o));
-    }
-    for source in &sources[..val.components().1] {
-        match *source {
-            Source::Buffer(word) => put(&mut out, u64::from(word) << 2),
-            Source::Const(0) => out.push(2),
-            Source::Const(v) => {
-                out.push(1);
-                put(&mut out, (v << 1 ^ v >> 63) as u64);
+/// Bits beside an input's type and a value's kind.
+const WRITE_ONLY: u8 = 0x40;
+const CARRIED: u8 = 0x40;
+
+struct Pack<'a> {
+    objects: &'a mut Vec<Obj>,
+    identities: &'a mut Vec<Ref>,
+    map: &'a ExitMap,
+}
+
+impl Pack<'_> {
+    fn value(&mut self, out: &mut Vec<u8>, val: &Val, sources: &[Source; 4], flag: u8) {
+        let count = val.components().1;
+        let (kind, object, from) = match *val {
+            // A number that nothing else shares and that has no object yet.
+            Val::Int { boxed, .. } if boxed.is_none() => (0, None, 0..1),
+            Val::Float { boxed, .. } if boxed.is_none() => (1, None, 0..1),
+            Val::Bool(_) => (2, None, 0..count),
+            // The type was checked when the value was made; nobody asks for it at an exit.
+            Val::Ptr(..) => (3, None, 0..count),
+            Val::Known(o) => (4, Some(o), 0..count),
+            Val::Null => (5, None, 0..count),
+            Val::RangeIter { .. } => (6, None, 0..count),
+            Val::SeqIter { seq: Seq::List, .. } => (7, None, 0..count),
+            Val::Range { .. } => (8, None, 0..count),
+            Val::Int { .. } => (9, None, 0..2),
+            Val::Float { .. } => (10, None, 0..2),
+            Val::Tuple(_) => (11, None, 0..0),
+            Val::SeqIter { seq: Seq::Tuple, .. } => (12, None, 0..count),
+            Val::SeqIter { seq: Seq::Str, .. } => (13, None, 0..count),
+            Val::Enumerate { .. } => (14, None, 0..count),
+            Val::Zip { .. } => (15, None, 0..count),
+        };
+        out.push(kind | flag);
+        if let Some(o) = object {
+            put(out, index(self.objects, o));
+        }
+        if kind == 9 || kind == 10 {
+            let id = val.identity().unwrap_or(Ref::NONE);
+            let at = self.identities.iter().position(|have| *have == id).unwrap_or_else(|| {
+                self.identities.push(id);
+                self.identities.len() - 1
+            });
+            put(out, at as u64);
+        }
+        for source in &sources[from] {
+            match *source {
+                Source::Buffer(word) => put(out, u64::from(word) << 2),
+                Source::Const(0) => out.push(2),
+                Source::Const(v) => {
+                    out.push(1);
+                    put(out, (v << 1 ^ v >> 63) as u64);
+                }
+            }
+        }
+        if let Val::Tuple(t) = val {
+            let map = self.map;
+            let items = map
+                .tuples
+                .iter()
+                .find(|have| have.0 == *t)
+                .map_or(&[][..], |have| &have.1);
+            put(out, u64::from(*t));
+            put(out, items.len() as u64);
+            for (item, sources) in items {
+                self.value(out, item, sources, 0);
             }
         }
     }
-    out
 }
 
 #[derive(Clone, Copy)]
@@ -347,10 +423,37 @@ impl Reader<'_> {
 
     fn entry(&mut self, objects: &[Obj]) -> Entry {
         let slot = Slot(self.number() as u32);
+        let kind = self.byte();
+        let mut items = Vec::new();
+        let (val, sources) = self.value(kind & !CARRIED, objects, &mut items);
+        Entry {
+            slot,
+            val,
+            sources,
+            items,
+            carried: kind & CARRIED != 0,
+        }
+    }
+
+    fn value(&mut self, kind: u8, objects: &[Obj], items: &mut Vec<(Val, [Source; 4])>) -> (Val, [Source; 4]) {
         let r = Ref::NONE;
-        let val = match self.byte() {
-            0 => Val::Int { value: r, boxed: r },
-            1 => Val::Float { value: r, boxed: r },
+        let seq = |seq| Val::SeqIter {
+            seq,
+            on: r,
+            index: r,
+            object: r,
+        };
+        let mut count = None;
+        let val = match kind {
+            0 | 1 => {
+                count = Some(1);
+                let boxed = r;
+                if kind == 0 {
+                    Val::Int { value: r, boxed }
+                } else {
+                    Val::Float { value: r, boxed }
+                }
+            }
             2 => Val::Bool(r),
             3 => Val::Ptr(r, Obj::NULL),
             4 => Val::Known(objects[self.number() as usize]),
@@ -361,19 +464,38 @@ impl Reader<'_> {
                 left: r,
                 object: r,
             },
-            7 => Val::ListIter {
-                list: r,
-                index: r,
-                object: r,
-            },
-            _ => Val::Range {
+            7 => seq(Seq::List),
+            8 => Val::Range {
                 start: r,
                 stop: r,
                 step: r,
             },
+            9 | 10 => {
+                let boxed = Ref(self.number() as u32);
+                if kind == 9 {
+                    Val::Int { value: r, boxed }
+                } else {
+                    Val::Float { value: r, boxed }
+                }
+            }
+            11 => Val::Tuple(self.number() as u32),
+            12 => seq(Seq::Tuple),
+            13 => seq(Seq::Str),
+            14 => Val::Enumerate {
+                count: r,
+                list: r,
+                index: r,
+                object: r,
+            },
+            _ => Val::Zip {
+                first: r,
+                second: r,
+                index: r,
+                object: r,
+            },
         };
         let mut sources = [Source::Const(0); 4];
-        for source in &mut sources[..val.components().1] {
+        for source in &mut sources[..count.unwrap_or(val.components().1)] {
             let n = self.number();
             *source = match n & 3 {
                 0 => Source::Buffer((n >> 2) as u16),
@@ -384,7 +506,15 @@ impl Reader<'_> {
                 _ => Source::Const(0),
             };
         }
-        (slot, val, sources)
+        if let Val::Tuple(_) = val {
+            for _ in 0..self.number() {
+                let kind = self.byte();
+                let mut none = Vec::new();
+                let item = self.value(kind, objects, &mut none);
+                items.push(item);
+            }
+        }
+        (val, sources)
     }
 }
 
@@ -393,7 +523,9 @@ mod tests {
     use super::*;
     use larder_trace::{Exit as TreeExit, Input, Snapshot};
 
-    fn exit(pc: u32, slots: Vec<Entry>) -> (TreeExit, ExitMap) {
+    type Place = (Slot, Val, [Source; 4]);
+
+    fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
         let snapshot = Snapshot {
             pc,
             depth: 3,
@@ -404,15 +536,20 @@ mod tests {
                 snapshot,
                 reason: "",
                 side: None,
+                owner: 0,
             },
-            ExitMap { slots },
+            ExitMap {
+                carried: slots.len(),
+                slots,
+                tuples: vec![],
+            },
         )
     }
 
     #[test]
     fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         let r = Ref::NONE;
-        let int = |slot: u32, word: u16| -> Entry {
+        let int = |slot: u32, word: u16| -> Place {
             let val = Val::Int { value: r, boxed: r };
             (
                 Slot(slot),
@@ -425,6 +562,17 @@ mod tests {
                 ],
             )
         };
+        let shared = Val::Float {
+            value: r,
+            boxed: Ref(0),
+        };
+        let shared = (
+            Slot(12),
+            shared,
+            [Source::Buffer(4), Source::Buffer(5), Source::Const(0), Source::Const(0)],
+        );
+        let pair = (Slot(13), Val::Tuple(3), [Source::Const(0); 4]);
+        let inside = vec![(int(0, 7).1, int(0, 7).2), (shared.1, shared.2)];
         let (o, dict) = (Obj(0x1000), Obj(0x2000));
         let known = (Slot(7), Val::Known(o), [Source::Const(0); 4]);
         let big = (
@@ -459,11 +607,13 @@ mod tests {
                 slot: Slot(3),
                 ty: Type::Int,
                 refs: [r; 4],
+                read: true,
             },
             Input {
                 slot: Slot::name(1),
                 ty: Type::Ptr(o),
                 refs: [r; 4],
+                read: true,
             },
         ];
         let all = vec![
@@ -472,25 +622,47 @@ mod tests {
             exit(600, vec![int(1, 30), int(4, 9), known, big]),
             exit(7, vec![]),
             exit(8, vec![int(11, 2)]),
+            exit(9, vec![shared, pair, int(1, 2)]),
         ];
-        let (exits, maps): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let (exits, mut maps): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        maps[5].carried = 2;
+        maps[5].tuples = vec![(3, inside.clone())];
         tree.exits = exits;
         let packed = Packed::new(&tree, &maps).unwrap();
         for (number, map) in maps.iter().enumerate() {
             let found = packed.exit(number);
             assert_eq!((found.pc, found.depth), (tree.exits[number].snapshot.pc as usize, 3));
             let mut found: Vec<Entry> = found.entries().collect();
-            let mut wanted = map.slots.clone();
-            found.sort_by_key(|e| e.0);
-            wanted.sort_by_key(|e| e.0);
+            let wanted = map.slots.iter().enumerate().map(|(k, (slot, val, sources))| Entry {
+                slot: *slot,
+                val: *val,
+                sources: *sources,
+                items: if *val == Val::Tuple(3) { inside.clone() } else { vec![] },
+                carried: k >= map.carried,
+            });
+            let mut wanted: Vec<Entry> = wanted.collect();
+            found.sort_by_key(|e| e.slot);
+            wanted.sort_by_key(|e| e.slot);
             assert_eq!(found, wanted, "exit {number}");
         }
         assert_eq!(
             packed.inputs().collect::<Vec<_>>(),
-            [(Slot(3), Type::Int), (Slot::name(1), Type::Ptr(o))]
+            [(Slot(3), Type::Int, false), (Slot::name(1), Type::Ptr(o), false)]
         );
         let slots: Vec<Slot> = packed.overwritten().collect();
-        assert_eq!(slots, [Slot(1), Slot(2), Slot(4), Slot(7), Slot(11), Slot::name(2)]);
+        assert_eq!(
+            slots,
+            [
+                Slot(1),
+                Slot(2),
+                Slot(4),
+                Slot(7),
+                Slot(11),
+                Slot(12),
+                Slot(13),
+                Slot::name(2)
+            ]
+        );
         assert_eq!([packed.name(0), packed.name(1)], [tree.names[0], tree.names[1]]);
         assert_eq!(packed.objects(), [o, dict]);
         let entries: usize = maps.iter().map(|m| m.slots.len()).sum();

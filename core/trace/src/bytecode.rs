@@ -20,9 +20,21 @@ bytecodes! {
     LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_BORROW LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW_LOAD_FAST_BORROW
     STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST LOAD_CONST LOAD_SMALL_INT LOAD_CONST_IMMORTAL
     LOAD_CONST_MORTAL LOAD_NAME STORE_NAME LOAD_GLOBAL STORE_GLOBAL LOAD_ATTR STORE_ATTR
-    BINARY_OP BINARY_SUBSCR STORE_SUBSCR COMPARE_OP IS_OP TO_BOOL UNARY_NEGATIVE UNARY_NOT UNARY_INVERT
+    BINARY_OP BINARY_SUBSCR COMPARE_OP IS_OP TO_BOOL UNARY_NEGATIVE UNARY_NOT UNARY_INVERT
     POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE
-    JUMP_FORWARD JUMP_BACKWARD FOR_ITER GET_ITER CALL UNPACK_SEQUENCE RETURN_VALUE RETURN_CONST
+    JUMP_FORWARD JUMP_BACKWARD FOR_ITER GET_ITER CALL UNPACK_SEQUENCE BUILD_TUPLE LIST_APPEND STORE_SUBSCR CONTAINS_OP RETURN_VALUE RETURN_CONST
+}
+
+/// What a specialised attribute instruction has found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// The value lies in the object, at an index of its inline values.
+    Inline,
+    /// At an offset of the object.
+    Slot,
+    /// A function of the class; instances have inline values, or none.
+    MethodWithValues,
+    MethodNoDict,
 }
 
 /// What the running interpreter's opcode numbers mean.
@@ -30,15 +42,24 @@ pub struct Opcodes {
     pub base: [Bc; 256],
     /// Inline cache entries after each instruction, in code units.
     pub caches: [u8; 256],
+    pub cached: [Option<Cached>; 256],
 }
 
 impl Opcodes {
     pub fn new(numbers: impl Iterator<Item = (String, u8)>, caches: [u8; 256]) -> Opcodes {
         let mut base = [Bc::Unknown; 256];
+        let mut cached = [None; 256];
         for (name, number) in numbers {
             base[number as usize] = Bc::named(&name);
+            cached[number as usize] = match name.as_str() {
+                "LOAD_ATTR_INSTANCE_VALUE" | "STORE_ATTR_INSTANCE_VALUE" => Some(Cached::Inline),
+                "LOAD_ATTR_SLOT" | "STORE_ATTR_SLOT" => Some(Cached::Slot),
+                "LOAD_ATTR_METHOD_WITH_VALUES" => Some(Cached::MethodWithValues),
+                "LOAD_ATTR_METHOD_NO_DICT" => Some(Cached::MethodNoDict),
+                _ => None,
+            };
         }
-        Opcodes { base, caches }
+        Opcodes { base, caches, cached }
     }
 }
 

@@ -34,6 +34,19 @@ impl Ref {
     pub fn at(self) -> usize {
         self.0 as usize
     }
+    const TOKEN: u32 = 1 << 31;
+    /// The identity of a number that has no object yet but is held in more than one place. It stands only where a
+    /// value names its object, never as an operand.
+    pub fn token(n: u32) -> Ref {
+        Ref(Ref::TOKEN | n)
+    }
+    pub fn as_token(self) -> Option<u32> {
+        (self.0 & Ref::TOKEN != 0 && !self.is_none()).then_some(self.0 & !Ref::TOKEN)
+    }
+    /// Whether this names an instruction.
+    pub fn is_inst(self) -> bool {
+        self.0 & Ref::TOKEN == 0
+    }
 }
 
 /// Index of an exit in [`Tree::exits`]; [`ExitId::NONE`] where an operation cannot leave.
@@ -82,7 +95,8 @@ impl Slot {
 /// What a slot holds in the middle of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Val {
-    /// An int in a register, with the object it came from or was boxed into, if any.
+    /// An int in a register. `boxed` is its identity: the object it came from or was made into, a token when several
+    /// places hold it, or none when this place alone holds a number that has no object yet.
     Int {
         value: Ref,
         boxed: Ref,
@@ -105,8 +119,24 @@ pub enum Val {
         left: Ref,
         object: Ref,
     },
-    ListIter {
+    /// An iterator over a list, tuple or string.
+    SeqIter {
+        seq: Seq,
+        on: Ref,
+        index: Ref,
+        object: Ref,
+    },
+    /// `enumerate` over a list.
+    Enumerate {
+        count: Ref,
         list: Ref,
+        index: Ref,
+        object: Ref,
+    },
+    /// `zip` over two lists, which it has read equally far.
+    Zip {
+        first: Ref,
+        second: Ref,
         index: Ref,
         object: Ref,
     },
@@ -115,6 +145,17 @@ pub enum Val {
         stop: Ref,
         step: Ref,
     },
+    /// A tuple that has not been made: index into [`Tree::tuples`], which is its identity too.
+    Tuple(u32),
+}
+
+/// What a sequence iterator walks along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seq {
+    List,
+    Tuple,
+    /// A string of one byte a character.
+    Str,
 }
 
 /// The type of an input: what entering the tree checks.
@@ -127,7 +168,9 @@ pub enum Type {
     Known(Obj),
     Null,
     RangeIter,
-    ListIter,
+    SeqIter(Seq),
+    Enumerate,
+    Zip,
 }
 
 impl Type {
@@ -140,26 +183,56 @@ impl Type {
             Type::Ptr(_) => &[Kind::Ptr],
             Type::Known(_) | Type::Null => &[],
             Type::RangeIter => &[Kind::Int, Kind::Int, Kind::Int, Kind::Ptr],
-            Type::ListIter => &[Kind::Ptr, Kind::Int, Kind::Ptr],
+            Type::SeqIter(_) => &[Kind::Ptr, Kind::Int, Kind::Ptr],
+            Type::Enumerate => &[Kind::Int, Kind::Ptr, Kind::Int, Kind::Ptr],
+            Type::Zip => &[Kind::Ptr, Kind::Ptr, Kind::Int, Kind::Ptr],
         }
     }
 }
 
 impl Val {
+    /// A number's identity, if it has any to keep.
+    pub fn identity(self) -> Option<Ref> {
+        match self {
+            Val::Int { boxed, .. } | Val::Float { boxed, .. } if !boxed.is_none() => Some(boxed),
+            _ => None,
+        }
+    }
+
+    pub fn with_identity(self, boxed: Ref) -> Val {
+        match self {
+            Val::Int { value, .. } => Val::Int { value, boxed },
+            Val::Float { value, .. } => Val::Float { value, boxed },
+            v => v,
+        }
+    }
+
     /// The components of a value, in the order of [`Type::components`]; [`Ref::NONE`] for "no object yet".
     pub fn components(self) -> ([Ref; 4], usize) {
         let no = Ref::NONE;
         match self {
             Val::Int { value, boxed } | Val::Float { value, boxed } => ([value, boxed, no, no], 2),
             Val::Bool(value) | Val::Ptr(value, _) => ([value, no, no, no], 1),
-            Val::Known(_) | Val::Null => ([no; 4], 0),
+            Val::Known(_) | Val::Null | Val::Tuple(_) => ([no; 4], 0),
             Val::RangeIter {
                 next,
                 step,
                 left,
                 object,
             } => ([next, step, left, object], 4),
-            Val::ListIter { list, index, object } => ([list, index, object, no], 3),
+            Val::SeqIter { on, index, object, .. } => ([on, index, object, no], 3),
+            Val::Enumerate {
+                count,
+                list,
+                index,
+                object,
+            } => ([count, list, index, object], 4),
+            Val::Zip {
+                first,
+                second,
+                index,
+                object,
+            } => ([first, second, index, object], 4),
             Val::Range { start, stop, step } => ([start, stop, step, no], 3),
         }
     }
@@ -174,8 +247,10 @@ impl Val {
             Val::Known(o) => Type::Known(o),
             Val::Null => Type::Null,
             Val::RangeIter { .. } => Type::RangeIter,
-            Val::ListIter { .. } => Type::ListIter,
-            Val::Range { .. } => return None,
+            Val::SeqIter { seq, .. } => Type::SeqIter(seq),
+            Val::Enumerate { .. } => Type::Enumerate,
+            Val::Zip { .. } => Type::Zip,
+            Val::Range { .. } | Val::Tuple(_) => return None,
         })
     }
 }
@@ -186,6 +261,8 @@ pub struct Input {
     pub ty: Type,
     /// One `Input` instruction per component.
     pub refs: [Ref; 4],
+    /// Whether some trace reads it; one that is only written needs no check when every trace writes it.
+    pub read: bool,
 }
 
 impl Input {
@@ -210,10 +287,23 @@ impl Input {
                 left: r[2],
                 object: r[3],
             },
-            Type::ListIter => Val::ListIter {
-                list: r[0],
+            Type::SeqIter(seq) => Val::SeqIter {
+                seq,
+                on: r[0],
                 index: r[1],
                 object: r[2],
+            },
+            Type::Enumerate => Val::Enumerate {
+                count: r[0],
+                list: r[1],
+                index: r[2],
+                object: r[3],
+            },
+            Type::Zip => Val::Zip {
+                first: r[0],
+                second: r[1],
+                index: r[2],
+                object: r[3],
             },
         }
     }
@@ -234,6 +324,8 @@ pub struct Exit {
     pub reason: &'static str,
     /// The side trace that continues here.
     pub side: Option<u32>,
+    /// The trace that leaves here.
+    pub owner: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +342,12 @@ pub struct Trace {
     pub end: End,
     /// Bytecodes one run of this trace stands for.
     pub bytecodes: u32,
+    /// The exit it continues from; none for the root.
+    pub from: Option<ExitId>,
+    /// It went outside the loop's own code: it belongs to an enclosing loop.
+    pub outer: bool,
+    /// Heads of other loops it ran across.
+    pub across: Vec<u32>,
 }
 
 /// Where a name is looked up.
@@ -284,10 +382,39 @@ pub struct Tree {
     pub module_level: bool,
     /// Objects the tree must keep alive: types, functions, modules, constants.
     pub pins: Vec<Obj>,
+    /// Tokens handed out.
+    pub tokens: u32,
+    /// What must hold when the tree is entered: nothing a trace does can change it.
+    pub conditions: Vec<Condition>,
+    /// Who may hold an object that a store would reuse; see [`Holders`].
+    pub holders: Vec<Holders>,
+    /// Operations that run once before the innermost loop.
+    pub before: Vec<Ref>,
+    /// Tuples that no object stands for yet.
+    pub tuples: Vec<Vec<Val>>,
     /// What the interpreter does in one run of each trace, by category; see [`crate::overhead`].
     pub walked: Vec<crate::overhead::Counts>,
     /// The same from the beginning of a trace to each of its exits.
     pub walked_to: Vec<crate::overhead::Counts>,
+}
+
+/// The places that may name a number object without owning it, where a store wants to reuse that object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    pub refs: Vec<Ref>,
+    /// Inputs' slots that have been overwritten: what they brought is not held any more.
+    pub over: Vec<Slot>,
+}
+
+/// Something outside the frame that recorded code relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A type's version: its namespace and bases are as they were.
+    TypeVersion(Obj, u32),
+    /// The version of the attribute names that instances of a type share.
+    KeysVersion(Obj, u32),
+    /// A function's code.
+    Code(Obj, Obj),
 }
 
 impl Tree {
@@ -300,6 +427,7 @@ impl Tree {
             },
             reason: "the interpreter wanted control",
             side: None,
+            owner: 0,
         };
         Tree {
             header,
@@ -314,7 +442,42 @@ impl Tree {
             pins: Vec::new(),
             walked: Vec::new(),
             walked_to: vec![Default::default()],
+            tokens: 0,
+            conditions: Vec::new(),
+            holders: Vec::new(),
+            before: Vec::new(),
+            tuples: Vec::new(),
         }
+    }
+
+    pub fn condition(&mut self, c: Condition) {
+        if !self.conditions.contains(&c) {
+            self.conditions.push(c);
+        }
+    }
+
+    pub fn new_token(&mut self) -> Ref {
+        self.tokens += 1;
+        Ref::token(self.tokens)
+    }
+
+    /// The instructions that have run whenever a trace that continues from this exit begins.
+    pub fn prefix(&self, exit: ExitId) -> Vec<Ref> {
+        let mut chain = Vec::new();
+        let mut at = Some(exit);
+        while let Some(e) = at {
+            let trace = &self.traces[self.exits[e.at()].owner as usize];
+            let until = trace.body.iter().position(|r| self.inst(*r).exit == e);
+            chain.push(&trace.body[..until.unwrap_or(trace.body.len())]);
+            at = trace.from;
+        }
+        chain.iter().rev().flat_map(|part| part.iter().copied()).collect()
+    }
+
+    /// How many objects one pass may hand to the release log at most.
+    pub fn releases(&self) -> usize {
+        let logs = |r: &&Ref| matches!(self.inst(**r).op, Op::Release | Op::Keep | Op::ReplaceI | Op::ReplaceF);
+        self.traces.iter().map(|t| t.body.iter().filter(logs).count()).sum()
     }
 
     pub fn inst(&self, r: Ref) -> &Inst {
@@ -341,10 +504,10 @@ impl Tree {
         self.inputs.iter().position(|input| input.slot == slot)
     }
 
-    /// Input components that some trace changes on its way back to the head: the loop-carried registers.
-    pub fn carried(&self) -> Vec<(u32, u8)> {
+    /// Input components that some trace (of those asked for) changes on its way back to the head.
+    pub fn carried_by(&self, wanted: impl Fn(&Trace) -> bool) -> Vec<(u32, u8)> {
         let mut out = Vec::new();
-        for trace in &self.traces {
+        for trace in self.traces.iter().filter(|t| wanted(t)) {
             let End::Head(changed) = &trace.end else { continue };
             for (index, refs) in changed {
                 let input = &self.inputs[*index as usize];
@@ -358,6 +521,28 @@ impl Tree {
         }
         out.sort_unstable();
         out
+    }
+
+    /// The loop-carried registers.
+    pub fn carried(&self) -> Vec<(u32, u8)> {
+        self.carried_by(|_| true)
+    }
+
+    /// Whether every way back to the head brings a number for this input that no object stands for yet. Then its own
+    /// object matters in the first pass only.
+    pub fn always_fresh(&self, input: u32) -> bool {
+        if !matches!(self.inputs[input as usize].ty, Type::Int | Type::Float) {
+            return false;
+        }
+        self.traces.iter().all(|t| match &t.end {
+            End::Leave(_) => true,
+            End::Head(changed) => changed.iter().any(|(i, refs)| *i == input && refs[1].is_none()),
+        })
+    }
+
+    /// Whether entering the tree may leave this input unread: every way back to the head writes it, none reads it.
+    pub fn write_only(&self, input: u32) -> bool {
+        !self.inputs[input as usize].read && self.always_fresh(input)
     }
 
     /// Bytes this tree occupies besides its machine code.

@@ -8,9 +8,11 @@ pub mod bytecode;
 pub mod ir;
 pub mod layout;
 pub mod ops;
+pub mod opt;
 pub mod overhead;
 pub mod policy;
 pub mod record;
+pub mod text;
 
 pub use ir::{End, Exit, ExitId, Input, Inst, Name, Namespace, Obj, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 pub use layout::Layout;

@@ -1,13 +1,30 @@
 //! The one table of trace operations: recorder, IR, passes, printer, lowering and documentation all read it.
 //!
-//! Kinds of values: `i` 64-bit integer, `f` double, `b` bool, `p` borrowed object pointer, `-` none.
+//! Kinds of values: `i` 64-bit integer, `f` double, `b` bool, `p` borrowed pointer (an object, or a list's items), `-` none.
 //!
 //! Invariants
 //!
 //! - A *pure* operation gives the same result for the same operands wherever it stands, and may be dropped or merged.
 //! - An operation that *exits* leaves the trace before it has changed anything: the interpreter executes the
-//!   instruction again from the state its snapshot describes.
-//! - No operation writes to an object, so none dies while a trace runs and every `p` value stays valid until the exit.
+//!   instruction again from the state its snapshot describes. Within one bytecode every exit precedes every effect.
+//! - Owned objects go straight to their owner: an operation that makes one is followed, before any exit, by the one
+//!   that takes it.
+//! - No object dies while a trace runs: a store that would drop the last reference hands it to the release log, which
+//!   is emptied after the exit. So every `p` value stays valid until then.
+
+/// Memory as the passes see it: what an operation reads stays as it is until an operation that writes the same part.
+pub mod part {
+    /// Items of lists.
+    pub const ITEMS: u8 = 1;
+    /// A list's length and where its items are.
+    pub const SHAPE: u8 = 2;
+    /// The value inside a number object: a store may reuse an object that only the list holds.
+    pub const NUMBER: u8 = 4;
+    /// Attributes of instances.
+    pub const FIELDS: u8 = 8;
+    /// Contents of dicts.
+    pub const DICT: u8 = 16;
+}
 
 /// What an operation produces and how the passes may treat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +35,11 @@ pub struct OpInfo {
     pub gives: Kind,
     pub pure: bool,
     pub exits: bool,
-    /// Reads memory that the program may change between two runs of the trace.
-    pub reads: bool,
+    /// Must stay though nothing uses its result: it writes, counts references or makes an object.
+    pub effect: bool,
+    /// Parts of memory it depends on, and parts it changes; see [`part`].
+    pub reads: u8,
+    pub writes: u8,
     /// What the immediate means; empty when there is none.
     pub imm: &'static str,
     pub doc: &'static str,
@@ -52,47 +72,69 @@ macro_rules! kind {
     };
 }
 
+macro_rules! flag {
+    ($info:ident pure) => {
+        $info.pure = true
+    };
+    ($info:ident exits) => {
+        $info.exits = true
+    };
+    ($info:ident effect) => {
+        $info.effect = true
+    };
+    ($info:ident reads $part:ident) => {
+        $info.reads |= part::$part
+    };
+    ($info:ident writes $part:ident) => {
+        $info.writes |= part::$part;
+        $info.effect = true
+    };
+}
+
 macro_rules! ops {
-    ($($op:ident $name:literal $takes:literal $gives:ident [$($flag:ident)*] $imm:literal $doc:literal;)*) => {
+    ($($op:ident $name:literal $takes:literal $gives:ident [$($flag:ident $($part:ident)?),*] $imm:literal $doc:literal;)*) => {
         /// One operation of a trace; see [`TABLE`] for what each means.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
         pub enum Op { $($op),* }
 
         pub const ALL: &[Op] = &[$(Op::$op),*];
 
-        /// One row per operation, in the order of [`Op`].
+        /// The operations in declaration order.
         pub const TABLE: &[OpInfo] = &[$({
             #[allow(unused_mut)]
             let mut info = OpInfo {
-                name: $name, takes: $takes, gives: kind!($gives), pure: false, exits: false, reads: false,
-                imm: $imm, doc: $doc,
+                name: $name, takes: $takes, gives: kind!($gives), pure: false, exits: false, effect: false, reads: 0,
+                writes: 0, imm: $imm, doc: $doc,
             };
-            $(info.$flag = true;)*
+            $(flag!(info $flag $($part)?);)*
             info
         }),*];
     };
 }
 
 ops! {
-    Input "in" "" i [pure] "input * 8 + component" "a slot of the frame as the loop head sees it; its kind is the input's";
-    ConstI "int" "" i [pure] "value" "integer constant";
-    ConstF "float" "" f [pure] "bits" "float constant";
-    ConstB "bool" "" b [pure] "0 or 1" "bool constant";
-    ConstP "object" "" p [pure] "address" "object the tree keeps alive";
+    Input "input" "" n [] "input, component" "a register the loop head brings";
+    ConstI "consti" "" i [pure] "value" "an integer";
+    ConstF "constf" "" f [pure] "bits" "a float";
+    ConstB "constb" "" b [pure] "0 or 1" "a bool";
+    ConstP "constp" "" p [pure] "address" "an object the tree keeps alive";
 
-    AddO "add" "ii" i [exits] "" "sum; exits when it leaves 64 bits";
-    SubO "sub" "ii" i [exits] "" "difference; exits when it leaves 64 bits";
-    MulO "mul" "ii" i [exits] "" "product; exits when it leaves 64 bits";
+    AddO "add" "ii" i [exits] "" "sum; exits on overflow";
+    SubO "sub" "ii" i [exits] "" "difference; exits on overflow";
+    MulO "mul" "ii" i [exits] "" "product; exits on overflow";
     NegO "neg" "i" i [exits] "" "negation; exits for the smallest integer";
     ShlO "shl" "ii" i [exits] "" "shift left by 0..63; exits when bits are lost";
     AddW "addw" "ii" i [pure] "" "sum known to fit: iterator steps and wrapped indices";
+    SubW "subw" "ii" i [pure] "" "difference known to fit";
+    MulW "mulw" "ii" i [pure] "" "product known to fit";
     Shr "shr" "ii" i [pure] "" "arithmetic shift right by 0..63";
     And "and" "ii" i [pure] "" "bits";
     Or "or" "ii" i [pure] "" "bits";
     Xor "xor" "ii" i [pure] "" "bits";
     Not "not" "i" i [pure] "" "bits";
-    FloorDiv "floordiv" "ii" i [] "" "floor division; the divisor is known to be positive";
-    Mod "mod" "ii" i [] "" "Python's remainder; the divisor is known to be positive";
+    FloorDiv "floordiv" "ii" i [pure] "" "floor division by a positive number";
+    Mod "mod" "ii" i [pure] "" "remainder by a positive number, never negative";
 
     FAdd "fadd" "ff" f [pure] "" "float sum";
     FSub "fsub" "ff" f [pure] "" "float difference";
@@ -101,24 +143,86 @@ ops! {
     FNeg "fneg" "f" f [pure] "" "float negation";
     FAbs "fabs" "f" f [pure] "" "float magnitude";
     FSqrt "fsqrt" "f" f [pure] "" "square root of a number known not to be negative";
+    FFloor "ffloor" "f" f [pure] "" "the largest whole number not above";
+    FCeil "fceil" "f" f [pure] "" "the smallest whole number not below";
+    FCall "fcall" "f" f [pure] "function" "one of C's functions of one number; see [`Call`]";
+    FCall2 "fcall2" "ff" f [pure] "function" "one of C's functions of two numbers";
 
     IToF "itof" "i" f [pure] "" "integer to float, known exact or rounded as CPython rounds";
+    FToI "ftoi" "f" i [exits] "" "float to integer towards zero; exits beyond 62 bits";
     BToI "btoi" "b" i [pure] "" "False 0, True 1";
     NotB "notb" "b" b [pure] "" "negation";
+    AndB "andb" "bb" b [pure] "" "both";
+    OrB "orb" "bb" b [pure] "" "either";
+    XorB "xorb" "bb" b [pure] "" "one but not the other";
     CmpI "cmpi" "ii" b [pure] "condition" "integer comparison";
     CmpF "cmpf" "ff" b [pure] "condition" "float comparison; false with nan, except not-equal";
+    CmpP "same" "pp" b [pure] "" "whether two pointers are the same object";
+    StrEq "streq" "pp" b [pure] "" "whether two strings are equal";
+    StrCmp "strcmp" "pp" i [pure] "" "how two strings compare: negative, zero, positive";
 
     GuardTrue "guard" "b" n [exits] "" "exits unless true";
     GuardFalse "guardnot" "b" n [exits] "" "exits when true";
     GuardType "guardtype" "p" n [exits] "type" "exits unless the object has exactly this type";
     GuardExact "guardexact" "i" n [exits] "" "exits unless the integer is exact as a float (+-2^53)";
+    GuardSome "guardsome" "p" n [exits] "" "exits when the pointer is null";
+    GuardNull "guardnull" "p" n [exits] "" "exits unless the pointer is null";
+    GuardSame "guardsame" "pp" n [exits] "" "exits unless both are the same object";
+    GuardShared "guardshared" "p" n [exits] "" "exits when the object has one owner only";
+    GuardImmortal "guardimmortal" "p" n [exits] "" "exits when the object is counted";
+    GuardByte "guardbyte" "p" n [exits] "offset" "exits when the byte at this offset is zero: inline attributes moved out";
+    GuardLatin "guardlatin" "p" n [exits] "" "exits unless the string keeps one byte a character, in itself";
 
-    UnboxI "unboxi" "p" i [exits] "" "value of an int object; exits when it needs more than 64 bits";
-    UnboxF "unboxf" "p" f [pure] "" "value of a float object";
+    UnboxI "unboxi" "p" i [exits, reads NUMBER] "" "value of an int object; exits when it needs more than 64 bits";
+    UnboxF "unboxf" "p" f [reads NUMBER] "" "value of a float object";
     UnboxB "unboxb" "p" b [pure] "" "value of a bool object";
+    BoxB "boxb" "b" p [pure] "" "True or False";
+    Named "named" "p" p [pure] "token" "an identity: the object if there is one, else a name unique to this pass of the head";
 
-    ListLen "listlen" "p" i [reads] "" "length of a list";
-    ListItem "listitem" "pi" p [reads] "" "item of a list, index in range";
+    Size "size" "p" i [reads SHAPE] "" "length of a list";
+    Items "items" "p" p [reads SHAPE] "" "where a list keeps its items";
+    Load "load" "pi" p [reads ITEMS] "" "object among a list's items, at an index known to be in range";
+    SizeT "sizet" "p" i [pure] "" "length of a tuple or bytes object";
+    LoadT "loadt" "pi" p [pure] "" "object in a tuple, at an index known to be in range";
+    Len "len" "p" i [pure] "" "length of a string";
+    LenD "lend" "p" i [reads DICT] "" "length of a dict";
+    Byte "byte" "pi" i [pure] "offset" "a byte of a string or bytes object, at an index known to be in range";
+    Char "char" "i" p [pure] "" "the string of one Latin-1 character";
+    Field "field" "p" p [reads FIELDS] "offset" "an attribute, null when it is not set";
+    DictI "dicti" "pi" p [exits, reads DICT] "" "value of an int key, null when there is none; exits when only Python can compare";
+    DictP "dictp" "pp" p [exits, reads DICT] "" "value of a str key";
+
+    NewI "newi" "i" p [effect] "" "an int object of its own; whoever comes next in the body owns it";
+    NewF "newf" "f" p [effect] "" "a float object of its own";
+    MakeI "makei" "ip" p [exits, effect] "" "the object of an int, owned: the one it has, or a new one; exits when it is shared without an object";
+    MakeF "makef" "fp" p [exits, effect] "" "the object of a float, owned";
+    ReplaceI "replacei" "pi" p [writes NUMBER] "holders" "an owned object for an int: the int object given, if only its place holds it, else a new one and the old is let go";
+    ReplaceF "replacef" "pf" p [writes NUMBER] "holders" "the same for a float";
+    Incref "incref" "p" n [effect] "" "one more owner";
+    Release "release" "p" n [effect] "" "one owner less; the last one is kept in the release log until the exit";
+    Keep "keep" "p" n [effect] "" "hands an owned object to the release log";
+    Put "put" "pip" n [writes ITEMS] "" "stores an owned object among a list's items";
+    PutField "putfield" "pp" n [writes FIELDS] "offset" "stores an owned object in an attribute";
+    Append "append" "pp" n [writes ITEMS, writes SHAPE] "" "appends an owned object to a list";
+    DictPut "dictput" "ppp" n [writes DICT] "" "stores under a key that compares without Python; owns neither";
+    Random "random" "p" f [writes NUMBER] "" "the next number of a generator of the random module";
+}
+
+/// The functions `fcall` and `fcall2` know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+pub enum Call {
+    Sin = 0,
+    Cos = 1,
+    Tan = 2,
+    Atan = 3,
+    Exp = 4,
+    Log = 5,
+    FloatMod = 6,
+    FloatFloor = 7,
+    Pow = 8,
+    Atan2 = 9,
+    Hypot = 10,
 }
 
 impl Op {
@@ -129,6 +233,10 @@ impl Op {
     /// The operation of this printed name.
     pub fn named(name: &str) -> Option<Op> {
         ALL.iter().copied().find(|op| op.info().name == name)
+    }
+
+    pub fn is_guard(self) -> bool {
+        self.info().exits && self.info().gives == Kind::None
     }
 
     pub fn is_const(self) -> bool {

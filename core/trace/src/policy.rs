@@ -42,6 +42,8 @@ pub struct Head {
     pub aborts: u32,
     /// Ticks since the compiled loop was last entered.
     pub idle: u8,
+    /// Recordings that met an iteration unlike the others, since the last failure.
+    pub missed: u32,
 }
 
 impl Head {
@@ -50,6 +52,7 @@ impl Head {
         count: 0,
         aborts: 0,
         idle: 0,
+        missed: 0,
     };
 }
 
@@ -59,6 +62,8 @@ pub enum Event {
     BackEdge,
     Closed,
     Aborted,
+    /// This iteration was no good as a trace; the next one may be.
+    Missed,
     /// Entering the trace does not pay.
     Unprofitable,
     /// The trace was thrown away: unused for long, or over the limit.
@@ -116,6 +121,8 @@ pub struct Limits {
     pub warm: u32,
     pub hot: u32,
     pub aborts: u32,
+    /// Times an exit is taken before it grows a side trace.
+    pub side: u32,
     /// Iterations counted for a loop that will not be traced, before counting stops.
     pub counted: u32,
     /// Whether hot loops are recorded at all.
@@ -128,23 +135,43 @@ impl Default for Limits {
             warm: 8,
             hot: 40,
             aborts: 3,
+            side: 16,
             counted: 10_000,
             record: false,
         }
     }
 }
 
+/// Iterations looked at in a row before a recording counts as failed.
+const MISSES: u32 = 24;
+
 /// The next state and what to do now.
 pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
     let Head {
-        state, count, aborts, ..
+        state,
+        count,
+        aborts,
+        missed,
+        ..
     } = head;
     let at = |state, count| Head {
         state,
         count,
         aborts,
         idle: 0,
+        missed: 0,
     };
+    if (state, event) == (State::Recording, Event::Missed) && missed < MISSES {
+        let count = (limits.hot << aborts.min(16)).saturating_sub(1);
+        let missed = missed + 1;
+        return (
+            Head {
+                missed,
+                ..at(State::Warm, count)
+            },
+            Action::Nothing,
+        );
+    }
     match (state, event) {
         (State::Shunned, _) => (at(State::Shunned, count), Action::Disable),
         (State::Cold, Event::BackEdge) => {
@@ -159,7 +186,13 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
             let count = count.saturating_add(1);
             // Every failed attempt doubles the distance to the next.
             if limits.record && count >= limits.hot << aborts.min(16) {
-                (at(State::Recording, 0), Action::Record)
+                (
+                    Head {
+                        missed,
+                        ..at(State::Recording, 0)
+                    },
+                    Action::Record,
+                )
             } else if !limits.record && count >= limits.counted {
                 (at(State::Warm, count), Action::Disable)
             } else {
@@ -167,7 +200,7 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
             }
         }
         (State::Recording, Event::Closed) => (at(State::Compiled, 0), Action::Nothing),
-        (State::Recording, Event::Aborted) => {
+        (State::Recording, Event::Aborted | Event::Missed) => {
             let aborts = aborts + 1;
             let then = |state| Head { aborts, ..at(state, 0) };
             if aborts >= limits.aborts {
@@ -188,9 +221,9 @@ pub fn step(head: Head, event: Event, limits: &Limits) -> (Head, Action) {
         (State::Recording, Event::BackEdge | Event::Unprofitable | Event::Discarded | Event::Reopened)
         | (
             State::Cold | State::Warm,
-            Event::Closed | Event::Aborted | Event::Unprofitable | Event::Discarded | Event::Reopened,
+            Event::Closed | Event::Aborted | Event::Missed | Event::Unprofitable | Event::Discarded | Event::Reopened,
         )
-        | (State::Compiled, Event::Closed | Event::Aborted) => (head, Action::Nothing),
+        | (State::Compiled, Event::Closed | Event::Aborted | Event::Missed) => (head, Action::Nothing),
     }
 }
 
@@ -246,6 +279,24 @@ mod tests {
         assert_eq!(run(&limits, &twice).1, Action::Record);
         let (head, action) = run(&limits, &[&twice[..], &[(Event::Aborted, 1)]].concat());
         assert_eq!((head.state, action), (State::Shunned, Action::Disable));
+    }
+
+    #[test]
+    fn an_unlucky_iteration_is_followed_by_the_next_until_there_were_too_many() {
+        let limits = Limits {
+            record: true,
+            ..Limits::default()
+        };
+        let first = [(Event::BackEdge, 40), (Event::Missed, 1), (Event::BackEdge, 1)];
+        assert_eq!(run(&limits, &first).1, Action::Record);
+        let mut many = vec![(Event::BackEdge, 40)];
+        for _ in 0..MISSES {
+            many.extend([(Event::Missed, 1), (Event::BackEdge, 1)]);
+        }
+        assert_eq!(run(&limits, &many).1, Action::Record);
+        many.push((Event::Missed, 1));
+        let (head, _) = run(&limits, &many);
+        assert_eq!((head.state, head.aborts, head.count), (State::Warm, 1, 0));
     }
 
     #[test]

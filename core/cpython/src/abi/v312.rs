@@ -14,5 +14,7 @@ pub const LAYOUT: Layout = Layout {
     thread_frame_indirect: true,
     interp_breaker: Some((16, 368)),
     breaker_mask: 0xffff_ffff,
+    // 3.12 keeps attributes elsewhere; they are left to the interpreter.
+    inline_values: 0,
     ..super::v313::LAYOUT
 };

@@ -1,0 +1,310 @@
+//! What machine code calls: making objects, looking into dicts, comparing strings, drawing random numbers.
+//!
+//! Invariant: nothing here runs Python code, raises, or lets an object die.
+
+use crate::object::{int_value, load, obj, ptr, store, type_of};
+use larder_jit::Helpers;
+use larder_trace::{Layout, Obj};
+use pyo3::ffi;
+use std::ffi::c_void;
+
+/// The helpers' addresses, for the compiler.
+pub fn table() -> Helpers {
+    Helpers {
+        unbox_int: unbox_int as *const () as usize,
+        new_int: new_int as *const () as usize,
+        new_float: new_float as *const () as usize,
+        append: append as *const () as usize,
+        dict_int: dict_int as *const () as usize,
+        dict_str: dict_str as *const () as usize,
+        dict_put: dict_put as *const () as usize,
+        str_eq: str_eq as *const () as usize,
+        str_cmp: str_cmp as *const () as usize,
+        random: random as *const () as usize,
+        calls: [
+            sin as *const () as usize,
+            cos as *const () as usize,
+            tan as *const () as usize,
+            atan as *const () as usize,
+            exp as *const () as usize,
+            log as *const () as usize,
+            float_mod as *const () as usize,
+            float_floor as *const () as usize,
+            pow as *const () as usize,
+            atan2 as *const () as usize,
+            hypot as *const () as usize,
+        ],
+    }
+}
+
+unsafe extern "C" {
+    // The C library's, which CPython's math module calls too: the same bits.
+    fn sin(x: f64) -> f64;
+    fn cos(x: f64) -> f64;
+    fn tan(x: f64) -> f64;
+    fn atan(x: f64) -> f64;
+    fn exp(x: f64) -> f64;
+    fn log(x: f64) -> f64;
+    fn pow(x: f64, y: f64) -> f64;
+    fn atan2(x: f64, y: f64) -> f64;
+    fn hypot(x: f64, y: f64) -> f64;
+}
+
+extern "C" fn float_mod(x: f64, y: f64) -> f64 {
+    larder_trace::record::float_mod(x, y)
+}
+
+extern "C" fn float_floor(x: f64, y: f64) -> f64 {
+    larder_trace::record::float_floor(x, y)
+}
+
+/// Machine code cannot raise: without memory for a number, the process ends.
+fn checked(p: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    if p.is_null() {
+        std::process::abort();
+    }
+    p
+}
+
+unsafe extern "C" fn new_int(v: i64) -> *mut ffi::PyObject {
+    // SAFETY: GIL held while a trace runs.
+    checked(unsafe { ffi::PyLong_FromLongLong(v) })
+}
+
+unsafe extern "C" fn new_float(v: f64) -> *mut ffi::PyObject {
+    // SAFETY: GIL held while a trace runs.
+    checked(unsafe { ffi::PyFloat_FromDouble(v) })
+}
+
+unsafe extern "C" fn append(list: *mut ffi::PyObject, o: *mut ffi::PyObject) {
+    // SAFETY: a live list, and an object the caller gives away: the list takes its own reference.
+    unsafe {
+        if ffi::PyList_Append(list, o) != 0 {
+            std::process::abort();
+        }
+        ffi::Py_DECREF(o);
+    }
+}
+
+fn layout() -> &'static Layout {
+    // SAFETY: a trace runs, so the engine is there, and nobody holds a reference into it.
+    unsafe { crate::hook::engine() }.map_or_else(|| std::process::abort(), |e| e.layout)
+}
+
+/// `fn(int object, *mut i64) -> 1 or 0`.
+unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) -> u64 {
+    // SAFETY: a live int object, and room for the result.
+    unsafe {
+        match int_value(obj(o), layout()) {
+            Some(v) => {
+                out.write(v);
+                1
+            }
+            None => 0,
+        }
+    }
+}
+
+/// The value of a key in a dict: null when there is none, `None` when only Python can compare.
+///
+/// # Safety
+/// `dict` is a live dict; `same` is asked about live keys of equal hash.
+unsafe fn find(dict: Obj, hash: i64, l: &Layout, same: impl Fn(Obj) -> Option<bool>) -> Option<Obj> {
+    // SAFETY: the fields of a dict's key table, as the layout says; indices lie inside the table by its own invariant.
+    unsafe {
+        if load::<usize>(dict.0, l.dict_values) != 0 {
+            return None;
+        }
+        let keys: usize = load(dict.0, l.dict_keys);
+        let (size, index) = (load::<u8>(keys, l.keys_log_size), load::<u8>(keys, l.keys_log_index));
+        let general = load::<u8>(keys, l.keys_kind) == 0;
+        let mask = (1usize << size) - 1;
+        let entries = keys + l.keys_indices + (1usize << index);
+        let (width, at_key) = if general { (24, 8) } else { (16, 0) };
+        let mut perturb = hash as usize;
+        let mut i = perturb & mask;
+        loop {
+            let slots = keys + l.keys_indices;
+            let ix: i64 = match size {
+                0..8 => i64::from(load::<i8>(slots, i)),
+                8..16 => i64::from(load::<i16>(slots, 2 * i)),
+                16..32 => i64::from(load::<i32>(slots, 4 * i)),
+                _ => load::<i64>(slots, 8 * i),
+            };
+            if ix == -1 {
+                return Some(Obj::NULL);
+            }
+            if ix >= 0 {
+                let entry = entries + ix as usize * width;
+                let key: Obj = Obj(load(entry, at_key));
+                let their_hash: i64 = if general {
+                    load(entry, 0)
+                } else {
+                    load(key.0, l.str_hash)
+                };
+                if their_hash == hash && same(key)? {
+                    return Some(Obj(load(entry, at_key + 8)));
+                }
+            }
+            perturb >>= 5;
+            i = (i.wrapping_mul(5).wrapping_add(perturb).wrapping_add(1)) & mask;
+        }
+    }
+}
+
+/// Hash of an int, as CPython has it: modulo 2^61 - 1, never -1.
+fn int_hash(v: i64) -> i64 {
+    let h = (v.unsigned_abs() % ((1 << 61) - 1)) as i64;
+    let h = if v < 0 { -h } else { h };
+    if h == -1 { -2 } else { h }
+}
+
+/// # Safety
+/// A live dict.
+pub unsafe fn find_int(dict: Obj, key: i64, l: &Layout) -> Option<Obj> {
+    // SAFETY: keys are live objects.
+    unsafe {
+        find(dict, int_hash(key), l, |k| {
+            let t = type_of(k).0;
+            if t == &raw const ffi::PyLong_Type as usize {
+                Some(int_value(k, l) == Some(key))
+            } else if t == &raw const ffi::PyUnicode_Type as usize {
+                Some(false)
+            } else {
+                None
+            }
+        })
+    }
+}
+
+/// # Safety
+/// A live dict and a live str.
+pub unsafe fn find_str(dict: Obj, key: Obj, l: &Layout) -> Option<Obj> {
+    // SAFETY: hashing and comparing exact strings runs no code.
+    unsafe {
+        let hash = match load::<i64>(key.0, l.str_hash) {
+            -1 => ffi::PyObject_Hash(ptr(key)) as i64,
+            h => h,
+        };
+        find(dict, hash, l, |k| {
+            let t = type_of(k).0;
+            if k == key {
+                Some(true)
+            } else if t == &raw const ffi::PyUnicode_Type as usize {
+                Some(ffi::PyUnicode_Compare(ptr(k), ptr(key)) == 0)
+            } else if t == &raw const ffi::PyLong_Type as usize {
+                Some(false)
+            } else {
+                None
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn dict_int(dict: *mut ffi::PyObject, key: i64) -> usize {
+    // SAFETY: a live dict.
+    unsafe { find_int(obj(dict), key, layout()) }.map_or(1, |o| o.0)
+}
+
+unsafe extern "C" fn dict_str(dict: *mut ffi::PyObject, key: *mut ffi::PyObject) -> usize {
+    // SAFETY: a live dict and str.
+    unsafe { find_str(obj(dict), obj(key), layout()) }.map_or(1, |o| o.0)
+}
+
+unsafe extern "C" fn dict_put(dict: *mut ffi::PyObject, key: *mut ffi::PyObject, value: *mut ffi::PyObject) {
+    // SAFETY: the key is there already, so nothing is compared that was not compared before.
+    if unsafe { ffi::PyDict_SetItem(dict, key, value) } != 0 {
+        std::process::abort();
+    }
+}
+
+unsafe extern "C" fn str_eq(a: *mut ffi::PyObject, b: *mut ffi::PyObject) -> u64 {
+    if a == b {
+        return 1;
+    }
+    // SAFETY: live strings.
+    unsafe {
+        let l = layout();
+        if load::<usize>(a as usize, l.str_length) != load::<usize>(b as usize, l.str_length) {
+            return 0;
+        }
+        u64::from(ffi::PyUnicode_Compare(a, b) == 0)
+    }
+}
+
+unsafe extern "C" fn str_cmp(a: *mut ffi::PyObject, b: *mut ffi::PyObject) -> i64 {
+    // SAFETY: live strings.
+    i64::from(unsafe { ffi::PyUnicode_Compare(a, b) })
+}
+
+const WORDS: usize = 624;
+
+/// The next 32 bits of a generator: the Mersenne twister, whose state the object holds.
+unsafe fn next_word(state: usize, index: usize) -> u32 {
+    // SAFETY: a generator's index and its 624 words.
+    unsafe {
+        let word = |k: usize| load::<u32>(state, 4 * k);
+        let mut at: i32 = load(index, 0);
+        if at as usize >= WORDS {
+            let mix = |a: u32, b: u32| {
+                let y = (a & 0x8000_0000) | (b & 0x7fff_ffff);
+                (y >> 1) ^ if y & 1 != 0 { 0x9908_b0df } else { 0 }
+            };
+            for k in 0..WORDS {
+                let v = word((k + 397) % WORDS) ^ mix(word(k), word((k + 1) % WORDS));
+                store(state, 4 * k, v);
+            }
+            at = 0;
+        }
+        let mut y = word(at as usize);
+        store(index, 0, at + 1);
+        y ^= y >> 11;
+        y ^= (y << 7) & 0x9d2c_5680;
+        y ^= (y << 15) & 0xefc6_0000;
+        y ^ (y >> 18)
+    }
+}
+
+unsafe extern "C" fn random(generator: *mut ffi::PyObject) -> f64 {
+    let (l, o) = (layout(), generator as usize);
+    let (state, index) = (o + l.random_state, o + l.random_index);
+    // SAFETY: a live generator, whose type was checked when the trace was recorded.
+    let (a, b) = unsafe { (next_word(state, index) >> 5, next_word(state, index) >> 6) };
+    (f64::from(a) * 67_108_864.0 + f64::from(b)) * (1.0 / 9_007_199_254_740_992.0)
+}
+
+/// The strings of the characters 0 to 255, which exist once.
+pub fn characters() -> Result<Box<[usize; 256]>, String> {
+    let mut table = Box::new([0usize; 256]);
+    for (c, place) in table.iter_mut().enumerate() {
+        // SAFETY: GIL held; the interpreter keeps these strings for good.
+        let s = unsafe {
+            let one: [u8; 1] = [c as u8];
+            ffi::PyUnicode_DecodeLatin1(one.as_ptr().cast(), 1, std::ptr::null())
+        };
+        if s.is_null() {
+            return Err("no memory for strings".into());
+        }
+        *place = s as usize;
+    }
+    Ok(table)
+}
+
+/// Whether an object is the bound `random` of a generator of the `_random` module, given another such method.
+///
+/// # Safety
+/// Live objects; `known` is a built-in method or null.
+pub unsafe fn generator_of(o: Obj, known: Obj, l: &Layout) -> Obj {
+    // SAFETY: the fields of built-in functions, once the type is known.
+    unsafe {
+        if known.is_null() || type_of(o) != type_of(known) {
+            return Obj::NULL;
+        }
+        let same = load::<*const c_void>(o.0, l.builtin_def) == load::<*const c_void>(known.0, l.builtin_def);
+        if same {
+            Obj(load(o.0, l.builtin_self))
+        } else {
+            Obj::NULL
+        }
+    }
+}

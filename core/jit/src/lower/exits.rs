@@ -1,0 +1,159 @@
+//! The way out: what each exit writes, and the shared blocks that write it.
+
+use super::*;
+use crate::stubs::Plan;
+
+impl Lower<'_, '_> {
+    /// What an exit writes: what its snapshot names, and from the number given on, what earlier passes changed.
+    fn written(&self, exit: ExitId) -> (Vec<(Slot, Val)>, usize) {
+        let tree = self.tree;
+        let snapshot = &tree.exits[exit.at()].snapshot;
+        let mut vals = snapshot.slots.clone();
+        let carried = vals.len();
+        let mut changed: Vec<u32> = tree.carried().iter().map(|c| c.0).collect();
+        changed.dedup();
+        for index in changed {
+            let input = &tree.inputs[index as usize];
+            let popped = input
+                .slot
+                .as_frame()
+                .is_some_and(|i| i >= (tree.locals + snapshot.depth) as usize);
+            if !popped && !vals.iter().any(|v| v.0 == input.slot) {
+                vals.push((input.slot, input.val()));
+            }
+        }
+        (vals, carried)
+    }
+
+    /// The constant a component is, if it is one; what is not there counts as zero.
+    fn constant(&self, r: Ref) -> Option<i64> {
+        if !r.is_inst() {
+            return Some(0);
+        }
+        let inst = self.tree.inst(r);
+        if inst.op.is_const() {
+            return Some(inst.imm);
+        }
+        let (input, component) = ((inst.imm >> 3) as u32, inst.imm & 7);
+        (inst.op == Op::Input && component == 1 && self.forgotten.contains(&input)).then_some(0)
+    }
+
+    /// The components of a value that an exit needs: of a number whose object is there for sure, only that.
+    fn needed(&self, val: Val) -> Vec<Ref> {
+        let (refs, count) = val.components();
+        let sure = |r: Ref| r.is_inst() && !matches!(self.tree.inst(r).op, Op::Input | Op::Named);
+        let number = matches!(val, Val::Int { .. } | Val::Float { .. });
+        let first = usize::from(number && sure(refs[1]));
+        let mut out = refs[first..count].to_vec();
+        if let Val::Tuple(t) = val {
+            out.extend(self.tree.tuples[t as usize].iter().flat_map(|item| self.needed(*item)));
+        }
+        out.retain(|r| self.constant(*r).is_none());
+        out
+    }
+
+    /// The blocks behind all exits that leave; see [`crate::stubs`].
+    pub(super) fn stubs(
+        &mut self,
+        exits: &mut [ExitMap],
+        early: Block,
+        outside: (Vec<Option<Value>>, Value),
+    ) -> Result<(), String> {
+        let leaves = std::mem::take(&mut self.leaves);
+        let vals: Vec<_> = leaves.iter().map(|e| self.written(*e)).collect();
+        let needed = |vals: &(Vec<(Slot, Val)>, usize)| -> Vec<Ref> {
+            vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect()
+        };
+        let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>());
+        let leave = self.b.create_block();
+        self.b.append_block_param(leave, I64);
+        let mut blocks = Vec::new();
+        for _ in &plan.nodes {
+            let block = self.b.create_block();
+            self.b.append_block_param(block, I64);
+            blocks.push(block);
+        }
+        let begin = |at: Option<u32>| at.map_or(leave, |at| blocks[at as usize]);
+        for (number, exit) in leaves.iter().enumerate() {
+            let block = self.blocks[&exit.0];
+            self.b.switch_to_block(block);
+            let id = self.b.ins().iconst(I64, i64::from(exit.0));
+            self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
+            let map = &mut exits[exit.at()];
+            map.carried = vals[number].1;
+            for (slot, val) in &vals[number].0 {
+                map.slots.push((*slot, *val, self.sources(*val, &plan, number)));
+                if let Val::Tuple(t) = val
+                    && !map.tuples.iter().any(|have| have.0 == *t)
+                {
+                    let items = self.tree.tuples[*t as usize].iter();
+                    let items = items.map(|item| (*item, self.sources(*item, &plan, number)));
+                    map.tuples.push((*t, items.collect()));
+                }
+            }
+        }
+        for (node, block) in plan.nodes.iter().zip(&blocks) {
+            self.b.switch_to_block(*block);
+            self.b.set_cold_block(*block);
+            for (r, at) in &node.stores {
+                let at = FIRST + usize::from(*at);
+                if at >= COUNTERS {
+                    return Err("an exit with too many values".into());
+                }
+                let x = self.v(*r)?;
+                let x = if self.tree.kind(*r) == Kind::Bool {
+                    self.b.ins().uextend(I64, x)
+                } else {
+                    x
+                };
+                self.b.ins().store(MEM, x, self.buffer, word(at));
+            }
+            let id = self.b.block_params(*block)[0];
+            self.b.ins().jump(begin(node.next), &[id.into()]);
+        }
+        self.b.switch_to_block(leave);
+        self.b.set_cold_block(leave);
+        let id = self.b.block_params(leave)[0];
+        self.b.ins().store(MEM, self.count, self.buffer, word(ITERATIONS));
+        self.b.ins().return_(&[id]);
+        // The exit at the head, from before the innermost loop.
+        self.b.switch_to_block(early);
+        self.b.set_cold_block(early);
+        (self.values, self.count) = outside;
+        let head = leaves
+            .iter()
+            .position(|e| *e == ExitId::HEAD)
+            .ok_or("a loop that never looks up")?;
+        let mut done = HashSet::new();
+        let wanted: Vec<Ref> = vals[head].0.iter().flat_map(|(_, val)| self.needed(*val)).collect();
+        for r in wanted {
+            if let Some(at) = plan.word(head, r).filter(|_| done.insert(r)) {
+                let x = self.v(r)?;
+                let x = if self.tree.kind(r) == Kind::Bool {
+                    self.b.ins().uextend(I64, x)
+                } else {
+                    x
+                };
+                self.b.ins().store(MEM, x, self.buffer, word(FIRST + usize::from(at)));
+            }
+        }
+        self.b.ins().store(MEM, self.count, self.buffer, word(ITERATIONS));
+        let id = self.b.ins().iconst(I64, i64::from(ExitId::HEAD.0));
+        self.b.ins().return_(&[id]);
+        Ok(())
+    }
+
+    fn sources(&self, val: Val, plan: &Plan, number: usize) -> [Source; 4] {
+        let (refs, count) = val.components();
+        let mut sources = [Source::Const(0); 4];
+        for (source, r) in sources.iter_mut().zip(refs).take(count) {
+            *source = match (self.constant(r), plan.word(number, r)) {
+                (Some(v), _) => Source::Const(v),
+                (None, Some(at)) => Source::Buffer(FIRST as u16 + at),
+                // Not needed.
+                (None, None) => Source::Const(0),
+            };
+        }
+        sources
+    }
+}

@@ -1,0 +1,307 @@
+//! Operations on objects: loads, stores, reference counts, boxes, calls of the runtime's helpers.
+
+use super::*;
+
+impl Lower<'_, '_> {
+    pub(super) fn object(
+        &mut self,
+        op: Op,
+        imm: i64,
+        exit: ExitId,
+        [x, y, z]: [Value; 3],
+    ) -> Result<Option<Value>, String> {
+        let (l, h) = (self.host.layout, self.host.helpers);
+        Ok(Some(match op {
+            Op::UnboxI => self.unbox_int(x, exit),
+            Op::UnboxF => self.b.ins().load(F64, MEM, x, l.float_value as i32),
+            Op::UnboxB => self.b.ins().icmp_imm_s(IntCC::Equal, x, self.host.true_object as i64),
+            Op::BoxB => {
+                let yes = self.b.ins().iconst(I64, self.host.true_object as i64);
+                let no = self.b.ins().iconst(I64, self.host.false_object as i64);
+                self.b.ins().select(x, yes, no)
+            }
+            Op::Named => {
+                let name = self.name(imm);
+                let there = self.b.ins().icmp_imm_s(IntCC::NotEqual, x, 0);
+                self.b.ins().select(there, x, name)
+            }
+            Op::Size | Op::SizeT => self.b.ins().load(I64, MEM, x, l.var_size as i32),
+            Op::Len => self.b.ins().load(I64, MEM, x, l.str_length as i32),
+            Op::LenD => self.b.ins().load(I64, MEM, x, l.dict_used as i32),
+            Op::Items => self.b.ins().load(I64, MEM, x, l.list_items as i32),
+            Op::Load => {
+                let at = self.item(x, y);
+                self.b.ins().load(I64, MEM, at, 0)
+            }
+            Op::LoadT => {
+                let at = self.item(x, y);
+                self.b.ins().load(I64, MEM, at, l.tuple_items as i32)
+            }
+            Op::Byte => {
+                let at = self.b.ins().iadd(x, y);
+                let data = if imm == 0 { l.str_data } else { l.bytes_data };
+                self.b.ins().uload8(I64, MEM, at, data as i32)
+            }
+            Op::Char => {
+                let table = self.b.ins().iconst(I64, self.host.chars as i64);
+                let at = self.item(table, x);
+                self.b.ins().load(I64, MEM, at, 0)
+            }
+            Op::Field => self.b.ins().load(I64, MEM, x, imm as i32),
+            Op::DictI | Op::DictP => {
+                let helper = if op == Op::DictI { h.dict_int } else { h.dict_str };
+                let found = self.called(helper, &[x, y], I64)?;
+                let odd = self.b.ins().icmp_imm_s(IntCC::Equal, found, 1);
+                self.exit_if(odd, exit);
+                found
+            }
+            Op::StrEq => {
+                let found = self.called(h.str_eq, &[x, y], I64)?;
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, found, 0)
+            }
+            Op::StrCmp => self.called(h.str_cmp, &[x, y], I64)?,
+            Op::Random => self.called(h.random, &[x], F64)?,
+            Op::NewI => self.called(h.new_int, &[x], I64)?,
+            Op::NewF => self.called(h.new_float, &[x], I64)?,
+            Op::MakeI | Op::MakeF => self.make(op == Op::MakeI, x, y, exit)?,
+            Op::ReplaceI | Op::ReplaceF => self.replace(op == Op::ReplaceI, x, y, imm)?,
+            Op::Incref => {
+                self.incref(x);
+                return Ok(None);
+            }
+            Op::Release => {
+                self.release(x);
+                return Ok(None);
+            }
+            Op::Keep => {
+                self.log(x);
+                return Ok(None);
+            }
+            Op::Put => {
+                let at = self.item(x, y);
+                self.b.ins().store(MEM, z, at, 0);
+                return Ok(None);
+            }
+            Op::PutField => {
+                self.b.ins().store(MEM, y, x, imm as i32);
+                return Ok(None);
+            }
+            Op::Append => {
+                self.append(x, y);
+                return Ok(None);
+            }
+            Op::DictPut => {
+                self.call(h.dict_put, &[x, y, z], None);
+                return Ok(None);
+            }
+            _ => return Err(format!("{op:?} has no machine code")),
+        }))
+    }
+
+    fn item(&mut self, base: Value, index: Value) -> Value {
+        let offset = self.b.ins().ishl_imm_s(index, 3);
+        self.b.ins().iadd(base, offset)
+    }
+
+    pub(super) fn call(&mut self, helper: usize, args: &[Value], gives: Option<ClType>) -> Option<Value> {
+        let mut signature = Signature::new(CallConv::SystemV);
+        for a in args {
+            let ty = self.b.func.dfg.value_type(*a);
+            signature.params.push(AbiParam::new(ty));
+        }
+        signature.returns = gives.map(AbiParam::new).into_iter().collect();
+        let signature = self.b.import_signature(signature);
+        let helper = self.b.ins().iconst(I64, helper as i64);
+        let call = self.b.ins().call_indirect(signature, helper, args);
+        self.b.inst_results(call).first().copied()
+    }
+    pub(super) fn called(&mut self, helper: usize, args: &[Value], gives: ClType) -> Result<Value, String> {
+        self.call(helper, args, Some(gives))
+            .ok_or_else(|| "a call without a result".into())
+    }
+
+    fn incref(&mut self, o: Value) {
+        let (count_it, done) = (self.b.create_block(), self.b.create_block());
+        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
+        let mortal = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, 0);
+        self.b.ins().brif(mortal, count_it, &[], done, &[]);
+        self.b.switch_to_block(count_it);
+        let more = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().store(MEM, more, o, layout::REFCOUNT as i32);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+    }
+
+    fn release(&mut self, o: Value) {
+        let (count_it, less_it, log_it, done) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
+        let mortal = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, 0);
+        self.b.ins().brif(mortal, count_it, &[], done, &[]);
+        self.b.switch_to_block(count_it);
+        let last = self.b.ins().icmp_imm_s(IntCC::Equal, count, 1);
+        self.b.ins().brif(last, log_it, &[], less_it, &[]);
+        self.b.switch_to_block(less_it);
+        let less = self.b.ins().iadd_imm_s(count, -1);
+        self.b.ins().store(MEM, less, o, layout::REFCOUNT as i32);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(log_it);
+        self.log(o);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+    }
+
+    /// Keeps a reference until the exit.
+    fn log(&mut self, o: Value) {
+        let n = self.b.ins().load(I64, MEM, self.buffer, word(LOGGED));
+        let base = self.b.ins().iconst(I64, self.host.log as i64);
+        let at = self.item(base, n);
+        self.b.ins().store(MEM, o, at, 0);
+        let n = self.b.ins().iadd_imm_s(n, 1);
+        self.b.ins().store(MEM, n, self.buffer, word(LOGGED));
+    }
+
+    fn append(&mut self, list: Value, o: Value) {
+        let l = self.host.layout;
+        let (fast, slow, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let size = self.b.ins().load(I64, MEM, list, l.var_size as i32);
+        let room = self.b.ins().load(I64, MEM, list, l.list_allocated as i32);
+        let fits = self.b.ins().icmp(IntCC::SignedLessThan, size, room);
+        self.b.ins().brif(fits, fast, &[], slow, &[]);
+        self.b.switch_to_block(fast);
+        let items = self.b.ins().load(I64, MEM, list, l.list_items as i32);
+        let at = self.item(items, size);
+        self.b.ins().store(MEM, o, at, 0);
+        let size = self.b.ins().iadd_imm_s(size, 1);
+        self.b.ins().store(MEM, size, list, l.var_size as i32);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(slow);
+        self.b.set_cold_block(slow);
+        self.call(self.host.helpers.append, &[list, o], None);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+    }
+
+    /// An owned object for a number that may have one already.
+    fn make(&mut self, int: bool, number: Value, object: Value, exit: ExitId) -> Result<Value, String> {
+        let (there, new, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let odd = self.b.ins().band_imm_s(object, 1);
+        self.exit_if(odd, exit);
+        let result = self.b.append_block_param(done, I64);
+        self.b.ins().brif(object, there, &[], new, &[]);
+        self.b.switch_to_block(there);
+        self.incref(object);
+        self.b.ins().jump(done, &[object.into()]);
+        self.b.switch_to_block(new);
+        let h = self.host.helpers;
+        let made = self.called(if int { h.new_int } else { h.new_float }, &[number], I64)?;
+        self.b.ins().jump(done, &[made.into()]);
+        self.b.switch_to_block(done);
+        Ok(result)
+    }
+
+    /// An owned object for a number that takes an old one's place: the old object, when nobody else can see it change.
+    fn replace(&mut self, int: bool, old: Value, number: Value, holders: i64) -> Result<Value, String> {
+        let (l, h) = (self.host.layout, self.host.helpers);
+        let (tree, holders) = (self.tree, &self.tree.holders[holders as usize]);
+        let (slow, done) = (self.b.create_block(), self.b.create_block());
+        let result = self.b.append_block_param(done, I64);
+        let next = |l: &mut Self, c: Value| {
+            let on = l.b.create_block();
+            l.b.ins().brif(c, on, &[], slow, &[]);
+            l.b.switch_to_block(on);
+        };
+        let count = self.b.ins().load(I32, MEM, old, layout::REFCOUNT as i32);
+        let alone = self.b.ins().icmp_imm_s(IntCC::Equal, count, 1);
+        next(self, alone);
+        // Inputs that no trace changes belong to the frame, which owns their objects.
+        let mut others: Vec<Ref> = Vec::new();
+        for (input, k) in &self.outer_carried {
+            let input = &tree.inputs[*input as usize];
+            let number = matches!(input.ty, Type::Int | Type::Float);
+            if number && *k == 1 && !holders.over.contains(&input.slot) {
+                others.push(input.refs[1]);
+            }
+        }
+        for r in &holders.refs {
+            let inst = tree.inst(*r);
+            let steady = inst.op == Op::Input && {
+                let (input, k) = ((inst.imm >> 3) as u32, (inst.imm & 7) as u8);
+                !self.outer_carried.contains(&(input, k))
+            };
+            if !steady && !inst.op.is_const() && !others.contains(r) {
+                others.push(*r);
+            }
+        }
+        let mut held = None;
+        for r in others {
+            let o = self.v(r)?;
+            let same = self.b.ins().icmp(IntCC::Equal, o, old);
+            held = Some(match held {
+                None => same,
+                Some(c) => self.b.ins().bor(c, same),
+            });
+        }
+        if let Some(held) = held {
+            let free = self.b.ins().bxor_imm_s(held, 1);
+            next(self, free);
+        }
+        if int {
+            let tag = self.b.ins().load(I64, MEM, old, l.long_tag as i32);
+            let small = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, tag, 16);
+            next(self, small);
+            // One digit, and not among the ints that exist once.
+            let size = self.b.ins().iabs(number);
+            let fits = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, size, 1 << 30);
+            next(self, fits);
+            let moved = self.b.ins().iadd_imm_s(number, 5);
+            let own = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, moved, 261);
+            next(self, own);
+            let sign = self.b.ins().ushr_imm_s(number, 63);
+            let sign = self.b.ins().ishl_imm_s(sign, 1);
+            let tag = self.b.ins().bor_imm_s(sign, 8);
+            self.b.ins().store(MEM, tag, old, l.long_tag as i32);
+            self.b.ins().istore32(MEM, size, old, l.long_digits as i32);
+        } else {
+            self.b.ins().store(MEM, number, old, l.float_value as i32);
+        }
+        self.b.ins().jump(done, &[old.into()]);
+        self.b.switch_to_block(slow);
+        let made = self.called(if int { h.new_int } else { h.new_float }, &[number], I64)?;
+        self.release(old);
+        self.b.ins().jump(done, &[made.into()]);
+        self.b.switch_to_block(done);
+        Ok(result)
+    }
+
+    fn unbox_int(&mut self, o: Value, exit: ExitId) -> Value {
+        let l = self.host.layout;
+        let (fast, slow, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let result = self.b.append_block_param(done, I64);
+        let tag = self.b.ins().load(I64, MEM, o, l.long_tag as i32);
+        let small = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, tag, 16);
+        self.b.ins().brif(small, fast, &[], slow, &[]);
+        self.b.switch_to_block(fast);
+        let digit = self.b.ins().uload32(MEM, o, l.long_digits as i32);
+        let negative = self.b.ins().band_imm_s(tag, 3);
+        let one = self.b.ins().iconst(I64, 1);
+        let sign = self.b.ins().isub(one, negative);
+        let value = self.b.ins().imul(digit, sign);
+        self.b.ins().jump(done, &[value.into()]);
+        self.b.switch_to_block(slow);
+        self.b.set_cold_block(slow);
+        let scratch = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(SCRATCH)));
+        let fits = self.call(self.host.helpers.unbox_int, &[o, scratch], Some(I64));
+        if let Some(fits) = fits {
+            self.exit_unless(fits, exit);
+        }
+        let value = self.b.ins().load(I64, MEM, scratch, 0);
+        self.b.ins().jump(done, &[value.into()]);
+        self.b.switch_to_block(done);
+        result
+    }
+}

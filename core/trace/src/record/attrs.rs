@@ -1,0 +1,134 @@
+//! Attributes of instances and modules, and methods of built-in types.
+
+use super::*;
+
+impl<W: World> Recorder<'_, W> {
+    /// `LOAD_ATTR`: pushes the value, or for a method call the function and its object.
+    pub(super) fn load_attr(&mut self, arg: usize) -> Step<()> {
+        let (name, method) = (self.world.name(self.code, arg >> 1), arg & 1 != 0);
+        let on = self.peek(1)?;
+        match on {
+            Val::Known(o) => {
+                let dict = self.world.module_dict(o);
+                if dict.is_null() {
+                    return Err("an attribute that is not traced yet");
+                }
+                let v = self.read_name(Namespace::Dict(dict), name)?;
+                if v == Val::Null {
+                    return Err("a module attribute that is missing");
+                }
+                self.s.depth -= 1;
+                self.call_with_null(v, method)
+            }
+            Val::Ptr(r, ty) => {
+                let o = self.o(r);
+                if matches!(self.world.class(o), Class::List | Class::Dict) {
+                    let function = self.world.method(ty, name);
+                    if !method || function.is_null() {
+                        return Err("an attribute that is not traced yet");
+                    }
+                    self.s.depth -= 1;
+                    self.push(Val::Known(function))?;
+                    return self.push(on);
+                }
+                let (found, version) = self.attribute(o)?;
+                self.tree.condition(Condition::TypeVersion(ty, version));
+                self.tree.pin(ty);
+                match found {
+                    Attribute::Method { function, keys } => {
+                        if !method {
+                            return Err("an attribute that is not traced yet");
+                        }
+                        if let Some((version, valid)) = keys {
+                            self.tree.condition(Condition::KeysVersion(ty, version));
+                            let e = self.exit("attributes kept in a dict");
+                            self.emit(Op::GuardByte, &[r], valid as i64, e, 0);
+                        }
+                        self.tree.pin(function);
+                        self.s.depth -= 1;
+                        self.push(Val::Known(function))?;
+                        self.push(on)
+                    }
+                    Attribute::Slot(_) | Attribute::Inline { .. } => {
+                        let offset = self.place(r, found);
+                        let now = self.seen(o, offset);
+                        let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
+                        let v = self.item_value(place, now)?;
+                        self.s.depth -= 1;
+                        self.call_with_null(v, method)
+                    }
+                }
+            }
+            _ => Err("an attribute that is not traced yet"),
+        }
+    }
+
+    fn attribute(&self, o: Obj) -> Step<(Attribute, u32)> {
+        self.world
+            .attribute(self.code, self.s.pc, o)
+            .ok_or("an attribute that is not traced yet")
+    }
+
+    fn place(&mut self, r: Ref, found: Attribute) -> usize {
+        match found {
+            Attribute::Inline { offset, valid, .. } => {
+                let e = self.exit("attributes kept in a dict");
+                self.emit(Op::GuardByte, &[r], valid as i64, e, 0);
+                offset
+            }
+            Attribute::Slot(offset) => offset,
+            Attribute::Method { .. } => 0,
+        }
+    }
+    fn seen(&self, o: Obj, offset: usize) -> containers::Item {
+        // Offsets and list indices do not meet: an object is one or the other.
+        match self.memory.iter().rev().find(|m| m.0 == o && m.1 == offset as i64) {
+            Some(m) => containers::Item::Stored(m.2),
+            None => containers::Item::Object(self.world.field(o, offset)),
+        }
+    }
+    fn word(&self, item: containers::Item) -> u64 {
+        match item {
+            containers::Item::Object(o) | containers::Item::Stored(Val::Known(o)) => o.0 as u64,
+            containers::Item::Stored(Val::Ptr(r, _)) => self.conc[r.at()],
+            containers::Item::Stored(_) => 0,
+        }
+    }
+
+    /// `STORE_ATTR` over a value that is there.
+    pub(super) fn store_attr(&mut self, arg: usize) -> Step<()> {
+        let _ = arg;
+        let (Val::Ptr(r, ty), v) = (self.peek(1)?, self.peek(2)?) else {
+            return Err("an attribute that is not traced yet");
+        };
+        let v = Self::storable(v)?;
+        let o = self.o(r);
+        let (found, version) = self.attribute(o)?;
+        if matches!(found, Attribute::Method { .. }) {
+            return Err("an attribute that is not traced yet");
+        }
+        self.tree.condition(Condition::TypeVersion(ty, version));
+        self.tree.pin(ty);
+        if let Attribute::Inline { dict, .. } = found {
+            if !self.world.field(o, dict).is_null() {
+                return Err("attributes that a dict shows");
+            }
+            let e = self.exit("attributes that a dict shows");
+            let d = self.emit(Op::Field, &[r], dict as i64, ExitId::NONE, 0);
+            self.emit(Op::GuardNull, &[d], 0, e, 0);
+        }
+        let offset = self.place(r, found);
+        let now = self.seen(o, offset);
+        if now.is_none_or_missing() {
+            return Err("a new attribute");
+        }
+        let old = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
+        let e = self.exit("a new attribute");
+        self.emit(Op::GuardSome, &[old], 0, e, 0);
+        let new = self.replacement(old, now, v)?;
+        self.emit(Op::PutField, &[r, new], offset as i64, ExitId::NONE, 0);
+        self.stored(o, offset as i64, v, new);
+        self.s.depth -= 2;
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Calls: built-in functions with a meaning of their own, and Python functions inlined.
+
+use super::arith::fresh_int;
+use super::*;
+use crate::ops::Cond;
+
+impl<W: World> Recorder<'_, W> {
+    pub(super) fn call_with_null(&mut self, v: Val, with_null: bool) -> Step<()> {
+        if with_null && !self.layout.null_above_callable {
+            self.push(Val::Null)?;
+        }
+        self.push(v)?;
+        if with_null && self.layout.null_above_callable {
+            self.push(Val::Null)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn call(&mut self, arg: usize, next: usize) -> Step<()> {
+        let mut args = Vec::with_capacity(arg + 1);
+        for n in (1..=arg).rev() {
+            args.push(self.copy(n)?);
+        }
+        let (upper, lower) = (self.peek(arg + 1)?, self.peek(arg + 2)?);
+        let (f, this) = match (self.layout.null_above_callable, upper, lower) {
+            (_, v, Val::Null) if !self.layout.null_above_callable => (v, Val::Null),
+            (true, this, f) => (f, this),
+            (false, this, f) => (f, this),
+        };
+        let Val::Known(f) = f else {
+            return Err("a call that is not traced yet");
+        };
+        if this != Val::Null {
+            args.insert(0, this);
+        }
+        if let Some(callee) = self.world.function(f) {
+            return self.inline(f, callee, args, arg + 2, next);
+        }
+        let v = match self.world.builtin(f) {
+            Some(which) => self.builtin(which, &args)?,
+            None => self.bound(f, &args)?,
+        };
+        self.replace(arg + 2, v)?;
+        self.s.pc = next;
+        Ok(())
+    }
+
+    /// `random.random` is a method bound to the module's generator.
+    fn bound(&mut self, f: Obj, args: &[Val]) -> Step<Val> {
+        let generator = self.world.generator_of(f);
+        if generator.is_null() || !args.is_empty() {
+            return Err("a call that is not traced yet");
+        }
+        // It changes the generator: no exit may follow within this instruction, and none does.
+        self.tree.pin(f);
+        self.written = true;
+        let g = self.object(generator);
+        let r = self.emit(Op::Random, &[g], 0, ExitId::NONE, 0.5f64.to_bits());
+        Ok(arith::fresh_float(r))
+    }
+
+    fn builtin(&mut self, which: Builtin, args: &[Val]) -> Step<Val> {
+        const NOT_YET: &str = "a call that is not traced yet";
+        match (which, args) {
+            (Builtin::Range, _) if (1..=3).contains(&args.len()) => {
+                let mut r = [Ref::NONE; 3];
+                for (k, v) in args.iter().enumerate() {
+                    let Val::Int { value, .. } = v else {
+                        return Err("a range of something else");
+                    };
+                    r[k] = *value;
+                }
+                let (start, stop) = if args.len() == 1 {
+                    (self.int(0), r[0])
+                } else {
+                    (r[0], r[1])
+                };
+                let step = if args.len() == 3 { r[2] } else { self.int(1) };
+                Ok(Val::Range { start, stop, step })
+            }
+            (Builtin::Len, [Val::Ptr(r, _)]) => Ok(fresh_int(self.length(*r)?)),
+            (Builtin::Abs, [Val::Float { value, .. }]) => {
+                let v = self.f(*value).abs().to_bits();
+                Ok(arith::fresh_float(self.pure(Op::FAbs, &[*value], v)))
+            }
+            (Builtin::Abs, [v @ Val::Int { value, .. }]) => {
+                let zero = self.int(0);
+                let c = self.compare_ints(Cond::Ge, *value, zero);
+                let e = self.fork("the other sign");
+                self.guard(c, e);
+                if self.b(c) {
+                    return Ok(*v);
+                }
+                let n = self.i(*value).checked_neg();
+                Ok(fresh_int(self.checked(Op::NegO, &[*value], n)?))
+            }
+            (Builtin::Float, [v @ Val::Float { .. }]) | (Builtin::Int, [v @ Val::Int { .. }]) => Ok(*v),
+            (Builtin::Float, [v @ (Val::Int { .. } | Val::Bool(_))]) => Ok(arith::fresh_float(self.as_float(*v)?)),
+            (Builtin::Int, [Val::Float { value, .. }]) => self.to_int(*value),
+            (Builtin::Int, [v @ Val::Bool(_)]) => Ok(self.number(*v)),
+            (Builtin::Bool, [v]) => Ok(Val::Bool(self.truth(*v)?)),
+            (Builtin::Min | Builtin::Max, [first, rest @ ..]) if !rest.is_empty() => {
+                let mut best = *first;
+                for v in rest {
+                    let cond = if which == Builtin::Max { Cond::Gt } else { Cond::Lt };
+                    let c = self.compare(cond, *v, best)?;
+                    let e = self.fork("the other one is chosen");
+                    self.guard(c, e);
+                    best = if self.b(c) { *v } else { best };
+                }
+                Ok(best)
+            }
+            (Builtin::Ord, [Val::Ptr(r, _)]) => {
+                if self.world.class(self.o(*r)) != Class::Str {
+                    return Err(NOT_YET);
+                }
+                self.latin(*r)?;
+                let n = self.length(*r)?;
+                self.require_int(Cond::Eq, n, 1, "a string that is not one character")?;
+                let byte = self.world.byte(self.o(*r), 0).ok_or(NOT_YET)?;
+                let zero = self.int(0);
+                let code = self.emit(Op::Byte, &[*r, zero], 0, ExitId::NONE, u64::from(byte));
+                Ok(fresh_int(code))
+            }
+            (Builtin::Chr, [Val::Int { value, .. }]) => {
+                self.require_int(Cond::Below, *value, 256, "a wide character")?;
+                self.char(*value)
+            }
+            (Builtin::Enumerate, [Val::Ptr(list, _), rest @ ..]) if rest.len() <= 1 => {
+                if self.world.class(self.o(*list)) != Class::List {
+                    return Err(NOT_YET);
+                }
+                let zero = self.int(0);
+                let count = match rest {
+                    [] => zero,
+                    [Val::Int { value, .. }] => *value,
+                    _ => return Err(NOT_YET),
+                };
+                Ok(Val::Enumerate {
+                    count,
+                    list: *list,
+                    index: zero,
+                    object: Ref::NONE,
+                })
+            }
+            (Builtin::Zip, [Val::Ptr(a, _), Val::Ptr(b, _)]) => {
+                if self.world.class(self.o(*a)) != Class::List || self.world.class(self.o(*b)) != Class::List {
+                    return Err(NOT_YET);
+                }
+                let zero = self.int(0);
+                Ok(Val::Zip {
+                    first: *a,
+                    second: *b,
+                    index: zero,
+                    object: Ref::NONE,
+                })
+            }
+            (Builtin::IsInstance, [v, Val::Known(wanted)]) => {
+                let [int, float, boolean] = self.world.number_types();
+                let ty = match v {
+                    Val::Int { .. } => int,
+                    Val::Float { .. } => float,
+                    Val::Bool(_) => boolean,
+                    Val::Ptr(_, t) => *t,
+                    _ => return Err(NOT_YET),
+                };
+                if ty != *wanted {
+                    return Err(NOT_YET);
+                }
+                Ok(Val::Bool(self.bool(true)))
+            }
+            (Builtin::Append, [Val::Ptr(list, _), v]) if self.world.class(self.o(*list)) == Class::List => {
+                self.append(*list, *v)?;
+                Ok(Val::Known(self.world.none()))
+            }
+            (Builtin::Get, [Val::Ptr(dict, _), key, rest @ ..]) if rest.len() <= 1 => {
+                if self.world.class(self.o(*dict)) != Class::Dict {
+                    return Err(NOT_YET);
+                }
+                let (found, item) = self.dict_find(*dict, *key)?;
+                let e = self.fork("a key that is there, or not");
+                if !item.is_none_or_missing() {
+                    self.emit(Op::GuardSome, &[found], 0, e, 0);
+                    return self.item_value(found, item);
+                }
+                self.emit(Op::GuardNull, &[found], 0, e, 0);
+                Ok(rest.first().copied().unwrap_or(Val::Known(self.world.none())))
+            }
+            (
+                Builtin::Sqrt
+                | Builtin::Sin
+                | Builtin::Cos
+                | Builtin::Tan
+                | Builtin::Atan
+                | Builtin::Exp
+                | Builtin::Log
+                | Builtin::Floor
+                | Builtin::Ceil
+                | Builtin::Fabs,
+                [v @ (Val::Int { .. } | Val::Float { .. })],
+            ) => self.math1(which, *v),
+            (
+                Builtin::Atan2,
+                [
+                    a @ (Val::Int { .. } | Val::Float { .. }),
+                    b @ (Val::Int { .. } | Val::Float { .. }),
+                ],
+            ) => self.math2(which, *a, *b),
+            _ => Err(NOT_YET),
+        }
+    }
+
+    // --- inlining ---
+
+    fn inline(&mut self, f: Obj, callee: Callee, args: Vec<Val>, operands: usize, next: usize) -> Step<()> {
+        if !callee.simple || callee.arguments != args.len() {
+            return Err("a function whose call is not simple");
+        }
+        if self.callers.len() >= INLINE_MAX {
+            return Err("calls nested too deep");
+        }
+        for v in &args {
+            Self::storable(*v)?;
+        }
+        if self.callers.is_empty() {
+            self.call_exit = self.fork("something else in a function called");
+            self.written = false;
+        }
+        self.tree.condition(Condition::Code(f, callee.code));
+        self.tree.pin(f);
+        self.tree.pin(callee.code);
+        let width = callee.locals + STACK_MAX;
+        let mut vals: Vec<Option<Val>> = vec![None; width];
+        for (k, v) in args.into_iter().enumerate() {
+            vals[k] = Some(v);
+        }
+        let dirty = vec![false; width];
+        self.callers.push(Caller {
+            code: std::mem::replace(&mut self.code, callee.code),
+            ins: std::mem::replace(&mut self.ins, callee.ins),
+            locals: std::mem::replace(&mut self.locals, callee.locals),
+            globals: std::mem::replace(&mut self.globals, callee.globals),
+            vals: std::mem::replace(&mut self.s.vals, vals),
+            dirty: std::mem::replace(&mut self.s.dirty, dirty),
+            depth: std::mem::replace(&mut self.s.depth, 0) - operands,
+            next,
+        });
+        self.s.pc = 0;
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, v: Val) -> Step<()> {
+        let v = Self::storable(v)?;
+        let c = self.callers.pop().ok_or("the end of the function")?;
+        self.code = c.code;
+        self.ins = c.ins;
+        self.locals = c.locals;
+        self.globals = c.globals;
+        self.s.vals = c.vals;
+        self.s.dirty = c.dirty;
+        self.s.depth = c.depth;
+        self.s.pc = c.next;
+        if self.callers.is_empty() {
+            self.written = false;
+        }
+        self.push(v)
+    }
+}

@@ -1,0 +1,532 @@
+//! Lists, tuples, strings and dicts: reading items, storing them, appending.
+
+use super::arith::fresh_int;
+use super::*;
+
+impl<W: World> Recorder<'_, W> {
+    /// The length of a sequence or dict, as far as this iteration has changed it.
+    fn size_now(&self, o: Obj) -> i64 {
+        let more: i64 = self.lengths.iter().filter(|l| l.0 == o).map(|l| l.1).sum();
+        self.world.size(o) + more
+    }
+    pub(super) fn length(&mut self, r: Ref) -> Step<Ref> {
+        let o = self.o(r);
+        let op = match self.world.class(o) {
+            Class::List => Op::Size,
+            Class::Tuple | Class::Bytes => Op::SizeT,
+            Class::Str => Op::Len,
+            Class::Dict if !self.memory.iter().any(|m| m.0 == o) => Op::LenD,
+            _ => return Err("a length that is not traced yet"),
+        };
+        let n = self.size_now(o);
+        Ok(self.pure(op, &[r], n as u64))
+    }
+
+    /// An index in range: itself, or counted from the end.
+    fn index(&mut self, length: Ref, index: Ref) -> Step<Ref> {
+        const WHY: &str = "an index out of range";
+        let (len, i) = (self.i(length), self.i(index));
+        let e = self.exit(WHY);
+        let mut at = index;
+        if i < 0 {
+            let zero = self.int(0);
+            let negative = self.compare_ints(Cond::Lt, index, zero);
+            self.guard(negative, e);
+            at = self.pure(Op::AddW, &[index, length], i.wrapping_add(len) as u64);
+        }
+        if !(0..len).contains(&self.i(at)) {
+            return Err(WHY);
+        }
+        let inside = self.compare_ints(Cond::Below, at, length);
+        self.guard(inside, e);
+        Ok(at)
+    }
+
+    pub(super) fn subscript(&mut self, on: Val, key: Val) -> Step<Val> {
+        match (on, self.number(key)) {
+            (Val::Tuple(t), Val::Int { value, .. }) => {
+                let (Some(k), items) = (self.const_int(value), self.tree.tuples[t as usize].clone()) else {
+                    return Err("a subscript that is not traced yet");
+                };
+                let k = if k < 0 { k + items.len() as i64 } else { k };
+                let v = *items.get(k as usize).ok_or("an index out of range")?;
+                Ok(v)
+            }
+            (Val::Ptr(r, _), Val::Int { value, .. }) => match self.world.class(self.o(r)) {
+                Class::List => {
+                    let n = self.length(r)?;
+                    let at = self.index(n, value)?;
+                    self.load_item(r, at)
+                }
+                Class::Tuple => {
+                    let n = self.length(r)?;
+                    let at = self.index(n, value)?;
+                    self.load_from_tuple(r, at)
+                }
+                Class::Bytes => {
+                    let n = self.length(r)?;
+                    let at = self.index(n, value)?;
+                    let byte = self.world.byte(self.o(r), self.i(at)).ok_or("outside the bytes")?;
+                    Ok(fresh_int(self.emit(
+                        Op::Byte,
+                        &[r, at],
+                        1,
+                        ExitId::NONE,
+                        u64::from(byte),
+                    )))
+                }
+                Class::Str => {
+                    self.latin(r)?;
+                    let n = self.length(r)?;
+                    let at = self.index(n, value)?;
+                    self.char_at(r, at)
+                }
+                Class::Dict => {
+                    let found = self.dict_find(r, key)?;
+                    let e = self.exit("a key that is missing");
+                    self.emit(Op::GuardSome, &[found.0], 0, e, 0);
+                    self.item_value(found.0, found.1)
+                }
+                _ => Err("a subscript that is not traced yet"),
+            },
+            (Val::Ptr(r, _), key @ Val::Ptr(..)) if self.world.class(self.o(r)) == Class::Dict => {
+                let found = self.dict_find(r, key)?;
+                if found.1.is_none_or_missing() {
+                    return Err("a key that is missing");
+                }
+                let e = self.exit("a key that is missing");
+                self.emit(Op::GuardSome, &[found.0], 0, e, 0);
+                self.item_value(found.0, found.1)
+            }
+            _ => Err("a subscript that is not traced yet"),
+        }
+    }
+
+    pub(super) fn latin(&mut self, r: Ref) -> Step<()> {
+        if !self.world.is_latin(self.o(r)) {
+            return Err("a string of wide characters");
+        }
+        let e = self.exit("a string of wide characters");
+        self.emit(Op::GuardLatin, &[r], 0, e, 0);
+        Ok(())
+    }
+    pub(super) fn char_at(&mut self, r: Ref, at: Ref) -> Step<Val> {
+        let byte = self.world.byte(self.o(r), self.i(at)).ok_or("outside the string")?;
+        let code = self.emit(Op::Byte, &[r, at], 0, ExitId::NONE, u64::from(byte));
+        self.char(code)
+    }
+    pub(super) fn char(&mut self, code: Ref) -> Step<Val> {
+        let o = self.world.char(self.i(code) as u8);
+        let ty = self.world.type_of(o);
+        Ok(Val::Ptr(self.pure(Op::Char, &[code], o.0 as u64), ty))
+    }
+
+    /// What the iteration has stored at a place, or what is there.
+    fn at(&self, on: Obj, place: i64, there: impl FnOnce() -> Obj) -> Item {
+        match self.memory.iter().rev().find(|m| m.0 == on && m.1 == place) {
+            Some(m) => Item::Stored(m.2),
+            None => Item::Object(there()),
+        }
+    }
+
+    pub(super) fn load_item(&mut self, list: Ref, at: Ref) -> Step<Val> {
+        let (o, i) = (self.o(list), self.i(at));
+        let found = self.at(o, i, || {
+            if i < self.world.size(o) {
+                self.world.item(o, i)
+            } else {
+                Obj::NULL
+            }
+        });
+        let items = self.pure(Op::Items, &[list], 0);
+        let r = self.pure(Op::Load, &[items, at], self.pointer(found));
+        self.item_value(r, found)
+    }
+    pub(super) fn load_from_tuple(&mut self, tuple: Ref, at: Ref) -> Step<Val> {
+        let found = self.world.item(self.o(tuple), self.i(at));
+        let r = self.pure(Op::LoadT, &[tuple, at], found.0 as u64);
+        self.item_value(r, Item::Object(found))
+    }
+    fn pointer(&self, item: Item) -> u64 {
+        match item {
+            Item::Object(o) => o.0 as u64,
+            Item::Stored(Val::Ptr(r, _)) => self.conc[r.at()],
+            Item::Stored(Val::Known(o)) => o.0 as u64,
+            Item::Stored(_) => 0,
+        }
+    }
+
+    /// A loaded object by its type, unboxed if it is a number.
+    pub(super) fn item_value(&mut self, r: Ref, found: Item) -> Step<Val> {
+        let [int, float, boolean] = self.world.number_types();
+        let (ty, class) = match found {
+            Item::Object(o) if o.is_null() => return Err("an empty place"),
+            Item::Object(o) => (self.world.type_of(o), self.world.class(o)),
+            Item::Stored(Val::Int { value, .. }) => (int, Class::Int(self.i(value))),
+            Item::Stored(Val::Float { value, .. }) => (float, Class::Float(self.f(value))),
+            Item::Stored(Val::Bool(b)) => (boolean, Class::Bool(self.b(b))),
+            Item::Stored(Val::Ptr(_, t)) => (t, Class::Other),
+            Item::Stored(Val::Known(o)) => (self.world.type_of(o), Class::Other),
+            Item::Stored(_) => return Err("an item that is not traced yet"),
+        };
+        if ty == int && !matches!(class, Class::Int(_)) {
+            return Err("an integer beyond 64 bits");
+        }
+        let e = self.exit("an item of another type");
+        self.tree.pin(ty);
+        self.emit(Op::GuardType, &[r], ty.0 as i64, e, 0);
+        Ok(match class {
+            Class::Int(v) => Val::Int {
+                value: self.emit(Op::UnboxI, &[r], 0, e, v as u64),
+                boxed: r,
+            },
+            Class::Float(v) => Val::Float {
+                value: self.pure(Op::UnboxF, &[r], v.to_bits()),
+                boxed: r,
+            },
+            Class::Bool(v) => Val::Bool(self.pure(Op::UnboxB, &[r], u64::from(v))),
+            _ => Val::Ptr(r, ty),
+        })
+    }
+
+    // --- stores ---
+
+    /// An owned object for a value, to be given away at once.
+    fn owned(&mut self, v: Val) -> Step<Ref> {
+        let v = Self::storable(v)?;
+        Ok(match v {
+            Val::Int { boxed, .. } | Val::Float { boxed, .. } if self.object_of(boxed) => {
+                self.emit(Op::Incref, &[boxed], 0, ExitId::NONE, 0);
+                boxed
+            }
+            Val::Int { value, boxed } | Val::Float { value, boxed } => {
+                let int = matches!(v, Val::Int { .. });
+                if boxed.is_inst() {
+                    let op = if int { Op::MakeI } else { Op::MakeF };
+                    let e = self.exit("a shared number that has no object");
+                    let r = self.emit(op, &[value, boxed], 0, e, 0);
+                    self.made(boxed, r);
+                    r
+                } else {
+                    let r = self.pure(if int { Op::NewI } else { Op::NewF }, &[value], 0);
+                    self.made(boxed, r);
+                    r
+                }
+            }
+            Val::Bool(b) => {
+                let c = self.world.bool_object(self.b(b));
+                self.pure(Op::BoxB, &[b], c.0 as u64)
+            }
+            Val::Ptr(r, _) => {
+                self.emit(Op::Incref, &[r], 0, ExitId::NONE, 0);
+                r
+            }
+            Val::Known(o) => {
+                let r = self.object(o);
+                if !self.world.is_immortal(o) {
+                    self.emit(Op::Incref, &[r], 0, ExitId::NONE, 0);
+                }
+                r
+            }
+            _ => return Err("storing something virtual"),
+        })
+    }
+    /// Whether an identity is an object for sure; what the head brings may be none yet.
+    pub(super) fn object_of(&self, id: Ref) -> bool {
+        id.is_inst() && !matches!(self.tree.inst(id).op, Op::Input | Op::Named)
+    }
+    /// The exits that `owned` may need, before anything is changed.
+    fn prepare_owned(&mut self, v: Val) {
+        if let Val::Int { boxed, .. } | Val::Float { boxed, .. } = v
+            && boxed.is_inst()
+            && !self.object_of(boxed)
+        {
+            self.exit("a shared number that has no object");
+        }
+    }
+
+    /// Replaces an object by a value at a place that owns it; gives the owned object to put there. The old one is
+    /// known by what the iteration sees there.
+    pub(super) fn replacement(&mut self, old: Ref, found: Item, v: Val) -> Step<Ref> {
+        let [int, float, _] = self.world.number_types();
+        let ty = match found {
+            Item::Object(o) => self.world.type_of(o),
+            Item::Stored(Val::Int { .. }) => int,
+            Item::Stored(Val::Float { .. }) => float,
+            Item::Stored(Val::Ptr(_, t)) => t,
+            Item::Stored(Val::Bool(_) | Val::Known(_)) => Obj::NULL,
+            Item::Stored(_) => return Err("a store that is not traced yet"),
+        };
+        let immortal = match found {
+            Item::Object(o) => self.world.is_immortal(o) && ty != int && ty != float,
+            Item::Stored(v) => matches!(v, Val::Bool(_) | Val::Known(_)),
+        };
+        let fresh = |v: Val| matches!(v, Val::Int { boxed, .. } | Val::Float { boxed, .. } if !boxed.is_inst());
+        self.prepare_owned(v);
+        if immortal {
+            let e = self.exit("a store over another kind of object");
+            self.emit(Op::GuardImmortal, &[old], 0, e, 0);
+            return self.owned(v);
+        }
+        match v {
+            Val::Int { value, boxed } | Val::Float { value, boxed } if fresh(v) && (ty == int || ty == float) => {
+                let op = if matches!(v, Val::Int { .. }) {
+                    Op::ReplaceI
+                } else {
+                    Op::ReplaceF
+                };
+                let wanted = if op == Op::ReplaceI { int } else { float };
+                if ty != wanted {
+                    let e = self.exit("a store over another kind of object");
+                    self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+                    let r = self.owned(v)?;
+                    self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
+                    return Ok(r);
+                }
+                let e = self.exit("a store over another kind of object");
+                self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+                let holders = self.holders();
+                let r = self.emit(op, &[old, value], holders, ExitId::NONE, 0);
+                self.made(boxed, r);
+                Ok(r)
+            }
+            _ => {
+                let leaf = match found {
+                    Item::Object(o) => self.world.is_leaf(o),
+                    Item::Stored(v) => matches!(v, Val::Int { .. } | Val::Float { .. }),
+                };
+                let e = self.exit("a store over another kind of object");
+                if leaf {
+                    self.tree.pin(ty);
+                    self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+                } else {
+                    // The death of a container may be seen: it is for the interpreter.
+                    if let Item::Object(o) = found
+                        && !self.world.is_shared(o)
+                    {
+                        return Err("a store that ends an object's life");
+                    }
+                    self.emit(Op::GuardShared, &[old], 0, e, 0);
+                }
+                let r = self.owned(v)?;
+                self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
+                Ok(r)
+            }
+        }
+    }
+
+    pub(super) fn store_subscript(&mut self, on: Val, key: Val, v: Val) -> Step<()> {
+        let Val::Ptr(r, _) = on else {
+            return Err("a store that is not traced yet");
+        };
+        let v = Self::storable(v)?;
+        if matches!(v, Val::Tuple(_)) {
+            return Err("storing something virtual");
+        }
+        match (self.world.class(self.o(r)), self.number(key)) {
+            (Class::List, Val::Int { value, .. }) => {
+                let n = self.length(r)?;
+                let at = self.index(n, value)?;
+                let (o, i) = (self.o(r), self.i(at));
+                let found = self.at(o, i, || {
+                    if i < self.world.size(o) {
+                        self.world.item(o, i)
+                    } else {
+                        Obj::NULL
+                    }
+                });
+                let items = self.pure(Op::Items, &[r], 0);
+                let old = self.pure(Op::Load, &[items, at], self.pointer(found));
+                let new = self.replacement(old, found, v)?;
+                self.emit(Op::Put, &[items, at, new], 0, ExitId::NONE, 0);
+                self.stored(o, i, v, new);
+                Ok(())
+            }
+            (Class::Dict, _) => self.store_dict(r, key, v),
+            _ => Err("a store that is not traced yet"),
+        }
+    }
+    pub(super) fn stored(&mut self, on: Obj, place: i64, v: Val, object: Ref) {
+        self.written = true;
+        let v = match v {
+            Val::Int { .. } | Val::Float { .. } => v.with_identity(object),
+            v => v,
+        };
+        self.memory.push((on, place, v));
+    }
+
+    pub(super) fn append(&mut self, list: Ref, v: Val) -> Step<()> {
+        if matches!(v, Val::Tuple(_)) {
+            return Err("storing something virtual");
+        }
+        self.prepare_owned(v);
+        let o = self.o(list);
+        let place = self.size_now(o);
+        let new = self.owned(v)?;
+        self.emit(Op::Append, &[list, new], 0, ExitId::NONE, 0);
+        self.stored(o, place, v, new);
+        self.lengths.push((o, 1));
+        Ok(())
+    }
+
+    // --- dicts ---
+
+    /// The value of a key, possibly null, and what it is now.
+    pub(super) fn dict_find(&mut self, dict: Ref, key: Val) -> Step<(Ref, Item)> {
+        let o = self.o(dict);
+        if self.memory.iter().any(|m| m.0 == o) {
+            return Err("a dict that was just changed");
+        }
+        const ODD: &str = "a key that only Python can compare";
+        match key {
+            Val::Int { value, .. } => {
+                let found = self.world.dict_int(o, self.i(value)).ok_or(ODD)?;
+                let e = self.exit("a key that only Python can compare");
+                let r = self.emit(Op::DictI, &[dict, value], 0, e, found.0 as u64);
+                Ok((r, Item::Object(found)))
+            }
+            Val::Ptr(k, _) if self.world.class(self.o(k)) == Class::Str => {
+                let found = self.world.dict_str(o, self.o(k)).ok_or(ODD)?;
+                let e = self.exit("a key that only Python can compare");
+                let r = self.emit(Op::DictP, &[dict, k], 0, e, found.0 as u64);
+                Ok((r, Item::Object(found)))
+            }
+            _ => Err("a key that is not traced yet"),
+        }
+    }
+
+    /// Storing under a key that is there already.
+    fn store_dict(&mut self, dict: Ref, key: Val, v: Val) -> Step<()> {
+        let (old, found) = self.dict_find(dict, key)?;
+        if found.is_none_or_missing() {
+            return Err("a new key");
+        }
+        let e = self.exit("a new key");
+        self.emit(Op::GuardSome, &[old], 0, e, 0);
+        // The dict itself lets the old value go: it must not be the last owner's.
+        if let Item::Object(o) = found
+            && !self.world.is_leaf(o)
+        {
+            if !self.world.is_shared(o) {
+                return Err("a store that ends an object's life");
+            }
+            let e = self.exit("a store that ends an object's life");
+            self.emit(Op::GuardShared, &[old], 0, e, 0);
+        } else if let Item::Object(o) = found {
+            let (ty, e) = (self.world.type_of(o), self.exit("an item of another type"));
+            self.tree.pin(ty);
+            self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+        }
+        self.prepare_owned(v);
+        if matches!(key, Val::Int { boxed, .. } if boxed.is_inst() && !self.object_of(boxed)) {
+            return Err("a key that may have no object");
+        }
+        let new = self.owned(v)?;
+        let k = self.owned(key)?;
+        // One more owner keeps the old value until the exit, for the trace may still name it.
+        self.emit(Op::Incref, &[old], 0, ExitId::NONE, 0);
+        self.emit(Op::DictPut, &[dict, k, new], 0, ExitId::NONE, 0);
+        self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
+        self.emit(Op::Release, &[k], 0, ExitId::NONE, 0);
+        self.emit(Op::Release, &[new], 0, ExitId::NONE, 0);
+        let o = self.o(dict);
+        self.stored(o, 0, v, new);
+        Ok(())
+    }
+
+    // --- tuples ---
+
+    pub(super) fn build_tuple(&mut self, n: usize) -> Step<Val> {
+        let mut items = Vec::with_capacity(n);
+        for k in (1..=n).rev() {
+            let v = self.copy(k)?;
+            if matches!(v, Val::Tuple(_)) {
+                return Err("a tuple in a tuple");
+            }
+            items.push(v);
+        }
+        self.tree.tuples.push(items);
+        Ok(Val::Tuple(self.tree.tuples.len() as u32 - 1))
+    }
+
+    pub(super) fn unpack(&mut self, v: Val, n: usize) -> Step<Vec<Val>> {
+        const WHY: &str = "a sequence of another length";
+        match v {
+            Val::Tuple(t) => {
+                let items = self.tree.tuples[t as usize].clone();
+                if items.len() == n { Ok(items) } else { Err(WHY) }
+            }
+            Val::Ptr(r, _) => {
+                let class = self.world.class(self.o(r));
+                if !matches!(class, Class::Tuple | Class::List) {
+                    return Err("an unpacking that is not traced yet");
+                }
+                let size = self.length(r)?;
+                self.require_int(Cond::Eq, size, n as i64, WHY)?;
+                let mut out = Vec::with_capacity(n);
+                for k in 0..n {
+                    let at = self.int(k as i64);
+                    out.push(if class == Class::Tuple {
+                        self.load_from_tuple(r, at)?
+                    } else {
+                        self.load_item(r, at)?
+                    });
+                }
+                Ok(out)
+            }
+            _ => Err("an unpacking that is not traced yet"),
+        }
+    }
+
+    pub(super) fn constant(&mut self, o: Obj) -> Step<Val> {
+        Ok(match self.world.class(o) {
+            Class::Int(v) => Val::Int {
+                value: self.int(v),
+                boxed: self.object(o),
+            },
+            Class::Float(v) => Val::Float {
+                value: self.float(v),
+                boxed: self.object(o),
+            },
+            Class::Bool(v) => Val::Bool(self.bool(v)),
+            Class::Known => {
+                self.tree.pin(o);
+                Val::Known(o)
+            }
+            Class::Str | Class::Tuple | Class::Bytes => {
+                let r = self.object(o);
+                Val::Ptr(r, self.world.type_of(o))
+            }
+            _ => return Err("a constant that is not traced yet"),
+        })
+    }
+
+    /// Whether a value is in a tuple or list: only for what compares without Python.
+    pub(super) fn contains(&mut self, on: Val, v: Val) -> Step<Ref> {
+        let Val::Ptr(r, _) = on else {
+            return Err("a membership test that is not traced yet");
+        };
+        if self.world.class(self.o(r)) != Class::Dict {
+            return Err("a membership test that is not traced yet");
+        }
+        let (found, item) = self.dict_find(r, v)?;
+        let null = self.constant_inst(Op::ConstP, 0);
+        let missing = item.is_none_or_missing();
+        let c = self.pure(Op::CmpP, &[found, null], u64::from(missing));
+        Ok(self.pure(Op::NotB, &[c], u64::from(!missing)))
+    }
+}
+
+/// What is found at a place while recording.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Item {
+    Object(Obj),
+    /// Stored there by this very iteration.
+    Stored(Val),
+}
+
+impl Item {
+    pub(super) fn is_none_or_missing(self) -> bool {
+        matches!(self, Item::Object(o) if o.is_null())
+    }
+}

@@ -1,0 +1,248 @@
+//! Iteration: ranges, lists, tuples, strings, `enumerate` and `zip`.
+
+use super::arith::fresh_int;
+use super::*;
+
+const END: &str = "the loop's end, or not";
+
+impl<W: World> Recorder<'_, W> {
+    /// The loop state for a `range` object that only this loop sees.
+    fn iterate_range(&mut self, start: Ref, stop: Ref, step: Ref) -> Step<Val> {
+        let k = self.i(step);
+        if k == 0 || k.unsigned_abs() > 1 << 62 {
+            return Err("a range with such a step");
+        }
+        if self.const_int(step).is_none() {
+            if k < 0 {
+                return Err("a range whose step varies");
+            }
+            self.require_int(Cond::Gt, step, 0, "a range whose step is not positive")?;
+        }
+        let (low, high) = if k > 0 { (start, stop) } else { (stop, start) };
+        let span = self.i(high).checked_sub(self.i(low));
+        let span = self.checked(Op::SubO, &[high, low], span)?;
+        let zero = self.int(0);
+        let some = self.compare_ints(Cond::Gt, span, zero);
+        let e = self.fork("a range that is empty or not");
+        self.guard(some, e);
+        let left = if !self.b(some) {
+            zero
+        } else if k.abs() == 1 && self.const_int(step).is_some() {
+            span
+        } else {
+            let (round, by) = if self.const_int(step).is_some() {
+                (self.int(k.abs() - 1), self.int(k.abs()))
+            } else {
+                let minus = self.int(-1);
+                (self.pure(Op::AddW, &[step, minus], (k - 1) as u64), step)
+            };
+            let v = self.i(span).checked_add(k.abs() - 1);
+            let sum = self.checked(Op::AddO, &[span, round], v)?;
+            let c = self.i(sum).div_euclid(k.abs());
+            self.pure(Op::FloorDiv, &[sum, by], c as u64)
+        };
+        // The value after the last need not fit: it wraps, and nobody sees it, for the iterator is spent then.
+        Ok(Val::RangeIter {
+            next: start,
+            step,
+            left,
+            object: Ref::NONE,
+        })
+    }
+
+    pub(super) fn get_iter(&mut self) -> Step<()> {
+        let zero = self.int(0);
+        let v = match self.peek(1)? {
+            Val::Range { start, stop, step } => self.iterate_range(start, stop, step)?,
+            v @ (Val::RangeIter { .. } | Val::SeqIter { .. } | Val::Enumerate { .. } | Val::Zip { .. }) => v,
+            Val::Ptr(on, _) => {
+                let seq = match self.world.class(self.o(on)) {
+                    Class::List => Seq::List,
+                    Class::Tuple => Seq::Tuple,
+                    Class::Str => {
+                        self.latin(on)?;
+                        Seq::Str
+                    }
+                    _ => return Err("an iteration that is not traced yet"),
+                };
+                Val::SeqIter {
+                    seq,
+                    on,
+                    index: zero,
+                    object: Ref::NONE,
+                }
+            }
+            _ => return Err("an iteration that is not traced yet"),
+        };
+        self.replace(1, v)
+    }
+
+    /// One step along a list at an index: whether there is one more, and then the item.
+    fn along(&mut self, list: Ref, index: Ref) -> Step<Option<Val>> {
+        let length = self.length(list)?;
+        let more = self.compare_ints(Cond::Below, index, length);
+        let e = self.fork(END);
+        self.guard(more, e);
+        if !self.b(more) {
+            return Ok(None);
+        }
+        Ok(Some(self.load_item(list, index)?))
+    }
+
+    /// The item, the iterator after it; none at the end.
+    fn advance(&mut self, v: Val) -> Step<Option<(Val, Val)>> {
+        let one = self.int(1);
+        Ok(match v {
+            Val::RangeIter {
+                next,
+                step,
+                left,
+                object,
+            } => {
+                let zero = self.int(0);
+                let more = self.compare_ints(Cond::Gt, left, zero);
+                let e = self.fork(END);
+                self.guard(more, e);
+                if !self.b(more) {
+                    return Ok(None);
+                }
+                let (n, l) = (self.i(next).wrapping_add(self.i(step)), self.i(left) - 1);
+                let then = self.pure(Op::AddW, &[next, step], n as u64);
+                let minus = self.int(-1);
+                let left = self.pure(Op::AddW, &[left, minus], l as u64);
+                let after = Val::RangeIter {
+                    next: then,
+                    step,
+                    left,
+                    object,
+                };
+                Some((fresh_int(next), after))
+            }
+            Val::SeqIter { seq, on, index, object } => {
+                let item = match seq {
+                    Seq::List => self.along(on, index)?,
+                    Seq::Tuple | Seq::Str => {
+                        let length = self.length(on)?;
+                        let more = self.compare_ints(Cond::Below, index, length);
+                        let e = self.fork(END);
+                        self.guard(more, e);
+                        match (self.b(more), seq) {
+                            (false, _) => None,
+                            (true, Seq::Tuple) => Some(self.load_from_tuple(on, index)?),
+                            (true, _) => Some(self.char_at(on, index)?),
+                        }
+                    }
+                };
+                let Some(item) = item else { return Ok(None) };
+                let c = self.i(index) + 1;
+                let index = self.pure(Op::AddW, &[index, one], c as u64);
+                Some((item, Val::SeqIter { seq, on, index, object }))
+            }
+            Val::Enumerate {
+                count,
+                list,
+                index,
+                object,
+            } => {
+                let Some(item) = self.along(list, index)? else {
+                    return Ok(None);
+                };
+                let at = Val::Int {
+                    value: count,
+                    boxed: self.tree.new_token(),
+                };
+                let item = self.name_it(item);
+                let (n, c) = (self.i(count).checked_add(1), self.i(index) + 1);
+                let count = self.checked(Op::AddO, &[count, one], n)?;
+                let index = self.pure(Op::AddW, &[index, one], c as u64);
+                self.tree.tuples.push(vec![at, item]);
+                let pair = Val::Tuple(self.tree.tuples.len() as u32 - 1);
+                Some((
+                    pair,
+                    Val::Enumerate {
+                        count,
+                        list,
+                        index,
+                        object,
+                    },
+                ))
+            }
+            Val::Zip {
+                first,
+                second,
+                index,
+                object,
+            } => {
+                let Some(a) = self.along(first, index)? else {
+                    return Ok(None);
+                };
+                let Some(b) = self.along(second, index)? else {
+                    return Ok(None);
+                };
+                let (a, b) = (self.name_it(a), self.name_it(b));
+                let c = self.i(index) + 1;
+                let index = self.pure(Op::AddW, &[index, one], c as u64);
+                self.tree.tuples.push(vec![a, b]);
+                let pair = Val::Tuple(self.tree.tuples.len() as u32 - 1);
+                Some((
+                    pair,
+                    Val::Zip {
+                        first,
+                        second,
+                        index,
+                        object,
+                    },
+                ))
+            }
+            _ => return Err("an iteration that is not traced yet"),
+        })
+    }
+
+    pub(super) fn for_iter(&mut self, first: bool, next: usize, arg: usize) -> Step<()> {
+        let v = self.peek(1)?;
+        if let Some((item, after)) = self.advance(v)? {
+            self.set(1, after);
+            self.push(item)?;
+            self.s.pc = next;
+            return Ok(());
+        }
+        if first && self.root {
+            return Err(ENDING);
+        }
+        // A second list that is too short has cost the first one an item; the interpreter does that.
+        let held = match v {
+            Val::RangeIter { .. } => Ref::NONE,
+            Val::SeqIter { on, object, .. } if object.is_inst() => on,
+            Val::SeqIter { .. } => Ref::NONE,
+            _ => return Err("the end of an iterator over others"),
+        };
+        if !held.is_none() {
+            // The iterator owns what it walks along, whose death is for the interpreter to see in time.
+            if !self.world.is_shared(self.o(held)) {
+                return Err("the end of a sequence that only the loop holds");
+            }
+            let e = self.exit("the end of a sequence that only the loop holds");
+            self.emit(Op::GuardShared, &[held], 0, e, 0);
+        }
+        self.s.depth -= 1;
+        self.s.pc = next + arg + self.layout.for_exit_units;
+        Ok(())
+    }
+
+    /// Whether an iterator that is thrown away half way may be: nobody sees it go.
+    pub(super) fn abandon(&mut self, v: Val) -> Step<()> {
+        match v {
+            Val::RangeIter { .. } | Val::SeqIter { object: Ref::NONE, .. } => Ok(()),
+            Val::SeqIter { on, .. } => {
+                if !self.world.is_shared(self.o(on)) {
+                    return Err("an abandoned iterator");
+                }
+                let e = self.exit("an abandoned iterator");
+                self.emit(Op::GuardShared, &[on], 0, e, 0);
+                Ok(())
+            }
+            Val::Enumerate { .. } | Val::Zip { .. } => Err("an abandoned iterator"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! The recorder: walks one loop iteration in its mind and writes down what it means.
+//!
+//! Concrete values steer it, taken from the interpreter through [`World`], which can only read; what the iteration
+//! would store is kept aside ([`Recorder::memory`]). So a recording that fails has changed nothing, and the interpreter
+//! runs the iteration itself afterwards in any case. A wrong concrete value would only make a useless trace: every
+//! decision taken from one is guarded.
+//!
+//! One file per family of bytecodes: `arith`, `containers`, `attrs`, `iterate`, `calls`; `state` keeps the frame, `walk`
+//! dispatches.
+//!
+//! Invariants
+//!
+//! - An instruction that could raise is never followed: the trace leaves before it.
+//! - Within one bytecode every exit is emitted before the first write.
+//! - An inlined call writes nothing, and its exits are the call's: the interpreter makes the whole call again.
+
+mod arith;
+mod attrs;
+mod calls;
+mod containers;
+mod iterate;
+mod state;
+mod walk;
+
+pub use arith::{float_floor, float_mod};
+
+use crate::bytecode::{Bc, Ins};
+use crate::ir::*;
+use crate::layout::Layout;
+use crate::ops::{Cond, Op};
+use crate::overhead;
+use std::rc::Rc;
+
+/// What an object is, as far as the recorder can use it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Class {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    List,
+    Tuple,
+    Dict,
+    Str,
+    Bytes,
+    RangeIter(i64, i64, i64),
+    /// A range object: start, stop, step.
+    Range(i64, i64, i64),
+    SeqIter(Seq, Obj, i64),
+    Enumerate(i64, Obj, i64),
+    Zip(Obj, Obj, i64),
+    /// None, a function, a type, a module: treated as this very object.
+    Known,
+    Other,
+}
+
+/// Callables with a meaning of their own in a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    Range,
+    Abs,
+    Len,
+    Float,
+    Int,
+    Bool,
+    Min,
+    Max,
+    Ord,
+    Chr,
+    Enumerate,
+    Zip,
+    IsInstance,
+    Sqrt,
+    Sin,
+    Cos,
+    Tan,
+    Atan,
+    Atan2,
+    Hypot,
+    Exp,
+    Log,
+    Floor,
+    Ceil,
+    Fabs,
+    /// `list.append` and `dict.get`, the methods of the types.
+    Append,
+    Get,
+    /// `random.random`, the method of the type; the module's function is bound to its generator.
+    Random,
+}
+
+impl Builtin {
+    pub fn named(name: &str) -> Option<Builtin> {
+        use Builtin::*;
+        Some(match name {
+            "range" => Range,
+            "abs" => Abs,
+            "len" => Len,
+            "float" => Float,
+            "int" => Int,
+            "bool" => Bool,
+            "min" => Min,
+            "max" => Max,
+            "ord" => Ord,
+            "chr" => Chr,
+            "enumerate" => Enumerate,
+            "zip" => Zip,
+            "isinstance" => IsInstance,
+            "math.sqrt" => Sqrt,
+            "math.sin" => Sin,
+            "math.cos" => Cos,
+            "math.tan" => Tan,
+            "math.atan" => Atan,
+            "math.atan2" => Atan2,
+            "math.hypot" => Hypot,
+            "math.exp" => Exp,
+            "math.log" => Log,
+            "math.floor" => Floor,
+            "math.ceil" => Ceil,
+            "math.fabs" => Fabs,
+            "list.append" => Append,
+            "dict.get" => Get,
+            "random.random" => Random,
+            _ => return None,
+        })
+    }
+}
+
+/// A Python function as inlining sees it.
+pub struct Callee {
+    pub code: Obj,
+    pub globals: Obj,
+    pub locals: usize,
+    pub arguments: usize,
+    /// Neither generator nor closure, no `*`, no keyword-only arguments.
+    pub simple: bool,
+    pub ins: Rc<[Ins]>,
+}
+
+/// Where an attribute lives, if it lives at a fixed place of every instance of the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// `__slots__`: bytes from the object's start.
+    Slot(usize),
+    /// Inline values: bytes from the object's start, where the byte is that says they are in use, and where a pointer
+    /// is that is null while no dict was made of them.
+    Inline { offset: usize, valid: usize, dict: usize },
+    /// A function of the class, that no instance overrides: inline values whose names have this version, or no values
+    /// at all.
+    Method { function: Obj, keys: Option<(u32, usize)> },
+}
+
+/// The interpreter's objects, read-only.
+pub trait World {
+    fn class(&self, o: Obj) -> Class;
+    fn type_of(&self, o: Obj) -> Obj;
+    /// The types int, float and bool.
+    fn number_types(&self) -> [Obj; 3];
+    fn bool_object(&self, value: bool) -> Obj;
+    /// An exact type whose death runs no code: numbers, strings, bytes.
+    fn is_leaf(&self, o: Obj) -> bool;
+    fn is_immortal(&self, o: Obj) -> bool;
+    /// Whether more than one owner holds it.
+    fn is_shared(&self, o: Obj) -> bool;
+    /// A fast local or stack entry of the frame being recorded.
+    fn slot(&self, index: usize) -> Obj;
+    /// A name of a code object, and a constant; a null code object is the recorded frame's.
+    fn name(&self, code: Obj, index: usize) -> Obj;
+    fn constant(&self, code: Obj, index: usize) -> Obj;
+    /// The object bound to a name, null when there is none.
+    fn lookup(&self, space: Namespace, key: Obj) -> Obj;
+    /// The namespace of a module object, null for anything else.
+    fn module_dict(&self, o: Obj) -> Obj;
+    fn is_globals(&self, dict: Obj) -> bool;
+    /// Whether the frame runs at module level: its locals are its globals.
+    fn module_level(&self) -> bool;
+    fn builtin(&self, o: Obj) -> Option<Builtin>;
+    /// The generator object a bound `random` belongs to, null when it is not one.
+    fn generator_of(&self, o: Obj) -> Obj;
+    /// Length and items of a list, tuple, string, bytes object or dict.
+    fn size(&self, o: Obj) -> i64;
+    fn item(&self, o: Obj, index: i64) -> Obj;
+    fn byte(&self, o: Obj, index: i64) -> Option<u8>;
+    /// A string that keeps one byte a character, in itself.
+    fn is_latin(&self, o: Obj) -> bool;
+    /// The string of one character below 256.
+    fn char(&self, c: u8) -> Obj;
+    fn compare_strings(&self, a: Obj, b: Obj) -> i64;
+    /// The value of a key, null when there is none; none when only Python can tell.
+    fn dict_int(&self, dict: Obj, key: i64) -> Option<Obj>;
+    fn dict_str(&self, dict: Obj, key: Obj) -> Option<Obj>;
+    fn none(&self) -> Obj;
+    /// A method of list or dict by name.
+    fn method(&self, ty: Obj, name: Obj) -> Obj;
+    /// What the interpreter's own cache says of the attribute instruction at this unit, and the type version it is for.
+    fn attribute(&self, code: Obj, unit: usize, o: Obj) -> Option<(Attribute, u32)>;
+    /// The object at an offset, possibly null.
+    fn field(&self, o: Obj, offset: usize) -> Obj;
+    fn function(&self, o: Obj) -> Option<Callee>;
+}
+
+pub(crate) type Step<T> = Result<T, &'static str>;
+
+/// Why nothing was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub why: &'static str,
+    /// The next iteration may go another way: trying again soon costs little.
+    pub soon: bool,
+}
+
+/// Instructions one trace may have, and times it may go round an inner loop.
+const BODY_MAX: usize = 1500;
+const UNROLL_MAX: u32 = 6;
+const STACK_MAX: usize = 48;
+const SIDE_MIN: usize = 10;
+const INLINE_MAX: usize = 4;
+const ENDING: &str = "the loop was ending";
+/// Why a trace ends where another tree begins.
+pub const ANOTHER: &str = "another loop's head";
+const INNER_LOOP: &str = "a loop inside that has its own trace";
+
+#[derive(Clone)]
+struct State {
+    vals: Vec<Option<Val>>,
+    dirty: Vec<bool>,
+    names: Vec<Option<Val>>,
+    names_dirty: Vec<bool>,
+    depth: usize,
+    pc: usize,
+}
+
+/// A caller, while the walk is inside the function it calls.
+struct Caller {
+    code: Obj,
+    ins: Rc<[Ins]>,
+    locals: usize,
+    globals: Obj,
+    vals: Vec<Option<Val>>,
+    dirty: Vec<bool>,
+    /// Depth once the call's operands are gone.
+    depth: usize,
+    next: usize,
+}
+
+pub struct Recorder<'a, W: World> {
+    tree: &'a mut Tree,
+    world: &'a W,
+    layout: &'a Layout,
+    /// Heads of other trees of this code.
+    heads: &'a [u32],
+    /// The code being walked; null for the frame's own.
+    code: Obj,
+    ins: Rc<[Ins]>,
+    locals: usize,
+    /// Namespace of an inlined function; null for the frame's own.
+    globals: Obj,
+    callers: Vec<Caller>,
+    call_exit: ExitId,
+    s: State,
+    conc: Vec<u64>,
+    body: Vec<Ref>,
+    /// What the iteration would have stored: object, index or offset, value.
+    memory: Vec<(Obj, i64, Val)>,
+    lengths: Vec<(Obj, i64)>,
+    /// An inlined call has written something: no exit may follow inside it.
+    written: bool,
+    /// One did follow.
+    late: bool,
+    /// The exit after the last effect.
+    checkpoint: Option<ExitId>,
+    /// The instruction being walked has an effect.
+    effects: bool,
+    backs: Vec<(usize, u32)>,
+    across: Vec<u32>,
+    bytecodes: u32,
+    root: bool,
+    /// The loop's own code ends here.
+    last: usize,
+    outer: bool,
+}
+
+/// Records the root trace (`from` is none) or the side trace of an exit, into `tree`. On an error the tree is spoilt:
+/// record into a copy.
+///
+/// # Errors
+/// Why this iteration cannot be a trace.
+pub fn record<W: World>(
+    tree: &mut Tree,
+    from: Option<ExitId>,
+    world: &W,
+    code: &Rc<[Ins]>,
+    layout: &Layout,
+    heads: &[u32],
+) -> Result<(), Failure> {
+    let locals = tree.locals as usize;
+    let (pc, depth) = match from {
+        None => (tree.header as usize, tree.depth as usize),
+        Some(e) => {
+            let s = &tree.exits[e.at()].snapshot;
+            (s.pc as usize, s.depth as usize)
+        }
+    };
+    let width = locals + STACK_MAX;
+    let names = tree.names.len();
+    let header = tree.header as usize;
+    let back = |(at, i): (usize, &Ins)| {
+        (i.bc == Bc::JUMP_BACKWARD && i.next as usize == header + i.arg as usize).then_some(at)
+    };
+    let last = code.iter().enumerate().filter_map(back).max().unwrap_or(usize::MAX);
+    let mut r = Recorder {
+        conc: vec![0; tree.insts.len()],
+        tree,
+        world,
+        layout,
+        heads,
+        code: Obj::NULL,
+        ins: Rc::clone(code),
+        locals,
+        globals: Obj::NULL,
+        callers: vec![],
+        call_exit: ExitId::NONE,
+        s: State {
+            vals: vec![None; width],
+            dirty: vec![false; width],
+            names: vec![None; names],
+            names_dirty: vec![false; names],
+            depth,
+            pc,
+        },
+        body: vec![],
+        memory: vec![],
+        lengths: vec![],
+        written: false,
+        late: false,
+        checkpoint: None,
+        effects: false,
+        backs: vec![],
+        across: vec![],
+        bytecodes: 0,
+        root: from.is_none(),
+        last,
+        outer: false,
+    };
+    if let Some(e) = from {
+        r.outer = r.tree.traces[r.tree.exits[e.at()].owner as usize].outer;
+    }
+    let failure = |why| Failure {
+        why,
+        soon: why == ENDING,
+    };
+    if let Some(e) = from {
+        r.bind_snapshot(e).map_err(failure)?;
+    }
+    r.tree.walked.push(Default::default());
+    let end = r.run().map_err(failure)?;
+    let Recorder {
+        tree,
+        body,
+        bytecodes,
+        outer,
+        across,
+        ..
+    } = r;
+    if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {
+        return Err(failure("too little follows"));
+    }
+    tree.traces.push(Trace {
+        body,
+        end,
+        bytecodes,
+        from,
+        outer,
+        across,
+    });
+    if let Some(e) = from {
+        tree.exits[e.at()].side = Some(tree.traces.len() as u32 - 1);
+    }
+    Ok(())
+}
+
+impl<W: World> Recorder<'_, W> {
+    fn emit(&mut self, op: Op, args: &[Ref], imm: i64, exit: ExitId, conc: u64) -> Ref {
+        let mut all = [Ref::NONE; 3];
+        all[..args.len()].copy_from_slice(args);
+        self.effects |= op.info().effect;
+        let r = Ref(self.tree.insts.len() as u32);
+        self.tree.insts.push(Inst {
+            op,
+            args: all,
+            imm,
+            exit,
+        });
+        self.conc.push(conc);
+        self.body.push(r);
+        r
+    }
+    /// A constant: never part of a body, made where it is used.
+    fn constant_inst(&mut self, op: Op, imm: i64) -> Ref {
+        if let Some(found) = self.tree.insts.iter().position(|i| i.op == op && i.imm == imm) {
+            self.conc[found] = imm as u64;
+            return Ref(found as u32);
+        }
+        let r = Ref(self.tree.insts.len() as u32);
+        self.tree.insts.push(Inst {
+            op,
+            args: [Ref::NONE; 3],
+            imm,
+            exit: ExitId::NONE,
+        });
+        self.conc.push(imm as u64);
+        r
+    }
+    fn pure(&mut self, op: Op, args: &[Ref], conc: u64) -> Ref {
+        self.emit(op, args, 0, ExitId::NONE, conc)
+    }
+    fn int(&mut self, v: i64) -> Ref {
+        self.constant_inst(Op::ConstI, v)
+    }
+    fn float(&mut self, v: f64) -> Ref {
+        self.constant_inst(Op::ConstF, v.to_bits() as i64)
+    }
+    fn bool(&mut self, v: bool) -> Ref {
+        self.constant_inst(Op::ConstB, i64::from(v))
+    }
+    fn object(&mut self, o: Obj) -> Ref {
+        self.tree.pin(o);
+        self.constant_inst(Op::ConstP, o.0 as i64)
+    }
+    fn i(&self, r: Ref) -> i64 {
+        self.conc[r.at()] as i64
+    }
+    fn f(&self, r: Ref) -> f64 {
+        f64::from_bits(self.conc[r.at()])
+    }
+    fn b(&self, r: Ref) -> bool {
+        self.conc[r.at()] != 0
+    }
+    fn o(&self, r: Ref) -> Obj {
+        Obj(self.conc[r.at()] as usize)
+    }
+    fn const_int(&self, r: Ref) -> Option<i64> {
+        let i = self.tree.inst(r);
+        (i.op == Op::ConstI).then_some(i.imm)
+    }
+    fn guard(&mut self, c: Ref, exit: ExitId) {
+        if self.tree.inst(c).op != Op::ConstB {
+            let op = if self.b(c) { Op::GuardTrue } else { Op::GuardFalse };
+            self.emit(op, &[c], 0, exit, 0);
+        }
+    }
+    fn compare_ints(&mut self, cond: Cond, a: Ref, b: Ref) -> Ref {
+        let v = cond.ints(self.i(a), self.i(b));
+        if self.const_int(a).is_some() && self.const_int(b).is_some() {
+            return self.bool(v);
+        }
+        self.emit(Op::CmpI, &[a, b], cond as i64, ExitId::NONE, u64::from(v))
+    }
+
+    fn run(&mut self) -> Result<End, &'static str> {
+        let mut first = true;
+        // What to go back to when a step fails: the state before it, or before the call it is inside of.
+        let mut saved = None;
+        loop {
+            let inside = !self.callers.is_empty();
+            let head = self.tree.header as usize;
+            if !inside {
+                self.outer |= self.s.pc > self.last || self.s.pc < head;
+                if self.outer && self.root {
+                    return Err(ENDING);
+                }
+            }
+            if !inside && !first {
+                if self.s.pc == head && self.s.depth == self.tree.depth as usize {
+                    return match self.close() {
+                        Ok(end) => Ok(end),
+                        Err(why) if self.root => Err(why),
+                        Err(why) => Ok(End::Leave(self.fork(why))),
+                    };
+                }
+                if self.s.pc != head && self.heads.contains(&(self.s.pc as u32)) && !self.ends_soon() {
+                    if self.root {
+                        return Err(INNER_LOOP);
+                    }
+                    return Ok(End::Leave(self.fork(ANOTHER)));
+                }
+            }
+            if self.body.len() > BODY_MAX {
+                return Err("too long");
+            }
+            if !inside {
+                saved = Some((self.s.clone(), self.body.len(), self.memory.len(), self.lengths.len()));
+            }
+            let bc = self.ins.get(self.s.pc).map_or(Bc::Unknown, |ins| ins.bc);
+            if let Err(why) = self.step(first) {
+                let Some((saved, body, memory, lengths)) = saved.take().filter(|_| !self.root) else {
+                    return Err(why);
+                };
+                self.unwind();
+                // Names found in the failed step stay known, unread.
+                let names = self.s.names.len();
+                self.s = saved;
+                self.s.names.resize(names, None);
+                self.s.names_dirty.resize(names, false);
+                self.body.truncate(body);
+                self.memory.truncate(memory);
+                self.lengths.truncate(lengths);
+                self.checkpoint = None;
+                return Ok(End::Leave(self.fork(why)));
+            }
+            self.bytecodes += 1;
+            if let Some(walked) = self.tree.walked.last_mut() {
+                overhead::add(walked, overhead::of_bytecode(bc));
+            }
+            first = false;
+        }
+    }
+
+    /// Back to the frame's own code.
+    fn unwind(&mut self) {
+        if !self.callers.is_empty() {
+            let c = self.callers.swap_remove(0);
+            self.callers.clear();
+            (self.code, self.ins, self.locals, self.globals) = (c.code, c.ins, c.locals, c.globals);
+        }
+    }
+
+    /// Whether the loop whose head this is has few passes left: going round it here is better than leaving.
+    fn ends_soon(&self) -> bool {
+        if self.s.depth == 0 {
+            return false;
+        }
+        let top = self.s.vals[self.locals + self.s.depth - 1];
+        matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
+    }
+
+    fn close(&mut self) -> Step<End> {
+        let here = self.snapshot(self.s.pc);
+        let mut slots = Vec::with_capacity(here.slots.len());
+        for (slot, val) in here.slots {
+            // A constant object goes round the loop as an object of its type.
+            let val = match val {
+                Val::Known(o)
+                    if self
+                        .tree
+                        .input_of(slot)
+                        .is_none_or(|i| self.tree.inputs[i].ty != Type::Known(o)) =>
+                {
+                    Val::Ptr(self.object(o), self.world.type_of(o))
+                }
+                v => v,
+            };
+            let ty = val.type_at_head().ok_or("a range that is not a loop's")?;
+            if ty == Type::Null {
+                return Err("an empty place carried round the loop");
+            }
+            if self.tree.input_of(slot).is_some_and(|i| self.tree.inputs[i].ty != ty) {
+                return Err("a variable changed its type");
+            }
+            slots.push((slot, val));
+        }
+        self.name_shared(&mut slots);
+        let mut changed = Vec::new();
+        for (slot, val) in slots {
+            let Some(ty) = val.type_at_head() else { continue };
+            let index = match self.tree.input_of(slot) {
+                Some(index) => index,
+                None => self.new_input(slot, ty),
+            };
+            changed.push((index as u32, val.components().0));
+        }
+        Ok(End::Head(changed))
+    }
+
+    /// Numbers held in several places keep one identity round the loop; those held once need none.
+    fn name_shared(&mut self, slots: &mut Vec<(Slot, Val)>) {
+        // Inputs this iteration left alone hold their number too.
+        for input in self.tree.inputs.clone() {
+            let kept = slots.iter().all(|s| s.0 != input.slot);
+            let number = matches!(input.ty, Type::Int | Type::Float);
+            let borrowed = slots.iter().any(|s| s.1.identity() == Some(input.refs[1]));
+            if kept && number && borrowed {
+                slots.push((input.slot, input.val()));
+            }
+        }
+        for k in 0..slots.len() {
+            let Some(id) = slots[k].1.identity() else { continue };
+            let holders = slots.iter().filter(|s| s.1.identity() == Some(id)).count();
+            if id.as_token().is_some() && holders == 1 {
+                slots[k].1 = slots[k].1.with_identity(Ref::NONE);
+            } else if id.is_inst() && holders > 1 && self.tree.inst(id).op == Op::Input {
+                let name = i64::from(self.tree.new_token().0);
+                let named = self.emit(Op::Named, &[id], name, ExitId::NONE, self.conc[id.at()]);
+                for s in slots.iter_mut().filter(|s| s.1.identity() == Some(id)) {
+                    s.1 = s.1.with_identity(named);
+                }
+            }
+        }
+    }
+}

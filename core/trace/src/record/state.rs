@@ -1,0 +1,413 @@
+//! The frame as the recorder sees it: slots, names, identities, snapshots.
+
+use super::*;
+
+impl<W: World> Recorder<'_, W> {
+    fn type_for(&self, o: Obj, stack: bool) -> Type {
+        if o.is_null() {
+            return Type::Null;
+        }
+        match self.world.class(o) {
+            Class::Int(_) => Type::Int,
+            Class::Float(_) => Type::Float,
+            Class::Bool(_) => Type::Bool,
+            Class::RangeIter(..) if stack => Type::RangeIter,
+            Class::SeqIter(seq, on, _) if stack && !on.is_null() => Type::SeqIter(seq),
+            Class::Enumerate(..) if stack => Type::Enumerate,
+            Class::Zip(..) if stack => Type::Zip,
+            Class::Known => Type::Known(o),
+            _ => Type::Ptr(self.world.type_of(o)),
+        }
+    }
+
+    pub(super) fn new_input(&mut self, slot: Slot, ty: Type) -> usize {
+        let index = self.tree.inputs.len();
+        let mut refs = [Ref::NONE; 4];
+        for (k, r) in refs.iter_mut().enumerate().take(ty.components().len()) {
+            *r = Ref(self.tree.insts.len() as u32);
+            self.tree.insts.push(Inst {
+                op: Op::Input,
+                args: [Ref::NONE; 3],
+                imm: (index << 3 | k) as i64,
+                exit: ExitId::NONE,
+            });
+            self.conc.push(0);
+        }
+        if let Type::Known(o) | Type::Ptr(o) = ty {
+            self.tree.pin(o);
+        }
+        self.tree.inputs.push(Input {
+            slot,
+            ty,
+            refs,
+            read: false,
+        });
+        index
+    }
+
+    fn bind(&mut self, refs: [Ref; 4], o: Obj) {
+        let words: [u64; 4] = match self.world.class(o) {
+            Class::Int(v) => [v as u64, o.0 as u64, 0, 0],
+            Class::Float(v) => [v.to_bits(), o.0 as u64, 0, 0],
+            Class::Bool(v) => [u64::from(v), 0, 0, 0],
+            Class::RangeIter(a, b, c) => [a as u64, b as u64, c as u64, o.0 as u64],
+            Class::SeqIter(_, on, index) => [on.0 as u64, index as u64, o.0 as u64, 0],
+            Class::Enumerate(count, list, index) => [count as u64, list.0 as u64, index as u64, o.0 as u64],
+            Class::Range(a, b, c) => [a as u64, b as u64, c as u64, 0],
+            Class::Zip(a, b, index) => [a.0 as u64, b.0 as u64, index as u64, o.0 as u64],
+            _ => [o.0 as u64, 0, 0, 0],
+        };
+        for (r, word) in refs.iter().zip(words) {
+            if r.is_inst() && !self.tree.inst(*r).op.is_const() {
+                self.conc[r.at()] = word;
+            }
+        }
+    }
+
+    fn input(&mut self, slot: Slot, o: Obj) -> Step<Val> {
+        let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
+        let ty = self.type_for(o, stack);
+        let index = match self.tree.input_of(slot) {
+            Some(index) if self.tree.inputs[index].ty == ty => index,
+            Some(index) if self.tree.inputs[index].ty == Type::Ptr(self.type_of_known(o)) => index,
+            Some(_) => return Err("a variable changed its type"),
+            None => self.new_input(slot, ty),
+        };
+        self.tree.inputs[index].read = true;
+        let input = self.tree.inputs[index].clone();
+        if !o.is_null() {
+            self.bind(input.refs, o);
+        }
+        Ok(input.val())
+    }
+    fn type_of_known(&self, o: Obj) -> Obj {
+        if o.is_null() { Obj::NULL } else { self.world.type_of(o) }
+    }
+
+    /// Takes the state an exit left behind; the frame already shows it.
+    pub(super) fn bind_snapshot(&mut self, e: ExitId) -> Step<()> {
+        let slots = self.tree.exits[e.at()].snapshot.slots.clone();
+        for r in 0..self.tree.insts.len() {
+            if self.tree.insts[r].op.is_const() {
+                self.conc[r] = self.tree.insts[r].imm as u64;
+            }
+        }
+        for (slot, val) in slots {
+            let o = match (slot.as_frame(), slot.as_name()) {
+                (Some(i), _) => self.world.slot(i),
+                (_, Some(n)) => self.world.lookup(self.tree.names[n].space, self.tree.names[n].key),
+                _ => Obj::NULL,
+            };
+            if !o.is_null() {
+                if let Some(ty) = val.type_at_head() {
+                    let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
+                    let found = self.type_for(o, stack);
+                    if found != ty && ty != Type::Ptr(self.world.type_of(o)) {
+                        return Err("the exit's state is not as recorded");
+                    }
+                }
+                match (val, self.world.class(o)) {
+                    (Val::Range { .. }, Class::Range(..)) => {}
+                    (Val::Tuple(t), Class::Tuple) => {
+                        for (k, item) in self.tree.tuples[t as usize].clone().into_iter().enumerate() {
+                            self.bind(item.components().0, self.world.item(o, k as i64));
+                        }
+                    }
+                    (Val::Range { .. } | Val::Tuple(_), _) => return Err("the exit's state is not as recorded"),
+                    _ => {}
+                }
+                self.bind(val.components().0, o);
+            }
+            match (slot.as_frame(), slot.as_name()) {
+                (Some(i), _) => (self.s.vals[i], self.s.dirty[i]) = (Some(val), true),
+                (_, Some(n)) => (self.s.names[n], self.s.names_dirty[n]) = (Some(val), true),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    // --- slots ---
+
+    fn read(&mut self, index: usize) -> Step<Val> {
+        if let Some(v) = self.s.vals[index] {
+            return Ok(v);
+        }
+        if !self.callers.is_empty() {
+            return Err("an unbound local of an inlined function");
+        }
+        let v = self.input(Slot::frame(index), self.world.slot(index))?;
+        self.s.vals[index] = Some(v);
+        Ok(v)
+    }
+
+    /// None is always itself, whatever it was typed as.
+    fn known(&self, v: Val) -> Val {
+        match v {
+            Val::Ptr(_, t) if t == self.world.type_of(self.world.none()) => Val::Known(self.world.none()),
+            v => v,
+        }
+    }
+
+    /// A local to be copied: a number without an object gets a name, for now two places hold it.
+    pub(super) fn local(&mut self, index: usize) -> Step<Val> {
+        let v = match self.read(index)? {
+            Val::Null => return Err("an unbound local"),
+            v => v,
+        };
+        let named = self.name_it(v);
+        self.s.vals[index] = Some(named);
+        Ok(self.known(named))
+    }
+    pub(super) fn name_it(&mut self, v: Val) -> Val {
+        match v {
+            Val::Int { boxed, .. } | Val::Float { boxed, .. } if boxed.is_none() => {
+                v.with_identity(self.tree.new_token())
+            }
+            v => v,
+        }
+    }
+    /// The stack entry `n` from the top, to be copied.
+    pub(super) fn copy(&mut self, n: usize) -> Step<Val> {
+        let v = self.peek(n)?;
+        let v = Self::storable(v)?;
+        let named = self.name_it(v);
+        let at = self.top(n);
+        self.s.vals[at] = Some(named);
+        Ok(named)
+    }
+
+    fn top(&self, n: usize) -> usize {
+        self.locals + self.s.depth - n
+    }
+    pub(super) fn peek(&mut self, n: usize) -> Step<Val> {
+        if n > self.s.depth {
+            return Err("outside the stack");
+        }
+        let at = self.top(n);
+        let v = self.read(at)?;
+        Ok(self.known(v))
+    }
+    pub(super) fn set(&mut self, n: usize, v: Val) {
+        let at = self.top(n);
+        (self.s.vals[at], self.s.dirty[at]) = (Some(v), true);
+    }
+    pub(super) fn push(&mut self, v: Val) -> Step<()> {
+        if self.s.depth + 1 >= STACK_MAX || self.locals + self.s.depth + 1 >= self.s.vals.len() {
+            return Err("the stack is too deep");
+        }
+        self.s.depth += 1;
+        self.set(1, v);
+        Ok(())
+    }
+    pub(super) fn replace(&mut self, n: usize, v: Val) -> Step<()> {
+        self.s.depth -= n;
+        self.push(v)
+    }
+    pub(super) fn storable(v: Val) -> Step<Val> {
+        match v {
+            Val::Int { .. } | Val::Float { .. } | Val::Bool(_) | Val::Ptr(..) | Val::Known(_) | Val::Tuple(_) => Ok(v),
+            _ => Err("storing something virtual"),
+        }
+    }
+    pub(super) fn store_local(&mut self, index: usize, n: usize) -> Step<()> {
+        let v = Self::storable(self.peek(n)?)?;
+        (self.s.vals[index], self.s.dirty[index]) = (Some(v), true);
+        Ok(())
+    }
+
+    /// Every place that holds the number of this identity now knows its object.
+    pub(super) fn made(&mut self, id: Ref, object: Ref) {
+        let slots = self.s.vals.iter_mut().zip(self.s.dirty.iter_mut());
+        let slots = slots.chain(self.s.names.iter_mut().zip(self.s.names_dirty.iter_mut()));
+        let above = self
+            .callers
+            .iter_mut()
+            .flat_map(|c| c.vals.iter_mut().zip(c.dirty.iter_mut()));
+        for (val, dirty) in slots.chain(above) {
+            if let Some(v) = val
+                && v.identity() == Some(id)
+            {
+                (*val, *dirty) = (Some(v.with_identity(object)), true);
+            }
+        }
+        // Earlier exits name the old tuples; from here on, their holders mean new ones.
+        for old in 0..self.tree.tuples.len() {
+            if self.tree.tuples[old].iter().any(|v| v.identity() == Some(id)) {
+                let items = self.tree.tuples[old].iter();
+                let items = items.map(|v| {
+                    if v.identity() == Some(id) {
+                        v.with_identity(object)
+                    } else {
+                        *v
+                    }
+                });
+                let items: Vec<Val> = items.collect();
+                self.tree.tuples.push(items);
+                self.rename_tuple(old as u32, self.tree.tuples.len() as u32 - 1);
+            }
+        }
+    }
+
+    fn rename_tuple(&mut self, old: u32, new: u32) {
+        let above = self.callers.iter_mut().flat_map(|c| c.vals.iter_mut());
+        for v in self.s.vals.iter_mut().chain(self.s.names.iter_mut()).chain(above) {
+            if *v == Some(Val::Tuple(old)) {
+                *v = Some(Val::Tuple(new));
+            }
+        }
+    }
+
+    /// Who may name a number object at this point without owning it.
+    pub(super) fn holders(&mut self) -> i64 {
+        let mut found = Holders::default();
+        let above = self.callers.iter().flat_map(|c| c.vals.iter());
+        let here = self.s.vals.iter().chain(self.s.names.iter()).chain(above);
+        let tuples = &self.tree.tuples;
+        let inside = |v: &Val| match v {
+            Val::Tuple(t) => tuples[*t as usize].clone(),
+            v => vec![*v],
+        };
+        for val in here.filter_map(|v| v.as_ref()).flat_map(inside) {
+            if let Some(id) = val.identity()
+                && id.is_inst()
+                && self.tree.inst(id).op != Op::ConstP
+                && !found.refs.contains(&id)
+            {
+                found.refs.push(id);
+            }
+        }
+        let frame = self.callers.first().map_or(&self.s.dirty, |c| &c.dirty);
+        for input in &self.tree.inputs {
+            let over = match (input.slot.as_frame(), input.slot.as_name()) {
+                (Some(i), _) => frame.get(i).copied().unwrap_or(false),
+                (_, Some(n)) => self.s.names_dirty.get(n).copied().unwrap_or(false),
+                _ => false,
+            };
+            if over {
+                found.over.push(input.slot);
+            }
+        }
+        if let Some(at) = self.tree.holders.iter().position(|h| *h == found) {
+            return at as i64;
+        }
+        self.tree.holders.push(found);
+        self.tree.holders.len() as i64 - 1
+    }
+
+    // --- names ---
+
+    fn name_index(&mut self, space: Namespace, key: Obj) -> usize {
+        let name = Name { space, key };
+        if let Some(found) = self.tree.names.iter().position(|n| *n == name) {
+            return found;
+        }
+        self.tree.pin(key);
+        if let Namespace::Dict(d) = space {
+            self.tree.pin(d);
+        }
+        self.tree.names.push(name);
+        self.s.names.push(None);
+        self.s.names_dirty.push(false);
+        self.tree.names.len() - 1
+    }
+    pub(super) fn read_name(&mut self, space: Namespace, key: Obj) -> Step<Val> {
+        let index = self.name_index(space, key);
+        let v = match self.s.names[index] {
+            Some(v) => v,
+            None => self.input(Slot::name(index), self.world.lookup(space, key))?,
+        };
+        let v = self.name_it(v);
+        self.s.names[index] = Some(v);
+        Ok(self.known(v))
+    }
+    fn space(&self) -> Namespace {
+        if self.globals.is_null() || self.world.is_globals(self.globals) {
+            Namespace::Globals
+        } else {
+            Namespace::Dict(self.globals)
+        }
+    }
+    pub(super) fn global(&mut self, key: Obj) -> Step<Val> {
+        match self.read_name(self.space(), key)? {
+            Val::Null => match self.read_name(Namespace::Builtins, key)? {
+                Val::Null => Err("a name that is not defined"),
+                v => Ok(v),
+            },
+            v => Ok(v),
+        }
+    }
+    pub(super) fn store_global(&mut self, key: Obj) -> Step<()> {
+        self.may_write()?;
+        let v = Self::storable(self.peek(1)?)?;
+        if self.world.lookup(Namespace::Globals, key).is_null() {
+            return Err("a new global");
+        }
+        let index = self.name_index(Namespace::Globals, key);
+        (self.s.names[index], self.s.names_dirty[index]) = (Some(v), true);
+        self.s.depth -= 1;
+        Ok(())
+    }
+    pub(super) fn may_write(&self) -> Step<()> {
+        if self.callers.is_empty() {
+            Ok(())
+        } else {
+            Err("an inlined function that changes something")
+        }
+    }
+
+    // --- exits ---
+
+    pub(super) fn snapshot(&self, pc: usize) -> Snapshot {
+        let mut slots = Vec::new();
+        for i in 0..self.tree.locals as usize + self.s.depth {
+            if let (true, Some(v)) = (self.s.dirty[i], self.s.vals[i]) {
+                slots.push((Slot::frame(i), v));
+            }
+        }
+        for i in 0..self.s.names.len() {
+            if let (true, Some(v)) = (self.s.names_dirty[i], self.s.names[i]) {
+                slots.push((Slot::name(i), v));
+            }
+        }
+        Snapshot {
+            pc: pc as u32,
+            depth: self.s.depth as u32,
+            slots,
+        }
+    }
+    /// An exit that is a fork in the road: exactly here, or at another instruction.
+    pub(super) fn exit_to(&mut self, pc: usize, reason: &'static str) -> ExitId {
+        if !self.callers.is_empty() {
+            self.late |= self.written;
+            return self.call_exit;
+        }
+        let snapshot = self.snapshot(pc);
+        let walked = self.tree.walked.last().copied().unwrap_or_default();
+        self.tree.walked_to.push(walked);
+        self.tree.exits.push(Exit {
+            snapshot,
+            reason,
+            side: None,
+            owner: self.tree.traces.len() as u32,
+        });
+        ExitId(self.tree.exits.len() as u32 - 1)
+    }
+    pub(super) fn fork(&mut self, reason: &'static str) -> ExitId {
+        self.exit_to(self.s.pc, reason)
+    }
+    /// An exit for what rarely happens: to the last effect, from where the interpreter does again what has none.
+    pub(super) fn exit(&mut self, reason: &'static str) -> ExitId {
+        if !self.callers.is_empty() {
+            return self.fork(reason);
+        }
+        match self.checkpoint {
+            Some(e) => e,
+            None => {
+                let e = self.fork(reason);
+                self.checkpoint = Some(e);
+                e
+            }
+        }
+    }
+}

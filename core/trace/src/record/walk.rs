@@ -1,0 +1,249 @@
+//! One bytecode at a time.
+
+use super::*;
+
+impl<W: World> Recorder<'_, W> {
+    fn jump_if(&mut self, c: Ref, wanted: bool, next: usize, target: usize) {
+        self.s.depth -= 1;
+        let (here, other) = if self.b(c) == wanted {
+            (target, next)
+        } else {
+            (next, target)
+        };
+        if self.tree.inst(c).op != Op::ConstB {
+            let e = self.exit_to(other, "a branch went the other way");
+            self.guard(c, e);
+        }
+        self.s.pc = here;
+    }
+
+    pub(super) fn step(&mut self, first: bool) -> Step<()> {
+        let outside = self.callers.is_empty();
+        self.written &= !outside;
+        self.late = false;
+        self.effects = false;
+        self.instruction(first)?;
+        if self.effects {
+            self.checkpoint = None;
+        }
+        if self.late {
+            return Err("an inlined function that goes on after changing something");
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, first: bool) -> Step<()> {
+        let ins = *self.ins.get(self.s.pc).ok_or("outside the code")?;
+        let (next, arg) = (ins.next as usize, ins.arg as usize);
+        match ins.bc {
+            Bc::NOP | Bc::RESUME | Bc::NOT_TAKEN => {}
+            Bc::POP_TOP | Bc::POP_ITER => {
+                let v = self.peek(1)?;
+                self.abandon(v)?;
+                self.s.depth -= 1;
+            }
+            Bc::PUSH_NULL => self.push(Val::Null)?,
+            Bc::COPY => {
+                let v = self.copy(arg)?;
+                self.push(v)?;
+            }
+            Bc::SWAP => {
+                let (a, b) = (self.peek(1)?, self.peek(arg)?);
+                self.set(1, b);
+                self.set(arg, a);
+            }
+            Bc::LOAD_FAST | Bc::LOAD_FAST_CHECK | Bc::LOAD_FAST_BORROW => {
+                let v = self.local(arg)?;
+                self.push(v)?;
+            }
+            Bc::LOAD_FAST_LOAD_FAST | Bc::LOAD_FAST_BORROW_LOAD_FAST_BORROW => {
+                let (a, b) = (self.local(arg >> 4)?, self.local(arg & 15)?);
+                let a = if arg >> 4 == arg & 15 { b } else { a };
+                self.push(a)?;
+                self.push(b)?;
+            }
+            Bc::STORE_FAST => {
+                self.store_local(arg, 1)?;
+                self.s.depth -= 1;
+            }
+            Bc::STORE_FAST_LOAD_FAST => {
+                self.store_local(arg >> 4, 1)?;
+                self.s.depth -= 1;
+                let v = self.local(arg & 15)?;
+                self.push(v)?;
+            }
+            Bc::STORE_FAST_STORE_FAST => {
+                self.store_local(arg >> 4, 1)?;
+                self.store_local(arg & 15, 2)?;
+                self.s.depth -= 2;
+            }
+            Bc::LOAD_CONST | Bc::LOAD_CONST_IMMORTAL | Bc::LOAD_CONST_MORTAL => {
+                let v = self.constant(self.world.constant(self.code, arg))?;
+                self.push(v)?;
+            }
+            Bc::LOAD_SMALL_INT => {
+                let value = self.int(arg as i64);
+                self.push(arith::fresh_int(value))?;
+            }
+            Bc::LOAD_NAME => {
+                self.at_module_level()?;
+                let v = self.global(self.world.name(self.code, arg))?;
+                self.push(v)?;
+            }
+            Bc::STORE_NAME => {
+                self.at_module_level()?;
+                self.store_global(self.world.name(self.code, arg))?;
+            }
+            Bc::STORE_GLOBAL => self.store_global(self.world.name(self.code, arg))?,
+            Bc::LOAD_GLOBAL => {
+                let v = self.global(self.world.name(self.code, arg >> 1))?;
+                self.call_with_null(v, arg & 1 != 0)?;
+            }
+            Bc::LOAD_ATTR => self.load_attr(arg)?,
+            Bc::STORE_ATTR => self.store_attr(arg)?,
+            Bc::BINARY_OP => {
+                let (b, a) = (self.peek(1)?, self.peek(2)?);
+                let v = self.binary(arg as u32 % 13, a, b)?;
+                self.replace(2, v)?;
+            }
+            Bc::BINARY_SUBSCR => {
+                let (key, on) = (self.peek(1)?, self.peek(2)?);
+                let v = self.subscript(on, key)?;
+                self.replace(2, v)?;
+            }
+            Bc::STORE_SUBSCR => {
+                let (key, on, v) = (self.peek(1)?, self.peek(2)?, self.peek(3)?);
+                self.store_subscript(on, key, v)?;
+                self.s.depth -= 3;
+            }
+            Bc::COMPARE_OP => {
+                let (b, a) = (self.peek(1)?, self.peek(2)?);
+                let cond = Cond::from_imm((arg >> self.layout.compare_shift) as i64);
+                let c = self.compare(cond, a, b)?;
+                self.replace(2, Val::Bool(c))?;
+            }
+            Bc::IS_OP => {
+                let (b, a) = (self.peek(1)?, self.peek(2)?);
+                let c = self.same(a, b)?;
+                self.push_bool(c, arg & 1 != 0)?;
+            }
+            Bc::CONTAINS_OP => {
+                let (on, v) = (self.peek(1)?, self.peek(2)?);
+                let c = self.contains(on, v)?;
+                self.push_bool(c, arg & 1 != 0)?;
+            }
+            Bc::TO_BOOL => {
+                let v = self.peek(1)?;
+                let c = self.truth(v)?;
+                self.replace(1, Val::Bool(c))?;
+            }
+            Bc::UNARY_NOT => {
+                let v = self.peek(1)?;
+                let c = self.truth(v)?;
+                let r = self.opposite(c);
+                self.replace(1, Val::Bool(r))?;
+            }
+            Bc::UNARY_NEGATIVE => {
+                let v = self.peek(1)?;
+                let v = self.negate(v)?;
+                self.replace(1, v)?;
+            }
+            Bc::UNARY_INVERT => {
+                let Val::Int { value, .. } = self.peek(1)? else {
+                    return Err("an inversion that is not traced yet");
+                };
+                let n = !self.i(value) as u64;
+                let r = self.pure(Op::Not, &[value], n);
+                self.replace(1, arith::fresh_int(r))?;
+            }
+            Bc::POP_JUMP_IF_FALSE | Bc::POP_JUMP_IF_TRUE => {
+                let v = self.peek(1)?;
+                let c = self.truth(v)?;
+                self.jump_if(c, ins.bc == Bc::POP_JUMP_IF_TRUE, next, next + arg);
+                return Ok(());
+            }
+            Bc::POP_JUMP_IF_NONE | Bc::POP_JUMP_IF_NOT_NONE => {
+                let v = self.peek(1)?;
+                let c = self.same(v, Val::Known(self.world.none()))?;
+                self.jump_if(c, ins.bc == Bc::POP_JUMP_IF_NONE, next, next + arg);
+                return Ok(());
+            }
+            Bc::JUMP_FORWARD => {
+                self.s.pc = next + arg;
+                return Ok(());
+            }
+            Bc::JUMP_BACKWARD => {
+                let target = next.checked_sub(arg).ok_or("outside the code")?;
+                if !self.callers.is_empty() || target != self.tree.header as usize {
+                    let pc = self.s.pc + (self.callers.len() << 24);
+                    match self.backs.iter_mut().find(|b| b.0 == pc) {
+                        Some(b) if b.1 >= UNROLL_MAX => return Err("an inner loop"),
+                        Some(b) => b.1 += 1,
+                        None => self.backs.push((pc, 1)),
+                    }
+                }
+                self.s.pc = target;
+                return Ok(());
+            }
+            Bc::FOR_ITER => return self.for_iter(first, next, arg),
+            Bc::END_FOR => {}
+            Bc::GET_ITER => self.get_iter()?,
+            Bc::LIST_APPEND => {
+                let v = self.peek(1)?;
+                let Val::Ptr(list, _) = self.peek(arg + 1)? else {
+                    return Err("an append that is not traced yet");
+                };
+                if self.world.class(self.o(list)) != Class::List {
+                    return Err("an append that is not traced yet");
+                }
+                let v = Self::storable(v)?;
+                self.append(list, v)?;
+                self.s.depth -= 1;
+            }
+            Bc::BUILD_TUPLE => {
+                let v = self.build_tuple(arg)?;
+                self.replace(arg, v)?;
+            }
+            Bc::UNPACK_SEQUENCE => {
+                let v = self.peek(1)?;
+                let items = self.unpack(v, arg)?;
+                self.s.depth -= 1;
+                for v in items.into_iter().rev() {
+                    self.push(v)?;
+                }
+            }
+            Bc::CALL => return self.call(arg, next),
+            Bc::RETURN_VALUE => {
+                let v = self.peek(1)?;
+                return self.leave(v);
+            }
+            Bc::RETURN_CONST => {
+                let v = self.constant(self.world.constant(self.code, arg))?;
+                return self.leave(v);
+            }
+            Bc::Unknown | Bc::CACHE | Bc::EXTENDED_ARG => return Err("a bytecode that is not traced yet"),
+        }
+        self.s.pc = next;
+        Ok(())
+    }
+
+    fn opposite(&mut self, c: Ref) -> Ref {
+        let n = !self.b(c);
+        if self.tree.inst(c).op == Op::ConstB {
+            return self.bool(n);
+        }
+        self.pure(Op::NotB, &[c], u64::from(n))
+    }
+    fn push_bool(&mut self, c: Ref, negate: bool) -> Step<()> {
+        let c = if negate { self.opposite(c) } else { c };
+        self.replace(2, Val::Bool(c))
+    }
+
+    fn at_module_level(&mut self) -> Step<()> {
+        if !self.callers.is_empty() || !self.world.module_level() {
+            return Err("a namespace that is not the globals");
+        }
+        self.tree.module_level = true;
+        Ok(())
+    }
+}
