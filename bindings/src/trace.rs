@@ -242,11 +242,9 @@ fn trace_listing(py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<String> {
             let taken = c.taken.iter().enumerate().filter(|t| *t.1 > 0);
             let taken: Vec<String> = taken.map(|(e, n)| format!("{e}: {n}")).collect();
             out.push_str(&format!("exits taken {}\n", taken.join(", ")));
-            out.push_str(
-                &&c.growth
-                    .as_ref()
-                    .map_or_else(String::new, |g| larder_trace::text::listing(&g.tree)),
-            );
+            if let Some(g) = &c.growth {
+                out.push_str(&larder_trace::text::listing(&g.tree));
+            }
         }
         Ok(out)
     }

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - choices read best in one line
 """Random loop programs for the optimiser, and what can be told of a run of one: see `observe`."""
 
 import random
@@ -88,7 +89,9 @@ class Maker:
         if k == 15:
             return f"{r.choice(['p', 'q', 'Q[a & 3]'])}.peek({self.int(d + 1)})"
         if k == 16:
-            return r.choice(["D[a & 1]", f"D[{self.int(d + 1)} % 3]", "E['c']", "E[ch]", f"E[W[{self.int(d + 1)} & 7]]"])
+            return r.choice(
+                ["D[a & 1]", f"D[{self.int(d + 1)} % 3]", "E['c']", "E[ch]", f"E[W[{self.int(d + 1)} & 7]]"]
+            )
         if k == 17:
             return f"D.get({r.choice(['a & 3', self.int(d + 1), 'ch'])}, {r.choice(['0', 'b', '1000'])})"
         if k == 18:
@@ -142,7 +145,9 @@ class Maker:
         if kind == 4:
             return self.r.choice(["ch in E", "(a & 3) in D", "W[a & 7] not in E", "'zz' in D"])
         if kind == 5:
-            return self.r.choice(["N[a & 3] is None", "N[b & 3] is not None", "none(a) is None", "u", "not u", "p is Q[a & 3]"])
+            return self.r.choice(
+                ["N[a & 3] is None", "N[b & 3] is not None", "none(a) is None", "u", "not u", "p is Q[a & 3]"]
+            )
         if kind == 6:
             return self.r.choice(["G[a & 7]", "not G[b & 7]", "L", "A", "ch", "Q[a & 3] is p"])
         return f"{self.int(d + 1)} {op} {self.int(d + 1)}"
@@ -155,7 +160,15 @@ class Maker:
             self.put(f"{r.choice('xyz')} = {self.float()}")
         elif k == 6:
             swaps = ["a, b = b, a", "x, y = y, x", "L, M = M, L", "c = d = a", "x = F[a & 3]", "y = x", "u = a < b"]
-            swaps += ["a, b = pair(a, b)", "x, y, z = z, x, y", "c = b", "b = c", "d = c = b", "z = y = x", "w = (a, b); a, c = w"]
+            swaps += [
+                "a, b = pair(a, b)",
+                "x, y, z = z, x, y",
+                "c = b",
+                "b = c",
+                "d = c = b",
+                "z = y = x",
+                "w = (a, b); a, c = w",
+            ]
             self.put(r.choice(swaps))
         elif k == 7:
             self.put(f"L[{self.int(2)} & 7] = {self.int(2)} % 2**40")
@@ -171,30 +184,98 @@ class Maker:
         elif k == 11:
             self.put(f"if t % 7 == 3: log.append({r.choice(['a', 'x', 'L', 'p', 'ch', '(a, x)', 'b', 'y'])})")
         elif k == 12:
-            self.put(f"L[{r.choice(['a & 7', 'b & 7', '-2', '3'])}] {r.choice(['+=', '-=', '^='])} {r.choice(['1', 'b', self.int(2)])}")
+            self.put(
+                f"L[{r.choice(['a & 7', 'b & 7', '-2', '3'])}] {r.choice(['+=', '-=', '^='])} {r.choice(['1', 'b', self.int(2)])}"
+            )
         elif k == 13:
             self.put(f"F[{r.choice(['a & 3', 'b & 3', '0', '-1'])}] {r.choice(['+=', '-=', '='])} {self.float(2)}")
         elif k == 14:
             i, j = r.choice(["a & 3", "b & 3", "1"]), r.choice(["c & 3", "(a & 3) + 1", "2"])
-            l = r.choice("LFM")
-            self.put(f"{l}[{i}], {l}[{j} & 3] = {l}[{j} & 3], {l}[{i}]")
+            name = r.choice("LFM")
+            self.put(f"{name}[{i}], {name}[{j} & 3] = {name}[{j} & 3], {name}[{i}]")
         elif k == 15:
             o = r.choice(["p", "q", "s", "Q[a & 3]", "K[b % 3]"])
-            self.put(r.choice([f"{o}.n {r.choice(['+=', '='])} {self.int(2)}", f"{o}.w {r.choice(['*=', '=', '+='])} {self.float(2)}"]))
+            self.put(
+                r.choice(
+                    [
+                        f"{o}.n {r.choice(['+=', '='])} {self.int(2)}",
+                        f"{o}.w {r.choice(['*=', '=', '+='])} {self.float(2)}",
+                    ]
+                )
+            )
         elif k == 16:
-            self.put(r.choice(["p.add(a)", "Q[b & 3].add(1)", "p.swap(q)", "Q[a & 3].swap(p)", "f3(L, a)", "f3(F, b)", "p.add(a); p.add(b)"]))
+            self.put(
+                r.choice(
+                    [
+                        "p.add(a)",
+                        "Q[b & 3].add(1)",
+                        "p.swap(q)",
+                        "Q[a & 3].swap(p)",
+                        "f3(L, a)",
+                        "f3(F, b)",
+                        "p.add(a); p.add(b)",
+                    ]
+                )
+            )
         elif k == 17:
-            self.put(r.choice(["D[a & 1] = b", "D[1] += a", "E[ch] = a", "E['a'] += 1", "D['k'] = x", "E[W[a & 7]] = t", "D[a & 7] = a"]))
+            self.put(
+                r.choice(
+                    [
+                        "D[a & 1] = b",
+                        "D[1] += a",
+                        "E[ch] = a",
+                        "E['a'] += 1",
+                        "D['k'] = x",
+                        "E[W[a & 7]] = t",
+                        "D[a & 7] = a",
+                    ]
+                )
+            )
         elif k == 18:
-            self.put(r.choice(["ch = W[a % 14]", "ch = 'c'", "ch = chr(97 + (a & 3))", "ch = W[b & 7]", f"ch = chr({self.int(2)} & 127)"]))
+            self.put(
+                r.choice(
+                    [
+                        "ch = W[a % 14]",
+                        "ch = 'c'",
+                        "ch = chr(97 + (a & 3))",
+                        "ch = W[b & 7]",
+                        f"ch = chr({self.int(2)} & 127)",
+                    ]
+                )
+            )
         elif k == 19:
-            self.put(f"if len(A) < 40: A.append({r.choice(['a', 'x', self.int(2), self.float(2), 'ch', 'L', 'None', 'u'])})")
+            self.put(
+                f"if len(A) < 40: A.append({r.choice(['a', 'x', self.int(2), self.float(2), 'ch', 'L', 'None', 'u'])})"
+            )
         elif k == 20:
-            self.put(r.choice(["A = [v * 2 for v in L]", "A = [v + 0.5 for v in F]", "b = len([1 for v in L if v > a])"]))
+            self.put(
+                r.choice(["A = [v * 2 for v in L]", "A = [v + 0.5 for v in F]", "b = len([1 for v in L if v > a])"])
+            )
         elif k == 21:
-            self.put(r.choice(["N[a & 3] = None", "N[b & 3] = a", "N[a & 3] = x", "G[a & 7] = a > b", "G[b & 7] = True", "R[a & 1][b & 3] = c"]))
+            self.put(
+                r.choice(
+                    [
+                        "N[a & 3] = None",
+                        "N[b & 3] = a",
+                        "N[a & 3] = x",
+                        "G[a & 7] = a > b",
+                        "G[b & 7] = True",
+                        "R[a & 1][b & 3] = c",
+                    ]
+                )
+            )
         elif k == 22:
-            self.put(r.choice(["a, b = b, (a + b) % 1000", "x, y = y, x + 1.0", "c, d = T[a % 3][0], d", "a = L[0]; b = a", "x = F[1]; F[1] = y; F[2] = x"]))
+            self.put(
+                r.choice(
+                    [
+                        "a, b = b, (a + b) % 1000",
+                        "x, y = y, x + 1.0",
+                        "c, d = T[a % 3][0], d",
+                        "a = L[0]; b = a",
+                        "x = F[1]; F[1] = y; F[2] = x",
+                    ]
+                )
+            )
         elif k == 23 and r.random() < 0.3:
             self.put("try:")
             self.block(d + 2)
@@ -215,7 +296,13 @@ class Maker:
         name, kind = v, "int"
         k = r.random()
         if k < 0.35:
-            ranges = [f"range({n})", f"range(1, {n}, 2)", f"range({n}, 0, -1)", f"range(a & 15, {n})", f"range(0, {n}, 1 + (b & 3))"]
+            ranges = [
+                f"range({n})",
+                f"range(1, {n}, 2)",
+                f"range({n}, 0, -1)",
+                f"range(a & 15, {n})",
+                f"range(0, {n}, 1 + (b & 3))",
+            ]
             self.put(f"for {v} in {r.choice([*ranges, 'L', 'M', 'list(L)', 'tuple(L)'])}:")
         elif k < 0.55:
             forms = [

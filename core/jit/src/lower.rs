@@ -99,6 +99,9 @@ pub enum Source {
     Const(i64),
 }
 
+/// A value, and where its components are.
+pub type Item = (Val, [Source; 4]);
+
 /// How to rebuild the frame after one exit: every slot that may differ, and where its components are.
 #[derive(Clone, Debug, Default)]
 pub struct ExitMap {
@@ -106,7 +109,7 @@ pub struct ExitMap {
     /// From here on `slots` only carries what earlier passes changed: nothing, if there were none.
     pub carried: usize,
     /// The items of the tuples that `slots` names.
-    pub tuples: Vec<(u32, Vec<(Val, [Source; 4])>)>,
+    pub tuples: Vec<(u32, Vec<Item>)>,
 }
 
 pub struct Code {

@@ -11,7 +11,7 @@
 //! source       word * 4,  or 1 and a constant,  or 2 for the constant 0
 //! ```
 
-use crate::lower::{ExitMap, Source};
+use crate::lower::{ExitMap, Item, Source};
 use larder_trace::ir::{Condition, Seq};
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
 
@@ -46,7 +46,7 @@ pub struct Entry {
     pub slot: Slot,
     pub val: Val,
     pub sources: [Source; 4],
-    pub items: Vec<(Val, [Source; 4])>,
+    pub items: Vec<Item>,
     /// It only takes along what earlier passes changed: nothing, if there were none.
     pub carried: bool,
 }
@@ -435,7 +435,7 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, kind: u8, objects: &[Obj], items: &mut Vec<(Val, [Source; 4])>) -> (Val, [Source; 4]) {
+    fn value(&mut self, kind: u8, objects: &[Obj], items: &mut Vec<Item>) -> (Val, [Source; 4]) {
         let r = Ref::NONE;
         let seq = |seq| Val::SeqIter {
             seq,

@@ -1,7 +1,7 @@
 //! Thousands of real traces in a small arena: compiled, run, freed, moved and run again, against a model in Rust.
 
 use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, ORIGIN};
-use larder_jit::{Arena, Code, Compiler, Host, Piece, Source};
+use larder_jit::{Arena, Code, Compiler, Helpers, Host, Piece, Source};
 use larder_trace::{Cond, End, Exit, ExitId, Input, Inst, Layout, Op, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 
 type Native = unsafe extern "C" fn(*mut u64, *const u32) -> u64;
@@ -93,6 +93,7 @@ impl Program {
                 slot: Slot::frame(index),
                 ty: Type::Int,
                 refs,
+                read: true,
             });
             now.push(refs[0]);
         }
@@ -106,6 +107,7 @@ impl Program {
                 snapshot,
                 reason: "",
                 side: None,
+                owner: 0,
             });
             ExitId(tree.exits.len() as u32 - 1)
         };
@@ -137,6 +139,9 @@ impl Program {
             body,
             end: End::Head(changed),
             bytecodes: 1,
+            from: None,
+            outer: false,
+            across: vec![],
         });
         tree
     }
@@ -148,7 +153,10 @@ fn compiler() -> Compiler {
         layout,
         breaker_mask: 1,
         true_object: 0,
-        unbox_int: 0,
+        false_object: 0,
+        chars: 0,
+        log: 0,
+        helpers: Helpers::default(),
     })
     .unwrap()
 }

@@ -137,10 +137,10 @@ impl Walk {
                 return Some(tree.inst(inst.args[0]).args[0]);
             }
         }
-        if passes.guards {
-            if let Some(known) = self.bounds.decide(tree, inst) {
-                return Some(new_constant(tree, Const::Bool(known)));
-            }
+        if passes.guards
+            && let Some(known) = self.bounds.decide(tree, inst)
+        {
+            return Some(new_constant(tree, Const::Bool(known)));
         }
         if passes.forward {
             match inst.op {
@@ -151,10 +151,8 @@ impl Walk {
                         return Some(*value);
                     }
                 }
-                Op::UnboxB => {
-                    if tree.inst(inst.args[0]).op == Op::BoxB {
-                        return Some(tree.inst(inst.args[0]).args[0]);
-                    }
+                Op::UnboxB if tree.inst(inst.args[0]).op == Op::BoxB => {
+                    return Some(tree.inst(inst.args[0]).args[0]);
                 }
                 Op::Load => return self.stored.get(&(Op::Load, inst.args[0], inst.args[1], 0)).copied(),
                 Op::Field => {

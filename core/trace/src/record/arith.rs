@@ -359,7 +359,7 @@ impl<W: World> Recorder<'_, W> {
                     (Op::FCeil, c.ceil())
                 };
                 let whole = self.pure(op, &[x], y.to_bits());
-                return self.to_int(whole);
+                return self.truncate(whole);
             }
             Builtin::Sin => (Call::Sin, c.sin()),
             Builtin::Cos => (Call::Cos, c.cos()),
@@ -407,7 +407,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     /// A float towards zero.
-    pub(super) fn to_int(&mut self, x: Ref) -> Step<Val> {
+    pub(super) fn truncate(&mut self, x: Ref) -> Step<Val> {
         let c = self.f(x);
         if c.is_nan() || c.abs() >= 4e18 {
             return Err("a float beyond 62 bits");

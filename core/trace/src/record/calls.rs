@@ -96,7 +96,7 @@ impl<W: World> Recorder<'_, W> {
             }
             (Builtin::Float, [v @ Val::Float { .. }]) | (Builtin::Int, [v @ Val::Int { .. }]) => Ok(*v),
             (Builtin::Float, [v @ (Val::Int { .. } | Val::Bool(_))]) => Ok(arith::fresh_float(self.as_float(*v)?)),
-            (Builtin::Int, [Val::Float { value, .. }]) => self.to_int(*value),
+            (Builtin::Int, [Val::Float { value, .. }]) => self.truncate(*value),
             (Builtin::Int, [v @ Val::Bool(_)]) => Ok(self.number(*v)),
             (Builtin::Bool, [v]) => Ok(Val::Bool(self.truth(*v)?)),
             (Builtin::Min | Builtin::Max, [first, rest @ ..]) if !rest.is_empty() => {
