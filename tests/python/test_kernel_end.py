@@ -1,5 +1,6 @@
 """How a kernel ends: what is committed, who is told, who is killed."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -154,3 +155,30 @@ def test_a_missing_connection_file_is_made_in_jupyters_runtime_folder(tmp_path):
         process.terminate()
         process.wait(20)
     wait_until(lambda: not file.exists())
+
+
+FILES = """
+import atexit, gzip, sys, types
+def path(name): return {folder!r} + "/" + name
+plain = open(path("plain"), "w"); plain.write("of the namespace")
+packed = gzip.open(path("packed.gz"), "wt"); packed.write("not closed")
+module = sys.modules["mine"] = types.ModuleType("mine")
+module.me = [module]; module.file = open(path("module"), "w"); module.file.write("of a module")
+atexit.register(lambda target=path("atexit"), open=open: open(target, "w").write("at the end"))
+"""
+
+
+@pytest.mark.parametrize("way", ["shutdown", "SIGTERM"])
+def test_what_is_in_files_nobody_closed_is_written_and_exit_functions_run(tmp_path, way):
+    with kernel(tmp_path) as k:
+        k.ok(FILES.format(folder=str(tmp_path)))
+        pid = k.pid
+        if way == "shutdown":
+            k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": False}))
+        else:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not alive(pid), timeout=20)
+    assert (tmp_path / "plain").read_text() == "of the namespace"
+    assert gzip.decompress((tmp_path / "packed.gz").read_bytes()) == b"not closed"
+    assert (tmp_path / "module").read_text() == "of a module"
+    assert (tmp_path / "atexit").read_text() == "at the end"

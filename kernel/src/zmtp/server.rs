@@ -254,6 +254,7 @@ impl<H: Handler> Server<H> {
             self.expire(Instant::now());
             self.flush_all();
             if let Some((until, done)) = &self.stop {
+                self.peers.values_mut().for_each(|(_, peer)| peer.finish());
                 let drained = self.drained();
                 if drained || Instant::now() >= *until {
                     let _ = done.send(drained);

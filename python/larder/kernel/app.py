@@ -86,7 +86,6 @@ class _Gathering(threading.Event):
         super().__init__()
         self._thread, self._wait_s = thread, wait_s
         self._ending = threading.Event()
-        self._tuned = False  # the thread's connection, which belongs to the thread
 
     def set(self) -> None:
         if self._thread._stop_now:
@@ -94,9 +93,6 @@ class _Gathering(threading.Event):
         super().set()
 
     def wait(self, timeout=None) -> bool:
-        if not self._tuned and self._thread.db is not None:
-            self._tuned = True
-            _keep_journal(self._thread.db)
         found = super().wait(timeout)
         self._ending.wait(self._wait_s)
         return found
@@ -113,18 +109,6 @@ def gather_history(shell, wait_s: float = 0.2) -> None:
         return  # an IPython that writes its history otherwise
     before, thread.save_flag = thread.save_flag, _Gathering(thread, wait_s)
     before.set()
-    _keep_journal(manager.db)
-
-
-def _keep_journal(db) -> None:
-    """Empty SQLite's journal after a transaction instead of unlinking it: as safe, two flushes of the disk fewer."""
-    import sqlite3
-
-    try:
-        if db.execute("PRAGMA journal_mode").fetchone() == ("delete",):
-            db.execute("PRAGMA journal_mode = TRUNCATE")
-    except (sqlite3.Error, AttributeError):
-        pass  # busy, or no database at all: then as IPython has it
 
 
 def session_path(kernel) -> str | None:

@@ -69,3 +69,18 @@ def end_children(patience_s: float = 1.0) -> None:
         while time.monotonic() < deadline and children():
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+
+def leave_modules() -> None:
+    """Spare the interpreter's finalisation the search for garbage among what start-up and imports made (14 ms of CPU).
+
+    To be called when the user's namespace has been cleared: what the user made and cycles hold is collected here, as the
+    finalisation would. A file that a module still has open for writing is a reason to let it all take its way.
+    """
+    import gc
+    import io
+
+    gc.collect()
+    open_files = [one for one in gc.get_objects() if type(one) is io.FileIO and not one.closed]
+    if not any(one.writable() and one.fileno() > 2 for one in open_files):
+        gc.freeze()

@@ -108,7 +108,7 @@ def _serve(native, path: str, extra: list[str]) -> None:
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
     from .app import start_shell
-    from .life import end_children
+    from .life import end_children, leave_modules
     from .loop import MainLoop
 
     shell = None
@@ -125,3 +125,4 @@ def _serve(native, path: str, extra: list[str]) -> None:
             if shell is not None:
                 atexit.unregister(shell.atexit_operations)  # they run once, while the front ends still listen
                 shell.atexit_operations()
+                leave_modules()
