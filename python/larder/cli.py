@@ -195,8 +195,14 @@ def _doctor(as_json: bool) -> int:
     def optimiser() -> str:
         from . import trace
 
+        was_on = trace.stats()["on"]
+        trace.enable()
         stats = trace.stats()
-        return stats.get("why") or stats.get("state") or "on"
+        if not was_on:
+            trace.disable()
+        if stats["compiling"]:
+            return f"the self-test jumped its frame; hot loops can be compiled, at most {stats['limit'] >> 10}K of code"
+        return f"loops are counted only: {stats['not_compiling']}" if stats["on"] else f"off: {stats['why']}"
 
     check("loop tracing", optimiser)
     ok = all(row["ok"] for row in rows)
