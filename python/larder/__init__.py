@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import heat as heat, session as session, tier as tier, trace as trace
+    from . import heat as heat, session as session, shelf as shelf, tier as tier, trace as trace
     from .errors import (
         ShelfBusy as ShelfBusy,
         ShelfClosed as ShelfClosed,
@@ -48,7 +48,7 @@ _HOME_OF = {
     "load_ipython_extension": "magics",
     "unload_ipython_extension": "magics",
 }
-_SUBMODULES = ("session", "tier", "heat", "trace")
+_SUBMODULES = ("session", "shelf", "tier", "heat", "trace")
 
 __all__ = [*_HOME_OF, *_SUBMODULES]
 

@@ -49,10 +49,17 @@ def came_back(written):
     return other_process("read", written[0])
 
 
-@pytest.mark.parametrize("name", shelftable.table("all"))
-def test_a_value_comes_back_in_another_process(name, written, came_back):
-    said = written[1][name] or came_back[name]
-    assert said is None, said
+class TestEveryValue:
+    """Of the table, one test each."""
+
+    @pytest.fixture(autouse=True)
+    def larder_home(self):
+        """Nothing is opened here, so nothing has to be cleaned up after each."""
+
+    @pytest.mark.parametrize("name", shelftable.table("all"))
+    def test_comes_back_in_another_process(self, name, written, came_back):
+        said = written[1][name] or came_back[name]
+        assert said is None, said
 
 
 def test_the_whole_table_is_sound_after_all_that(came_back, written):
