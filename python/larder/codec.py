@@ -69,7 +69,7 @@ def decode(kind: str, meta: bytes, buffers: Sequence, *, shelf: Any = None, name
     """The value of a record; arrays view ``buffers``. Raises ``ShelfError`` for kinds this larder does not know."""
     reader = _READERS.get(kind)
     if reader is not None:
-        return reader(bytes(buffers[0]) if buffers else meta)
+        return reader(buffers[0].read() if buffers else meta)
     if kind == "ndarray":
         return _decode_array(meta, buffers, shelf, name)
     from .errors import ShelfError

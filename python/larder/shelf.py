@@ -188,6 +188,8 @@ class Shelf:
             allocate = getattr(value, "_larder_allocate", None)
             if allocate is not None:
                 allocate(native, name)
+            elif type(value) not in codec._ATOMS and codec.owned_by(value) == (self, name):
+                pass  # `shelf.x += 1` ends with `shelf.x = shelf.x`: it is there, and its stores count
             else:
                 native.put(name, *codec.encode(value, name, self))
             if self._depth == 0:

@@ -23,7 +23,9 @@ from . import codec
 class ShelfArray(np.ndarray):
     """An array whose elements are a shelf's memory: stores into it are part of the shelf's next commit.
 
-    It is an ``np.ndarray`` in every way. What is computed from it (``x + 1``, ``x.copy()``, a pickle) is a plain array.
+    It is an ``np.ndarray`` in every way. What is computed from it (``x + 1``, ``x.copy()``, a pickle) is a plain array;
+    a few results, above all selections (``x[x > 0]``), are of this class too, with memory of their own: to catch them
+    would slow down every ``x[i]``.
     """
 
     _larder_owner = None
@@ -51,6 +53,24 @@ class ShelfArray(np.ndarray):
             return result
         return out[0] if len(out) == 1 else out
 
+    def __array_function__(self, func, types, args, kwargs):
+        result = super().__array_function__(func, types, args, kwargs)
+        if type(result) in (tuple, list):
+            return type(result)(_computed(part) for part in result)
+        return _computed(result)
+
+    def astype(self, *args, **kwargs):
+        return _computed(super().astype(*args, **kwargs))
+
+    def dot(self, *args, **kwargs):
+        return _computed(super().dot(*args, **kwargs))
+
+    def flatten(self, order="C"):
+        return _plain(self).flatten(order)
+
+    def take(self, *args, **kwargs):
+        return _computed(super().take(*args, **kwargs))
+
     def copy(self, order="C"):
         return _plain(self).copy(order)
 
@@ -65,6 +85,11 @@ class ShelfArray(np.ndarray):
 
     def __reduce__(self):
         return _plain(self).__reduce__()
+
+
+def _computed(value):
+    """A plain array in place of a ``ShelfArray`` that is no view of a shelf."""
+    return value.view(np.ndarray) if type(value) is ShelfArray and value.base is None else value
 
 
 def _plain(value):

@@ -144,12 +144,40 @@ def test_what_is_computed_from_a_shelved_array_is_plain():
         shelf.x.copy(),
         copy.deepcopy(shelf.x),
         pickle.loads(pickle.dumps(shelf.x)),
+        np.sort(shelf.x),
+        np.concatenate([shelf.x, shelf.x]),
+        np.unique(shelf.x),
+        *np.unique(shelf.x, return_counts=True),
+        np.zeros_like(shelf.x),
+        shelf.x.astype("f4"),
+        shelf.x.flatten(),
+        shelf.x.take([1]),
+        shelf.x.dot(np.ones((4, 4))),
+        shelf.x > 1,
     ):
         assert type(plain) is np.ndarray
     assert type(shelf.x) is ShelfArray
     x = shelf.x
     x += 1
     assert x is not None and shelf.x[0] == 1 and shelf.x.sum() == 10
+
+
+def test_an_augmented_assignment_stores_in_place():
+    shelf = larder.open("t")
+    shelf.x = np.zeros(1_000_000)
+    shelf.y = shelf.x
+    x, extents = shelf.x, [row["offset"] for row in shelf._native.inspect()]
+    x[7] = 1
+    before = shelf.stats()["bytes_written"]
+    shelf.x = x
+    assert shelf.stats()["bytes_written"] - before < 64 << 10, "nothing was copied"
+    shelf.x[:5] += 1
+    shelf.x += 0
+    assert [row["offset"] for row in shelf._native.inspect()][1] == extents[1]
+    assert x is not shelf.y and x.sum() == 6 and shelf.y.sum() == 0, "another name is a copy"
+    shelf.y = x
+    shelf.y[0] = 9
+    assert reopened().x.sum() == 6 and larder.open("t").y[0] == 9
 
 
 def test_a_view_of_a_replaced_or_removed_variable_keeps_its_data():
