@@ -146,14 +146,66 @@ pub struct CommitInfo {
     pub bytes_written: u64,
 }
 
+/// Names as the snapshot holds them: a count, then each with its length. A commit may change thousands, and few are read.
+#[derive(Clone, Default)]
+pub struct NameList(Arc<[u8]>);
+
+impl NameList {
+    pub fn new<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> NameList {
+        let mut w = Writer::default();
+        w.u32(names.len() as u32);
+        names.for_each(|name| w.blob(name.as_bytes()));
+        NameList(w.0.into())
+    }
+
+    fn decode(r: &mut Reader) -> Option<NameList> {
+        let from = r.at;
+        for _ in 0..r.u32()? {
+            r.text()?;
+        }
+        Some(NameList(r.since(from).into()))
+    }
+
+    pub fn to_vec(&self) -> Vec<String> {
+        let mut r = Reader::new(&self.0);
+        let count = r.u32().unwrap_or(0);
+        (0..count).map_while(|_| r.text().map(str::to_string)).collect()
+    }
+}
+
+/// Bytes of names that `log` shows of commits whose state is not kept; older ones show none.
+const LOG_NAMES_MAX: usize = 256 << 10;
+
+/// Forgets the changed names of old commits, so that a snapshot stays small whatever was committed before.
+pub fn forget_names(history: &mut VecDeque<Commit>) {
+    let mut bytes = 0;
+    for commit in history.iter_mut().rev().filter(|commit| !commit.kept) {
+        bytes += commit.names.0.len();
+        if bytes > LOG_NAMES_MAX {
+            commit.names = NameList::default();
+        }
+    }
+}
+
 /// What one commit changed, kept while history keeps the state before it.
 #[derive(Clone)]
 pub struct Commit {
+    /// Without its names: see `names`, and [`Commit::info`].
     pub info: CommitInfo,
+    pub names: NameList,
     /// The items this commit replaced, `None` where it created the name. Empty once `kept` is false.
     pub undo: Vec<(Arc<str>, Option<Arc<Item>>)>,
     /// True while the state *before* this commit can still be shown.
     pub kept: bool,
+}
+
+impl Commit {
+    pub fn info(&self) -> CommitInfo {
+        CommitInfo {
+            names_changed: self.names.to_vec(),
+            ..self.info.clone()
+        }
+    }
 }
 
 pub type Names = BTreeMap<Arc<str>, Arc<Item>>;
@@ -295,9 +347,9 @@ pub fn encode_snapshot(names: &Names, history: &VecDeque<Commit>, retain: u32) -
         w.u64(commit.info.time_ns as u64);
         w.u64(commit.info.bytes_written);
         w.blob(commit.info.message.as_bytes());
-        w.u32(commit.info.names_changed.len() as u32);
-        for name in &commit.info.names_changed {
-            w.blob(name.as_bytes());
+        match &*commit.names.0 {
+            [] => w.u32(0),
+            names => w.bytes(names),
         }
         w.u8(commit.kept.into());
         w.u32(commit.undo.len() as u32);
@@ -331,10 +383,7 @@ pub fn decode_snapshot(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<S
         }
         let bytes_written = r.u64().ok_or_else(short)?;
         let message = r.text().ok_or_else(short)?.to_string();
-        let mut names_changed = Vec::new();
-        for _ in 0..r.u32().ok_or_else(short)? {
-            names_changed.push(r.text().ok_or_else(short)?.to_string());
-        }
+        let names = NameList::decode(&mut r).ok_or_else(short)?;
         let kept = r.u8().ok_or_else(short)? != 0;
         let mut undo = Vec::new();
         for _ in 0..r.u32().ok_or_else(short)? {
@@ -349,10 +398,15 @@ pub fn decode_snapshot(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<S
             id,
             time_ns,
             message,
-            names_changed,
             bytes_written,
+            ..CommitInfo::default()
         };
-        history.push_back(Commit { info, undo, kept });
+        history.push_back(Commit {
+            info,
+            names,
+            undo,
+            kept,
+        });
     }
     if r.is_empty() {
         Ok(Snapshot { names, history, retain })

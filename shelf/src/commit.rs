@@ -11,7 +11,7 @@
 //! - `sequence` grows by exactly one per commit; a no-op commit writes nothing.
 //! - After a failed flush nothing is acknowledged until the shelf is opened again.
 
-use crate::catalog::{Commit, CommitInfo, Item, Op, Stored, encode_ops, encode_snapshot, runs};
+use crate::catalog::{Commit, CommitInfo, Item, NameList, Op, Stored, encode_ops, encode_snapshot, forget_names, runs};
 use crate::core::{Core, Logged, State};
 use crate::error::{CommitError, is_full};
 use crate::format::{self, CHUNK_PAGES, PAGE, PageRef, RecordHeader, Superblock, Writer, crc, record_span};
@@ -29,6 +29,8 @@ const LOG_MAX: usize = 1000;
 const IMAGES_MAX: usize = 32 << 20;
 /// From this many dirty pages in a 2 MiB chunk on (or a quarter of a shorter one), the chunk is moved.
 const DENSE_PAGES: u32 = 128;
+/// Up to this size, in bytes, a log grows with its records; beyond, only as far as a record needs.
+const LOG_GROWTH_MAX: u64 = 16 << 20;
 
 /// The log region in use.
 pub(crate) struct Log {
@@ -92,16 +94,14 @@ impl Shelf {
             let time_ns = now_ns();
             core.append(&mut state, sequence, time_ns, &ops, &plan)?;
             let bytes_written = core.written.load(Ordering::Relaxed) - before;
-            let mut names_changed: Vec<String> = plan.next.iter().map(|(name, _)| name.to_string()).collect();
-            names_changed.sort();
             let info = CommitInfo {
                 id: sequence,
                 time_ns,
                 message,
-                names_changed,
                 bytes_written,
+                ..CommitInfo::default()
             };
-            core.publish(&mut state, info.clone(), plan);
+            let names = core.publish(&mut state, info.clone(), plan);
             let (live, _, held, _) = core.space.sizes();
             if held > (64 << 20).max(live / 2) {
                 // The commit is durable whatever happens here; a failed flush shows at the next call.
@@ -109,7 +109,10 @@ impl Shelf {
                     tracing::warn!(shelf = core.name, %error, "checkpoint after a commit failed");
                 }
             }
-            return Ok(info);
+            return Ok(CommitInfo {
+                names_changed: names.to_vec(),
+                ..info
+            });
         }
     }
 
@@ -384,7 +387,7 @@ impl Core {
     }
 
     /// Makes a durable commit the current state in memory.
-    fn publish(&self, state: &mut State, info: CommitInfo, plan: Plan) {
+    fn publish(&self, state: &mut State, info: CommitInfo, plan: Plan) -> NameList {
         for view in &plan.views {
             view.carry.lock().clear();
         }
@@ -392,7 +395,7 @@ impl Core {
         // Before any replaced item is dropped: what it frees belongs to this commit.
         self.space.commit.store(info.id, Ordering::Relaxed);
         state.pending.clear();
-        let mut undo = Vec::new();
+        let mut undo = Vec::with_capacity(plan.next.len());
         for (name, item) in plan.next {
             let old = match item {
                 Some(item) => state.committed.insert(Arc::clone(&name), item),
@@ -400,7 +403,7 @@ impl Core {
             };
             undo.push((name, old));
         }
-        remember(state, info, undo);
+        remember(state, info, undo)
     }
 
     /// Applies the log to the heap, snapshots the catalog and switches superblocks.
@@ -418,6 +421,7 @@ impl Core {
         if let Some(pin) = pin {
             self.relocate(state, pin).map_err(|error| self.failed(state, error))?;
         }
+        forget_names(&mut state.history);
         let releasable = self.space.quarantined();
         let prepared = self
             .prepare(state, pin, room)
@@ -476,8 +480,12 @@ impl Core {
         let snapshot = self.allocate(format::pages(bytes.len() as u64) as u32, true, false)?;
         self.write(snapshot.at, &bytes)?;
         let mut log = None;
-        if room > state.log.len {
-            let extent = self.allocate(format::pages(room.next_power_of_two() * 2) as u32, true, false)?;
+        // A log that holds few records of this size would be checkpointed all the time: three flushes for one.
+        let wanted = (room * 8)
+            .clamp(state.log.len, LOG_GROWTH_MAX.max(state.log.len))
+            .max(room);
+        if wanted > state.log.len {
+            let extent = self.allocate(format::pages(wanted.next_power_of_two()) as u32, true, false)?;
             zero_fill(self, &extent)?;
             log = Some(extent);
         }
@@ -554,9 +562,16 @@ impl Core {
     }
 }
 
-/// Remembers a commit in the history, and forgets what is beyond the retention.
-pub(crate) fn remember(state: &mut State, info: CommitInfo, undo: Vec<(Arc<str>, Option<Arc<Item>>)>) {
-    state.history.push_back(Commit { info, undo, kept: true });
+/// Remembers a commit in the history, and forgets what is beyond the retention; the names it changed, sorted.
+pub(crate) fn remember(state: &mut State, info: CommitInfo, mut undo: Vec<(Arc<str>, Option<Arc<Item>>)>) -> NameList {
+    undo.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let names = NameList::new(undo.iter().map(|(name, _)| &**name));
+    state.history.push_back(Commit {
+        info,
+        names: names.clone(),
+        undo,
+        kept: true,
+    });
     let surplus = state.history.len().saturating_sub(state.retain as usize);
     for commit in state.history.iter_mut().take(surplus).rev() {
         if !commit.kept {
@@ -568,6 +583,7 @@ pub(crate) fn remember(state: &mut State, info: CommitInfo, undo: Vec<(Arc<str>,
     while state.history.len() > LOG_MAX.max(state.retain as usize) {
         state.history.pop_front();
     }
+    names
 }
 
 /// Dirty pages of one view: runs to move to new extents, and single pages to log.
@@ -595,7 +611,7 @@ fn split(pages: &[u32], view_pages: u32, moving: bool, images: usize) -> (Vec<(u
 
 /// Writes zeros, so that later overwrites change no metadata.
 pub(crate) fn zero_fill(core: &Core, extent: &Extent) -> io::Result<()> {
-    let zeros = vec![0u8; extent.bytes().min(1 << 20) as usize];
+    let zeros = [0u8; PAGE as usize];
     let mut at = extent.at;
     while at < extent.at + extent.bytes() {
         let part = (extent.at + extent.bytes() - at).min(zeros.len() as u64);

@@ -282,6 +282,10 @@ impl<'a> Reader<'a> {
         self.at += len;
         Some(part)
     }
+    /// What was read since position `from`.
+    pub fn since(&self, from: usize) -> &'a [u8] {
+        &self.bytes[from..self.at]
+    }
     pub fn u8(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }

@@ -584,33 +584,39 @@ fn apply_ops(state: &mut State, header: &RecordHeader, message: String, ops: Vec
             }
         }
     }
-    let mut names_changed: Vec<String> = undo.iter().map(|(name, _)| name.to_string()).collect();
-    names_changed.sort();
     let info = crate::CommitInfo {
         id: header.sequence,
         time_ns: header.time_ns,
         message,
-        names_changed,
         bytes_written: header.span(),
+        ..crate::CommitInfo::default()
     };
     remember(state, info, undo);
 }
 
 /// A valid record of this log beyond its end: only possible if one in between was damaged after it was flushed.
 fn later_record(core: &Core, state: &State) -> io::Result<Option<u64>> {
-    let from = state.log.tail;
-    let size = (state.log.len - from).min(LOOK_AHEAD);
-    let mut bytes = vec![0u8; size as usize];
-    core.media.read_at(state.root.log_at + from, &mut bytes)?;
-    let salt = state.root.salt.to_le_bytes();
-    let grid = (8..bytes.len().saturating_sub(RECORD_HEADER)).step_by(8);
-    for at in grid.filter(|at| bytes[at + 8..at + 16] == salt) {
-        if let Some((header, _)) = RecordHeader::decode(&bytes[at..])
-            && header.generation == state.root.generation
-            && header.sequence > state.commit + 1
-        {
-            return Ok(Some(state.root.log_at + from + at as u64));
+    const PART: u64 = 64 << 10;
+    let (log, salt) = (state.root.log_at, state.root.salt);
+    let end = state.log.len.min(state.log.tail + LOOK_AHEAD);
+    let mut bytes = vec![0u8; (PART as usize) + RECORD_HEADER];
+    // Records start on an 8-byte grid, and the salt is their second word.
+    let mut from = state.log.tail + 8;
+    while from + RECORD_HEADER as u64 <= end {
+        let size = (end - from).min(bytes.len() as u64) as usize;
+        core.media.read_at(log + from, &mut bytes[..size])?;
+        let words = bytes[..size].as_chunks::<8>().0;
+        let starts = words.len() - RECORD_HEADER / 8 + 1;
+        let places = words[1..=starts].iter().enumerate();
+        for (word, _) in places.filter(|(_, word)| u64::from_le_bytes(**word) == salt) {
+            if let Some((header, _)) = RecordHeader::decode(&bytes[word * 8..size])
+                && header.generation == state.root.generation
+                && header.sequence > state.commit + 1
+            {
+                return Ok(Some(log + from + word as u64 * 8));
+            }
         }
+        from += starts as u64 * 8;
     }
     Ok(None)
 }

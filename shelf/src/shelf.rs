@@ -3,7 +3,7 @@
 //! Reads see pending changes; the medium sees them at [`Shelf::commit`]. One lock guards the catalog; stores through
 //! buffers take no lock at all.
 
-use crate::catalog::{CommitInfo, Item, Segment, Stored};
+use crate::catalog::{Commit, CommitInfo, Item, Segment, Stored};
 use crate::core::{Core, State};
 use crate::error::{ReadError, WriteError};
 use crate::format::{self, PAGE, crc};
@@ -310,7 +310,7 @@ impl Shelf {
     pub fn log(&self) -> Vec<CommitInfo> {
         self.core
             .lock()
-            .map(|state| state.history.iter().map(|c| c.info.clone()).collect())
+            .map(|state| state.history.iter().map(Commit::info).collect())
             .unwrap_or_default()
     }
 
