@@ -4,7 +4,7 @@
 //! after it. Items are immutable: a change makes a new one, so an older commit's catalog is the current one with the
 //! replaced items put back ([`Commit::undo`]).
 
-use crate::format::{CHUNK_PAGES, PAGE, Reader, Writer, pages};
+use crate::format::{PAGE, Reader, Writer, pages};
 use crate::space::{Extent, Space};
 use crate::view::View;
 use parking_lot::Mutex;
@@ -69,8 +69,27 @@ impl Stored {
         None
     }
 
-    /// This buffer with `count` pages from `first` on moved to `extent` (from its page 0).
-    pub fn moved(&self, first: u32, count: u32, extent: &Arc<Extent>) -> Stored {
+    /// The segments that hold `count` pages from `first` on.
+    pub fn slice(&self, first: u32, count: u32) -> Vec<Segment> {
+        let (mut start, end) = (0, first + count);
+        let mut parts = Vec::new();
+        for segment in self.segments.iter() {
+            let (from, to) = (first.max(start), end.min(start + segment.count));
+            if from < to {
+                parts.push(Segment {
+                    extent: Arc::clone(&segment.extent),
+                    first: segment.first + (from - start),
+                    count: to - from,
+                });
+            }
+            start += segment.count;
+        }
+        parts
+    }
+
+    /// This buffer with the pages from `first` on moved to `place`.
+    pub fn moved(&self, first: u32, place: &Segment) -> Stored {
+        let count = place.count;
         let mut segments = Vec::with_capacity(self.segments.len() + 2);
         let end = first + count;
         let mut start = 0;
@@ -85,11 +104,7 @@ impl Stored {
                 });
             }
             if stop > first && !placed {
-                segments.push(Segment {
-                    extent: Arc::clone(extent),
-                    first: 0,
-                    count,
-                });
+                segments.push(place.clone());
                 placed = true;
             }
             if stop > end {
@@ -415,14 +430,12 @@ pub fn decode_snapshot(bytes: &[u8], space: &Arc<Space>, limit: u64) -> Result<S
     }
 }
 
-/// Splits sorted page numbers into runs, never across a 2 MiB chunk boundary when `by_chunk`.
-pub fn runs(sorted: &[u32], by_chunk: bool) -> Vec<(u32, u32)> {
+/// Splits sorted page numbers into runs, never across a multiple of `chunk` pages.
+pub fn runs(sorted: &[u32], chunk: u32) -> Vec<(u32, u32)> {
     let mut out: Vec<(u32, u32)> = Vec::new();
     for page in sorted {
         match out.last_mut() {
-            Some((first, count)) if *first + *count == *page && !(by_chunk && page.is_multiple_of(CHUNK_PAGES)) => {
-                *count += 1
-            }
+            Some((first, count)) if *first + *count == *page && !page.is_multiple_of(chunk) => *count += 1,
             _ => out.push((*page, 1)),
         }
     }

@@ -11,10 +11,13 @@
 //! - `sequence` grows by exactly one per commit; a no-op commit writes nothing.
 //! - After a failed flush nothing is acknowledged until the shelf is opened again.
 
-use crate::catalog::{Commit, CommitInfo, Item, NameList, Op, Stored, encode_ops, encode_snapshot, forget_names, runs};
+use crate::catalog::{
+    Commit, CommitInfo, Item, NameList, Op, Segment, Stored, encode_ops, encode_snapshot, forget_names, runs,
+};
 use crate::core::{Core, Logged, State};
 use crate::error::{CommitError, is_full};
-use crate::format::{self, CHUNK_PAGES, PAGE, PageRef, RecordHeader, Superblock, Writer, crc, record_span};
+use crate::format::{self, PAGE, PageRef, RecordHeader, Superblock, Writer, crc, record_span};
+use crate::options::Tuning;
 use crate::shelf::Shelf;
 use crate::space::Extent;
 use crate::view::View;
@@ -27,10 +30,6 @@ use std::sync::atomic::Ordering;
 const LOG_MAX: usize = 1000;
 /// Most bytes of page images in one record; more dirty chunks are moved whole.
 const IMAGES_MAX: usize = 32 << 20;
-/// From this many dirty pages in a 2 MiB chunk on (or a quarter of a shorter one), the chunk is moved.
-const DENSE_PAGES: u32 = 128;
-/// Up to this size, in bytes, a log grows with its records; beyond, only as far as a record needs.
-const LOG_GROWTH_MAX: u64 = 16 << 20;
 
 /// The log region in use.
 pub(crate) struct Log {
@@ -210,12 +209,14 @@ impl Core {
                     if item.commit != 0 {
                         // Checked out from an older commit, which still lies on these pages.
                         let mut next = Item::clone(item);
-                        next.buffers[index] = self.shadow(&stored, &view, &runs(&pages, true))?;
+                        next.buffers[index] = self.shadow(&stored, &view, &runs(&pages, self.tuning.chunk_pages))?;
                         state.pending.insert(name, Some(Arc::new(next)));
                         plan.views.push(view);
                         continue;
                     }
-                    self.write_runs(&stored.segments[0].extent, &view, &runs(&pages, false), true)?;
+                    for (first, count) in runs(&pages, u32::MAX) {
+                        self.write_run(&stored.segments[0].extent, first, &view, first, count)?;
+                    }
                     plan.views.push(view);
                 }
                 continue;
@@ -225,7 +226,16 @@ impl Core {
             };
             let Some(stored) = holds(item) else { continue };
             let (next, moved) = touched.entry(name).or_insert_with(|| (Item::clone(item), false));
-            let (moves, logged) = split(&pages, view.pages(), moving, plan.images.len());
+            let (stored, pages) = match self.absorb(&stored, &view, &pages)? {
+                Some((stored, pages)) => {
+                    *moved = true;
+                    state.unsynced |= !self.faults.spill_not_flushed;
+                    next.buffers[index] = stored.clone();
+                    (stored, pages)
+                }
+                None => (stored, pages),
+            };
+            let (moves, logged) = split(&pages, view.pages(), moving, plan.images.len(), &self.tuning);
             if !moves.is_empty() {
                 *moved = true;
                 state.unsynced = true;
@@ -275,22 +285,18 @@ impl Core {
         Ok(plan)
     }
 
-    /// Writes runs of a view's pages to an extent: at the same page numbers, or packed from page 0.
-    fn write_runs(&self, extent: &Extent, view: &View, runs: &[(u32, u32)], in_place: bool) -> io::Result<()> {
+    /// Writes `count` pages of a view from `first` on to the pages of an extent from `to` on.
+    pub fn write_run(&self, extent: &Extent, to: u32, view: &View, first: u32, count: u32) -> io::Result<()> {
         const PART_PAGES: u32 = 2048;
-        let mut packed = 0;
         let mut copy = vec![];
-        for (first, count) in runs {
-            for start in (*first..first + count).step_by(PART_PAGES as usize) {
-                let pages = PART_PAGES.min(first + count - start);
-                // Another thread may store meanwhile: checksum and bytes must come from one copy.
-                copy.resize(pages as usize * PAGE as usize, 0);
-                for (index, into) in copy.as_chunks_mut::<{ PAGE as usize }>().0.iter_mut().enumerate() {
-                    view.copy_page(start + index as u32, into);
-                }
-                self.write_pages(extent, if in_place { start } else { packed }, &copy)?;
-                packed += pages;
+        for start in (0..count).step_by(PART_PAGES as usize) {
+            let pages = PART_PAGES.min(count - start);
+            // Another thread may store meanwhile: checksum and bytes must come from one copy.
+            copy.resize(pages as usize * PAGE as usize, 0);
+            for (index, into) in copy.as_chunks_mut::<{ PAGE as usize }>().0.iter_mut().enumerate() {
+                view.copy_page(first + start + index as u32, into);
             }
+            self.write_pages(extent, to + start, &copy)?;
         }
         Ok(())
     }
@@ -300,8 +306,8 @@ impl Core {
         let mut stored = stored.clone();
         for (first, count) in moves {
             let extent = self.allocate(*count, false, false)?;
-            self.write_runs(&extent, view, &[(*first, *count)], false)?;
-            stored = stored.moved(*first, *count, &extent);
+            self.write_run(&extent, 0, view, *first, *count)?;
+            stored = stored.moved(*first, &Segment::whole(extent));
         }
         Ok(stored)
     }
@@ -390,6 +396,7 @@ impl Core {
     fn publish(&self, state: &mut State, info: CommitInfo, plan: Plan) -> NameList {
         for view in &plan.views {
             view.carry.lock().clear();
+            view.spilled.lock().clear();
         }
         state.commit = info.id;
         // Before any replaced item is dropped: what it frees belongs to this commit.
@@ -481,9 +488,8 @@ impl Core {
         self.write(snapshot.at, &bytes)?;
         let mut log = None;
         // A log that holds few records of this size would be checkpointed all the time: three flushes for one.
-        let wanted = (room * 8)
-            .clamp(state.log.len, LOG_GROWTH_MAX.max(state.log.len))
-            .max(room);
+        let most = self.tuning.log_growth_max.max(state.log.len);
+        let wanted = (room * 8).clamp(state.log.len, most).max(room);
         if wanted > state.log.len {
             let extent = self.allocate(format::pages(wanted.next_power_of_two()) as u32, true, false)?;
             zero_fill(self, &extent)?;
@@ -528,7 +534,7 @@ impl Core {
                         self.write_pages(&extent, 0, &image)?;
                         let page = start + ((at - range.start) / PAGE) as u32;
                         let next = next.get_or_insert_with(|| Item::clone(item));
-                        next.buffers[index] = next.buffers[index].moved(page, 1, &extent);
+                        next.buffers[index] = next.buffers[index].moved(page, &Segment::whole(extent));
                     }
                     start += segment.count;
                 }
@@ -543,7 +549,7 @@ impl Core {
 
     /// Puts committed bytes back into pages of a view, and counts them as clean.
     pub fn restore(&self, state: &State, stored: &Stored, view: &View, pages: &[u32]) -> io::Result<()> {
-        let backing = Stored::new(view.len(), view.backing.clone());
+        let backing = view.backing();
         let mut image = [0u8; PAGE as usize];
         for page in pages {
             let (Some((extent, at)), Some((under, under_at))) = (stored.locate(*page), backing.locate(*page)) else {
@@ -587,13 +593,14 @@ pub(crate) fn remember(state: &mut State, info: CommitInfo, mut undo: Vec<(Arc<s
 }
 
 /// Dirty pages of one view: runs to move to new extents, and single pages to log.
-fn split(pages: &[u32], view_pages: u32, moving: bool, images: usize) -> (Vec<(u32, u32)>, Vec<u32>) {
+fn split(pages: &[u32], view_pages: u32, moving: bool, images: usize, tuning: &Tuning) -> (Vec<(u32, u32)>, Vec<u32>) {
+    let size = tuning.chunk_pages;
     let mut moves: Vec<(u32, u32)> = Vec::new();
     let mut logged = Vec::new();
-    for chunk in pages.chunk_by(|a, b| a / CHUNK_PAGES == b / CHUNK_PAGES) {
-        let first = chunk[0] / CHUNK_PAGES * CHUNK_PAGES;
-        let count = CHUNK_PAGES.min(view_pages - first);
-        let dense = chunk.len() as u32 >= DENSE_PAGES;
+    for chunk in pages.chunk_by(|a, b| a / size == b / size) {
+        let first = chunk[0] / size * size;
+        let count = size.min(view_pages - first);
+        let dense = chunk.len() as u32 >= tuning.dense_pages;
         let full = images + (logged.len() + chunk.len()) * PAGE as usize > IMAGES_MAX;
         if dense || full {
             match moves.last_mut() {
@@ -601,7 +608,7 @@ fn split(pages: &[u32], view_pages: u32, moving: bool, images: usize) -> (Vec<(u
                 _ => moves.push((first, count)),
             }
         } else if moving {
-            moves.extend(runs(chunk, true));
+            moves.extend(runs(chunk, size));
         } else {
             logged.extend_from_slice(chunk);
         }

@@ -12,7 +12,7 @@ use crate::catalog::{Commit, Item, Names, Stored};
 use crate::error::{ReadError, WriteError, is_full};
 use crate::format::{self, PAGE, PageRef, crc};
 use crate::media::Media;
-use crate::options::Faults;
+use crate::options::{Faults, Tuning};
 use crate::space::{Extent, Space};
 use crate::tracker::{Dirty, Tracker};
 use crate::view::{Arena, View};
@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub tracker: Tracker,
     pub space: Arc<Space>,
     pub faults: Faults,
+    pub tuning: Tuning,
+    pub memory_max: Option<u64>,
     pub read_only: bool,
     /// The process that opened it: a forked child shares the lock but must not write.
     pub pid: u32,
@@ -91,15 +93,6 @@ impl State {
     }
 }
 
-impl Drop for Core {
-    fn drop(&mut self) {
-        if self.is_own_process() && !self.state.get_mut().closed {
-            let state = self.state.lock();
-            self.release(&state);
-        }
-    }
-}
-
 impl Core {
     pub fn is_own_process(&self) -> bool {
         self.pid == std::process::id()
@@ -129,7 +122,9 @@ impl Core {
             let newest = current.contains(&view.addr());
             let ours = 1 + usize::from(newest || older.contains(&view.addr()));
             if Arc::strong_count(&view) > ours {
-                let commit = if newest { state.commit } else { 0 };
+                // What was spilled and not committed lies on pages no catalog names either.
+                let committed = newest && view.spilled.lock().is_empty();
+                let commit = if committed { state.commit } else { 0 };
                 pin = Some(pin.map_or(commit, |pin| pin.min(commit)));
             }
         }
@@ -324,7 +319,7 @@ impl Core {
         let mut found = Vec::new();
         for (name, index, view) in live {
             let mut carry = view.carry.lock();
-            if !carry.is_empty() {
+            if !carry.is_empty() || !view.spilled.lock().is_empty() {
                 carry.sort_unstable();
                 carry.dedup();
                 let pages = carry.clone();

@@ -120,6 +120,8 @@ impl Shelf {
                 tracker: Tracker::Hash,
                 space: Arc::clone(&core.space),
                 faults: core.faults,
+                tuning: core.tuning,
+                memory_max: None,
                 read_only: true,
                 pid: core.pid,
                 pin: Some(pin),

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Rooms: [`format`] the bytes, [`media`] where they go, [`space`] who owns which pages, [`catalog`] the names,
-//! [`view`] and [`tracker`] the memory, `commit` and `recover` the two directions between memory and medium.
+//! [`view`] and [`tracker`] the memory, `spill` what memory has no room for, `commit` and `recover` the two directions between memory and medium.
 //! The crate knows neither Python nor Jupyter.
 
 pub mod catalog;
@@ -22,6 +22,7 @@ mod commit;
 mod core;
 pub mod error;
 pub mod format;
+mod guard;
 mod history;
 pub mod media;
 mod mprotect;
@@ -29,6 +30,7 @@ mod options;
 mod recover;
 mod shelf;
 pub mod space;
+mod spill;
 pub mod tracker;
 mod verify;
 pub mod view;
@@ -37,7 +39,7 @@ pub use catalog::CommitInfo;
 pub use error::{Class, CommitError, Damage, OpenError, ReadError, WriteError};
 pub use history::{Compaction, Difference};
 pub use media::Medium;
-pub use options::{Faults, MediumChoice, Mode, OpenOptions};
+pub use options::{Faults, MediumChoice, Mode, OpenOptions, Tuning};
 pub use shelf::{Buffer, Entry, Inspect, Shelf, Stats};
 pub use tracker::TrackerKind;
 pub use verify::{Report, Salvage};

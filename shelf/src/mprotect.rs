@@ -136,7 +136,17 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
         unsafe { libc::mprotect((start + from) as *mut _, to - from, libc::PROT_READ | libc::PROT_WRITE) };
         return;
     }
-    let Some(previous) = PREVIOUS.get() else { return };
+    chain(&PREVIOUS, signal, info, context);
+}
+
+/// Hands a fault that is not ours to the handler that was there before.
+pub(crate) fn chain(
+    previous: &OnceLock<libc::sigaction>,
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let Some(previous) = previous.get() else { return };
     // SAFETY: either calls the handler that was there before with the arguments the kernel gave us, or puts the
     // default action back, so that the fault happens again and ends the process as it would have.
     unsafe {

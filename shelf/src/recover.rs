@@ -215,6 +215,10 @@ fn start(
         arena,
         space,
         faults: options.faults,
+        tuning: options.tuning,
+        memory_max: options
+            .memory_max
+            .or_else(|| std::env::var("LARDER_MEMORY_MAX").ok()?.parse().ok()),
         read_only,
         state: Mutex::new(State::blank()),
         written: AtomicU64::new(0),

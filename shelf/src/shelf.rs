@@ -64,12 +64,16 @@ impl Buffer {
             name: self.name.to_string(),
         })?;
         let mut state = core.writable()?;
-        core.arm(&mut state, &self.name, self.index, &self.view)
+        core.arm(&mut state, &self.name, self.index, &self.view)?;
+        drop(state);
+        crate::spill::watch(&core, &self.view);
+        Ok(())
     }
 
     /// The descriptor and offset this buffer is mapped from, if it lies in one piece.
     pub fn file_range(&self) -> Option<(RawFd, u64)> {
-        let [only] = self.view.backing.as_slice() else {
+        let backing = self.view.backing();
+        let [only] = &*backing.segments else {
             return None;
         };
         Some((self.view.media.as_ref()?.fd()?, only.at()))
@@ -115,6 +119,8 @@ pub struct Stats {
     pub live_bytes: u64,
     pub free_bytes: u64,
     pub quarantined_bytes: u64,
+    /// Changed pages that left memory before their commit.
+    pub spilled_bytes: u64,
     pub free_ranges: usize,
     pub log_bytes: u64,
     pub log_used: u64,
@@ -126,6 +132,21 @@ pub struct Stats {
 pub struct Shelf {
     pub(crate) core: Arc<Core>,
 }
+
+impl Drop for Shelf {
+    /// As a crash would leave the file, but the lock is free when this returns.
+    fn drop(&mut self) {
+        if !self.core.is_own_process() {
+            return;
+        }
+        let mut state = self.core.state.lock();
+        if !state.closed {
+            state.closed = true;
+            self.core.release(&state);
+        }
+    }
+}
+
 impl Shelf {
     /// Copies a value onto the shelf: `meta` stays in the catalog, each buffer gets an extent. Pending until commit.
     ///
@@ -194,6 +215,10 @@ impl Shelf {
         state.pending.insert(Arc::clone(&name), Some(item));
         for buffer in &buffers {
             core.arm(&mut state, &name, buffer.index, &buffer.view)?;
+        }
+        drop(state);
+        for buffer in &buffers {
+            crate::spill::watch(core, &buffer.view);
         }
         Ok(buffers)
     }
@@ -284,6 +309,9 @@ impl Shelf {
             if !same {
                 continue;
             }
+            let pages = core
+                .unspill(&stored, &view, pages)
+                .map_err(|error| core.write_failed(&state, &name, error))?;
             core.restore(&state, &stored, &view, &pages)
                 .map_err(|error| core.write_failed(&state, &name, error))?;
             view.carry.lock().clear();
@@ -344,7 +372,9 @@ impl Shelf {
         let core = &self.core;
         let state = core.state.lock();
         let (live_bytes, free_bytes, quarantined_bytes, free_ranges) = core.space.sizes();
+        let views = state.tracked.iter().filter_map(|tracked| tracked.view.upgrade());
         Stats {
+            spilled_bytes: views.map(|view| view.spilled_bytes()).sum(),
             medium: core.media.medium().name(),
             tracker: core.tracker.kind().name(),
             names: state.committed.len(),

@@ -109,11 +109,7 @@ impl Tracker {
             return Ok(());
         }
         match self {
-            Tracker::WriteProtect { uffd, .. } => {
-                let mut register = [view.addr() as u64, view.mapped_len() as u64, UFFDIO_REGISTER_MODE_WP, 0];
-                ioctl(uffd, UFFDIO_REGISTER, &mut register)?;
-                self.rearm(view)
-            }
+            Tracker::WriteProtect { .. } => self.arm_fresh(view, 0, view.pages()),
             Tracker::AnonBit { .. } => self.rearm(view),
             Tracker::Mprotect => {
                 crate::mprotect::add(view.addr(), view.mapped_len())?;
@@ -123,6 +119,81 @@ impl Tracker {
                 let mut sums = view.sums.lock();
                 *sums = (0..view.pages()).map(|page| page_sum(view, page)).collect();
                 Ok(())
+            }
+        }
+    }
+
+    /// Starts tracking pages of an armed view that were just mapped anew and show what `collect_range` last saw.
+    pub fn arm_fresh(&self, view: &View, first: u32, count: u32) -> io::Result<()> {
+        match self {
+            Tracker::WriteProtect { uffd, .. } => {
+                let (at, bytes) = (view.addr() as u64 + u64::from(first) * PAGE, u64::from(count) * PAGE);
+                ioctl(uffd, UFFDIO_REGISTER, &mut [at, bytes, UFFDIO_REGISTER_MODE_WP, 0])?;
+                ioctl(uffd, UFFDIO_WRITEPROTECT, &mut [at, bytes, UFFDIO_WRITEPROTECT_MODE_WP])
+            }
+            Tracker::AnonBit { .. } => {
+                // A private copy that comes now is a change.
+                let mut known = view.known.lock();
+                (first..first + count).for_each(|page| {
+                    known.remove(&page);
+                });
+                Ok(())
+            }
+            Tracker::Hash => Ok(()),
+            Tracker::Mprotect => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The pages of `first..first + count` of one armed view written since the last call, counted as clean from here on.
+    pub fn collect_range(&self, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
+        match self {
+            Tracker::WriteProtect { pagemap, .. } => {
+                let at = view.addr() + first as usize * PAGE as usize;
+                let ranges = scan_written(pagemap, at, at + count as usize * PAGE as usize)?;
+                let page = |at: usize| ((at - view.addr()) as u64 / PAGE) as u32;
+                Ok(ranges.into_iter().flat_map(|(from, to)| page(from)..page(to)).collect())
+            }
+            Tracker::AnonBit { pagemap } => {
+                let mut pages = anonymous_pages(pagemap, view, first, count)?;
+                let mut sums = view.sums.lock();
+                sums.resize(view.pages() as usize, 0);
+                let mut known = view.known.lock();
+                pages.retain(|page| {
+                    let sum = page_sum(view, *page);
+                    let changed = known.insert(*page) | (sums[*page as usize] != sum);
+                    sums[*page as usize] = sum;
+                    changed
+                });
+                Ok(pages)
+            }
+            Tracker::Hash => {
+                let mut sums = view.sums.lock();
+                let mut pages = Vec::new();
+                for page in first..first + count {
+                    let sum = page_sum(view, page);
+                    if sums[page as usize] != sum {
+                        sums[page as usize] = sum;
+                        pages.push(page);
+                    }
+                }
+                Ok(pages)
+            }
+            Tracker::Mprotect => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// How many of these pages are private copies; where the kernel does not tell, those known to be changed.
+    pub fn private_pages(&self, view: &View, first: u32, count: u32) -> io::Result<u32> {
+        match self {
+            Tracker::WriteProtect { pagemap, .. } | Tracker::AnonBit { pagemap } => {
+                Ok(anonymous_pages(pagemap, view, first, count)?.len() as u32)
+            }
+            Tracker::Mprotect | Tracker::Hash => {
+                let changed = view.carry.lock();
+                Ok(changed
+                    .iter()
+                    .filter(|page| (first..first + count).contains(page))
+                    .count() as u32)
             }
         }
     }
@@ -142,7 +213,7 @@ impl Tracker {
                 ioctl(uffd, UFFDIO_WRITEPROTECT, &mut protect)
             }
             Tracker::AnonBit { pagemap } => {
-                let anon = anonymous_pages(pagemap, view)?;
+                let anon = anonymous_pages(pagemap, view, 0, view.pages())?;
                 let mut sums = view.sums.lock();
                 sums.resize(view.pages() as usize, 0);
                 let mut known = view.known.lock();
@@ -188,19 +259,9 @@ impl Tracker {
                     }
                 }
             }
-            Tracker::AnonBit { pagemap } => {
+            Tracker::AnonBit { .. } | Tracker::Hash => {
                 for view in views {
-                    let mut pages = anonymous_pages(pagemap, view)?;
-                    let mut sums = view.sums.lock();
-                    sums.resize(view.pages() as usize, 0);
-                    let mut known = view.known.lock();
-                    pages.retain(|page| {
-                        let sum = page_sum(view, *page);
-                        let changed = known.insert(*page) | (sums[*page as usize] != sum);
-                        sums[*page as usize] = sum;
-                        changed
-                    });
-                    push(&mut dirty, view, pages);
+                    push(&mut dirty, view, self.collect_range(view, 0, view.pages())?);
                 }
             }
             Tracker::Mprotect => {
@@ -208,20 +269,6 @@ impl Tracker {
                     let pages = crate::mprotect::take(view.addr(), view.mapped_len());
                     if !pages.is_empty() {
                         view.protect(true)?;
-                    }
-                    push(&mut dirty, view, pages);
-                }
-            }
-            Tracker::Hash => {
-                for view in views {
-                    let mut sums = view.sums.lock();
-                    let mut pages = Vec::new();
-                    for page in 0..view.pages() {
-                        let sum = page_sum(view, page);
-                        if sums[page as usize] != sum {
-                            sums[page as usize] = sum;
-                            pages.push(page);
-                        }
                     }
                     push(&mut dirty, view, pages);
                 }
@@ -387,11 +434,11 @@ fn scan_written(pagemap: &OwnedFd, start: usize, end: usize) -> io::Result<Vec<(
 }
 
 /// Pages of a private file view that hold a private copy.
-fn anonymous_pages(pagemap: &OwnedFd, view: &View) -> io::Result<Vec<u32>> {
-    let mut entries = vec![0u64; view.pages() as usize];
+fn anonymous_pages(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
+    let mut entries = vec![0u64; count as usize];
     let mut done = 0;
     while done < entries.len() {
-        let at = (view.addr() / PAGE as usize + done) * 8;
+        let at = (view.addr() / PAGE as usize + first as usize + done) * 8;
         // SAFETY: writes at most the remaining bytes of `entries`; any bit pattern is a valid u64.
         let got = unsafe {
             libc::pread(
@@ -408,7 +455,8 @@ fn anonymous_pages(pagemap: &OwnedFd, view: &View) -> io::Result<Vec<u32>> {
         }
     }
     let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
-    Ok((0..view.pages())
-        .filter(|page| private(&entries[*page as usize]))
+    Ok((0..count)
+        .filter(|index| private(&entries[*index as usize]))
+        .map(|index| first + index)
         .collect())
 }

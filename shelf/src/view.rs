@@ -11,7 +11,7 @@
 //! - Views are read and written by copying through raw pointers: Python writes them at any time, so no Rust reference
 //!   into one is ever made.
 
-use crate::catalog::{Segment, page_bytes};
+use crate::catalog::{Segment, Stored, page_bytes};
 use crate::format::{PAGE, pages};
 use crate::media::Media;
 use parking_lot::Mutex;
@@ -118,6 +118,8 @@ fn reserve(over: Option<usize>, len: usize) -> io::Result<usize> {
     }
 }
 
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
 enum Memory {
     /// Mapped into the arena.
     Mapped(Arc<Arena>),
@@ -132,7 +134,9 @@ pub struct View {
     len: u64,
     memory: Memory,
     /// The segments whose bytes clean pages show.
-    pub backing: Vec<Segment>,
+    backing: Mutex<Stored>,
+    /// Chunks that left memory before their commit: the next one moves them here. First page of each, and its place.
+    pub spilled: Mutex<Vec<(u32, Segment)>>,
     /// True once handed out writable: stores are tracked from then on.
     pub armed: AtomicBool,
     /// Pages a failed commit found dirty and did not persist.
@@ -168,7 +172,7 @@ impl View {
                 let mut at = view.addr();
                 for segment in segments {
                     let bytes = segment.count as usize * PAGE as usize;
-                    map_file(at, bytes, fd, segment.at())?;
+                    map_file(at, bytes, fd, segment.at(), READ_WRITE)?;
                     at += bytes;
                 }
                 view
@@ -198,7 +202,7 @@ impl View {
     pub fn map_range(arena: &Arc<Arena>, media: &dyn Media, at: u64, len: u64) -> io::Result<View> {
         let fd = media.fd().ok_or(io::ErrorKind::Unsupported)?;
         let view = View::reserved(arena, len, Vec::new())?;
-        map_file(view.addr(), len as usize, fd, at)?;
+        map_file(view.addr(), len as usize, fd, at, READ_WRITE)?;
         Ok(view)
     }
 
@@ -213,7 +217,8 @@ impl View {
             base,
             len,
             memory,
-            backing,
+            backing: Mutex::new(Stored::new(len, backing)),
+            spilled: Mutex::default(),
             armed: AtomicBool::new(false),
             carry: Mutex::default(),
             sums: Mutex::default(),
@@ -239,6 +244,16 @@ impl View {
     }
     pub fn mapped_len(&self) -> usize {
         (pages(self.len) * PAGE) as usize
+    }
+    pub fn backing(&self) -> Stored {
+        self.backing.lock().clone()
+    }
+    pub fn spilled_bytes(&self) -> u64 {
+        let pages = |(_, place): &(u32, Segment)| u64::from(place.count);
+        self.spilled.lock().iter().map(pages).sum::<u64>() * PAGE
+    }
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.memory, Memory::Mapped(_))
     }
     pub fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Acquire)
@@ -276,16 +291,40 @@ impl View {
         unsafe { libc::madvise(at as *mut _, count as usize * PAGE as usize, libc::MADV_DONTNEED) == 0 }
     }
 
-    /// Makes the pages read-only, or writable again (mprotect tracker).
+    /// Shows `segments` from page `first` on, read-only: private copies of those pages are gone. Copied views stay as
+    /// they are.
+    pub fn remap(&self, first: u32, segments: &[Segment]) -> io::Result<()> {
+        let mut backing = self.backing.lock();
+        let mut page = first;
+        for segment in segments {
+            assert!(page + segment.count <= self.pages(), "a mapping past the view");
+            if let (Memory::Mapped(_), Some(fd)) = (&self.memory, self.media.as_ref().and_then(|media| media.fd())) {
+                let at = self.addr() + page as usize * PAGE as usize;
+                let bytes = segment.count as usize * PAGE as usize;
+                map_file(at, bytes, fd, segment.at(), libc::PROT_READ)?;
+            }
+            *backing = backing.moved(page, segment);
+            page += segment.count;
+        }
+        Ok(())
+    }
+
+    /// Makes all pages read-only, or writable again (mprotect tracker).
     pub fn protect(&self, read_only: bool) -> io::Result<()> {
+        self.protect_range(0, self.pages(), read_only)
+    }
+
+    pub fn protect_range(&self, first: u32, count: u32, read_only: bool) -> io::Result<()> {
         let Memory::Mapped(_) = self.memory else { return Ok(()) };
+        assert!(first + count <= self.pages(), "protection past the view");
+        let at = self.addr() + first as usize * PAGE as usize;
         let access = if read_only {
             libc::PROT_READ
         } else {
             libc::PROT_READ | libc::PROT_WRITE
         };
         // SAFETY: changes access of our own mapping; the fault handler opens pages that are written.
-        if unsafe { libc::mprotect(self.addr() as *mut _, self.mapped_len(), access) } != 0 {
+        if unsafe { libc::mprotect(at as *mut _, count as usize * PAGE as usize, access) } != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(())
@@ -297,6 +336,7 @@ impl Drop for View {
         match &self.memory {
             Memory::Mapped(arena) => {
                 crate::mprotect::remove(self.addr());
+                crate::guard::remove(self.addr());
                 arena.give_back(self.addr(), self.mapped_len());
             }
             // SAFETY: allocated with exactly this layout in `open`, freed once.
@@ -313,19 +353,10 @@ fn layout(len: u64) -> Layout {
     Layout::from_size_align((pages(len) * PAGE) as usize, PAGE as usize).expect("view layout")
 }
 
-fn map_file(at: usize, len: usize, fd: RawFd, offset: u64) -> io::Result<()> {
+fn map_file(at: usize, len: usize, fd: RawFd, offset: u64, access: i32) -> io::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE;
     // SAFETY: `at..at + len` is a range of our arena that was taken for this view, so nothing else is replaced.
-    let got = unsafe {
-        libc::mmap(
-            at as *mut _,
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            flags,
-            fd,
-            offset as libc::off_t,
-        )
-    };
+    let got = unsafe { libc::mmap(at as *mut _, len, access, flags, fd, offset as libc::off_t) };
     if got == libc::MAP_FAILED {
         Err(io::Error::last_os_error())
     } else {

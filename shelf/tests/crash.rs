@@ -7,7 +7,7 @@
 
 use larder_shelf::media::Media;
 use larder_shelf::media::sim::{Crash, Event, Random, Recording, SimMedia};
-use larder_shelf::{Faults, OpenOptions, Shelf};
+use larder_shelf::{Faults, OpenOptions, Shelf, Tuning};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -20,6 +20,12 @@ fn options(faults: Faults, history: u32) -> OpenOptions {
         log_bytes: 24 << 10,
         faults,
         history,
+        // Two pages are a dense chunk here, as 256 of 512 are elsewhere.
+        tuning: Tuning {
+            chunk_pages: 2,
+            dense_pages: 2,
+            log_growth_max: 32 << 10,
+        },
         ..OpenOptions::default()
     }
 }
@@ -89,6 +95,9 @@ fn step(shelf: &Shelf, media: &SimMedia, digests: &mut Digests, random: &mut Ran
             shelf.checkout(oldest + random.below(last - oldest + 1)).expect("kept");
         }
         10 if random.below(3) == 0 => shelf.checkpoint().expect("checkpoint"),
+        12 => {
+            shelf.relieve(u64::MAX).expect("relieve");
+        }
         _ => commit(shelf, media, digests),
     }
 }
@@ -301,6 +310,7 @@ seeded_bugs! {
     catches_skipped_checksums: crc_skipped from 1;
     catches_reuse_before_a_checkpoint: reuse_before_checkpoint from 1;
     catches_a_lost_set_length: lost_set_length from 1;
+    catches_a_spill_that_is_not_flushed: spill_not_flushed from 1;
 }
 
 /// Power is lost while commit 2 is written: one word of its record is missing. The next process shows commit 1 and
