@@ -3,7 +3,7 @@
 use larder_shelf::media::Media;
 use larder_shelf::media::sim::SimMedia;
 use larder_shelf::space::{Extent, Space};
-use larder_shelf::{OpenOptions, Shelf};
+use larder_shelf::{OpenOptions, Shelf, Tuning};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ enum Step {
     Commit,
     Rollback,
     Checkpoint,
+    Relieve,
+    Compact,
     Reopen,
     Close,
 }
@@ -30,6 +32,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         1 => Just(Step::Checkpoint),
+        2 => Just(Step::Relieve),
+        1 => Just(Step::Compact),
         1 => Just(Step::Reopen),
         1 => Just(Step::Close),
     ];
@@ -52,6 +56,11 @@ fn run(steps: Vec<Step>, history: u32) {
     let options = OpenOptions {
         log_bytes: 12 << 10,
         history: Some(history),
+        tuning: Tuning {
+            chunk_pages: 2,
+            dense_pages: 2,
+            ..Tuning::default()
+        },
         ..OpenOptions::default()
     };
     let open = || Shelf::open_media(Arc::clone(&media) as Arc<dyn Media>, &options).unwrap();
@@ -91,6 +100,12 @@ fn run(steps: Vec<Step>, history: u32) {
                 now = committed.clone();
             }
             Step::Checkpoint => shelf.checkpoint().unwrap(),
+            Step::Relieve => {
+                shelf.relieve(u64::MAX).unwrap();
+            }
+            Step::Compact => {
+                shelf.compact(&mut |_, _| {}).unwrap();
+            }
             Step::Reopen | Step::Close => {
                 if matches!(step, Step::Close) {
                     shelf.close().unwrap();
@@ -105,8 +120,14 @@ fn run(steps: Vec<Step>, history: u32) {
     assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound());
 }
 
+/// `LARDER_MODEL_CASES=100000` for more.
+fn cases() -> u32 {
+    let wanted = std::env::var("LARDER_MODEL_CASES").ok().and_then(|v| v.parse().ok());
+    wanted.unwrap_or(if cfg!(miri) { 2 } else { 1000 })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 150 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_shelf_behaves_like_a_map_with_commit_and_rollback(steps in steps(), history in 0..3u32) {

@@ -51,6 +51,7 @@ struct Inner {
     live: Vec<u8>,
     trace: Vec<Event>,
     failure: Option<Failure>,
+    failed: u64,
 }
 
 #[derive(Default)]
@@ -91,6 +92,11 @@ impl SimMedia {
         self.inner.lock().failure = failure;
     }
 
+    /// How many calls have failed so far.
+    pub fn failed(&self) -> u64 {
+        self.inner.lock().failed
+    }
+
     /// The content a process sees now.
     pub fn image(&self) -> Vec<u8> {
         self.inner.lock().live.clone()
@@ -121,6 +127,7 @@ impl SimMedia {
             return Ok(());
         }
         let errno = failure.errno;
+        inner.failed += 1;
         if !failure.sticky {
             inner.failure = None;
         }
