@@ -252,12 +252,20 @@ impl NativeShelf {
         out.set_item("live_bytes", stats.live_bytes)?;
         out.set_item("free_bytes", stats.free_bytes)?;
         out.set_item("quarantined_bytes", stats.quarantined_bytes)?;
+        out.set_item("spilled_bytes", stats.spilled_bytes)?;
         out.set_item("log_bytes", stats.log_bytes)?;
         out.set_item("log_used", stats.log_used)?;
         out.set_item("history", stats.history)?;
         out.set_item("bytes_written", stats.bytes_written)?;
         out.set_item("syncs", stats.syncs)?;
         Ok(out)
+    }
+
+    /// Gives memory of changed pages back without committing them; how many bytes. Runs by itself when memory is short.
+    #[pyo3(signature = (nbytes=None))]
+    fn relieve(&self, py: Python<'_>, nbytes: Option<u64>) -> PyResult<u64> {
+        py.detach(|| self.shelf.relieve(nbytes.unwrap_or(u64::MAX)))
+            .map_err(raise)
     }
 
     /// `(pages checked, [(offset, variable, what)])`

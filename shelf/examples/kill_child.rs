@@ -1,9 +1,10 @@
 //! A writer to be killed: commits as fast as it can and acknowledges each commit over stdout.
 //!
 //! `kill_child PATH`: every commit puts a small value, replaces a two-page one, and stores into an array in place, all
-//! derived from the commit number. The SIGKILL test and the machine test check what comes back with `kill_child PATH check`.
+//! derived from the commit number. The SIGKILL test and the machine test check what comes back with `kill_child PATH check`;
+//! `kill_child PATH read N` opens it N times beside the writer, and checks each time, twice, that it sees one commit.
 
-use larder_shelf::{OpenOptions, Shelf};
+use larder_shelf::{Mode, OpenOptions, Shelf};
 use std::io::Write;
 use std::path::Path;
 
@@ -17,7 +18,12 @@ fn place(n: u64) -> usize {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().expect("usage: kill_child PATH [check]");
-    let check = arguments.next().is_some_and(|word| word == "check");
+    let what = arguments.next().unwrap_or_default();
+    if what == "read" {
+        let times = arguments.next().and_then(|n| n.parse().ok()).expect("how often");
+        return read(Path::new(&path), times);
+    }
+    let check = what == "check";
     let shelf = Shelf::open(Path::new(&path), &OpenOptions::default()).expect("open");
     let mut out = std::io::stdout();
     let last = verify(&shelf);
@@ -52,6 +58,25 @@ fn main() {
         writeln!(out, "{n}").expect("stdout");
         out.flush().expect("stdout");
     }
+}
+
+/// A reader keeps its commit however far the writer goes, and the next one sees no older commit.
+fn read(path: &Path, times: u32) {
+    let options = OpenOptions {
+        mode: Mode::R,
+        ..OpenOptions::default()
+    };
+    let (mut last, mut moved) = (0, 0);
+    for _ in 0..times {
+        let shelf = Shelf::open(path, &options).expect("open for reading");
+        let seen = verify(&shelf);
+        assert!(seen >= last, "commit {last} was shown before, {seen} now");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert_eq!(verify(&shelf), seen, "the commit changed under its reader");
+        moved += u32::from(seen > last);
+        last = seen;
+    }
+    writeln!(std::io::stdout(), "{moved} commits of {last} seen").expect("stdout");
 }
 
 /// Checks that all parts belong to one round; that round's number (0: an empty shelf).

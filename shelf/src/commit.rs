@@ -382,6 +382,7 @@ impl Core {
         for (page, image) in &plan.pages {
             let logged = Logged {
                 image_at: images_at + image,
+                image: None,
                 page: *page,
                 commit: sequence,
             };

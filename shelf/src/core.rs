@@ -46,9 +46,11 @@ pub(crate) struct Core {
 }
 
 /// Where a page's newest committed bytes are while they are only in the log.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Logged {
     pub image_at: u64,
+    /// The bytes themselves, for a reader: the log under it is the writer's, who starts it over at any time.
+    pub image: Option<Box<[u8]>>,
     pub page: PageRef,
     pub commit: u64,
 }
@@ -232,6 +234,16 @@ impl Core {
         self.write(extent.crc_at(first), &sums)
     }
 
+    pub fn read_logged(&self, logged: &Logged, into: &mut [u8; PAGE as usize]) -> io::Result<()> {
+        match &logged.image {
+            Some(image) => {
+                into.copy_from_slice(image);
+                Ok(())
+            }
+            None => self.media.read_at(logged.image_at, into),
+        }
+    }
+
     /// The view of a buffer, made on first use.
     pub fn view(&self, state: &State, name: &str, buffer: &Stored) -> Result<Arc<View>, ReadError> {
         let mut cell = buffer.cell.lock();
@@ -250,7 +262,7 @@ impl Core {
             for segment in buffer.segments.iter() {
                 let range = segment.at()..segment.at() + u64::from(segment.count) * PAGE;
                 for (at, logged) in state.overlay.range(range.clone()) {
-                    self.media.read_at(logged.image_at, &mut image).map_err(failed)?;
+                    self.read_logged(logged, &mut image).map_err(failed)?;
                     view.write((u64::from(page) * PAGE + at - range.start) as usize, &image);
                 }
                 page += segment.count;

@@ -316,7 +316,8 @@ fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Re
             what: format!("it has {len} bytes"),
         });
     }
-    if !core.faults.no_log_sync_before_replay {
+    // Beside a writer, records appear while they are read: a reader flushes what it is about to show, at the end.
+    if !core.faults.no_log_sync_before_replay && !core.read_only {
         core.sync().map_err(failed)?;
     }
     let (root, slot, other_bad) = choose_root(core, path, again)?;
@@ -393,10 +394,19 @@ fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Re
         slot,
         ..State::blank()
     };
-    replay(core, &mut state, len, other_bad && !lenient, lenient).map_err(|error| match error {
-        Stop::Io(error) => failed(error),
-        Stop::Damage(offset, what) => damage(offset, what, None),
-    })?;
+    let mut stuck = None;
+    loop {
+        match replay(core, &mut state, other_bad && !lenient, lenient) {
+            Ok(()) => break,
+            // A record that was still being written when it was read; by the time the next one is there, it is whole.
+            Err(Stop::Gap(..)) if core.read_only && stuck != Some(state.commit) => stuck = Some(state.commit),
+            Err(Stop::Gap(offset, what) | Stop::Damage(offset, what)) => return Err(damage(offset, what, None)),
+            Err(Stop::Io(error)) => return Err(failed(error)),
+        }
+    }
+    if core.read_only {
+        core.sync().map_err(failed)?;
+    }
     space.derive_free(len);
     if !core.read_only && core.media.oldest_pin().map_err(failed)?.is_some() {
         space.hold_free();
@@ -460,10 +470,12 @@ fn choose_root(core: &Core, path: &Path, again: Option<OpenError>) -> Result<(Su
 enum Stop {
     Io(io::Error),
     Damage(u64, String),
+    /// A record does not check, and a later one does.
+    Gap(u64, String),
 }
 
-/// Applies the records of the log, in order, up to the first that does not check.
-fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bool) -> Result<(), Stop> {
+/// Applies the records of the log, in order, up to the first that does not check; called again, goes on from there.
+fn replay(core: &Core, state: &mut State, other_bad: bool, lenient: bool) -> Result<(), Stop> {
     let root = state.root.clone();
     state.log.torn_tail = true;
     let stale = core.faults.stale_tail_accepted;
@@ -491,9 +503,11 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bo
         if !(ours && next || stale) || header.span() > root.log_len - state.log.tail {
             break;
         }
-        let Some((ops, table, images_at)) = read_record(core, at, &header).map_err(Stop::Io)? else {
+        let Some((ops, table, images_at, mut images)) = read_record(core, at, &header).map_err(Stop::Io)? else {
             break;
         };
+        // A writer may have grown the file since it was opened, before it wrote this record.
+        let len = core.media.len().map_err(Stop::Io)?;
         let (message, retain, ops) = decode_ops(&ops, &core.space, len)
             .map_err(|what| Stop::Damage(at, format!("commit {}: {what}", header.sequence)))?;
         core.space.commit.store(header.sequence, Ordering::Relaxed);
@@ -512,6 +526,7 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bo
                 page.page_at,
                 Logged {
                     image_at,
+                    image: images.get_mut(index).map(std::mem::take),
                     page,
                     commit: header.sequence,
                 },
@@ -532,13 +547,13 @@ fn replay(core: &Core, state: &mut State, len: u64, other_bad: bool, lenient: bo
             "commit {} is damaged, and a later one follows at {offset:#x}",
             state.commit + 1
         );
-        return Err(Stop::Damage(root.log_at + state.log.tail, what));
+        return Err(Stop::Gap(root.log_at + state.log.tail, what));
     }
     Ok(())
 }
 
-/// Operations, page table, and place of the first image.
-type Body = (Vec<u8>, Vec<PageRef>, u64);
+/// Operations, page table, place of the first image, and for a reader the images.
+type Body = (Vec<u8>, Vec<PageRef>, u64, Vec<Box<[u8]>>);
 
 /// The body of a record, if every checksum holds.
 fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option<Body>> {
@@ -552,6 +567,7 @@ fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option
     let images_at = at + (RECORD_HEADER + body.len()) as u64;
     let mut reader = Reader::new(&body[ops_len..]);
     let mut table = Vec::with_capacity(count);
+    let mut images = Vec::new();
     let mut image = [0u8; PAGE as usize];
     for index in 0..count {
         let Some(page) = PageRef::decode(&mut reader) else {
@@ -562,9 +578,12 @@ fn read_record(core: &Core, at: u64, header: &RecordHeader) -> io::Result<Option
             return Ok(None);
         }
         table.push(page);
+        if core.read_only {
+            images.push(image.to_vec().into_boxed_slice());
+        }
     }
     body.truncate(ops_len);
-    Ok(Some((body, table, images_at)))
+    Ok(Some((body, table, images_at, images)))
 }
 
 fn apply_ops(state: &mut State, header: &RecordHeader, message: String, ops: Vec<Op>) {

@@ -30,6 +30,8 @@ const VIEW_MIN: u64 = 1 << 20;
 /// Most that is given back under one hold of a shelf's lock, in bytes.
 const PASS_MAX: u64 = 64 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// No program fills memory faster, in bytes per millisecond: how long it is safe to look away.
+const FILL_MAX: u64 = 8 << 20;
 const LOOK_RARELY: Duration = Duration::from_secs(1);
 
 impl Shelf {
@@ -301,7 +303,8 @@ fn look() {
         };
         pause = LOOK_EVERY;
         for (core, memory_max) in shelves {
-            let wanted = shortage(memory_max);
+            let (wanted, spare) = shortage(memory_max);
+            pause = pause.min(Duration::from_millis((spare / FILL_MAX).max(2)));
             let Some(core) = (wanted > 0).then(|| core.upgrade()).flatten() else {
                 continue;
             };
@@ -313,7 +316,6 @@ fn look() {
             end_pass();
             match given {
                 Ok(0) => pause = LOOK_RARELY,
-                Ok(_) if wanted > PASS_MAX => pause = Duration::from_millis(1),
                 Ok(bytes) => tracing::debug!(bytes, "memory given back"),
                 Err(error) => {
                     tracing::warn!(%error, "changed pages cannot leave memory");
@@ -324,50 +326,54 @@ fn look() {
     }
 }
 
-/// How many bytes should be given back now.
-fn shortage(memory_max: Option<u64>) -> u64 {
+/// How many bytes should be given back now; if none, how many may still be used before some should.
+fn shortage(memory_max: Option<u64>) -> (u64, u64) {
     if let Some(limit) = memory_max {
-        return field("/proc/self/status", "RssAnon:")
-            .unwrap_or(0)
-            .saturating_sub(limit);
+        let used = field("/proc/self/status", "RssAnon:").unwrap_or(0);
+        return (used.saturating_sub(limit), limit.saturating_sub(used));
     }
     let machine = field("/proc/meminfo", "MemTotal:").zip(field("/proc/meminfo", "MemAvailable:"));
     let short = |(total, available): (u64, u64)| {
-        let least = total / 10;
-        if available < least {
+        let least = (total / 10).max((total / 4).min(256 << 20));
+        let wanted = if available < least {
             least + least / 2 - available
         } else {
             0
-        }
+        };
+        (wanted, available.saturating_sub(least))
     };
-    machine.map_or(0, short).max(group().map_or(0, short))
+    let (machine, group) = (
+        machine.map_or((0, u64::MAX), short),
+        group().map_or((0, u64::MAX), short),
+    );
+    (machine.0.max(group.0), machine.1.min(group.1))
 }
 
-/// Limit and what is left of it in this process's control group (version 2), page cache counted as free.
+/// Limit and what is left of it in this process's control group, of either version; page cache counts as free.
 fn group() -> Option<(u64, u64)> {
-    let path = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = format!(
-        "/sys/fs/cgroup{}",
-        path.lines().find_map(|line| line.strip_prefix("0::"))?
-    );
-    let number = |name: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("{path}/{name}"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = |mark: &str| groups.lines().find_map(|line| Some(line.split_once(mark)?.1));
+    let (root, own, limit, used) = match path(":memory:") {
+        Some(own) => (
+            "/sys/fs/cgroup/memory",
+            own,
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+        ),
+        None => ("/sys/fs/cgroup", path("0::")?, "memory.max", "memory.current"),
     };
-    let limit = number("memory.max")?;
-    let stat = std::fs::read_to_string(format!("{path}/memory.stat")).ok()?;
-    let cache = |name: &str| -> u64 {
-        let line = stat.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    };
-    let cached = cache("inactive_file ") + cache("active_file ");
-    Some((
-        limit,
-        limit.saturating_sub(number("memory.current")?.saturating_sub(cached)),
-    ))
+    // In a container the path may be the host's, and the container's own group lies at the root.
+    [format!("{root}{own}"), root.to_string()].iter().find_map(|group| {
+        let text = |name: &str| std::fs::read_to_string(format!("{group}/{name}")).ok();
+        let number = |name: &str| -> Option<u64> { text(name)?.trim().parse().ok() };
+        let (limit, used, stat) = (number(limit)?, number(used)?, text("memory.stat")?);
+        let cached = |name: &str| -> u64 {
+            let line = stat.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+        };
+        let cache = cached("inactive_file ") + cached("active_file ");
+        Some((limit, limit.saturating_sub(used.saturating_sub(cache))))
+    })
 }
 
 /// A field of a `/proc` file, given there in kB.

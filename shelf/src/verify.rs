@@ -155,9 +155,11 @@ impl Shelf {
                 let mut sum = [0u8; 4];
                 let logged = state.overlay.get(&extent.page_at(at));
                 let place = logged.map_or(extent.page_at(at), |logged| logged.image_at);
-                media
-                    .read_at(place, &mut page)
-                    .map_err(|error| format!("page at {place:#x}: {error}"))?;
+                match logged {
+                    Some(logged) => self.core.read_logged(logged, &mut page),
+                    None => media.read_at(place, &mut page),
+                }
+                .map_err(|error| format!("page at {place:#x}: {error}"))?;
                 match logged {
                     Some(logged) => sum = logged.page.crc.to_le_bytes(),
                     None => media

@@ -5,23 +5,10 @@
 #![allow(clippy::print_stdout)] // the count of commits is the point of a run
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The example beside this test's executable; built here if only this test was asked for.
-fn child() -> PathBuf {
-    let test = std::env::current_exe().expect("own path");
-    let target = test.parent().and_then(Path::parent).expect("target directory");
-    let child = target.join("examples/kill_child");
-    if !child.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-p", "larder-shelf", "--example", "kill_child"]);
-        build.args(target.ends_with("release").then_some("--release"));
-        assert!(build.status().expect("cargo").success());
-    }
-    child
-}
+mod child;
 
 #[test]
 fn sigkill_loses_no_acknowledged_commit() {
@@ -33,7 +20,7 @@ fn sigkill_loses_no_acknowledged_commit() {
     let path = dir.path().join("killed.shelf");
     let (mut acknowledged, mut seed) = (0u64, 1u64);
     for round in 0..rounds {
-        let mut process = Command::new(child())
+        let mut process = Command::new(child::path())
             .arg(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,7 +45,11 @@ fn sigkill_loses_no_acknowledged_commit() {
         process.wait().expect("reap");
         acknowledged = reader.join().expect("reader").unwrap_or(found).max(found);
     }
-    let output = Command::new(child()).arg(&path).arg("check").output().expect("check");
+    let output = Command::new(child::path())
+        .arg(&path)
+        .arg("check")
+        .output()
+        .expect("check");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     println!("{rounds} rounds, {acknowledged} commits acknowledged, 0 lost");
     assert!(
