@@ -9,9 +9,10 @@
 //! - A fault inside a view of the table is a store that came too early: outside a hold, views are writable.
 //! - The handler takes no lock and allocates nothing; whoever holds pages takes no lock that a storing thread may have.
 
+use crate::format::PAGE;
 use crate::mprotect::chain;
 use crate::view::View;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -51,24 +52,47 @@ impl Range {
     }
 }
 
-/// Runs `act` while nobody can store into these pages of `view`.
+/// While this lives, nobody can store into these pages of the view.
+pub struct Held<'a> {
+    pages: Option<(&'a View, u32, u32)>,
+    _one: Option<MutexGuard<'static, ()>>,
+}
+
+/// Holds stores into `count` pages of `view` from `first` on back.
 ///
 /// # Errors
-/// `Unsupported` if somebody else's SIGSEGV handler took the place of ours; nothing was done then.
-pub fn hold<T>(view: &View, first: u32, count: u32, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+/// `Unsupported` if somebody else's SIGSEGV handler took the place of ours.
+pub fn hold(view: &View, first: u32, count: u32) -> io::Result<Held<'_>> {
     if !view.is_mapped() {
-        return act(); // memory of tests: nobody else knows it
+        // Memory of tests: nobody else knows it.
+        return Ok(Held {
+            pages: None,
+            _one: None,
+        });
     }
-    let _one = CHANGE.lock();
+    let one = CHANGE.lock();
     install()?;
     list(view)?;
-    let start = view.addr() + first as usize * crate::format::PAGE as usize;
+    let start = view.addr() + first as usize * PAGE as usize;
     HOLDER.store(std::process::id(), Ordering::Release);
-    HELD.set(start, start + count as usize * crate::format::PAGE as usize);
-    let done = view.protect_range(first, count, true).and_then(|()| act());
-    let opened = view.protect_range(first, count, false);
-    HELD.clear();
-    opened.and(done)
+    HELD.set(start, start + count as usize * PAGE as usize);
+    let held = Held {
+        pages: Some((view, first, count)),
+        _one: Some(one),
+    };
+    view.protect_range(first, count, true)?;
+    Ok(held)
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Some((view, first, count)) = self.pages else { return };
+        if let Err(error) = view.protect_range(first, count, false) {
+            // Who stores there now waits for ever; to go on without tracking would lose what is stored.
+            tracing::error!(%error, "pages of a shelf cannot be made writable again");
+        }
+        HELD.clear();
+    }
 }
 
 fn list(view: &View) -> io::Result<()> {

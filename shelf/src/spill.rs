@@ -25,6 +25,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// A run of pages of a view; `held` if nobody can store into the view anyway.
+struct Chunk<'a> {
+    view: &'a View,
+    first: u32,
+    count: u32,
+    held: bool,
+}
+
 /// Smaller views are not worth a look, in bytes.
 const VIEW_MIN: u64 = 1 << 20;
 /// Most that is given back under one hold of a shelf's lock, in bytes.
@@ -44,13 +52,14 @@ impl Shelf {
     pub fn relieve(&self, bytes: u64) -> Result<u64, WriteError> {
         let mut state = self.core.writable()?;
         self.core
-            .relieve(&mut state, bytes)
+            .relieve(&mut state, bytes, false)
             .map_err(|error| self.core.write_failed(&state, "changed pages", error))
     }
 }
 
 impl Core {
-    fn relieve(&self, state: &mut State, bytes: u64) -> io::Result<u64> {
+    /// With `press` nobody stores into a view while it is worked on, so that memory is not filled faster than emptied.
+    fn relieve(&self, state: &mut State, bytes: u64, press: bool) -> io::Result<u64> {
         if matches!(self.tracker, Tracker::Mprotect) {
             return Ok(0); // holds pages read-only itself
         }
@@ -70,13 +79,20 @@ impl Core {
             if view.is_mapped() && view.len() < VIEW_MIN {
                 continue;
             }
+            let all = press.then(|| guard::hold(&view, 0, view.pages())).transpose()?;
             for first in (0..view.pages()).step_by(size as usize) {
                 if given >= bytes {
                     return Ok(given);
                 }
                 let count = size.min(view.pages() - first);
                 let private = self.tracker.private_pages(&view, first, count)?;
-                if private * 4 >= count && self.give_back(state, &name, index, &view, first, count)? {
+                let chunk = Chunk {
+                    view: &view,
+                    first,
+                    count,
+                    held: all.is_some(),
+                };
+                if private * 4 >= count && self.give_back(state, &name, index, &chunk)? {
                     given += u64::from(private) * crate::format::PAGE;
                 }
             }
@@ -107,15 +123,8 @@ impl Core {
     }
 
     /// Gives one chunk of a view back; false if it has to stay.
-    fn give_back(
-        &self,
-        state: &mut State,
-        name: &str,
-        index: usize,
-        view: &View,
-        first: u32,
-        count: u32,
-    ) -> io::Result<bool> {
+    fn give_back(&self, state: &mut State, name: &str, index: usize, chunk: &Chunk) -> io::Result<bool> {
+        let Chunk { view, first, count, .. } = *chunk;
         let holds = |stored: &&Stored| {
             let cell = stored.cell.lock();
             cell.as_ref().is_some_and(|held| std::ptr::eq(&**held, view))
@@ -130,7 +139,7 @@ impl Core {
             let place = stored.slice(first, count);
             let extent = Arc::clone(&stored.segments[0].extent);
             state.unsynced |= !self.faults.spill_not_flushed;
-            return self.swap(view, first, count, &place, Some((&extent, first)));
+            return self.swap(chunk, &place, Some((&extent, first)));
         }
         let committed = state.committed.get(name).and_then(|item| item.buffers.get(index));
         let Some(stored) = committed.filter(holds).cloned() else {
@@ -139,13 +148,7 @@ impl Core {
         let known = view.spilled.lock().iter().find(|(at, _)| *at == first).cloned();
         if let Some((_, place)) = known {
             state.unsynced |= !self.faults.spill_not_flushed;
-            return self.swap(
-                view,
-                first,
-                count,
-                std::slice::from_ref(&place),
-                Some((&place.extent, place.first)),
-            );
+            return self.swap(chunk, std::slice::from_ref(&place), Some((&place.extent, place.first)));
         }
         let changed = view
             .carry
@@ -154,52 +157,43 @@ impl Core {
             .any(|page| (first..first + count).contains(page));
         if !changed {
             let place = stored.slice(first, count);
-            return self.swap(view, first, count, &place, None);
+            return self.swap(chunk, &place, None);
         }
         let extent = self.allocate(count, false, false)?;
         let place = Segment::whole(Arc::clone(&extent));
         state.unsynced |= !self.faults.spill_not_flushed;
-        let done = self.swap(view, first, count, std::slice::from_ref(&place), Some((&extent, 0)))?;
+        let done = self.swap(chunk, std::slice::from_ref(&place), Some((&extent, 0)))?;
         if done {
             view.spilled.lock().push((first, place));
         }
         Ok(done)
     }
 
-    /// Maps pages of a view from `place`, after writing them there if `to` says where. False if they are to stay: they
-    /// counted as committed, and were stored into.
-    fn swap(
-        &self,
-        view: &View,
-        first: u32,
-        count: u32,
-        place: &[Segment],
-        to: Option<(&Extent, u32)>,
-    ) -> io::Result<bool> {
+    /// Maps a chunk from `place`, after writing it there if `to` says where. False if it is to stay: it counted as
+    /// committed, and was stored into.
+    fn swap(&self, chunk: &Chunk, place: &[Segment], to: Option<(&Extent, u32)>) -> io::Result<bool> {
+        let Chunk { view, first, count, .. } = *chunk;
         if let Some((extent, at)) = to {
             // Most of the work, while stores go on; what they change is written again below.
             self.write_run(extent, at, view, first, count)?;
         }
-        let done = guard::hold(view, first, count, || {
-            let late = self.tracker.collect_range(view, first, count)?;
-            view.carry.lock().extend(&late);
-            match to {
-                None if !late.is_empty() => return Ok(false),
-                None => {}
-                Some((extent, at)) => {
-                    for (page, pages) in runs(&late, u32::MAX) {
-                        self.write_run(extent, at + (page - first), view, page, pages)?;
-                    }
+        let held = (!chunk.held).then(|| guard::hold(view, first, count)).transpose()?;
+        let late = self.tracker.collect_range(view, first, count)?;
+        view.carry.lock().extend(&late);
+        match to {
+            None if !late.is_empty() => return Ok(false),
+            None => {}
+            Some((extent, at)) => {
+                for (page, pages) in runs(&late, u32::MAX) {
+                    self.write_run(extent, at + (page - first), view, page, pages)?;
                 }
             }
-            view.remap(first, place)?;
-            self.tracker.arm_fresh(view, first, count)?;
-            Ok(true)
-        })?;
-        if done {
-            view.carry.lock().retain(|page| !(first..first + count).contains(page));
         }
-        Ok(done)
+        view.remap(first, place)?;
+        self.tracker.arm_fresh(view, first, count)?;
+        drop(held);
+        view.carry.lock().retain(|page| !(first..first + count).contains(page));
+        Ok(true)
     }
 
     /// For a commit: the buffer with its spilled chunks where they were spilled to, and the dirty pages that are left.
@@ -229,10 +223,10 @@ impl Core {
             let Some((first, place)) = view.spilled.lock().last().cloned() else {
                 break;
             };
-            guard::hold(view, first, place.count, || {
-                view.remap(first, &stored.slice(first, place.count))?;
-                self.tracker.arm_fresh(view, first, place.count)
-            })?;
+            let held = guard::hold(view, first, place.count)?;
+            view.remap(first, &stored.slice(first, place.count))?;
+            self.tracker.arm_fresh(view, first, place.count)?;
+            drop(held);
             view.spilled.lock().pop();
             dirty.extend(first..first + place.count);
         }
@@ -303,15 +297,15 @@ fn look() {
         };
         pause = LOOK_EVERY;
         for (core, memory_max) in shelves {
-            let (wanted, spare) = shortage(memory_max);
-            pause = pause.min(Duration::from_millis((spare / FILL_MAX).max(2)));
+            let Shortage { wanted, spare, press } = shortage(memory_max);
+            pause = pause.min(Duration::from_millis((spare / FILL_MAX).max(1)));
             let Some(core) = (wanted > 0).then(|| core.upgrade()).flatten() else {
                 continue;
             };
             wait_for_pass();
             let given = core
                 .writable()
-                .map_or(Ok(0), |mut state| core.relieve(&mut state, wanted.min(PASS_MAX)));
+                .map_or(Ok(0), |mut state| core.relieve(&mut state, wanted.min(PASS_MAX), press));
             drop(core);
             end_pass();
             match given {
@@ -326,27 +320,39 @@ fn look() {
     }
 }
 
-/// How many bytes should be given back now; if none, how many may still be used before some should.
-fn shortage(memory_max: Option<u64>) -> (u64, u64) {
+struct Shortage {
+    /// Bytes that should be given back.
+    wanted: u64,
+    /// Bytes that may be used before some should.
+    spare: u64,
+    /// Memory is filled faster than it is given back.
+    press: bool,
+}
+
+fn shortage(memory_max: Option<u64>) -> Shortage {
     if let Some(limit) = memory_max {
         let used = field("/proc/self/status", "RssAnon:").unwrap_or(0);
-        return (used.saturating_sub(limit), limit.saturating_sub(used));
+        return Shortage {
+            wanted: used.saturating_sub(limit),
+            spare: limit.saturating_sub(used),
+            press: used > limit / 4 * 5,
+        };
     }
     let machine = field("/proc/meminfo", "MemTotal:").zip(field("/proc/meminfo", "MemAvailable:"));
-    let short = |(total, available): (u64, u64)| {
-        let least = (total / 10).max((total / 4).min(256 << 20));
-        let wanted = if available < least {
-            least + least / 2 - available
-        } else {
-            0
-        };
-        (wanted, available.saturating_sub(least))
+    let mut worst = Shortage {
+        wanted: 0,
+        spare: u64::MAX,
+        press: false,
     };
-    let (machine, group) = (
-        machine.map_or((0, u64::MAX), short),
-        group().map_or((0, u64::MAX), short),
-    );
-    (machine.0.max(group.0), machine.1.min(group.1))
+    for (total, available) in machine.into_iter().chain(group()) {
+        let least = (total / 10).max((total / 4).min(256 << 20));
+        if available < least {
+            worst.wanted = worst.wanted.max(least + least / 2 - available);
+        }
+        worst.spare = worst.spare.min(available.saturating_sub(least));
+        worst.press |= available < least / 4 * 3;
+    }
+    worst
 }
 
 /// Limit and what is left of it in this process's control group, of either version; page cache counts as free.

@@ -186,7 +186,10 @@ impl Tracker {
     pub fn private_pages(&self, view: &View, first: u32, count: u32) -> io::Result<u32> {
         match self {
             Tracker::WriteProtect { pagemap, .. } | Tracker::AnonBit { pagemap } => {
-                Ok(anonymous_pages(pagemap, view, first, count)?.len() as u32)
+                // Not those that look swapped out: a protected page that was never touched looks the same.
+                let private = |entry: &&u64| **entry & PAGEMAP_PRESENT != 0 && **entry & PAGEMAP_FILE == 0;
+                let entries = pagemap_entries(pagemap, view, first, count)?;
+                Ok(entries.iter().filter(private).count() as u32)
             }
             Tracker::Mprotect | Tracker::Hash => {
                 let changed = view.carry.lock();
@@ -433,8 +436,15 @@ fn scan_written(pagemap: &OwnedFd, start: usize, end: usize) -> io::Result<Vec<(
     Ok(found)
 }
 
-/// Pages of a private file view that hold a private copy.
+/// Pages of a private file view that hold a private copy, in memory or swapped out.
 fn anonymous_pages(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
+    let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
+    let entries = pagemap_entries(pagemap, view, first, count)?;
+    let pages = (first..).zip(&entries).filter(|(_, entry)| private(entry));
+    Ok(pages.map(|(page, _)| page).collect())
+}
+
+fn pagemap_entries(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io::Result<Vec<u64>> {
     let mut entries = vec![0u64; count as usize];
     let mut done = 0;
     while done < entries.len() {
@@ -454,9 +464,5 @@ fn anonymous_pages(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io
             _ => return Err(io::Error::last_os_error()),
         }
     }
-    let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
-    Ok((0..count)
-        .filter(|index| private(&entries[*index as usize]))
-        .map(|index| first + index)
-        .collect())
+    Ok(entries)
 }

@@ -171,7 +171,13 @@ fn no_store_of_another_thread_is_lost_while_pages_change_hands() {
     for kind in [TrackerKind::WriteProtect, TrackerKind::AnonBit] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("storm.shelf");
-        let shelf = open(&path, kind);
+        // The thread that watches memory does the same beside this one, and holds whole views.
+        let options = OpenOptions {
+            tracker: Some(kind),
+            memory_max: Some(1),
+            ..OpenOptions::default()
+        };
+        let shelf = Shelf::open(&path, &options).expect("open");
         shelf.put("x", "bytes", b"", &[&vec![0u8; 8 * MIB]]).unwrap();
         shelf.commit(None).unwrap();
         let x = x(&shelf);
