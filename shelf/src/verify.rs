@@ -1,11 +1,12 @@
 //! Verification: every page of every variable against its checksum.
 
-use crate::catalog::{Item, page_bytes};
+use crate::catalog::{Item, Segment, page_bytes};
 use crate::core::State;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::format::{PAGE, crc};
 use crate::options::{Mode, OpenOptions};
 use crate::shelf::Shelf;
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -26,7 +27,8 @@ impl Report {
 }
 
 impl Shelf {
-    /// Compares every page of every committed variable with its checksum. `progress(done, total)` counts pages.
+    /// Compares every page of every committed variable, and of the older ones that history keeps, with its checksum; for
+    /// a writer also the catalog on the medium. `progress(done, total)` counts pages.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, ReadError> {
         let state = self.core.lock()?;
         let media = &self.core.media;
@@ -34,12 +36,22 @@ impl Shelf {
             name: self.core.name.clone(),
             source,
         };
-        let total = state
-            .committed
-            .values()
-            .flat_map(|item| &item.buffers)
-            .map(|b| u64::from(b.pages()))
-            .sum();
+        let (mut seen, mut hit) = (HashSet::new(), HashSet::new());
+        let mut places: Vec<(String, &Segment)> = Vec::new();
+        let now = state.committed.iter().map(|(name, item)| (name.to_string(), item));
+        let kept = state.history.iter().flat_map(|commit| &commit.undo);
+        let then = kept.filter_map(|(name, item)| {
+            let item = item.as_ref()?;
+            Some((format!("{name} of commit {}", item.commit), item))
+        });
+        for (name, item) in now.chain(then) {
+            for segment in item.buffers.iter().flat_map(|b| b.segments.iter()) {
+                if seen.insert((segment.at(), segment.count)) {
+                    places.push((name.clone(), segment));
+                }
+            }
+        }
+        let total = places.iter().map(|(_, segment)| u64::from(segment.count)).sum();
         let mut report = Report {
             variables: state.committed.len(),
             ..Report::default()
@@ -48,34 +60,50 @@ impl Shelf {
         let mut bytes = vec![0u8; PART as usize * PAGE as usize];
         let mut sums = vec![0u8; PART as usize * 4];
         progress(0, total);
-        for (name, item) in &state.committed {
-            for segment in item.buffers.iter().flat_map(|b| b.segments.iter()) {
-                for start in (0..segment.count).step_by(PART as usize) {
-                    let count = PART.min(segment.count - start) as usize;
-                    let first = segment.first + start;
-                    let bytes = &mut bytes[..count * PAGE as usize];
-                    let sums = &mut sums[..count * 4];
-                    media.read_at(segment.extent.page_at(first), bytes).map_err(failed)?;
-                    media.read_at(segment.extent.crc_at(first), sums).map_err(failed)?;
-                    for (index, (page, sum)) in bytes.chunks(PAGE as usize).zip(sums.chunks(4)).enumerate() {
-                        let at = segment.extent.page_at(first + index as u32);
-                        // A newer image in the log was checked when it was read; the page under it may be old.
-                        if !state.overlay.contains_key(&at) && crc(page).to_le_bytes() != *sum {
-                            report.damages.push(Damage {
-                                name: self.core.name.clone(),
-                                offset: at,
-                                what: "a page does not match its checksum".into(),
-                                variable: Some(name.to_string()),
-                            });
-                        }
+        if !self.core.read_only {
+            // A reader's may be written over by now.
+            report.damages.extend(self.catalog_damage(&state).map_err(failed)?);
+        }
+        for (name, segment) in places {
+            for start in (0..segment.count).step_by(PART as usize) {
+                let count = PART.min(segment.count - start) as usize;
+                let first = segment.first + start;
+                let bytes = &mut bytes[..count * PAGE as usize];
+                let sums = &mut sums[..count * 4];
+                media.read_at(segment.extent.page_at(first), bytes).map_err(failed)?;
+                media.read_at(segment.extent.crc_at(first), sums).map_err(failed)?;
+                for (index, (page, sum)) in bytes.chunks(PAGE as usize).zip(sums.chunks(4)).enumerate() {
+                    let at = segment.extent.page_at(first + index as u32);
+                    // A newer image in the log was checked when it was read; the page under it may be old.
+                    let wrong = !state.overlay.contains_key(&at) && crc(page).to_le_bytes() != *sum;
+                    if wrong && hit.insert(at) {
+                        report.damages.push(Damage {
+                            name: self.core.name.clone(),
+                            offset: at,
+                            what: "a page does not match its checksum".into(),
+                            variable: Some(name.clone()),
+                        });
                     }
-                    report.pages += count as u64;
-                    report.bytes += count as u64 * PAGE;
-                    progress(report.pages, total);
                 }
+                report.pages += count as u64;
+                report.bytes += count as u64 * PAGE;
+                progress(report.pages, total);
             }
         }
         Ok(report)
+    }
+
+    /// What is wrong with the catalog on the medium: nothing needs it until the next open. (A spare superblock that does
+    /// not check is no damage: a power loss tears it.)
+    fn catalog_damage(&self, state: &State) -> io::Result<Option<Damage>> {
+        let mut bytes = vec![0u8; state.root.snapshot_len as usize];
+        self.core.media.read_at(state.root.snapshot_at, &mut bytes)?;
+        Ok((crc(&bytes) != state.root.snapshot_crc).then(|| Damage {
+            name: self.core.name.clone(),
+            offset: state.root.snapshot_at,
+            what: "the catalog does not match its checksum".into(),
+            variable: None,
+        }))
     }
 }
 

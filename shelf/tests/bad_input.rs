@@ -198,6 +198,26 @@ fn a_newer_format_is_refused_by_name() {
     }
 }
 
+#[test]
+fn an_unknown_compatible_feature_is_cleared_by_who_does_not_know_it() {
+    let mut image = sample(true);
+    for slot in [0, 4096] {
+        image[slot + 28] = 1;
+        let sum = larder_shelf::format::crc(&image[slot..slot + 508]).to_le_bytes();
+        image[slot + 508..slot + 512].copy_from_slice(&sum);
+    }
+    let media = Arc::new(SimMedia::new(image.clone()));
+    let shelf = open(&media).unwrap();
+    assert_eq!(differs(&shelf), None);
+    assert!(media.image() == image, "opening wrote something");
+    for round in 0..2 {
+        shelf.put("x", "k", &[round], &[]).unwrap();
+        shelf.commit(None).unwrap();
+        shelf.checkpoint().unwrap();
+    }
+    assert_eq!((media.image()[28], media.image()[4096 + 28]), (0, 0));
+}
+
 /// One session of puts, in-place stores, commits and a checkpoint; how many commits succeeded.
 fn session(media: &Arc<SimMedia>) -> Result<u64, String> {
     let shelf = open(media).map_err(|error| error.to_string())?;

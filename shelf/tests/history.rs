@@ -128,6 +128,33 @@ fn a_reader_keeps_its_commit_while_the_writer_goes_on() {
 }
 
 #[test]
+fn verification_names_the_variable_and_the_commit_that_a_damaged_page_hits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.shelf");
+    let shelf = open(&path, 3);
+    shelf.put("x", "b", b"", &[&vec![1u8; 40_000]]).unwrap();
+    shelf.commit(None).unwrap();
+    let place = shelf.inspect()[0].offset.unwrap();
+    store(&shelf, "x", 20_000, 2); // page 4 moves, the old one is kept
+    shelf.commit(None).unwrap();
+    shelf.close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for (page, expected) in [(2, "x"), (4, "x of commit 1")] {
+        let mut bytes = whole.clone();
+        bytes[place as usize + page * 4096 + 7] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let report = open(&path, 3).verify(&mut |_, _| {}).unwrap();
+        assert_eq!(report.damages.len(), 1, "{:?}", report.damages);
+        let damage = &report.damages[0];
+        assert_eq!(
+            (damage.variable.as_deref(), damage.offset),
+            (Some(expected), place + page as u64 * 4096)
+        );
+        assert!(damage.to_string().contains(expected), "{damage}");
+    }
+}
+
+#[test]
 fn a_reader_that_looks_late_does_not_see_the_log_of_later_commits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("late.shelf");
