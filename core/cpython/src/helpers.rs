@@ -14,6 +14,8 @@ pub fn table() -> Helpers {
         unbox_int: unbox_int as *const () as usize,
         new_int: new_int as *const () as usize,
         new_float: new_float as *const () as usize,
+        replace_int: replace_int as *const () as usize,
+        replace_float: replace_float as *const () as usize,
         append: append as *const () as usize,
         dict_int: dict_int as *const () as usize,
         dict_str: dict_str as *const () as usize,
@@ -74,6 +76,39 @@ unsafe extern "C" fn new_int(v: i64) -> *mut ffi::PyObject {
 unsafe extern "C" fn new_float(v: f64) -> *mut ffi::PyObject {
     // SAFETY: GIL held while a trace runs.
     checked(unsafe { ffi::PyFloat_FromDouble(v) })
+}
+
+/// Lets a reference to a number go; the last one goes to the release log.
+unsafe fn release(old: *mut ffi::PyObject, logged: *mut u64) {
+    // SAFETY: a live object whose owner gives it up; the log has room for what one pass releases.
+    unsafe {
+        if crate::object::refcount(obj(old)) == 1
+            && let Some(engine) = crate::hook::engine()
+        {
+            engine.log[*logged as usize] = old as usize;
+            *logged += 1;
+        } else {
+            ffi::Py_DECREF(old);
+        }
+    }
+}
+
+unsafe extern "C" fn replace_int(old: *mut ffi::PyObject, v: i64, logged: *mut u64) -> *mut ffi::PyObject {
+    // SAFETY: as `new_int` and `release`.
+    unsafe {
+        let new = new_int(v);
+        release(old, logged);
+        new
+    }
+}
+
+unsafe extern "C" fn replace_float(old: *mut ffi::PyObject, v: f64, logged: *mut u64) -> *mut ffi::PyObject {
+    // SAFETY: as `new_float` and `release`.
+    unsafe {
+        let new = new_float(v);
+        release(old, logged);
+        new
+    }
 }
 
 unsafe extern "C" fn append(list: *mut ffi::PyObject, o: *mut ffi::PyObject) {

@@ -76,6 +76,9 @@ pub struct Helpers {
     /// `fn(i64) -> owned int object`, `fn(f64) -> owned float object`.
     pub new_int: usize,
     pub new_float: usize,
+    /// `fn(old object, number, *mut count of the release log) -> owned object`.
+    pub replace_int: usize,
+    pub replace_float: usize,
     /// `fn(list, owned object)`.
     pub append: usize,
     /// `fn(dict, key) -> borrowed value, 0 when there is none, 1 when only Python can tell`.

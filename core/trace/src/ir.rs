@@ -401,7 +401,8 @@ pub struct Tree {
 /// The places that may name a number object without owning it, where a store wants to reuse that object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    pub refs: Vec<Ref>,
+    pub ints: Vec<Ref>,
+    pub floats: Vec<Ref>,
     /// Inputs' slots that have been overwritten: what they brought is not held any more.
     pub over: Vec<Slot>,
 }

@@ -1,6 +1,7 @@
 //! Operations on objects: loads, stores, reference counts, boxes, calls of the runtime's helpers.
 
 use super::*;
+use larder_trace::Type;
 
 impl Lower<'_, '_> {
     pub(super) fn object(
@@ -207,60 +208,35 @@ impl Lower<'_, '_> {
     /// An owned object for a number that takes an old one's place: the old object, when nobody else can see it change.
     fn replace(&mut self, int: bool, old: Value, number: Value, holders: i64) -> Result<Value, String> {
         let (l, h) = (self.host.layout, self.host.helpers);
-        let (tree, holders) = (self.tree, &self.tree.holders[holders as usize]);
         let (slow, done) = (self.b.create_block(), self.b.create_block());
         let result = self.b.append_block_param(done, I64);
-        let next = |l: &mut Self, c: Value| {
+        let unless = |l: &mut Self, c: Value| {
             let on = l.b.create_block();
-            l.b.ins().brif(c, on, &[], slow, &[]);
+            l.b.ins().brif(c, slow, &[], on, &[]);
             l.b.switch_to_block(on);
         };
         let count = self.b.ins().load(I32, MEM, old, layout::REFCOUNT as i32);
-        let alone = self.b.ins().icmp_imm_s(IntCC::Equal, count, 1);
-        next(self, alone);
-        // Inputs that no trace changes belong to the frame, which owns their objects.
-        let mut others: Vec<Ref> = Vec::new();
-        for (input, k) in &self.outer_carried {
-            let input = &tree.inputs[*input as usize];
-            let number = matches!(input.ty, Type::Int | Type::Float);
-            if number && *k == 1 && !holders.over.contains(&input.slot) {
-                others.push(input.refs[1]);
-            }
-        }
-        for r in &holders.refs {
-            let inst = tree.inst(*r);
-            let steady = inst.op == Op::Input && {
-                let (input, k) = ((inst.imm >> 3) as u32, (inst.imm & 7) as u8);
-                !self.outer_carried.contains(&(input, k))
-            };
-            if !steady && !inst.op.is_const() && !others.contains(r) {
-                others.push(*r);
-            }
-        }
-        let mut held = None;
-        for r in others {
+        let shared = self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1);
+        unless(self, shared);
+        for r in self.others(int, holders) {
             let o = self.v(r)?;
             let same = self.b.ins().icmp(IntCC::Equal, o, old);
-            held = Some(match held {
-                None => same,
-                Some(c) => self.b.ins().bor(c, same),
-            });
-        }
-        if let Some(held) = held {
-            let free = self.b.ins().bxor_imm_s(held, 1);
-            next(self, free);
+            unless(self, same);
         }
         if int {
             let tag = self.b.ins().load(I64, MEM, old, l.long_tag as i32);
-            let small = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, tag, 16);
-            next(self, small);
+            let large = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, tag, 16);
+            unless(self, large);
             // One digit, and not among the ints that exist once.
             let size = self.b.ins().iabs(number);
-            let fits = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, size, 1 << 30);
-            next(self, fits);
+            let wide = self
+                .b
+                .ins()
+                .icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, size, 1 << 30);
+            unless(self, wide);
             let moved = self.b.ins().iadd_imm_s(number, 5);
-            let own = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, moved, 261);
-            next(self, own);
+            let single = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, 261);
+            unless(self, single);
             let sign = self.b.ins().ushr_imm_s(number, 63);
             let sign = self.b.ins().ishl_imm_s(sign, 1);
             let tag = self.b.ins().bor_imm_s(sign, 8);
@@ -271,11 +247,39 @@ impl Lower<'_, '_> {
         }
         self.b.ins().jump(done, &[old.into()]);
         self.b.switch_to_block(slow);
-        let made = self.called(if int { h.new_int } else { h.new_float }, &[number], I64)?;
-        self.release(old);
+        self.b.set_cold_block(slow);
+        let log = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(LOGGED)));
+        let helper = if int { h.replace_int } else { h.replace_float };
+        let made = self.called(helper, &[old, number, log], I64)?;
         self.b.ins().jump(done, &[made.into()]);
         self.b.switch_to_block(done);
         Ok(result)
+    }
+
+    /// Who else may name the object of a number: identities of that kind which the frame does not own.
+    fn others(&self, int: bool, holders: i64) -> Vec<Ref> {
+        let (tree, holders) = (self.tree, &self.tree.holders[holders as usize]);
+        let wanted = if int { Type::Int } else { Type::Float };
+        let mut others: Vec<Ref> = Vec::new();
+        // Inputs that no trace changes belong to the frame, which owns their objects.
+        for (input, k) in &self.outer_carried {
+            let input = &tree.inputs[*input as usize];
+            if input.ty == wanted && *k == 1 && !holders.over.contains(&input.slot) {
+                others.push(input.refs[1]);
+            }
+        }
+        let named = if int { &holders.ints } else { &holders.floats };
+        for r in named {
+            let inst = tree.inst(*r);
+            let steady = inst.op == Op::Input && {
+                let (input, k) = ((inst.imm >> 3) as u32, (inst.imm & 7) as u8);
+                !self.outer_carried.contains(&(input, k))
+            };
+            if !steady && !inst.op.is_const() && !others.contains(r) {
+                others.push(*r);
+            }
+        }
+        others
     }
 
     fn unbox_int(&mut self, o: Value, exit: ExitId) -> Value {

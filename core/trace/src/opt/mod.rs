@@ -144,7 +144,7 @@ fn substitute(tree: &mut Tree, index: usize, map: &HashMap<Ref, Ref>) {
         for_each_ref(val, &mut change);
     }
     for holders in &mut tree.holders {
-        holders.refs.iter_mut().for_each(&mut change);
+        holders.ints.iter_mut().chain(&mut holders.floats).for_each(&mut change);
     }
     if let End::Head(changed) = &mut tree.traces[index].end {
         for (_, refs) in changed {
@@ -199,7 +199,7 @@ fn dead(tree: &mut Tree, index: usize) {
         for_each_ref(val, &mut mark);
     }
     for holders in &mut tree.holders {
-        holders.refs.iter_mut().for_each(&mut mark);
+        holders.ints.iter_mut().chain(&mut holders.floats).for_each(&mut mark);
     }
     for trace in &mut tree.traces {
         if let End::Head(changed) = &mut trace.end {

@@ -210,6 +210,7 @@ pub struct Failure {
 
 /// Instructions one trace may have, and times it may go round an inner loop.
 const BODY_MAX: usize = 1500;
+const SIDE_MAX: usize = 500;
 const UNROLL_MAX: u32 = 6;
 const STACK_MAX: usize = 48;
 const SIDE_MIN: usize = 10;
@@ -484,7 +485,7 @@ impl<W: World> Recorder<'_, W> {
                     return Ok(End::Leave(self.fork(ANOTHER)));
                 }
             }
-            if self.body.len() > BODY_MAX {
+            if self.body.len() > if self.root { BODY_MAX } else { SIDE_MAX } {
                 return Err("too long");
             }
             if !inside {

@@ -272,9 +272,15 @@ impl<W: World> Recorder<'_, W> {
             if let Some(id) = val.identity()
                 && id.is_inst()
                 && self.tree.inst(id).op != Op::ConstP
-                && !found.refs.contains(&id)
             {
-                found.refs.push(id);
+                let of = if matches!(val, Val::Int { .. }) {
+                    &mut found.ints
+                } else {
+                    &mut found.floats
+                };
+                if !of.contains(&id) {
+                    of.push(id);
+                }
             }
         }
         let frame = self.callers.first().map_or(&self.s.dirty, |c| &c.dirty);

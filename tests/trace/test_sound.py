@@ -1,0 +1,361 @@
+"""Programs that change the ground a compiled loop stands on: each behaves as without the optimiser, and did run natively."""
+
+import gc
+import sys
+import textwrap
+
+import pytest
+
+import larder
+import larder.optimiser
+
+pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the optimiser serves CPython 3.13")
+
+
+def native():
+    return sum(row["native"] for row in larder.optimiser.loops())
+
+
+def run(source):
+    space = {"__name__": "program"}
+    exec(compile(textwrap.dedent(source), "<program>", "exec"), space)
+    return space["run"]()
+
+
+def both(source, at_least=100):
+    """The result of ``run()`` in ``source``, the same plain and optimised twice; asserts that machine code ran."""
+    plain = run(source)
+    larder.trace.enable(watch_all=True, hot=5)
+    larder.trace.clear()
+    try:
+        before = native()
+        assert run(source) == plain
+        assert run(source) == plain
+        assert native() - before >= at_least, [(r["line"], r["why"]) for r in larder.optimiser.loops()]
+    finally:
+        larder.trace.clear()
+        larder.trace.disable()
+    return plain
+
+
+def test_a_signal_ends_a_native_loop_at_once_with_all_it_has_done():
+    result = both("""
+        import signal, time
+        class Alarm(Exception): pass
+        def ring(*a): raise Alarm
+        def run():
+            signal.signal(signal.SIGALRM, ring)
+            i = done = 0
+            half = [0.0]
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.15)
+                while True:
+                    i += 1
+                    half[0] = i / 2
+                    done = i
+            except Alarm:
+                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            return i - done <= 1, i * 0.5 - half[0] <= 0.5, i > 1000
+        """)
+    assert result == (True, True, True)
+
+
+def test_other_threads_run_while_a_native_loop_waits_for_them():
+    result = both("""
+        import threading
+        def run():
+            flag, count, seen = [0], [0], []
+            def other():
+                waits = 0
+                while count[0] < 50_000:
+                    waits += 1
+                for i in range(50_000):
+                    if i % 10_000 == 0:
+                        seen.append(i)
+                flag[0] = 1
+            thread = threading.Thread(target=other)
+            thread.start()
+            n = 0
+            while flag[0] == 0:
+                n += 1
+                count[0] = n
+            thread.join()
+            return seen, n >= 50_000
+        """)
+    assert result == ([0, 10_000, 20_000, 30_000, 40_000], True)
+
+
+def test_loops_in_generators_and_recursive_functions():
+    both("""
+        def numbers(n):
+            t = 0
+            for i in range(n):
+                t += i * i
+            yield t
+            for i in range(n):
+                t ^= i
+                if i % 100 == 0:
+                    yield t
+        def depth(n):
+            t = 0
+            for i in range(60):
+                t += i * n
+            return t + (depth(n - 1) if n else 0)
+        def run():
+            return list(numbers(1000)), depth(40)
+        """)
+
+
+def test_a_tracer_switched_on_in_the_middle_sees_every_line_from_there():
+    result = both("""
+        import sys
+        def run():
+            events = []
+            def tracer(frame, event, arg):
+                events.append((event, frame.f_lineno))
+                return tracer
+            t = 0
+            for i in range(400):
+                t += i
+                if i == 390:
+                    sys._getframe().f_trace = tracer
+                    sys.settrace(tracer)
+                t ^= 5
+            sys.settrace(None)
+            return t, events
+        """)
+    assert len([e for e in result[1] if e[0] == "line"]) > 25
+
+
+def test_the_optimiser_goes_on_after_a_debugger_has_gone():
+    source = """
+        def run():
+            t = 0
+            for i in range(3000):
+                t += i & 7
+            return t
+        """
+    larder.trace.enable(watch_all=True, hot=5)
+    larder.trace.clear()
+    try:
+        expected = run(source)
+        first = native()
+        assert first > 1000
+        sys.settrace(lambda *a: None)
+        try:
+            assert run(source) == expected
+        finally:
+            sys.settrace(None)
+        during = native()
+        assert run(source) == expected
+        assert native() - during > 1000
+    finally:
+        larder.trace.clear()
+        larder.trace.disable()
+
+
+def test_names_deleted_and_rebound_while_a_loop_runs():
+    both("""
+        g = 3
+        k = 2
+        def change(i):
+            global g, k
+            if i == 300:
+                k = 2.5
+            if i == 400:
+                k = 2**70
+            if i == 600:
+                del g
+        def run():
+            global g, k, len
+            g, k = 3, 2
+            t, out = 0, []
+            try:
+                for i in range(1000):
+                    t = (t + g * k) % 1000
+                    if i % 100 == 0:
+                        change(i)
+                        out.append(t)
+            except NameError as error:
+                out.append((str(error), error.__traceback__.tb_lineno, t))
+            def len(x):
+                return 7
+            for i in range(200):
+                t += len(out)
+            del len
+            for i in range(200):
+                t += len(out)
+            return out, t
+        """)
+
+
+def test_types_and_functions_changed_while_a_loop_runs():
+    both("""
+        def setup():
+            global P, f
+            class P:
+                def __init__(self):
+                    self.n = 1
+                def step(self, k):
+                    return self.n + k
+            def f(x):
+                return x + 1
+        class Q:
+            def __init__(self):
+                self.n = 5
+            def step(self, k):
+                return -k
+        def g(x):
+            return x * 3
+        def swap(i, p):
+            global f
+            if i == 200:
+                P.step = lambda self, k: k * 2
+            if i == 300:
+                f.__code__ = g.__code__
+            if i == 400:
+                p.step = lambda k: 100
+            if i == 500:
+                del p.step
+                P.n = property(lambda self: 9, lambda self, v: None)
+            if i == 600:
+                del P.n
+                p.__class__ = Q
+            if i == 700:
+                p.__dict__["n"] = 77
+            if i == 800:
+                p.__dict__ = {"n": 1000}
+            if i == 900:
+                del p.n
+        def run():
+            setup()
+            p, out, t = P(), [], 0
+            try:
+                for i in range(1000):
+                    t += p.step(i) + f(i) + p.n
+                    if i % 50 == 0:
+                        swap(i, p)
+                        out.append(t)
+            except AttributeError as error:
+                out.append(str(error))
+            return out, t
+        """)
+
+
+def test_objects_die_when_they_did_before():
+    both("""
+        class Loud:
+            def __init__(self, name, log):
+                self.name, self.log = name, log
+            def __del__(self):
+                self.log.append(self.name)
+        def run():
+            log, slots, last = [], [None] * 4, None
+            for i in range(300):
+                slots[i & 3] = i
+                if i % 10 == 0:
+                    slots[i & 3] = Loud(i, log)
+                    log.append(-i)
+                last = slots[(i + 1) & 3]
+                log.append(i)
+            slots = last = None
+            return log
+        """)
+
+
+def test_lists_that_change_while_they_are_walked():
+    both("""
+        def run():
+            out = []
+            a = list(range(50))
+            for x in a:
+                if len(a) < 300:
+                    a.append(x + 1)
+                out.append(x)
+            b = list(range(500))
+            for i, x in enumerate(b):
+                if i % 3 == 0 and len(b) > 200:
+                    b.pop()
+                out.append(x + i)
+            n = 0
+            for x, y in zip(a, b):
+                n += x * y
+                if n % 7 == 0 and len(b) > 100:
+                    del b[-1]
+            return out, n, a, b
+        """)
+
+
+def test_errors_inside_native_loops_have_their_lines():
+    result = both("""
+        def at(error):
+            tb, lines = error.__traceback__, []
+            while tb:
+                lines.append(tb.tb_lineno)
+                tb = tb.tb_next
+            return type(error).__name__, str(error), lines
+        def div(a, b):
+            c = a + b
+            return c // b
+        def run():
+            out = []
+            d, L = {"a": 1}, [1, 2, 3]
+            for kind in range(5):
+                try:
+                    for i in range(200):
+                        x = 100 - i
+                        if kind == 0:
+                            y = div(i, x)
+                        elif kind == 1:
+                            y = L[i // 60]
+                        elif kind == 2:
+                            y = (1 << 40) * (x - i) ** 3 / x
+                        elif kind == 3:
+                            y = d["a" if i < 150 else "b"]
+                        else:
+                            y = "hello"[i // 30]
+                except Exception as error:
+                    out.append((at(error), i, x, y))
+            return out
+        """)
+    assert len(result) == 5
+
+
+def test_nothing_is_left_behind():
+    source = """
+        class P:
+            def __init__(self):
+                self.n, self.w = 0, 0.5
+            def add(self, k):
+                self.n += k
+        def run():
+            p, a, f, d = P(), list(range(1000)), [0.5] * 16, {"a": 1000, "b": 2.5}
+            t, out = 0, []
+            for i in range(2000):
+                a[i % 1000] = a[(i + 1) % 1000] + 1000
+                f[i & 15] = f[(i + 3) & 15] * 0.999 + i
+                f[i & 3], f[5] = f[5], f[i & 3]
+                p.add(i)
+                p.w = p.w + i * 0.5
+                d["a"] = i + 100000
+                d["b"] = f[3]
+                out.append(i * 1.5)
+                t += p.n
+            return t, sum(a), sum(f), p.n, p.w, d, len(out)
+        """
+    plain = run(source)
+    larder.trace.enable(watch_all=True, hot=5)
+    larder.trace.clear()
+    try:
+        counts = []
+        for _ in range(12):
+            assert run(source) == plain
+            larder.trace.clear()
+            gc.collect()
+            counts.append(sys.getallocatedblocks())
+        assert max(counts[4:]) - min(counts[4:]) < 300, counts
+    finally:
+        larder.trace.clear()
+        larder.trace.disable()
