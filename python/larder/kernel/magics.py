@@ -33,9 +33,10 @@ class KernelMagics(Magics):
         except MacroToEdit:
             print("a macro cannot be edited from a notebook; edit its source text instead")
             return
-        self.shell.payload_manager.write_payload(
-            {"source": "edit_magic", "filename": str(Path(filename).resolve()), "line_number": line}
-        )
+        if line is not None and not str(line).isdigit():
+            raise UsageError(f"%edit -n takes a line number, got {line!r}")
+        where = {"filename": str(Path(filename).resolve()), "line_number": None if line is None else int(line)}
+        self.shell.payload_manager.write_payload({"source": "edit_magic", **where})
 
     @line_magic
     def clear(self, arg_s):

@@ -24,6 +24,7 @@ from traitlets import Any, Bool, CBool, Instance, Type, default
 
 from . import cell as cells
 from .messages import clean_bundle, header_of, message
+from .results import kept
 
 try:
     from IPython.core.history import HistoryOutput
@@ -95,6 +96,9 @@ class ZMQDisplayHook(_Parented, DisplayHook):
     @property
     def is_active(self) -> bool:
         return getattr(self._active, "content", None) is not None
+
+    def update_user_ns(self, result) -> None:
+        super().update_user_ns(kept(result))
 
     def start_displayhook(self) -> None:
         self._active.content = {"data": {}, "metadata": {}}
