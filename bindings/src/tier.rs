@@ -155,6 +155,7 @@ impl TierSurvey {
 
     /// Settles sharing and asks the kernel where everything is; returns how it asked.
     fn locate<'py>(&mut self, py: Python<'py>, exact: bool) -> PyResult<Bound<'py, PyDict>> {
+        self.walk = None; // what it has seen is as large as the objects are many
         let found = py.detach(|| -> std::io::Result<_> {
             let mut owners: Vec<Vec<Range>> = Vec::with_capacity(self.variables.len());
             for variable in &mut self.variables {
@@ -270,13 +271,14 @@ fn page_aligned(start: u64, end: u64) -> PyResult<()> {
     Ok(())
 }
 
-/// One of `pageout`, `populate`, `split`, `unsplit` for whole pages; contents never change.
+/// One of `pageout`, `populate`, `populate-write`, `split`, `unsplit` for whole pages; contents never change.
 #[pyfunction]
 fn tier_advise(py: Python<'_>, start: u64, end: u64, advice: &str) -> PyResult<()> {
     page_aligned(start, end)?;
     let advice = match advice {
         "pageout" => Advice::PageOut,
         "populate" => Advice::PopulateRead,
+        "populate-write" => Advice::PopulateWrite,
         "split" => Advice::Split,
         "unsplit" => Advice::Unsplit,
         other => return Err(PyValueError::new_err(format!("no advice `{other}`"))),
@@ -288,7 +290,14 @@ fn tier_advise(py: Python<'_>, start: u64, end: u64, advice: &str) -> PyResult<(
 #[pyfunction]
 fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     page_aligned(start, end)?;
-    py.detach(|| linux::sync(start, end)).map_err(PyErr::from)
+    py.detach(
+        || match arena::existing().map(|arena| arena.write_back(start as usize, end as usize)) {
+            Some(Ok(true)) => Ok(()),
+            Some(Err(error)) => Err(error),
+            _ => linux::sync(start, end),
+        },
+    )
+    .map_err(PyErr::from)
 }
 
 /// Lets the kernel forget clean page cache behind file mappings in the range.
@@ -555,12 +564,15 @@ fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize) -> usize {
     heat_shield::shield(root, on, budget)
 }
 
-/// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit.
+/// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit; with
+/// `wanted`, before a cell that uses those.
 #[pyfunction]
+#[pyo3(signature = (variables, used_bytes, limit_bytes, wanted=None))]
 fn tier_plan(
     variables: Vec<(u64, u64, Option<f64>, bool, bool)>,
     used_bytes: u64,
     limit_bytes: u64,
+    wanted: Option<Vec<usize>>,
 ) -> Vec<(&'static str, usize)> {
     let candidates: Vec<Candidate> = variables
         .into_iter()
@@ -572,7 +584,11 @@ fn tier_plan(
             pinned: v.4,
         })
         .collect();
-    policy::plan(&candidates, used_bytes, limit_bytes)
+    let moves = match wanted {
+        Some(wanted) => policy::prepare(&candidates, &wanted, used_bytes, limit_bytes),
+        None => policy::plan(&candidates, used_bytes, limit_bytes),
+    };
+    moves
         .into_iter()
         .map(|step| match step {
             Move::Demote(at) => ("demote", at),

@@ -113,8 +113,18 @@ def promote(name: str, *, progress: Callable[[int, int], None] | None = None) ->
     return _move(name, True, None, progress)
 
 
-def _move(name: str, up: bool, wish: str | None, progress: Callable[[int, int], None] | None) -> Table:
-    survey, row = _look(name)
+def _move(
+    name: str,
+    up: bool,
+    wish: str | None,
+    progress: Callable[[int, int], None] | None,
+    survey: tier.Survey | None = None,
+    written: bool = False,
+    step_bytes: int = STEP_BYTES,
+) -> Table:
+    row = survey.row(name) if survey is not None else None
+    if survey is None or row is None:
+        survey, row = _look(name)
     if not up:
         if name in _pinned:
             raise tier.TierError(f"{name} is pinned in DRAM; `%tier unpin {name}` first")
@@ -126,20 +136,29 @@ def _move(name: str, up: bool, wish: str | None, progress: Callable[[int, int], 
     ranges = _whole(survey.ranges(name))
     total, done, how = sum(end - start for start, end in ranges), 0, dict[str, None]()
     for start, end in ranges:
-        for at in range(start, end, STEP_BYTES):
-            stop = min(at + STEP_BYTES, end)
-            told = _up(at, stop) if up else _down(at, stop, wish)
+        for at in range(start, end, step_bytes):
+            stop = min(at + step_bytes, end)
+            told = _up(at, stop, written) if up else _down(at, stop, wish)
             how[told] = None
             done += stop - at
             if progress is not None:
                 progress(done, total)
     seconds = time.monotonic() - began
-    after = _look(name)[1]
-    left = in_dram(after)
+    left = in_dram(_asked(survey.ranges(name)))
     moved = left - before if up else before - left
     _shield(name, not up)
     out = {"name": name, "moved": max(moved, 0), "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
-    return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, after, up, left))
+    return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, row, up, left))
+
+
+def _asked(ranges: list[tuple[int, int]]) -> dict[str, Any]:
+    """Where these bytes are now, asked of the kernel, every page."""
+    native = _larder.TierSurvey([], [], [], [], 0)
+    native.variable()
+    for start, end in ranges:
+        native.buffer(0, start, end - start)
+    native.locate(True)
+    return native.row(0)
 
 
 def _shield(name: str, on: bool) -> None:
@@ -193,7 +212,12 @@ def _down(start: int, end: int, wish: str | None) -> str:
     return "MADV_PAGEOUT"
 
 
-def _up(start: int, end: int) -> str:
+def _up(start: int, end: int, written: bool = False) -> str:
+    block = _larder.tier_block(start)
+    if written and block is not None and block[2] == "tier file":
+        # One fault for all pages instead of one each at their first write; only where a changed page costs no copy.
+        _larder.tier_advise(start, end, "populate-write")
+        return "MADV_POPULATE_WRITE"
     _larder.tier_advise(start, end, "populate")
     if tier.slow_nodes():
         home = next(node for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu)

@@ -159,6 +159,7 @@ class _Variable:
     began: State = _NOTHING
     rate: float = 0.0
     last: float | None = None
+    run: int = 0
     by: set[str] = field(default_factory=set)
     ident: int = 0
     chunks: dict[tuple[int, int], tuple[State, float]] = field(default_factory=dict)
@@ -190,6 +191,7 @@ class _Sampling:
         self.cpu_max, self.half_life_s = cpu_max, half_life_s
         self.variables: dict[str, _Variable] = {}
         self.said = Said()
+        self.runs = 0
         self.live = _live.LiveTrace()
         self.live.update()
         self.frames_refused = _larder.tier_frames() if objects else "not asked for"
@@ -249,6 +251,7 @@ class _Sampling:
         self._native = None
         self._watch.close()
         said = self.said
+        self.runs += 1
         said.seconds += seen["seconds"]
         said.cpu_seconds += seen["cpu_seconds"]
         said.looks += max(seen["looks"], default=0)
@@ -290,7 +293,7 @@ class _Sampling:
         about.state, about.heat, about.conf = fold(about.state, share * seconds, seconds, half, looks + epochs)
         about.began, about.rate, _ = fold(about.began, seen["operations"][at] * seconds, seconds, half, looks)
         if share:
-            about.last = now
+            about.last, about.run = now, self.runs
         about.by |= {"counts"} if counted else set()
         about.by |= {"frames"} if in_frames else set()
         about.by |= {"bits"} if touched else set()
@@ -400,6 +403,14 @@ def columns() -> dict[str, dict[str, Any]]:
     }
 
 
+def urgency() -> dict[str, float]:
+    """For the policy: heat, less the longer (in cells) a variable has gone unused."""
+    if _sampling is None:
+        return {}
+    known = _sampling.variables.items()
+    return {name: about.heat / (1 + _sampling.runs - about.run) for name, about in known if about.conf != "?"}
+
+
 def table() -> Table:
     """Temperatures of the variables, hottest first. Empty before the first sampled cell has ended."""
     rows = []
@@ -438,7 +449,8 @@ class HeatMap(Table):
         for at, row in enumerate(self):
             warm = row["heat"] / high
             colour = f"rgb({int(40 + 215 * warm)},{int(70 + 60 * (1 - abs(2 * warm - 1)))},{int(220 - 190 * warm)})"
-            told = html.escape(f"{bytes_text(row['offset'])}: {row['heat']:.2f}")
+            where = bytes_text(row["offset"]) if "offset" in row else row["address"]
+            told = html.escape(f"{where}: {row['heat']:.3g}")
             out.append(
                 f'<rect x="{at % width * size}" y="{at // width * size}" width="{size - 1}" height="{size - 1}" '
                 f'fill="{colour}"><title>{told}</title></rect>'
@@ -450,13 +462,16 @@ class HeatMap(Table):
 
 
 def map(name: str) -> HeatMap:
-    """Temperatures inside one variable's buffers, per 16 MiB chunk: the accessed share of it per epoch, decayed.
+    """Temperatures inside one variable: of its buffers per 16 MiB chunk, or of its objects in the order of their addresses.
 
-    Raises `NameError` for a name that has not been sampled.
+    For a buffer, the share of the chunk accessed per epoch, decayed; for objects, how often a look met one on a stack, per
+    second, mean over a 256th of them. Raises `NameError` for a name that has not been sampled.
     """
     about = _sampling.variables.get(name) if _sampling is not None else None
-    if about is None:
+    if about is None or _sampling is None:
         raise NameError(f"no heat of {name!r}: larder.heat.start(), then run a cell that exists with it")
+    if not about.chunks and name in _sampling.live.names():
+        return _object_map(name)
     rows, offset = [], 0
     for (low, high), (_, rate) in sorted(about.chunks.items()):
         rows.append({"offset": offset, "address": hex(low), "bytes": high - low, "heat": rate})
@@ -468,4 +483,27 @@ def map(name: str) -> HeatMap:
         title=f"{name}: page temperatures",
         footer=f"{bytes_text(CHUNK_BYTES)} chunks; {cost()}",
         empty="no buffer of 64K or more",
+    )
+
+
+def _object_map(name: str) -> HeatMap:
+    found = sorted(objects(name).items())
+    step = max(1, -(-len(found) // 256))
+    parts = [found[at : at + step] for at in range(0, len(found), step)]
+    rows = [
+        {
+            "address": hex(part[0][0]),
+            "bytes": part[-1][0] - part[0][0],
+            "objects": len(part),
+            "heat": sum(rate for _, rate in part) / len(part),
+        }
+        for part in parts
+    ]
+    return HeatMap(
+        rows,
+        ["address", "bytes", "objects", "heat"],
+        formats={"bytes": bytes_text, "heat": "{:.3g}".format},
+        title=f"{name}: temperatures of {len(found)} objects",
+        footer=f"by address; {cost()}",
+        empty="no objects of its own",
     )

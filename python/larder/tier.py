@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 from . import _larder
@@ -238,6 +239,12 @@ def tiers() -> Table:
     return Table(rows, ["tier", "what", "bytes"], formats={"bytes": bytes_text})
 
 
+def swap_used() -> bool:
+    """Whether anything on this machine is in swap."""
+    machine = _larder.tier_machine()
+    return machine["swap_total"] > machine["swap_free"]
+
+
 def slow_nodes() -> list[int]:
     """Memory-only NUMA nodes: CXL, or persistent memory in system-RAM mode."""
     return [node for node, cpu, _ in _larder.tier_machine()["nodes"] if not cpu]
@@ -351,9 +358,22 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
     shown += ["unmapped"] if "unmapped" in used else []
     return Table(
         rows,
-        ["name", "kind", "bytes", *shown, *(["heat", "last", "conf"] if temperatures else []), "movable", "why"],
+        [
+            "name",
+            "kind",
+            "bytes",
+            *shown,
+            *(["heat", "ops/s", "last", "conf"] if temperatures else []),
+            "movable",
+            "why",
+        ],
         formats=dict.fromkeys(["bytes", *shown], bytes_text)
-        | {"heat": "{:.2f}".format, "last": "{:.0f}s".format, "movable": lambda can: "yes" if can else "no"},
+        | {
+            "heat": "{:.2f}".format,
+            "ops/s": "{:.3g}".format,
+            "last": "{:.0f}s".format,
+            "movable": lambda can: "yes" if can else "no",
+        },
         footer=_footer(survey),
         empty="no variables yet",
     )
@@ -362,6 +382,33 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
 def _temperatures() -> dict[str, dict[str, Any]]:
     heat = sys.modules.get("larder.heat")
     return heat.columns() if heat is not None else {}
+
+
+def process(survey: Survey) -> dict[str, int]:
+    """What the process has in memory, in bytes: ``resident`` = ``variables`` + ``files`` + ``rest``.
+
+    ``variables`` are the surveyed variables' own pages (also those of the tier file and of shelves mapped here), ``files``
+    libraries and other mapped files, ``rest`` the interpreter, modules, IPython's own data and memory that allocators keep.
+    """
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    kib = {key: int(status[key].split()[0]) * 1024 for key in ("VmRSS", "RssFile", "RssShmem") if key in status}
+    on_nodes = sum(
+        count
+        for name in survey.names
+        for place, count in survey.row(name)["places"].items()
+        if place.startswith("node")
+    )
+    ours = {"larder-tier-": 0, ".shelf": 0}
+    kind = None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.startswith("Rss:") and kind is not None:
+            ours[kind] += int(line.split()[1]) * 1024
+        elif "-" in line.split(" ", 1)[0]:
+            kind = next((mark for mark in ours if mark in line), None)
+    resident = kib.get("VmRSS", 0)
+    files = max(0, kib.get("RssFile", 0) + kib.get("RssShmem", 0) - sum(ours.values()))
+    variables = on_nodes + ours[".shelf"]
+    return {"resident": resident, "variables": variables, "files": files, "rest": resident - variables - files}
 
 
 def _footer(survey: Survey) -> str:
@@ -374,6 +421,11 @@ def _footer(survey: Survey) -> str:
     heat = sys.modules.get("larder.heat")
     if heat is not None and heat.active():
         parts.append(heat.cost())
+    sums = process(survey)
+    parts.append(
+        f"resident {bytes_text(sums['resident'])} = variables {bytes_text(sums['variables'])} + files "
+        f"{bytes_text(sums['files'])} + interpreter and the rest {bytes_text(max(sums['rest'], 0))}"
+    )
     have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
     blocks = [block for block in _larder.tier_blocks() if block[2] == "tier file"]
     have += f", tier file {bytes_text(sum(block[1] for block in blocks))}" if blocks else ""

@@ -213,16 +213,16 @@ def test_shielded_containers_are_not_visited_by_a_collection_and_are_collected_a
 def test_the_policy_moves_the_cold_array_and_keeps_the_hot_one(space):
     from larder import _auto, heat
 
-    space["hot"], space["cold"] = np.ones(8 * MB), np.ones(8 * MB)
+    space["hot"], space["cold"] = np.ones(24 * MB), np.ones(24 * MB)
     try:
-        # Moving the cold one is enough by far: what else the process grows meanwhile must not cost the hot one.
-        tier.auto(_auto.resident() - 8 * MB)
+        # Just above the high mark (0.9), and moving the cold one brings it below the low one (0.75).
+        tier.auto(int(_auto.resident() / 0.93))
         for _ in range(60):
             space["hot"] += 1
         heat._after(None, None)
         moves = _auto.step()
         assert [(row["what"], row["name"]) for row in moves] == [("demote", "cold")]
-        assert resident(space["cold"]) <= 4 * MB and resident(space["hot"]) >= 60 * MB
+        assert resident(space["cold"]) <= 4 * MB and resident(space["hot"]) >= 190 * MB
         assert (space["cold"] == 1).all()
     finally:
         tier.auto(None)
@@ -258,3 +258,26 @@ def test_a_shelved_array_leaves_the_page_cache_and_changes_stay_until_the_commit
     finally:
         space.clear()
         with_shelf.close()
+
+
+def test_what_the_next_cell_names_comes_in_before_it_runs(space):
+    from larder import _auto, heat
+
+    space["a"], space["b"] = np.ones(4 * MB), np.ones(4 * MB)
+    space["use"] = eval("lambda: b.sum()")
+    tier.demote("a")
+    tier.demote("b")
+    try:
+        tier.auto(_auto.resident() * 2 + 512 * MB)
+        assert _auto.named("a += 1; c = 2") == (["a"], ["a"])
+        assert _auto.named("use()") == (["use", "b"], [])
+        assert _auto.named("a[3:] = 1; np.add(b, 1, out=b)") == (["b", "a"], ["a", "b"])
+        assert _auto.named("this is no Python") == ([], [])
+        moves = _auto.prepare(*_auto.named("a += 1"))
+        assert [(row["what"], row["name"]) for row in moves] == [("promote", "a")]
+        assert resident(space["a"]) >= 31 * MB and resident(space["b"]) <= 16 * MB
+        assert (space["a"] == 1).all()
+        assert _auto.prepare(["a"]) == [], "what is there need not move"
+    finally:
+        tier.auto(None)
+        heat.stop()

@@ -184,3 +184,17 @@ def test_the_magic_shows_runs_and_answers(ip, capsys):
     with provisionalcompleter():
         offered = {match.text for match in ip.Completer.completions("%tier ", 6)}
     assert {"why", "big"} <= offered
+
+
+def test_what_variables_take_adds_up_to_what_the_process_has():
+    tier.process(tier.Survey({"warm": [[i] for i in range(1000)]}))
+    before = tier.process(tier.Survey({}))
+    values = {"a": np.ones(16 << 20), "rows": [[i] for i in range(300_000)], "z": np.zeros(8 << 20)}
+    survey = tier.Survey(values, exact=True)
+    sums = tier.process(survey)
+    assert sums["variables"] + sums["files"] + sums["rest"] == sums["resident"]
+    assert sums["variables"] >= 128 << 20
+    # The rest is what was there before, and what the survey itself and free lists take.
+    added = sums["resident"] - before["resident"]
+    assert 0 <= sums["rest"] <= before["rest"] + added // 4
+    assert "resident" in tier.table(variables=values).footer

@@ -20,25 +20,34 @@ pub enum Move {
     Promote(usize),
 }
 
-/// Share of the limit below which promotion may fill up again.
-pub const LOW_WATER: f64 = 0.9;
+/// Shares of the limit: above the high mark the coldest leave, down to the low one, which is also as far as warm
+/// variables come back by themselves; what a cell is known to need may come in up to the full mark.
+pub const HIGH_WATER: f64 = 0.9;
+pub const LOW_WATER: f64 = 0.75;
+pub const FULL_WATER: f64 = 0.95;
+/// What is left of a variable that has moved (headers, an edge) is not worth another move.
+#[cfg(not(test))]
+pub const WORTH_BYTES: u64 = 1 << 20;
+#[cfg(test)]
+pub const WORTH_BYTES: u64 = 1;
 /// A variable hotter than this is worth bringing back.
 pub const WARM: f64 = 0.05;
 
-/// Moves that bring `used_bytes` of DRAM under `limit_bytes`, coldest first; else promotions of warm variables that fit.
+/// Moves between runs: coldest first out until the low mark when above the high one; else promotions of warm variables
+/// that fit. Room is made while nobody waits, so that the next run finds some.
 pub fn plan(candidates: &[Candidate], used_bytes: u64, limit_bytes: u64) -> Vec<Move> {
     let heat = |at: &usize| candidates[*at].heat.unwrap_or(0.5);
     let mut moves = Vec::new();
     let mut used = used_bytes;
     let low_water = (limit_bytes as f64 * LOW_WATER) as u64;
-    let can = |c: &Candidate| c.movable && !c.pinned && c.dram_bytes > 0;
+    let can = |c: &Candidate| c.movable && !c.pinned && c.dram_bytes >= WORTH_BYTES;
     let mut cold: Vec<usize> = (0..candidates.len()).filter(|at| can(&candidates[*at])).collect();
     cold.sort_by(|a, b| {
         heat(a)
             .total_cmp(&heat(b))
             .then(candidates[*b].dram_bytes.cmp(&candidates[*a].dram_bytes))
     });
-    if used > limit_bytes {
+    if used > (limit_bytes as f64 * HIGH_WATER) as u64 {
         for at in cold {
             if used <= low_water {
                 break;
@@ -61,6 +70,42 @@ pub fn plan(candidates: &[Candidate], used_bytes: u64, limit_bytes: u64) -> Vec<
     moves
 }
 
+/// Moves before a run that is known to use the `wanted` candidates: coldest others leave until the wanted ones fit under
+/// the full mark, then the wanted ones come in, hottest first, as far as they fit. Nothing when all are in already.
+pub fn prepare(candidates: &[Candidate], wanted: &[usize], used_bytes: u64, limit_bytes: u64) -> Vec<Move> {
+    let heat = |at: &usize| candidates[*at].heat.unwrap_or(0.5);
+    let full = (limit_bytes as f64 * FULL_WATER) as u64;
+    let mut coming: Vec<usize> = wanted
+        .iter()
+        .copied()
+        .filter(|at| candidates.get(*at).is_some_and(|c| c.slow_bytes > 0))
+        .collect();
+    coming.sort_by(|a, b| heat(b).total_cmp(&heat(a)));
+    let need: u64 = coming.iter().map(|at| candidates[*at].slow_bytes).sum();
+    let mut leaving: Vec<usize> = (0..candidates.len())
+        .filter(|at| {
+            let c = &candidates[*at];
+            c.movable && !c.pinned && c.dram_bytes >= WORTH_BYTES && !wanted.contains(at)
+        })
+        .collect();
+    leaving.sort_by(|a, b| heat(a).total_cmp(&heat(b)));
+    let (mut moves, mut used) = (Vec::new(), used_bytes);
+    for at in leaving {
+        if need == 0 || used + need <= full {
+            break;
+        }
+        used = used.saturating_sub(candidates[at].dram_bytes);
+        moves.push(Move::Demote(at));
+    }
+    for at in coming {
+        if used + candidates[at].slow_bytes <= full {
+            used += candidates[at].slow_bytes;
+            moves.push(Move::Promote(at));
+        }
+    }
+    moves
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,10 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn the_coldest_leave_until_the_low_water_mark() {
-        let all = [candidate(40, 0, 0.9), candidate(40, 0, 0.0), candidate(40, 0, 0.3)];
+    fn the_coldest_leave_until_the_low_mark() {
+        let all = [candidate(40, 0, 0.9), candidate(50, 0, 0.0), candidate(40, 0, 0.3)];
         assert_eq!(plan(&all, 120, 100), [Move::Demote(1)]);
         assert_eq!(plan(&all, 120, 60), [Move::Demote(1), Move::Demote(2)]);
+        assert_eq!(plan(&all, 89, 100), [], "between the marks nothing moves");
     }
 
     #[test]
@@ -93,8 +139,29 @@ mod tests {
     #[test]
     fn warm_variables_come_back_only_where_they_fit() {
         let all = [candidate(0, 50, 0.4), candidate(0, 30, 0.2), candidate(0, 10, 0.01)];
-        assert_eq!(plan(&all, 40, 100), [Move::Promote(0)]);
-        assert_eq!(plan(&all, 55, 100), [Move::Promote(1)]);
+        assert_eq!(plan(&all, 25, 100), [Move::Promote(0)]);
+        assert_eq!(plan(&all, 40, 100), [Move::Promote(1)]);
         assert_eq!(plan(&all, 95, 100), []);
+    }
+
+    #[test]
+    fn what_the_next_cell_names_comes_in_and_the_coldest_make_room() {
+        let all = [
+            candidate(0, 40, 0.0), // wanted, out
+            candidate(40, 0, 0.5),
+            candidate(30, 0, 0.1),
+            candidate(20, 0, 0.0), // wanted, in already
+        ];
+        assert_eq!(
+            prepare(&all, &[0, 3], 90, 100),
+            [Move::Demote(2), Move::Demote(1), Move::Promote(0)]
+        );
+        assert_eq!(prepare(&all, &[0, 3], 40, 100), [Move::Promote(0)]);
+        assert_eq!(prepare(&all, &[3], 99, 100), [], "nothing to bring in, nothing to move");
+        assert_eq!(
+            prepare(&[candidate(0, 95, 0.9)], &[0], 10, 100),
+            [],
+            "what cannot fit stays out"
+        );
     }
 }

@@ -20,8 +20,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How the tier file is named in its directory, and so in `/proc/self/maps`.
 pub const TIER_FILE_PREFIX: &str = "larder-tier-";
@@ -54,7 +54,7 @@ struct State {
     /// Free runs of slots by first slot.
     free: BTreeMap<usize, usize>,
     next_slot: usize,
-    file: Option<File>,
+    file: Option<Arc<File>>,
 }
 
 /// A lock that can be held across `fork`, which the standard ones cannot be.
@@ -199,7 +199,7 @@ impl Arena {
         self.inner.with(|state| {
             if file.is_none() || state.file.is_none() {
                 // Blocks of the old file keep it open through their mappings; their space goes with the last of them.
-                state.file = file;
+                state.file = file.map(Arc::new);
             }
         });
         Ok(())
@@ -251,7 +251,7 @@ impl Arena {
                 }
             };
             let start = self.base + first * SLOT;
-            let block = self.back(state.file.as_ref(), start, bytes);
+            let block = self.back(state.file.as_deref(), start, bytes);
             match block {
                 Some(block) => drop(state.live.insert(start, block)),
                 None => Self::release(state, first, slots),
@@ -332,6 +332,30 @@ impl Arena {
             slots += after;
         }
         state.free.insert(first, slots);
+    }
+
+    /// Writes changed pages of `start..end` to the tier file and waits for them, so that dropping them frees DRAM. The
+    /// file is nobody's after a crash, so neither its journal nor the disk's own cache is waited for. `false`: these
+    /// addresses are not in the file.
+    ///
+    /// # Errors
+    /// The file's: `EIO`, `ENOSPC`.
+    pub fn write_back(&self, start: usize, end: usize) -> io::Result<bool> {
+        let file = self.inner.with(|state| {
+            let block = state.live.range(..=start).next_back()?.1;
+            let inside = end <= block.start + block.bytes && block.backing == Backing::TierFile;
+            inside.then(|| state.file.clone()).flatten()
+        });
+        let Some(file) = file else { return Ok(false) };
+        let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: sync_file_range takes no pointer; the descriptor is held.
+        let rc =
+            unsafe { libc::sync_file_range(file.as_raw_fd(), (start - self.base) as i64, (end - start) as i64, all) };
+        if rc == 0 {
+            Ok(true)
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// The live block that holds `address`.

@@ -360,6 +360,8 @@ pub enum Advice {
     PageOut,
     /// `MADV_POPULATE_READ`: fault everything in now.
     PopulateRead,
+    /// `MADV_POPULATE_WRITE`: fault everything in now, ready to be written: the pages count as changed afterwards.
+    PopulateWrite,
     /// `MADV_DONTDUMP`: gives a range a mapping of its own, so that smaps counts it apart.
     Split,
     /// `MADV_DODUMP`: undoes `Split`.
@@ -374,10 +376,11 @@ pub fn advise(start: u64, end: u64, advice: Advice) -> io::Result<()> {
     let flag = match advice {
         Advice::PageOut => libc::MADV_PAGEOUT,
         Advice::PopulateRead => 22,
+        Advice::PopulateWrite => 23,
         Advice::Split => libc::MADV_DONTDUMP,
         Advice::Unsplit => libc::MADV_DODUMP,
     };
-    // SAFETY: none of the four advices changes what a load returns, so no owner of the range can be harmed; ranges
+    // SAFETY: none of the five advices changes what a load returns, so no owner of the range can be harmed; ranges
     // that are gone give ENOMEM.
     let rc = unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, flag) };
     if rc == 0 {
