@@ -83,7 +83,7 @@ versions: .venv/built  ## the tests on every CPython from 3.11 to 3.15, with one
 	$(PY) scripts/versions.py
 
 fuzz: .venv/built  ## long fuzzing: the optimiser, the wire and open() on any bytes, recovery
-	LARDER_FUZZ_PROGRAMS=100000 $(PY) -m pytest tests/trace -q -k fuzz
+	LARDER_FUZZ_PROGRAMS=100000 LARDER_STDLIB=long $(PY) -m pytest tests/trace -q -k "fuzz or stdlib"
 	LARDER_FUZZ_CASES=1000000 cargo test -q -p larder-shelf --test open_any_bytes
 	LARDER_FUZZ_CASES=10000000 cargo test -q -p larder-kernel --test wire_any_bytes
 	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q

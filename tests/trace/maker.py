@@ -35,6 +35,16 @@ def f2(a, x):
     return x
 def f3(l, i):
     l[i & 3] = l[(i + 1) & 3]
+def counter(k):
+    def add(v):
+        nonlocal k
+        k = k + v
+        return k
+    return add
+def times(k):
+    def mul(v):
+        return v * k
+    return mul
 def pair(a, b):
     return b, a
 def none(a):
@@ -47,9 +57,10 @@ SETUP = [
     "L = [1, 2, 3, 400, 5, 6, 7, 8]; M = [300, -5, 2**31, 4, 10**12, 0, 1, 2**70]; F = [0.5, -2.0, 3.5, 0.0]; log = []",
     "p, q, s = P(300), V(4), S(1000); Q = [P(1), V(2), P(3), p]; K = [S(9), s, S(400)]; T = ((1, 2.5), (300, -1.0), (7, 0.5))",
     "D = {0: 10, 1: 300, 2: 5, 'a': 1, 'b': 700, 'k': 2.5}; E = {'a': 0, 'b': 1, 'c': 2000, 'd': 3}; A = []; W = 'hello abcabd zz'; Y = b'\\x00abc\\xff'",
+    "cnt, mul, fmul = counter(5), times(3), times(0.5); B = {i: i * 300 for i in range(5)}",
     "G = [True] * 9; N = [None, 5, None, 2.5]; R = [[1, 2, 3, 4], [500, 600, 700, 800], [2.5, 1.5, 0.5, 7.25]]",
 ]
-NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R"
+NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, cnt(0) * 1"
 
 
 class Maker:
@@ -61,7 +72,7 @@ class Maker:
         self.lines.append("    " * self.indent + text)
 
     def int(self, d=0):
-        r, k = self.r, self.r.randrange(23 if d < 3 else 3)
+        r, k = self.r, self.r.randrange(26 if d < 3 else 3)
         if k == 0:
             return r.choice(INTS)
         if k in (1, 2):
@@ -100,12 +111,18 @@ class Maker:
             return r.choice(["Y[a & 3]", f"Y[{self.int(d + 1)}]", "T[1][0]", f"T[{self.int(d + 1)} % 3][0]"])
         if k == 20:
             return f"R[{r.choice(['0', '1', 'a & 1'])}][{r.choice(['b & 3', '2', '-1'])}]"
+        if k == 23:
+            return f"mul({self.int(d + 1)})"
+        if k == 24:
+            return f"cnt({r.choice(['1', 'a & 3', self.int(d + 1)])})"
+        if k == 25:
+            return f"B.get({self.int(d + 1)} & 15, {r.choice(['7', 'a'])})"
         if k == 21:
             return f"pair({self.int(d + 1)}, {self.int(d + 1)})[{r.choice('01')}]"
         return f"({self.int(d + 1)}, {self.int(d + 1)}, 5)[{r.choice(['0', '1', '-1'])}]"
 
     def float(self, d=0):
-        r, k = self.r, self.r.randrange(14 if d < 3 else 3)
+        r, k = self.r, self.r.randrange(15 if d < 3 else 3)
         if k == 0:
             return r.choice(["0.0", "1.5", "-2.25", "1e300", "-0.0", "1e-9"])
         if k in (1, 2):
@@ -127,6 +144,8 @@ class Maker:
             return f"f2({self.int(d + 1)}, {self.float(d + 1)})"
         if k == 11:
             return f"{r.choice(['min', 'max'])}({self.float(d + 1)}, {r.choice([self.float(d + 1), self.int(d + 1)])})"
+        if k == 14:
+            return f"fmul({r.choice([self.int(d + 1), self.float(d + 1)])})"
         if k == 12:
             return "rng.random()"
         return f"(abs({self.float(d + 1)}) ** {r.choice(['0.5', '2.0', '1.5'])})"
@@ -143,7 +162,17 @@ class Maker:
         if kind == 3:
             return self.r.choice([f"ch {op} 'b'", "ch == W[a % 14]", "W[b & 7] != ch", f"ch {op} W[2]"])
         if kind == 4:
-            return self.r.choice(["ch in E", "(a & 3) in D", "W[a & 7] not in E", "'zz' in D"])
+            return self.r.choice(
+                [
+                    "ch in E",
+                    "(a & 3) in D",
+                    "W[a & 7] not in E",
+                    "'zz' in D",
+                    "a & 7 in (1, 300, 5)",
+                    "b not in (3, 5)",
+                    "a & 15 in B",
+                ]
+            )
         if kind == 5:
             return self.r.choice(
                 ["N[a & 3] is None", "N[b & 3] is not None", "none(a) is None", "u", "not u", "p is Q[a & 3]"]

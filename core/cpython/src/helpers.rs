@@ -140,14 +140,15 @@ unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) -> u64 {
     }
 }
 
-/// The value of a key in a dict: null when there is none, `None` when only Python can compare.
+/// Where a dict keeps the value of a key: null when there is none, `None` when only Python can compare, or when somebody
+/// wants to be told of changes.
 ///
 /// # Safety
 /// `dict` is a live dict; `same` is asked about live keys of equal hash.
 unsafe fn find(dict: Obj, hash: i64, l: &Layout, same: impl Fn(Obj) -> Option<bool>) -> Option<Obj> {
     // SAFETY: the fields of a dict's key table, as the layout says; indices lie inside the table by its own invariant.
     unsafe {
-        if load::<usize>(dict.0, l.dict_values) != 0 {
+        if load::<usize>(dict.0, l.dict_values) != 0 || load::<u8>(dict.0, l.dict_watchers) != 0 {
             return None;
         }
         let keys: usize = load(dict.0, l.dict_keys);
@@ -178,7 +179,7 @@ unsafe fn find(dict: Obj, hash: i64, l: &Layout, same: impl Fn(Obj) -> Option<bo
                     load(key.0, l.str_hash)
                 };
                 if their_hash == hash && same(key)? {
-                    return Some(Obj(load(entry, at_key + 8)));
+                    return Some(Obj(entry + at_key + 8));
                 }
             }
             perturb >>= 5;

@@ -65,6 +65,7 @@ pub struct Symbols {
     pub function_type: usize,
     pub module_type: usize,
     pub builtin_type: usize,
+    pub cell_type: usize,
     pub method_type: usize,
     pub code_bytes: CodeBytes,
     pub request_extra: RequestExtra,
@@ -103,6 +104,7 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                 function_type: symbol(c"PyFunction_Type")?,
                 module_type: symbol(c"PyModule_Type")?,
                 builtin_type: symbol(c"PyCFunction_Type")?,
+                cell_type: symbol(c"PyCell_Type")?,
                 method_type: symbol(c"PyMethodDescr_Type")?,
                 code_bytes: std::mem::transmute::<usize, CodeBytes>(symbol(c"PyCode_GetCode")?),
                 request_extra: std::mem::transmute::<usize, RequestExtra>(symbol(

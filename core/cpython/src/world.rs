@@ -150,6 +150,8 @@ impl World for Live<'_> {
                 enumerate_parts(o, self).map_or(Class::Other, |(a, b, c)| Class::Enumerate(a, b, c))
             } else if t == symbols.zip_type {
                 zip_parts(o, self).map_or(Class::Other, |(a, b, c)| Class::Zip(a, b, c))
+            } else if t == symbols.cell_type {
+                Class::Cell
             } else if ptr(o) == ffi::Py_None()
                 || t == symbols.function_type
                 || t == symbols.builtin_type
@@ -384,7 +386,7 @@ impl World for Live<'_> {
             let code = Obj(load(o.0, l.func_code));
             let flags: u32 = load(code.0, l.code_flags);
             let shape = flags & 0x3ac == 0 && load::<i32>(code.0, l.code_kwonly) == 0;
-            let closed = load::<usize>(o.0, l.func_closure) == 0;
+            let closure = Obj(load(o.0, l.func_closure));
             let builtins = Obj(load(o.0, l.func_builtins)) == self.frame.builtins();
             let watched = crate::frame::code_watched(code, self.engine.tool, l);
             let globals = Obj(load(o.0, l.func_globals));
@@ -399,7 +401,8 @@ impl World for Live<'_> {
                 globals,
                 locals: load::<i32>(code.0, l.code_slots) as usize,
                 arguments: load::<i32>(code.0, l.code_argcount) as usize,
-                simple: shape && closed && builtins && plain && !watched,
+                closure,
+                simple: shape && builtins && plain && !watched,
                 ins,
             })
         }

@@ -54,6 +54,8 @@ pub struct Layout {
     pub str_data: usize,
     pub bytes_data: usize,
     pub dict_used: usize,
+    /// The byte whose bits say who watches a dict.
+    pub dict_watchers: usize,
     pub dict_keys: usize,
     pub dict_values: usize,
     pub keys_log_size: usize,

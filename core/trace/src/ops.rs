@@ -22,7 +22,7 @@ pub mod part {
     pub const NUMBER: u8 = 4;
     /// Attributes of instances.
     pub const FIELDS: u8 = 8;
-    /// Contents of dicts.
+    /// Keys of dicts, and where their values are.
     pub const DICT: u8 = 16;
 }
 
@@ -189,8 +189,8 @@ ops! {
     Byte "byte" "pi" i [pure] "offset" "a byte of a string or bytes object, at an index known to be in range";
     Char "char" "i" p [pure] "" "the string of one Latin-1 character";
     Field "field" "p" p [reads FIELDS] "offset" "an attribute, null when it is not set";
-    DictI "dicti" "pi" p [exits, reads DICT] "" "value of an int key, null when there is none; exits when only Python can compare";
-    DictP "dictp" "pp" p [exits, reads DICT] "" "value of a str key";
+    DictI "dicti" "pi" p [exits, reads DICT] "" "where a dict keeps the value of an int key, null when there is none; exits when only Python can compare";
+    DictP "dictp" "pp" p [exits, reads DICT] "" "the same for a str key";
 
     NewI "newi" "i" p [effect] "" "an int object of its own; whoever comes next in the body owns it";
     NewF "newf" "f" p [effect] "" "a float object of its own";
@@ -204,7 +204,7 @@ ops! {
     Put "put" "pip" n [writes ITEMS] "" "stores an owned object among a list's items";
     PutField "putfield" "pp" n [writes FIELDS] "offset" "stores an owned object in an attribute";
     Append "append" "pp" n [writes ITEMS, writes SHAPE] "" "appends an owned object to a list";
-    DictPut "dictput" "ppp" n [writes DICT] "" "stores under a key that compares without Python; owns neither";
+    DictPut "dictput" "ppp" n [writes DICT] "" "stores under a new key that compares without Python; owns neither";
     Random "random" "p" f [writes NUMBER] "" "the next number of a generator of the random module";
 }
 

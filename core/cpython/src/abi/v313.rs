@@ -45,6 +45,7 @@ pub const LAYOUT: Layout = Layout {
     str_data: 40,
     bytes_data: 32,
     dict_used: 16,
+    dict_watchers: 24,
     dict_keys: 32,
     dict_values: 40,
     keys_log_size: 8,

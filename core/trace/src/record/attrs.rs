@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Where a cell keeps its object: the same in every version served.
+const CELL: usize = 16;
+
 impl<W: World> Recorder<'_, W> {
     /// `LOAD_ATTR`: pushes the value, or for a method call the function and its object.
     pub(super) fn load_attr(&mut self, arg: usize) -> Step<()> {
@@ -50,6 +53,15 @@ impl<W: World> Recorder<'_, W> {
                         self.push(on)
                     }
                     Attribute::Slot(_) | Attribute::Inline { .. } => {
+                        // What this very object was just given needs no look, and no check.
+                        let offset = match found {
+                            Attribute::Slot(offset) | Attribute::Inline { offset, .. } => offset,
+                            Attribute::Method { .. } => 0,
+                        };
+                        if let Some(v) = self.given(r, offset) {
+                            self.s.depth -= 1;
+                            return self.call_with_null(v, method);
+                        }
                         let offset = self.place(r, found);
                         let now = self.seen(o, offset);
                         let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
@@ -80,10 +92,19 @@ impl<W: World> Recorder<'_, W> {
             Attribute::Method { .. } => 0,
         }
     }
-    fn seen(&self, o: Obj, offset: usize) -> containers::Item {
-        // Offsets and list indices do not meet: an object is one or the other.
-        match self.memory.iter().rev().find(|m| m.0 == o && m.1 == offset as i64) {
-            Some(m) => containers::Item::Stored(m.2),
+    /// The value stored last in an attribute of this object, if no other object can have been meant since.
+    pub(super) fn given(&self, r: Ref, offset: usize) -> Option<Val> {
+        let last = self.memory.iter().rev().find(|m| m.place == offset as i64 && m.field)?;
+        (last.by == r).then_some(last.value)
+    }
+    pub(super) fn seen(&self, o: Obj, offset: usize) -> containers::Item {
+        match self
+            .memory
+            .iter()
+            .rev()
+            .find(|m| m.on == o && m.field && m.place == offset as i64)
+        {
+            Some(m) => containers::Item::Stored(m.value),
             None => containers::Item::Object(self.world.field(o, offset)),
         }
     }
@@ -102,6 +123,9 @@ impl<W: World> Recorder<'_, W> {
             return Err("an attribute that is not traced yet");
         };
         let v = Self::storable(v)?;
+        if matches!(v, Val::Tuple(_)) {
+            return Err("storing something virtual");
+        }
         let o = self.o(r);
         let (found, version) = self.attribute(o)?;
         if matches!(found, Attribute::Method { .. }) {
@@ -127,8 +151,54 @@ impl<W: World> Recorder<'_, W> {
         self.emit(Op::GuardSome, &[old], 0, e, 0);
         let new = self.replacement(old, now, v)?;
         self.emit(Op::PutField, &[r, new], offset as i64, ExitId::NONE, 0);
-        self.stored(o, offset as i64, v, new);
+        self.stored((o, r), offset as i64, true, v, new);
         self.s.depth -= 2;
+        Ok(())
+    }
+
+    /// The cell in a local, and the object it is now.
+    fn cell(&mut self, index: usize) -> Step<(Ref, Obj)> {
+        let Val::Ptr(r, _) = self.local(index)? else {
+            return Err("a shared variable that is not traced yet");
+        };
+        let o = self.o(r);
+        if self.world.class(o) != Class::Cell {
+            return Err("a shared variable that is not traced yet");
+        }
+        Ok((r, o))
+    }
+    pub(super) fn load_cell(&mut self, index: usize) -> Step<Val> {
+        let (r, o) = self.cell(index)?;
+        if let Some(v) = self.given(r, CELL) {
+            return Ok(v);
+        }
+        let now = self.seen(o, CELL);
+        let place = self.emit(Op::Field, &[r], CELL as i64, ExitId::NONE, self.word(now));
+        if now.is_none_or_missing() {
+            return Err("an unbound variable");
+        }
+        let e = self.exit("an unbound variable");
+        self.emit(Op::GuardSome, &[place], 0, e, 0);
+        self.item_value(place, now)
+    }
+    pub(super) fn store_cell(&mut self, index: usize) -> Step<()> {
+        let (r, o) = self.cell(index)?;
+        let v = self.peek(1)?;
+        let v = Self::storable(v)?;
+        if matches!(v, Val::Tuple(_)) {
+            return Err("storing something virtual");
+        }
+        let now = self.seen(o, CELL);
+        if now.is_none_or_missing() {
+            return Err("an unbound variable");
+        }
+        let old = self.emit(Op::Field, &[r], CELL as i64, ExitId::NONE, self.word(now));
+        let e = self.exit("an unbound variable");
+        self.emit(Op::GuardSome, &[old], 0, e, 0);
+        let new = self.replacement(old, now, v)?;
+        self.emit(Op::PutField, &[r, new], CELL as i64, ExitId::NONE, 0);
+        self.stored((o, r), CELL as i64, true, v, new);
+        self.s.depth -= 1;
         Ok(())
     }
 }

@@ -27,15 +27,20 @@ impl<W: World> Recorder<'_, W> {
             (true, this, f) => (f, this),
             (false, this, f) => (f, this),
         };
-        let Val::Known(f) = f else {
-            return Err("a call that is not traced yet");
-        };
         if this != Val::Null {
             args.insert(0, this);
         }
-        if let Some(callee) = self.world.function(f) {
-            return self.inline(f, callee, args, arg + 2, next);
+        let known = match f {
+            Val::Known(f) => f,
+            Val::Ptr(r, _) => self.o(r),
+            _ => return Err("a call that is not traced yet"),
+        };
+        if let Some(callee) = self.world.function(known) {
+            return self.inline(f, known, callee, args, arg + 2, next);
         }
+        let Val::Known(f) = f else {
+            return Err("a call that is not traced yet");
+        };
         let v = match self.world.builtin(f) {
             Some(which) => self.builtin(which, &args)?,
             None => self.bound(f, &args)?,
@@ -177,13 +182,13 @@ impl<W: World> Recorder<'_, W> {
                 if self.world.class(self.o(*dict)) != Class::Dict {
                     return Err(NOT_YET);
                 }
-                let (found, item) = self.dict_find(*dict, *key)?;
+                let (place, found) = self.dict_find(*dict, *key)?;
                 let e = self.fork("a key that is there, or not");
-                if !item.is_none_or_missing() {
-                    self.emit(Op::GuardSome, &[found], 0, e, 0);
-                    return self.item_value(found, item);
+                if !found.is_null() {
+                    self.emit(Op::GuardSome, &[place], 0, e, 0);
+                    return self.dict_load(place, found);
                 }
-                self.emit(Op::GuardNull, &[found], 0, e, 0);
+                self.emit(Op::GuardNull, &[place], 0, e, 0);
                 Ok(rest.first().copied().unwrap_or(Val::Known(self.world.none())))
             }
             (
@@ -212,7 +217,15 @@ impl<W: World> Recorder<'_, W> {
 
     // --- inlining ---
 
-    fn inline(&mut self, f: Obj, callee: Callee, args: Vec<Val>, operands: usize, next: usize) -> Step<()> {
+    fn inline(
+        &mut self,
+        called: Val,
+        f: Obj,
+        callee: Callee,
+        args: Vec<Val>,
+        operands: usize,
+        next: usize,
+    ) -> Step<()> {
         if !callee.simple || callee.arguments != args.len() {
             return Err("a function whose call is not simple");
         }
@@ -226,13 +239,49 @@ impl<W: World> Recorder<'_, W> {
             self.call_exit = self.fork("something else in a function called");
             self.written = false;
         }
-        self.tree.condition(Condition::Code(f, callee.code));
-        self.tree.pin(f);
+        let cells = if callee.closure.is_null() {
+            0
+        } else {
+            self.world.size(callee.closure)
+        };
+        let mut closure = Vec::new();
+        if let Val::Ptr(r, _) = called {
+            // Not this function for sure, but one of the same code in the same module.
+            let e = self.exit("another function");
+            let l = self.layout;
+            for (offset, wanted) in [(l.func_code, callee.code), (l.func_globals, callee.globals)] {
+                let field = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, wanted.0 as u64);
+                let wanted = self.object(wanted);
+                self.emit(Op::GuardSame, &[field, wanted], 0, e, 0);
+            }
+            if cells > 0 {
+                let c = callee.closure.0 as u64;
+                let tuple = self.emit(Op::Field, &[r], l.func_closure as i64, ExitId::NONE, c);
+                for k in 0..cells {
+                    let (at, cell) = (self.int(k), self.world.item(callee.closure, k));
+                    closure.push((
+                        self.pure(Op::LoadT, &[tuple, at], cell.0 as u64),
+                        self.world.type_of(cell),
+                    ));
+                }
+            }
+        } else {
+            self.tree.condition(Condition::Code(f, callee.code));
+            self.tree.pin(f);
+            for k in 0..cells {
+                let cell = self.world.item(callee.closure, k);
+                closure.push((self.object(cell), self.world.type_of(cell)));
+            }
+        }
         self.tree.pin(callee.code);
         let width = callee.locals + STACK_MAX;
         let mut vals: Vec<Option<Val>> = vec![None; width];
         for (k, v) in args.into_iter().enumerate() {
             vals[k] = Some(v);
+        }
+        let first = callee.locals.saturating_sub(closure.len());
+        for (k, (r, ty)) in closure.into_iter().enumerate() {
+            vals[first + k] = Some(Val::Ptr(r, ty));
         }
         let dirty = vec![false; width];
         self.callers.push(Caller {

@@ -15,7 +15,7 @@ impl<W: World> Recorder<'_, W> {
             Class::List => Op::Size,
             Class::Tuple | Class::Bytes => Op::SizeT,
             Class::Str => Op::Len,
-            Class::Dict if !self.memory.iter().any(|m| m.0 == o) => Op::LenD,
+            Class::Dict if !self.memory.iter().any(|m| m.on == o) => Op::LenD,
             _ => return Err("a length that is not traced yet"),
         };
         let n = self.size_now(o);
@@ -81,22 +81,11 @@ impl<W: World> Recorder<'_, W> {
                     let at = self.index(n, value)?;
                     self.char_at(r, at)
                 }
-                Class::Dict => {
-                    let found = self.dict_find(r, key)?;
-                    let e = self.exit("a key that is missing");
-                    self.emit(Op::GuardSome, &[found.0], 0, e, 0);
-                    self.item_value(found.0, found.1)
-                }
+                Class::Dict => self.dict_value(r, key),
                 _ => Err("a subscript that is not traced yet"),
             },
             (Val::Ptr(r, _), key @ Val::Ptr(..)) if self.world.class(self.o(r)) == Class::Dict => {
-                let found = self.dict_find(r, key)?;
-                if found.1.is_none_or_missing() {
-                    return Err("a key that is missing");
-                }
-                let e = self.exit("a key that is missing");
-                self.emit(Op::GuardSome, &[found.0], 0, e, 0);
-                self.item_value(found.0, found.1)
+                self.dict_value(r, key)
             }
             _ => Err("a subscript that is not traced yet"),
         }
@@ -123,8 +112,13 @@ impl<W: World> Recorder<'_, W> {
 
     /// What the iteration has stored at a place, or what is there.
     fn at(&self, on: Obj, place: i64, there: impl FnOnce() -> Obj) -> Item {
-        match self.memory.iter().rev().find(|m| m.0 == on && m.1 == place) {
-            Some(m) => Item::Stored(m.2),
+        match self
+            .memory
+            .iter()
+            .rev()
+            .find(|m| m.on == on && !m.field && m.place == place)
+        {
+            Some(m) => Item::Stored(m.value),
             None => Item::Object(there()),
         }
     }
@@ -339,20 +333,26 @@ impl<W: World> Recorder<'_, W> {
                 let old = self.pure(Op::Load, &[items, at], self.pointer(found));
                 let new = self.replacement(old, found, v)?;
                 self.emit(Op::Put, &[items, at, new], 0, ExitId::NONE, 0);
-                self.stored(o, i, v, new);
+                self.stored((o, r), i, false, v, new);
                 Ok(())
             }
             (Class::Dict, _) => self.store_dict(r, key, v),
             _ => Err("a store that is not traced yet"),
         }
     }
-    pub(super) fn stored(&mut self, on: Obj, place: i64, v: Val, object: Ref) {
+    pub(super) fn stored(&mut self, (on, by): (Obj, Ref), place: i64, field: bool, v: Val, object: Ref) {
         self.written = true;
         let v = match v {
             Val::Int { .. } | Val::Float { .. } => v.with_identity(object),
             v => v,
         };
-        self.memory.push((on, place, v));
+        self.memory.push(Stored {
+            on,
+            by,
+            place,
+            field,
+            value: v,
+        });
     }
 
     pub(super) fn append(&mut self, list: Ref, v: Val) -> Step<()> {
@@ -364,73 +364,88 @@ impl<W: World> Recorder<'_, W> {
         let place = self.size_now(o);
         let new = self.owned(v)?;
         self.emit(Op::Append, &[list, new], 0, ExitId::NONE, 0);
-        self.stored(o, place, v, new);
+        self.stored((o, list), place, false, v, new);
         self.lengths.push((o, 1));
         Ok(())
     }
 
     // --- dicts ---
 
-    /// The value of a key, possibly null, and what it is now.
-    pub(super) fn dict_find(&mut self, dict: Ref, key: Val) -> Step<(Ref, Item)> {
-        let o = self.o(dict);
-        if self.memory.iter().any(|m| m.0 == o) {
-            return Err("a dict that was just changed");
-        }
+    /// Where a key's value is, possibly nowhere.
+    pub(super) fn dict_find(&mut self, dict: Ref, key: Val) -> Step<(Ref, Obj)> {
         const ODD: &str = "a key that only Python can compare";
-        match key {
-            Val::Int { value, .. } => {
-                let found = self.world.dict_int(o, self.i(value)).ok_or(ODD)?;
-                let e = self.exit("a key that only Python can compare");
-                let r = self.emit(Op::DictI, &[dict, value], 0, e, found.0 as u64);
-                Ok((r, Item::Object(found)))
-            }
-            Val::Ptr(k, _) if self.world.class(self.o(k)) == Class::Str => {
-                let found = self.world.dict_str(o, self.o(k)).ok_or(ODD)?;
-                let e = self.exit("a key that only Python can compare");
-                let r = self.emit(Op::DictP, &[dict, k], 0, e, found.0 as u64);
-                Ok((r, Item::Object(found)))
-            }
-            _ => Err("a key that is not traced yet"),
+        let o = self.o(dict);
+        if self.memory.iter().any(|m| m.on == o) {
+            return Err("a dict that just got a new key");
         }
+        let (op, key, found) = match key {
+            Val::Int { value, .. } => (Op::DictI, value, self.world.dict_int(o, self.i(value)).ok_or(ODD)?),
+            Val::Ptr(k, _) if self.world.class(self.o(k)) == Class::Str => {
+                (Op::DictP, k, self.world.dict_str(o, self.o(k)).ok_or(ODD)?)
+            }
+            _ => return Err("a key that is not traced yet"),
+        };
+        let e = self.exit(ODD);
+        Ok((self.emit(op, &[dict, key], 0, e, found.0 as u64), found))
     }
 
-    /// Storing under a key that is there already.
+    /// The value in a place that is there.
+    pub(super) fn dict_load(&mut self, place: Ref, found: Obj) -> Step<Val> {
+        if let Some(v) = self.given(place, 0) {
+            return Ok(v);
+        }
+        let now = self.seen(found, 0);
+        let r = self.emit(Op::Field, &[place], 0, ExitId::NONE, self.pointer(now));
+        self.item_value(r, now)
+    }
+    fn dict_value(&mut self, dict: Ref, key: Val) -> Step<Val> {
+        const MISSING: &str = "a key that is missing";
+        let (place, found) = self.dict_find(dict, key)?;
+        if found.is_null() {
+            return Err(MISSING);
+        }
+        let e = self.exit(MISSING);
+        self.emit(Op::GuardSome, &[place], 0, e, 0);
+        self.dict_load(place, found)
+    }
+
+    /// Storing under a key that compares without Python, new or not.
     fn store_dict(&mut self, dict: Ref, key: Val, v: Val) -> Step<()> {
-        let (old, found) = self.dict_find(dict, key)?;
-        if found.is_none_or_missing() {
-            return Err("a new key");
+        // A dict of numbers and strings is unknown to the cyclic collector until something else is put in.
+        let plain = match v {
+            Val::Ptr(r, _) => self.world.is_leaf(self.o(r)),
+            Val::Known(o) => o == self.world.none(),
+            _ => true,
+        };
+        if !plain {
+            return Err("a dict of containers");
         }
-        let e = self.exit("a new key");
-        self.emit(Op::GuardSome, &[old], 0, e, 0);
-        // The dict itself lets the old value go: it must not be the last owner's.
-        if let Item::Object(o) = found
-            && !self.world.is_leaf(o)
-        {
-            if !self.world.is_shared(o) {
-                return Err("a store that ends an object's life");
-            }
-            let e = self.exit("a store that ends an object's life");
-            self.emit(Op::GuardShared, &[old], 0, e, 0);
-        } else if let Item::Object(o) = found {
-            let (ty, e) = (self.world.type_of(o), self.exit("an item of another type"));
-            self.tree.pin(ty);
-            self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+        let (place, found) = self.dict_find(dict, key)?;
+        let e = self.fork("a key that is there, or not");
+        if found.is_null() {
+            self.emit(Op::GuardNull, &[place], 0, e, 0);
+            return self.put_dict(dict, key, v);
         }
+        self.emit(Op::GuardSome, &[place], 0, e, 0);
+        let now = self.seen(found, 0);
+        let old = self.emit(Op::Field, &[place], 0, ExitId::NONE, self.pointer(now));
+        let new = self.replacement(old, now, v)?;
+        self.emit(Op::PutField, &[place, new], 0, ExitId::NONE, 0);
+        self.stored((found, place), 0, true, v, new);
+        Ok(())
+    }
+    fn put_dict(&mut self, dict: Ref, key: Val, v: Val) -> Step<()> {
         self.prepare_owned(v);
         if matches!(key, Val::Int { boxed, .. } if boxed.is_inst() && !self.object_of(boxed)) {
             return Err("a key that may have no object");
         }
         let new = self.owned(v)?;
         let k = self.owned(key)?;
-        // One more owner keeps the old value until the exit, for the trace may still name it.
-        self.emit(Op::Incref, &[old], 0, ExitId::NONE, 0);
         self.emit(Op::DictPut, &[dict, k, new], 0, ExitId::NONE, 0);
-        self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
         self.emit(Op::Release, &[k], 0, ExitId::NONE, 0);
         self.emit(Op::Release, &[new], 0, ExitId::NONE, 0);
         let o = self.o(dict);
-        self.stored(o, 0, v, new);
+        self.stored((o, dict), 0, false, v, new);
         Ok(())
     }
 
@@ -501,18 +516,40 @@ impl<W: World> Recorder<'_, W> {
         })
     }
 
-    /// Whether a value is in a tuple or list: only for what compares without Python.
+    /// Whether a number is among those of a constant tuple.
+    fn among(&mut self, tuple: Ref, v: Val) -> Step<Ref> {
+        let Val::Int { .. } = v else {
+            return Err("a membership test that is not traced yet");
+        };
+        let mut found = self.bool(false);
+        for k in 0..self.world.size(self.o(tuple)) {
+            let item = self.world.item(self.o(tuple), k);
+            let item = self.constant(item)?;
+            if !matches!(item, Val::Int { .. }) {
+                return Err("a membership test that is not traced yet");
+            }
+            let same = self.compare(Cond::Eq, v, item)?;
+            let c = self.b(found) || self.b(same);
+            found = self.pure(Op::OrB, &[found, same], u64::from(c));
+        }
+        Ok(found)
+    }
+
+    /// Whether a key is in a dict, or a number in a constant tuple: only for what compares without Python.
     pub(super) fn contains(&mut self, on: Val, v: Val) -> Step<Ref> {
         let Val::Ptr(r, _) = on else {
             return Err("a membership test that is not traced yet");
         };
+        if self.tree.inst(r).op == Op::ConstP && self.world.class(self.o(r)) == Class::Tuple {
+            return self.among(r, v);
+        }
         if self.world.class(self.o(r)) != Class::Dict {
             return Err("a membership test that is not traced yet");
         }
-        let (found, item) = self.dict_find(r, v)?;
+        let (place, found) = self.dict_find(r, v)?;
         let null = self.constant_inst(Op::ConstP, 0);
-        let missing = item.is_none_or_missing();
-        let c = self.pure(Op::CmpP, &[found, null], u64::from(missing));
+        let missing = found.is_null();
+        let c = self.pure(Op::CmpP, &[place, null], u64::from(missing));
         Ok(self.pure(Op::NotB, &[c], u64::from(!missing)))
     }
 }

@@ -48,6 +48,8 @@ pub enum Class {
     SeqIter(Seq, Obj, i64),
     Enumerate(i64, Obj, i64),
     Zip(Obj, Obj, i64),
+    /// The place of a variable that functions share.
+    Cell,
     /// None, a function, a type, a module: treated as this very object.
     Known,
     Other,
@@ -131,7 +133,9 @@ pub struct Callee {
     pub globals: Obj,
     pub locals: usize,
     pub arguments: usize,
-    /// Neither generator nor closure, no `*`, no keyword-only arguments.
+    /// The tuple of its cells, null when it has none.
+    pub closure: Obj,
+    /// No generator, no `*`, no keyword-only arguments.
     pub simple: bool,
     pub ins: Rc<[Ins]>,
 }
@@ -185,7 +189,7 @@ pub trait World {
     /// The string of one character below 256.
     fn char(&self, c: u8) -> Obj;
     fn compare_strings(&self, a: Obj, b: Obj) -> i64;
-    /// The value of a key, null when there is none; none when only Python can tell.
+    /// Where a dict keeps the value of a key, null when there is none; none when only Python can tell.
     fn dict_int(&self, dict: Obj, key: i64) -> Option<Obj>;
     fn dict_str(&self, dict: Obj, key: Obj) -> Option<Obj>;
     fn none(&self) -> Obj;
@@ -230,6 +234,18 @@ struct State {
     pc: usize,
 }
 
+/// Something the iteration has stored.
+#[derive(Clone, Copy)]
+struct Stored {
+    on: Obj,
+    /// The same object in the trace.
+    by: Ref,
+    /// An index, or an attribute's offset.
+    place: i64,
+    field: bool,
+    value: Val,
+}
+
 /// A caller, while the walk is inside the function it calls.
 struct Caller {
     code: Obj,
@@ -261,7 +277,7 @@ pub struct Recorder<'a, W: World> {
     conc: Vec<u64>,
     body: Vec<Ref>,
     /// What the iteration would have stored: object, index or offset, value.
-    memory: Vec<(Obj, i64, Val)>,
+    memory: Vec<Stored>,
     lengths: Vec<(Obj, i64)>,
     /// An inlined call has written something: no exit may follow inside it.
     written: bool,

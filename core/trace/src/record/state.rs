@@ -3,7 +3,10 @@
 use super::*;
 
 impl<W: World> Recorder<'_, W> {
-    fn type_for(&self, o: Obj, stack: bool) -> Type {
+    /// The type of an input. A function in a variable of the frame is likely made anew at every call: it is known by
+    /// its code only.
+    fn type_for(&self, o: Obj, slot: Slot) -> Type {
+        let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
         if o.is_null() {
             return Type::Null;
         }
@@ -15,6 +18,9 @@ impl<W: World> Recorder<'_, W> {
             Class::SeqIter(seq, on, _) if stack && !on.is_null() => Type::SeqIter(seq),
             Class::Enumerate(..) if stack => Type::Enumerate,
             Class::Zip(..) if stack => Type::Zip,
+            Class::Known if slot.as_frame().is_some() && self.world.function(o).is_some() => {
+                Type::Ptr(self.world.type_of(o))
+            }
             Class::Known => Type::Known(o),
             _ => Type::Ptr(self.world.type_of(o)),
         }
@@ -65,8 +71,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     fn input(&mut self, slot: Slot, o: Obj) -> Step<Val> {
-        let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
-        let ty = self.type_for(o, stack);
+        let ty = self.type_for(o, slot);
         let index = match self.tree.input_of(slot) {
             Some(index) if self.tree.inputs[index].ty == ty => index,
             Some(index) if self.tree.inputs[index].ty == Type::Ptr(self.type_of_known(o)) => index,
@@ -100,8 +105,7 @@ impl<W: World> Recorder<'_, W> {
             };
             if !o.is_null() {
                 if let Some(ty) = val.type_at_head() {
-                    let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
-                    let found = self.type_for(o, stack);
+                    let found = self.type_for(o, slot);
                     if found != ty && ty != Type::Ptr(self.world.type_of(o)) {
                         return Err("the exit's state is not as recorded");
                     }

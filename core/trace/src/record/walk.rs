@@ -36,7 +36,7 @@ impl<W: World> Recorder<'_, W> {
         let ins = *self.ins.get(self.s.pc).ok_or("outside the code")?;
         let (next, arg) = (ins.next as usize, ins.arg as usize);
         match ins.bc {
-            Bc::NOP | Bc::RESUME | Bc::NOT_TAKEN => {}
+            Bc::NOP | Bc::RESUME | Bc::NOT_TAKEN | Bc::COPY_FREE_VARS => {}
             Bc::POP_TOP | Bc::POP_ITER => {
                 let v = self.peek(1)?;
                 self.abandon(v)?;
@@ -99,6 +99,11 @@ impl<W: World> Recorder<'_, W> {
                 let v = self.global(self.world.name(self.code, arg >> 1))?;
                 self.call_with_null(v, arg & 1 != 0)?;
             }
+            Bc::LOAD_DEREF => {
+                let v = self.load_cell(arg)?;
+                self.push(v)?;
+            }
+            Bc::STORE_DEREF => self.store_cell(arg)?,
             Bc::LOAD_ATTR => self.load_attr(arg)?,
             Bc::STORE_ATTR => self.store_attr(arg)?,
             Bc::BINARY_OP => {
