@@ -151,8 +151,8 @@ pub unsafe fn start(
             helpers: helpers::table(),
         };
         let compiler = Compiler::new(host)?;
-        let arena =
-            Arena::new(CODE_BYTES_MAX, CODE_BYTES, &[]).map_err(|e| format!("no memory for machine code: {e}"))?;
+        let arena = Arena::new(CODE_BYTES_MAX, CODE_BYTES, &helpers::table().all())
+            .map_err(|e| format!("no memory for machine code: {e}"))?;
         let extra = (symbols.request_extra)(free_info as ExtraFree);
         if extra < 0 {
             return Err("every slot for data on code objects is taken by other tools".into());
@@ -325,7 +325,7 @@ impl Engine {
             .map_err(|_| late("the code generator refused it"))?;
         let packed = Packed::new(&tree, &code.exits).map_err(|_| late("too large to keep"))?;
         let piece = self
-            .publish(&code.bytes, &[], &raw const info.loops[index])
+            .publish(&code.bytes, &code.links, &raw const info.loops[index])
             .ok_or(late("the limit for machine code is reached"))?;
         for o in packed.objects() {
             // SAFETY: live objects the recorder met.
@@ -342,6 +342,7 @@ impl Engine {
                 growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
             }
             (compiled.entries, compiled.refused, compiled.passed) = (old.entries, old.refused, old.passed);
+            compiled.told = old.told;
             compiled.since = (old.entries, old.passed);
             self.arena.release(old.piece);
             self.freed.extend_from_slice(old.packed.objects());
@@ -394,7 +395,6 @@ impl Engine {
         let exit = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
                 c.refused += 1;
-                c.refused_untold += 1;
                 return None;
             }
             c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer)

@@ -143,9 +143,11 @@ impl Row {
 
     /// Adds what a compiled loop has counted since it was last asked, and what it occupies now.
     pub fn gather(&mut self, c: &mut Compiled, arena: &Arena) {
-        self.native += std::mem::take(&mut c.iterations);
-        self.entries += std::mem::take(&mut c.entries_untold);
-        self.refused += std::mem::take(&mut c.refused_untold);
+        let now = [c.passed, c.entries, c.refused];
+        let before = std::mem::replace(&mut c.told, now);
+        self.native += now[0] - before[0];
+        self.entries += now[1] - before[1];
+        self.refused += now[2] - before[2];
         for (trace, runs) in self.traces.iter_mut().zip(&mut c.runs) {
             trace.runs += std::mem::take(runs);
         }

@@ -24,7 +24,7 @@ use pyo3::ffi;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
-type Native = unsafe extern "C" fn(*mut u64, *const u32) -> u64;
+type Entry = unsafe extern "C" fn(*const u8, *mut u64, *const u32) -> u64;
 pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
 
 /// What a tree needs to grow: it goes when the tree settles.
@@ -44,12 +44,10 @@ pub struct Compiled {
     pub runs: Box<[u64]>,
     pub entries: u64,
     pub refused: u64,
-    /// Iterations since that was last asked, and entries.
-    pub iterations: u64,
-    pub entries_untold: u64,
-    pub refused_untold: u64,
-    /// Iterations in all.
+    /// Iterations.
     pub passed: u64,
+    /// As much of the three as has been told.
+    pub told: [u64; 3],
     /// Entered since the last tick.
     pub used: bool,
     /// Entries and iterations in all when the tree grew last.
@@ -81,10 +79,8 @@ impl Compiled {
             })),
             entries: 0,
             refused: 0,
-            iterations: 0,
-            entries_untold: 0,
-            refused_untold: 0,
             passed: 0,
+            told: [0; 3],
             used: true,
         }
     }
@@ -118,8 +114,8 @@ impl Compiled {
     /// Whether what lies outside the frame is as it was when the traces were recorded.
     unsafe fn holds(&self, l: &Layout) -> bool {
         // SAFETY: types and functions that the tree keeps alive.
-        self.packed.conditions.iter().all(|c| unsafe {
-            match *c {
+        self.packed.conditions().all(|c| unsafe {
+            match c {
                 Condition::TypeVersion(t, version) => load::<u32>(t.0, l.type_version) == version,
                 Condition::KeysVersion(t, version) => {
                     let keys: usize = load(t.0, l.type_keys);
@@ -258,16 +254,18 @@ impl Compiled {
             for counter in &mut buffer[COUNTERS + 1..COUNTERS + self.runs.len()] {
                 counter.write(0);
             }
-            let native = std::mem::transmute::<*const u8, Native>(arena.address(self.piece));
+            let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
             arena.enter();
-            let exit = native(buffer.as_mut_ptr().add(ORIGIN).cast(), breaker(l)) as usize;
+            let exit = entry(
+                arena.address(self.piece),
+                buffer.as_mut_ptr().add(ORIGIN).cast(),
+                breaker(l),
+            ) as usize;
             arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
             let passes = buffer[ITERATIONS].assume_init();
             let iterations = passes.saturating_sub(1);
             self.entries += 1;
-            self.entries_untold += 1;
-            self.iterations += iterations;
             self.passed += iterations;
             self.used = true;
             self.runs[0] += passes;
@@ -457,14 +455,14 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
         made: Vec::new(),
         tuples: Vec::new(),
     };
-    let mut fresh: Vec<(Slot, Obj)> = Vec::with_capacity(16);
+    let mut fresh: Few<(Slot, Obj)> = Few::new((Slot(0), Obj::NULL));
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
         for entry in to.entries().filter(|e| !(first && e.carried)) {
             fresh.push((entry.slot, r.object(&entry.val, &entry.sources, &entry.items)));
         }
-        let mut old: Vec<Obj> = Vec::with_capacity(fresh.len());
-        for (slot, o) in &fresh {
+        let mut old: Few<Obj> = Few::new(Obj::NULL);
+        for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {
                 let was = frame.put(index, *o);
                 if index < locals + old_depth {
@@ -476,7 +474,7 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
             old.push(frame.get(locals + index));
         }
         frame.set_depth(locals, depth);
-        for (slot, o) in &fresh {
+        for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_name() {
                 let name = packed.name(index);
                 if ffi::PyDict_SetItem(ptr(namespace(frame, name.space)), ptr(name.key), ptr(*o)) != 0 {
@@ -485,9 +483,40 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
                 ffi::Py_DECREF(ptr(*o));
             }
         }
-        for o in old {
-            ffi::Py_XDECREF(ptr(o));
+        for o in old.iter() {
+            ffi::Py_XDECREF(ptr(*o));
         }
+    }
+}
+
+/// A list whose first items need no allocation: most exits write a handful of slots.
+struct Few<T> {
+    first: [T; 24],
+    count: usize,
+    more: Vec<T>,
+}
+
+impl<T: Copy> Few<T> {
+    fn new(filler: T) -> Few<T> {
+        Few {
+            first: [filler; 24],
+            count: 0,
+            more: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, item: T) {
+        match self.first.get_mut(self.count) {
+            Some(place) => {
+                *place = item;
+                self.count += 1;
+            }
+            None => self.more.push(item),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first[..self.count].iter().chain(&self.more)
     }
 }
 

@@ -4,8 +4,8 @@
 //! [`Piece`], not by its address: [`Arena::compact`] slides the living pieces together and puts their links right.
 //!
 //! ```text
-//! | trampolines | piece | piece |cccccc| piece |cccccccccccccccc .. limit          .. reserve |
-//!                               hole           free: every freed byte is a trap
+//! | entry, trampolines | piece | piece |cccccc| piece |cccccccccccccccc .. limit          .. reserve |
+//!                                      hole           free: every freed byte is a trap
 //! ```
 //!
 //! Invariants
@@ -25,6 +25,18 @@ const ALIGN: usize = 16;
 const TRAP: u8 = 0xcc;
 /// `mov rax, helper; jmp rax`, padded: what a link to a helper reaches.
 const TRAMPOLINE: usize = 16;
+/// `fn(code, a, b) -> u64` in C's convention: keeps the registers that C wants kept and calls the code, which keeps none.
+/// So no trace needs to.
+#[rustfmt::skip]
+const ENTRY: [u8; 48] = [
+    0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, // push rbp, rbx, r12, r13, r14, r15
+    0x48, 0x83, 0xec, 0x08,                                     // sub rsp, 8
+    0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,       // mov rax, rdi; mov rdi, rsi; mov rsi, rdx
+    0xff, 0xd0,                                                 // call rax
+    0x48, 0x83, 0xc4, 0x08,                                     // add rsp, 8
+    0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, 0x5d, // pop r15, r14, r13, r12, rbx, rbp
+    0xc3, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,       // ret
+];
 
 /// A name for code in the arena; good until it is released, wherever the code moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,7 +116,7 @@ impl Arena {
         let write = MmapOptions::new().len(reserve).map_raw(&file)?;
         // SAFETY: the file is anonymous and ours; it changes only through `write`, where nothing executes at the time.
         let exec = unsafe { MmapOptions::new().len(reserve).map_exec(&file)? };
-        let base = helpers.len() * TRAMPOLINE;
+        let base = ENTRY.len() + helpers.len() * TRAMPOLINE;
         let mut arena = Arena {
             write,
             exec,
@@ -119,12 +131,13 @@ impl Arena {
             compactions: 0,
             moved: 0,
         };
+        arena.bytes(0, &ENTRY);
         for (index, helper) in helpers.iter().enumerate() {
             let mut code = [TRAP; TRAMPOLINE];
             code[..2].copy_from_slice(&[0x48, 0xb8]);
             code[2..10].copy_from_slice(&helper.to_le_bytes());
             code[10..12].copy_from_slice(&[0xff, 0xe0]);
-            arena.bytes(index * TRAMPOLINE, &code);
+            arena.bytes(ENTRY.len() + index * TRAMPOLINE, &code);
         }
         Ok(arena)
     }
@@ -222,7 +235,7 @@ impl Arena {
         let (offset, len) = (*offset, *len);
         for link in links.clone() {
             let to = match link.to {
-                Target::Helper(index) => index as usize * TRAMPOLINE,
+                Target::Helper(index) => ENTRY.len() + index as usize * TRAMPOLINE,
                 Target::Piece(other) => self.held(other).offset,
             };
             assert!(link.at as usize + 4 <= len, "a link outside its piece");
@@ -249,6 +262,11 @@ impl Arena {
         let offset = self.held(piece).offset;
         // SAFETY: pieces lie inside the mapping.
         unsafe { self.exec.as_ptr().add(offset) }
+    }
+
+    /// Runs a piece: `entry(address, a, b)`, where the code takes `(a, b)` and keeps no register.
+    pub fn entry(&self) -> *const u8 {
+        self.exec.as_ptr()
     }
 
     pub fn len(&self, piece: Piece) -> usize {
@@ -407,7 +425,10 @@ mod tests {
         for i in [2, 0, 3, 1] {
             arena.release(pieces[i]);
         }
-        assert_eq!((arena.is_empty(), arena.holes.clone()), (true, vec![(0, 1 << 16)]));
+        assert_eq!(
+            (arena.is_empty(), arena.holes.clone()),
+            (true, vec![(arena.base, (1 << 16) - arena.base)])
+        );
         assert!(arena.publish(&[0x90; 4096], &[]).is_some());
     }
 
@@ -416,9 +437,9 @@ mod tests {
         let mut arena = arena(4096);
         let piece = arena.publish(&constant(7), &[]).unwrap();
         assert_eq!(call(&arena, piece), 7);
-        assert!(poisoned(&arena, 6, 16));
+        assert!(poisoned(&arena, arena.base + 6, arena.base + 16));
         arena.release(piece);
-        assert!(poisoned(&arena, 0, 16));
+        assert!(poisoned(&arena, arena.base, arena.base + 16));
     }
 
     #[test]
@@ -477,7 +498,7 @@ mod tests {
         assert!(!arena.compact());
         assert_eq!((call(&arena, first), call(&arena, second)), (1, 2));
         arena.leave();
-        assert!(poisoned(&arena, 0, 16));
+        assert!(poisoned(&arena, arena.base, arena.base + 16));
         assert_eq!((arena.usage().used, call(&arena, second)), (16, 2));
     }
 
@@ -506,7 +527,7 @@ mod tests {
         assert_eq!(arena.set_limit(16), 16);
         assert!(arena.publish(&constant(4), &[]).is_none());
         assert_eq!(call(&arena, piece), 3);
-        assert_eq!(arena.set_limit(1 << 30), 1 << 16);
+        assert_eq!(arena.set_limit(1 << 30), (1 << 16) - arena.base);
         assert!(arena.publish(&constant(4), &[]).is_some());
     }
 }

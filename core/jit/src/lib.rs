@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod lower;
 pub mod packed;
+pub mod shrink;
 pub mod stubs;
 
 pub use arena::{Arena, Link, Piece, Target, Usage};

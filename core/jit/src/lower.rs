@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //!
-//! - The code has no relocations: helpers are called through absolute addresses.
+//! - The code has no relocations but calls of helpers, which are the arena's links.
 //! - Every exit writes all it needs before it returns, and changes no object.
 //!
 //! ```text
@@ -17,15 +17,20 @@
 mod exits;
 mod objects;
 
-use cranelift_codegen::Context;
+use crate::arena::Link;
+use crate::shrink::shrink;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::ExternalName;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F64, I8, I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, MemFlagsData, Signature, Type as ClType, UserFuncName, Value,
+    AbiParam, Block, BlockArg, ExtFuncData, Function, InstBuilder, MemFlagsData, Signature, Type as ClType,
+    UserExternalName, UserFuncName, Value,
 };
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use larder_trace::{Cond, End, ExitId, Kind, Layout, Op, Ref, Slot, Tree, Type, Val, layout};
 use std::collections::{HashMap, HashSet};
@@ -95,6 +100,31 @@ pub struct Helpers {
     pub calls: [usize; 11],
 }
 
+impl Helpers {
+    /// Every address, each once: what [`crate::Arena::new`] wants.
+    pub fn all(&self) -> Vec<usize> {
+        let h = self;
+        let mut all = vec![
+            h.unbox_int,
+            h.new_int,
+            h.new_float,
+            h.replace_int,
+            h.replace_float,
+            h.append,
+        ];
+        all.extend([h.dict_int, h.dict_str, h.dict_put, h.str_eq, h.str_cmp, h.random]);
+        all.extend(h.calls);
+        let mut once = Vec::new();
+        all.retain(|a| {
+            !once.contains(a) && {
+                once.push(*a);
+                true
+            }
+        });
+        all
+    }
+}
+
 /// Where one component of a value is found after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -117,6 +147,8 @@ pub struct ExitMap {
 
 pub struct Code {
     pub bytes: Vec<u8>,
+    /// Calls of helpers, by their place in [`Helpers::all`].
+    pub links: Vec<Link>,
     pub exits: Vec<ExitMap>,
 }
 
@@ -172,7 +204,8 @@ impl Compiler {
     /// Text from the back end, or that the tree is too wide for the buffer.
     pub fn compile(&mut self, tree: &Tree) -> Result<Code, String> {
         self.context.clear();
-        let mut signature = Signature::new(CallConv::SystemV);
+        // Arguments as in C, but no register is kept: the arena's entry keeps them all, once.
+        let mut signature = Signature::new(CallConv::Winch);
         signature.params = vec![AbiParam::new(I64), AbiParam::new(I64)];
         signature.returns = vec![AbiParam::new(I64)];
         self.context.func = Function::with_name_signature(UserFuncName::user(0, 0), signature);
@@ -183,17 +216,23 @@ impl Compiler {
             b.seal_all_blocks();
             b.finalize(self.isa.frontend_config());
         }
+        let names = self.context.func.params.user_named_funcs().clone();
         let compiled = self
             .context
             .compile(&*self.isa, &mut ControlPlane::default())
             .map_err(|e| format!("the code generator refused a trace: {:?}", e.inner))?;
-        if !compiled.buffer.relocs().is_empty() {
-            return Err("a trace would need a relocation".into());
+        let mut calls = Vec::new();
+        for reloc in compiled.buffer.relocs() {
+            match (&reloc.target, reloc.kind) {
+                (FinalizedRelocTarget::ExternalName(ExternalName::User(name)), Reloc::X86CallPCRel4) => {
+                    let index = u16::try_from(names[*name].index).map_err(|_| "a helper without a name")?;
+                    calls.push((reloc.offset, index));
+                }
+                _ => return Err("a trace would need a relocation".into()),
+            }
         }
-        Ok(Code {
-            bytes: compiled.code_buffer().to_vec(),
-            exits,
-        })
+        let (bytes, links) = shrink(compiled.code_buffer(), &calls);
+        Ok(Code { bytes, links, exits })
     }
 }
 
@@ -226,6 +265,8 @@ struct Lower<'a, 'b> {
     buffer: Value,
     /// While operations run before the innermost loop: where their exits go.
     before: Option<Block>,
+    /// The helpers' addresses, in the order of the arena's.
+    helpers: Vec<usize>,
 }
 
 /// Whether an input's object is not carried: its number is new in every pass but the first, and nothing else asks
@@ -289,6 +330,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         pending: Vec::new(),
         leaves: Vec::new(),
         hoisted: before.iter().copied().collect(),
+        helpers: host.helpers.all(),
         forgotten,
         outer,
         outer_carried,

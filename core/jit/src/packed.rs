@@ -6,8 +6,11 @@
 //! ```text
 //! inputs       count, then (slot, type, object?) each
 //! overwritten  count, then slots
+//! names        namespace and key, two bytes each
+//! conditions   count, then (kind, object, version or code) each
 //! exit         pc, depth, base exit + 1 or 0, kept entries of the base as a bit set, count, entries
 //! entry        slot, kind, object?, one source per component
+//! table        two bytes an exit: where it begins
 //! source       word * 4,  or 1 and a constant,  or 2 for the constant 0
 //! ```
 
@@ -15,28 +18,20 @@ use crate::lower::{ExitMap, Item, Source};
 use larder_trace::ir::{Condition, Seq};
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
 
-/// A namespace and a key, as indices into the objects.
-#[derive(Clone, Copy, Debug)]
-struct PackedName {
-    space: u16,
-    key: u16,
-}
-
 #[derive(Clone, Debug)]
 pub struct Packed {
     bytes: Box<[u8]>,
-    /// Where each exit begins.
-    exits: Box<[u16]>,
     /// The objects the tree keeps alive.
     objects: Box<[Obj]>,
-    names: Box<[PackedName]>,
+    pub header: u32,
+    /// Where each part begins in the bytes.
     overwritten: u16,
+    conditions: u16,
+    names: u16,
+    table: u16,
     pub locals: u16,
     pub depth: u16,
-    pub header: u32,
     pub module_level: bool,
-    /// What must hold at entry.
-    pub conditions: Box<[Condition]>,
 }
 
 /// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
@@ -86,17 +81,27 @@ impl Packed {
                 put(&mut bytes, index(&mut objects, o));
             }
         }
-        let mut names = Vec::with_capacity(tree.names.len());
+        let names = bytes.len();
         for name in &tree.names {
             let space = match name.space {
                 Namespace::Globals => 0,
                 Namespace::Builtins => 1,
                 Namespace::Dict(o) => 2 + index(&mut objects, o),
             };
-            names.push(PackedName {
-                space: space as u16,
-                key: index(&mut objects, name.key) as u16,
-            });
+            bytes.extend((space as u16).to_le_bytes());
+            bytes.extend((index(&mut objects, name.key) as u16).to_le_bytes());
+        }
+        let conditions = bytes.len();
+        put(&mut bytes, tree.conditions.len() as u64);
+        for condition in &tree.conditions {
+            let (tag, o, n) = match *condition {
+                Condition::TypeVersion(t, version) => (0, t, u64::from(version)),
+                Condition::KeysVersion(t, version) => (1, t, u64::from(version)),
+                Condition::Code(f, code) => (2, f, index(&mut objects, code)),
+            };
+            bytes.push(tag);
+            put(&mut bytes, index(&mut objects, o));
+            put(&mut bytes, n);
         }
         let overwritten = bytes.len();
         let mut slots: Vec<u32> = maps.iter().flat_map(|m| m.slots.iter().map(|s| s.0.0)).collect();
@@ -157,20 +162,22 @@ impl Packed {
                 }
             }
         }
-        if objects.len() > 10_000 {
-            return Err("a tree with too many objects".into());
+        let table = bytes.len();
+        starts.iter().for_each(|at| bytes.extend(at.to_le_bytes()));
+        if objects.len() > 10_000 || bytes.len() > usize::from(u16::MAX) {
+            return Err("a tree that is too large".into());
         }
         Ok(Packed {
             bytes: bytes.into(),
-            exits: starts.into(),
             objects: objects.into(),
-            names: names.into(),
+            header: tree.header,
             overwritten: overwritten as u16,
+            conditions: conditions as u16,
+            names: names as u16,
+            table: table as u16,
             locals: tree.locals as u16,
             depth: tree.depth as u16,
-            header: tree.header,
             module_level: tree.module_level,
-            conditions: tree.conditions.as_slice().into(),
         })
     }
 
@@ -178,30 +185,45 @@ impl Packed {
         &self.objects
     }
 
-    pub fn exit_count(&self) -> usize {
-        self.exits.len()
-    }
-
     /// Bytes this takes.
     pub fn size(&self) -> usize {
-        size_of::<Packed>()
-            + self.bytes.len()
-            + size_of_val(&*self.exits)
-            + size_of_val(&*self.objects)
-            + size_of_val(&*self.names)
+        size_of::<Packed>() + self.bytes.len() + size_of_val(&*self.objects)
     }
 
-    pub fn name(&self, at: usize) -> Name {
-        let PackedName { space, key } = self.names[at];
-        let space = match space {
+    #[inline]
+    fn word(&self, at: usize) -> usize {
+        usize::from(u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]))
+    }
+
+    pub fn name(&self, number: usize) -> Name {
+        let at = self.names as usize + 4 * number;
+        let space = match self.word(at) {
             0 => Namespace::Globals,
             1 => Namespace::Builtins,
-            dict => Namespace::Dict(self.objects[dict as usize - 2]),
+            dict => Namespace::Dict(self.objects[dict - 2]),
         };
         Name {
             space,
-            key: self.objects[key as usize],
+            key: self.objects[self.word(at + 2)],
         }
+    }
+
+    /// What must hold at entry.
+    #[inline]
+    pub fn conditions(&self) -> impl Iterator<Item = Condition> + '_ {
+        let mut from = Reader {
+            bytes: &self.bytes[self.conditions as usize..],
+        };
+        let count = from.number();
+        (0..count).map(move |_| {
+            let tag = from.byte();
+            let (o, n) = (self.objects[from.number() as usize], from.number());
+            match tag {
+                0 => Condition::TypeVersion(o, n as u32),
+                1 => Condition::KeysVersion(o, n as u32),
+                _ => Condition::Code(o, self.objects[n as usize]),
+            }
+        })
     }
 
     /// The slots read at entry, with the type each must have, in the order the code expects their components; and
@@ -241,14 +263,14 @@ impl Packed {
 
     pub fn exit(&self, number: usize) -> Exit<'_> {
         let mut own = Reader {
-            bytes: &self.bytes[self.exits[number] as usize..],
+            bytes: &self.bytes[self.word(self.table as usize + 2 * number)..],
         };
         let (pc, depth) = (own.number() as usize, own.number() as usize);
         let base = own.number() as usize;
         let (mut bits, mut kept) = (Reader { bytes: &[] }, (Reader { bytes: &[] }, 0));
         if base > 0 {
             let mut from = Reader {
-                bytes: &self.bytes[self.exits[base - 1] as usize..],
+                bytes: &self.bytes[self.word(self.table as usize + 2 * (base - 1))..],
             };
             for _ in 0..3 {
                 from.number();

@@ -4,7 +4,7 @@ use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, ORIGIN};
 use larder_jit::{Arena, Code, Compiler, Helpers, Host, Piece, Source};
 use larder_trace::{Cond, End, Exit, ExitId, Input, Inst, Layout, Op, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 
-type Native = unsafe extern "C" fn(*mut u64, *const u32) -> u64;
+type Entry = unsafe extern "C" fn(*const u8, *mut u64, *const u32) -> u64;
 
 /// Counters a program works on: slot 0 counts down to zero, the others are mixed.
 const SLOTS: usize = 4;
@@ -171,8 +171,12 @@ fn run(arena: &mut Arena, piece: Piece, code: &Code, x: [i64; SLOTS]) -> (u64, [
     arena.enter();
     // SAFETY: the code was compiled for a buffer of this size and published whole.
     let exit = unsafe {
-        let native = std::mem::transmute::<*const u8, Native>(arena.address(piece));
-        native(buffer.as_mut_ptr().add(ORIGIN), &raw const breaker)
+        let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
+        entry(
+            arena.address(piece),
+            buffer.as_mut_ptr().add(ORIGIN),
+            &raw const breaker,
+        )
     };
     arena.leave();
     let mut out = x;
@@ -202,7 +206,7 @@ fn thousands_of_traces_run_the_same_after_others_died_and_all_moved() {
         let program = Program::random(&mut random);
         let code = compiler.compile(&program.tree()).unwrap();
         let piece = loop {
-            if let Some(piece) = arena.publish(&code.bytes, &[]) {
+            if let Some(piece) = arena.publish(&code.bytes, &code.links) {
                 break piece;
             }
             // Full: half of what there is goes, here and there.

@@ -112,8 +112,22 @@ impl Lower<'_, '_> {
         }
         signature.returns = gives.map(AbiParam::new).into_iter().collect();
         let signature = self.b.import_signature(signature);
-        let helper = self.b.ins().iconst(I64, helper as i64);
-        let call = self.b.ins().call_indirect(signature, helper, args);
+        let index = self
+            .helpers
+            .iter()
+            .position(|h| *h == helper)
+            .unwrap_or(usize::MAX >> 32);
+        let name = self
+            .b
+            .func
+            .declare_imported_user_function(UserExternalName::new(0, index as u32));
+        let function = self.b.func.import_function(ExtFuncData {
+            name: ExternalName::user(name),
+            signature,
+            colocated: true,
+            patchable: false,
+        });
+        let call = self.b.ins().call(function, args);
         self.b.inst_results(call).first().copied()
     }
     pub(super) fn called(&mut self, helper: usize, args: &[Value], gives: ClType) -> Result<Value, String> {
