@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackerKind {
@@ -109,7 +110,21 @@ impl Tracker {
             return Ok(());
         }
         match self {
-            Tracker::WriteProtect { .. } => self.arm_fresh(view, 0, view.pages()),
+            Tracker::WriteProtect { uffd, .. } => {
+                let Some(window) = view.window() else {
+                    return self.arm_fresh(view, 0, view.pages());
+                };
+                if !window.registered.load(Ordering::Acquire) {
+                    let (at, bytes) = window.range();
+                    ioctl(
+                        uffd,
+                        UFFDIO_REGISTER,
+                        &mut [at as u64, bytes as u64, UFFDIO_REGISTER_MODE_WP, 0],
+                    )?;
+                    window.registered.store(true, Ordering::Release);
+                }
+                self.rearm(view)
+            }
             Tracker::AnonBit { .. } => self.rearm(view),
             Tracker::Mprotect => {
                 crate::mprotect::add(view.addr(), view.mapped_len())?;

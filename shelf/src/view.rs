@@ -8,6 +8,8 @@
 //!
 //! - The address of a view never changes while any handle lives, whatever happens to the name or the shelf.
 //! - The extents under a view are held by it: nobody else's data appears in it.
+//! - Views smaller than 1 MiB share windows of the file, because a process may have 65,530 mappings; each page of a
+//!   window belongs to one view at most.
 //! - Views are read and written by copying through raw pointers: Python writes them at any time, so no Rust reference
 //!   into one is ever made.
 
@@ -20,8 +22,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Address space reserved in one piece; more pieces follow when it is used up.
 const RESERVE: usize = 1 << 38;
@@ -29,6 +31,8 @@ const RESERVE: usize = 1 << 38;
 /// The reserved address range of one shelf.
 pub struct Arena {
     pieces: Mutex<Vec<Piece>>,
+    /// Windows in use, by their place in the file.
+    windows: Mutex<BTreeMap<u64, Weak<Window>>>,
     /// Nothing will be mapped any more: returned ranges can wait until the whole arena goes.
     closing: AtomicBool,
 }
@@ -45,6 +49,7 @@ impl Arena {
     pub fn new() -> Arc<Arena> {
         Arc::new(Arena {
             pieces: Mutex::new(Vec::new()),
+            windows: Mutex::default(),
             closing: AtomicBool::new(false),
         })
     }
@@ -120,9 +125,72 @@ fn reserve(over: Option<usize>, len: usize) -> io::Result<usize> {
 
 const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
+/// Size and alignment of a window in the file, in bytes.
+const WINDOW: u64 = 64 << 20;
+/// Smaller buffers are seen through windows, in bytes.
+const OWN_MIN: u64 = 1 << 20;
+
+/// A stretch of the file that many small views share.
+pub struct Window {
+    base: usize,
+    arena: Arc<Arena>,
+    /// One bit per page that a view has.
+    used: Mutex<Vec<u64>>,
+    /// True once the write-protect tracker knows it: registering each view would split the mapping again.
+    pub registered: AtomicBool,
+}
+
+impl Window {
+    fn at(arena: &Arc<Arena>, fd: RawFd, place: u64) -> io::Result<Arc<Window>> {
+        let mut windows = arena.windows.lock();
+        if let Some(window) = windows.get(&place).and_then(Weak::upgrade) {
+            return Ok(window);
+        }
+        let base = arena.take(WINDOW as usize)?;
+        map_file(base, WINDOW as usize, fd, place, READ_WRITE)?;
+        let window = Arc::new(Window {
+            base,
+            arena: Arc::clone(arena),
+            used: Mutex::new(vec![0; (WINDOW / PAGE / 64) as usize]),
+            registered: AtomicBool::new(false),
+        });
+        windows.retain(|_, window| window.strong_count() > 0);
+        windows.insert(place, Arc::downgrade(&window));
+        Ok(window)
+    }
+
+    /// Address and length in bytes.
+    pub fn range(&self) -> (usize, usize) {
+        (self.base, WINDOW as usize)
+    }
+
+    /// Takes pages for a view; false if another one has any of them.
+    fn claim(&self, first: usize, count: usize) -> bool {
+        let mut used = self.used.lock();
+        let free = (first..first + count).all(|page| used[page / 64] & (1 << (page % 64)) == 0);
+        if free {
+            (first..first + count).for_each(|page| used[page / 64] |= 1 << (page % 64));
+        }
+        free
+    }
+
+    fn release(&self, first: usize, count: usize) {
+        let mut used = self.used.lock();
+        (first..first + count).for_each(|page| used[page / 64] &= !(1 << (page % 64)));
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.arena.give_back(self.base, WINDOW as usize);
+    }
+}
+
 enum Memory {
     /// Mapped into the arena.
     Mapped(Arc<Arena>),
+    /// Pages of a window.
+    Shared(Arc<Window>),
     /// Page-aligned heap memory.
     Copied,
     /// A buffer of no bytes.
@@ -166,8 +234,13 @@ impl View {
                 Vec::new(),
             ));
         }
-        let mut view = match media.fd() {
-            Some(fd) => {
+        let shared = media
+            .fd()
+            .map(|fd| View::shared(arena, fd, len, segments))
+            .transpose()?;
+        let mut view = match (shared.flatten(), media.fd()) {
+            (Some(view), _) => view,
+            (None, Some(fd)) => {
                 let view = View::reserved(arena, len, segments.to_vec())?;
                 let mut at = view.addr();
                 for segment in segments {
@@ -177,7 +250,7 @@ impl View {
                 }
                 view
             }
-            None => {
+            (None, None) => {
                 let layout = layout(len);
                 // SAFETY: the layout is not zero-sized, `len > 0`.
                 let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
@@ -204,6 +277,23 @@ impl View {
         let view = View::reserved(arena, len, Vec::new())?;
         map_file(view.addr(), len as usize, fd, at, READ_WRITE)?;
         Ok(view)
+    }
+
+    /// A small buffer that lies in one piece, in its window; `None` if it does not, or if its pages are in use there.
+    fn shared(arena: &Arc<Arena>, fd: RawFd, len: u64, segments: &[Segment]) -> io::Result<Option<View>> {
+        let [only] = segments else { return Ok(None) };
+        let bytes = u64::from(only.count) * PAGE;
+        let place = only.at() / WINDOW * WINDOW;
+        if len >= OWN_MIN || only.at() + bytes > place + WINDOW {
+            return Ok(None);
+        }
+        let window = Window::at(arena, fd, place)?;
+        let first = ((only.at() - place) / PAGE) as usize;
+        if !window.claim(first, only.count as usize) {
+            return Ok(None);
+        }
+        let base = NonNull::new((window.base + first * PAGE as usize) as *mut u8).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Some(View::build(base, len, Memory::Shared(window), segments.to_vec())))
     }
 
     fn reserved(arena: &Arc<Arena>, len: u64, backing: Vec<Segment>) -> io::Result<View> {
@@ -253,7 +343,13 @@ impl View {
         self.spilled.lock().iter().map(pages).sum::<u64>() * PAGE
     }
     pub fn is_mapped(&self) -> bool {
-        matches!(self.memory, Memory::Mapped(_))
+        matches!(self.memory, Memory::Mapped(_) | Memory::Shared(_))
+    }
+    pub fn window(&self) -> Option<&Window> {
+        match &self.memory {
+            Memory::Shared(window) => Some(window),
+            _ => None,
+        }
     }
     pub fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Acquire)
@@ -284,7 +380,9 @@ impl View {
 
     /// Drops the private copies of `count` pages: they show the backing file again. False if this view is a copy.
     pub fn discard(&self, page: u32, count: u32) -> bool {
-        let Memory::Mapped(_) = self.memory else { return false };
+        if !self.is_mapped() {
+            return false;
+        }
         assert!(page + count <= self.pages());
         let at = self.addr() + page as usize * PAGE as usize;
         // SAFETY: the range lies within the view, a private file mapping: dropping copies leaves it mapped.
@@ -298,7 +396,7 @@ impl View {
         let mut page = first;
         for segment in segments {
             assert!(page + segment.count <= self.pages(), "a mapping past the view");
-            if let (Memory::Mapped(_), Some(fd)) = (&self.memory, self.media.as_ref().and_then(|media| media.fd())) {
+            if let (true, Some(fd)) = (self.is_mapped(), self.media.as_ref().and_then(|media| media.fd())) {
                 let at = self.addr() + page as usize * PAGE as usize;
                 let bytes = segment.count as usize * PAGE as usize;
                 map_file(at, bytes, fd, segment.at(), libc::PROT_READ)?;
@@ -315,7 +413,9 @@ impl View {
     }
 
     pub fn protect_range(&self, first: u32, count: u32, read_only: bool) -> io::Result<()> {
-        let Memory::Mapped(_) = self.memory else { return Ok(()) };
+        if !self.is_mapped() {
+            return Ok(());
+        }
         assert!(first + count <= self.pages(), "protection past the view");
         let at = self.addr() + first as usize * PAGE as usize;
         let access = if read_only {
@@ -338,6 +438,15 @@ impl Drop for View {
                 crate::mprotect::remove(self.addr());
                 crate::guard::remove(self.addr());
                 arena.give_back(self.addr(), self.mapped_len());
+            }
+            Memory::Shared(window) => {
+                crate::mprotect::remove(self.addr());
+                if self.is_armed() {
+                    let _ = self.protect(false); // the next view of these pages may be written
+                }
+                self.discard(0, self.pages());
+                let first = (self.addr() - window.base) / PAGE as usize;
+                window.release(first, self.pages() as usize);
             }
             // SAFETY: allocated with exactly this layout in `open`, freed once.
             Memory::Copied => unsafe { dealloc(self.base.as_ptr(), layout(self.len)) },

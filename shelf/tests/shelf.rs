@@ -216,6 +216,60 @@ fn replaced_values_do_not_grow_the_file_for_ever() {
 }
 
 #[test]
+fn more_values_are_held_than_a_process_may_have_mappings() {
+    const VALUES: usize = 70_000; // vm.max_map_count is 65,530
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many.shelf");
+    let shelf = open(&path);
+    for n in 0..VALUES {
+        shelf
+            .put(&format!("n{n}"), "b", b"", &[&(n as u64).to_le_bytes()])
+            .unwrap();
+    }
+    shelf.commit(None).unwrap();
+    let held: Vec<_> = (0..VALUES)
+        .map(|n| shelf.get(&format!("n{n}")).unwrap().unwrap().buffers.remove(0))
+        .collect();
+    for (n, buffer) in held.iter().enumerate() {
+        assert_eq!(buffer.to_vec(), (n as u64).to_le_bytes());
+        buffer.make_writable().unwrap();
+    }
+    for n in (0..VALUES).step_by(999) {
+        store(&held[n], 7, 1);
+    }
+    let changed = shelf.commit(None).unwrap().names_changed;
+    assert_eq!(changed.len(), VALUES.div_ceil(999));
+    assert_eq!(shelf.commit(None).unwrap().id, 2, "nothing more had changed");
+    store(&held[1], 0, 99);
+    store(&held[999], 0, 99);
+    shelf.rollback().unwrap();
+    assert_eq!((held[1].to_vec()[0], held[999].to_vec()[0]), (1, 231));
+    drop((held, shelf));
+    let shelf = open(&path);
+    assert_eq!((bytes(&shelf, "n999")[7], bytes(&shelf, "n1000")[7]), (1, 0));
+    assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound());
+}
+
+#[test]
+fn a_small_value_put_in_place_of_another_shows_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = open(&dir.path().join("s.shelf"));
+    for round in 0..50u8 {
+        shelf.put("x", "b", b"", &[&[round; 6000]]).unwrap();
+        shelf.commit(None).unwrap();
+        let x = shelf.get("x").unwrap().unwrap().buffers.remove(0);
+        x.make_writable().unwrap();
+        store(&x, 10, 200); // never committed: the next put replaces it
+        shelf.put("x", "b", b"", &[&[round + 1; 6000]]).unwrap();
+        shelf.commit(None).unwrap();
+        shelf.checkpoint().unwrap();
+        assert_eq!(bytes(&shelf, "x"), vec![round + 1; 6000]);
+        drop(x); // its pages are free from here on, and seen through the same memory again
+    }
+    assert!(shelf.stats().file_bytes < 4 << 20);
+}
+
+#[test]
 fn a_second_writer_is_told_who_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("b.shelf");
