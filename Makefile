@@ -73,7 +73,7 @@ bench-trace: .venv/built
 	$(PY) benches/trace/unaffected.py
 
 crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine resets
-	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 cargo test --release -p larder-shelf
+	LARDER_SIM_STATES=1000000 LARDER_KILL_ROUNDS=1000 LARDER_READER_ROUNDS=2000 LARDER_MODEL_CASES=100000 cargo test --release -p larder-shelf
 	LARDER_KILL_ROUNDS=1000 $(PY) -m pytest tests/crash -q
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
@@ -88,9 +88,9 @@ fuzz: .venv/built  ## long fuzzing: the optimiser, the wire and open() on any by
 	LARDER_FUZZ_CASES=10000000 cargo test -q -p larder-kernel --test wire_any_bytes
 	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q
 
-miri:  ## the shelf over the simulator, under Miri
+miri:  ## the shelf over the simulator, and its models, under Miri (half an hour)
 	rustup component add miri rust-src --toolchain nightly
-	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p larder-shelf --test bad_input
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p larder-shelf --test bad_input --test crash --test model
 
 wheel: .venv/made  ## a wheel for CPython 3.11 and newer in dist/
 	. .venv/bin/activate && maturin build --release -q --out dist

@@ -17,7 +17,7 @@ type Digests = BTreeMap<u64, u64>;
 fn options(faults: Faults, history: u32) -> OpenOptions {
     let history = (history > 0).then_some(history);
     OpenOptions {
-        log_bytes: 24 << 10,
+        log_bytes: if cfg!(miri) { 8 } else { 24 } << 10,
         faults,
         history,
         // Two pages are a dense chunk here, as 256 of 512 are elsewhere.
@@ -257,7 +257,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn a_power_loss_at_any_moment_leaves_the_last_acknowledged_commit_or_the_next() {
-    let wanted = number("LARDER_SIM_STATES", if cfg!(miri) { 40 } else { 20_000 }) as usize;
+    let wanted = number("LARDER_SIM_STATES", if cfg!(miri) { 20 } else { 20_000 }) as usize;
     let (steps, budget) = if cfg!(miri) { (6, 2) } else { (60, 24) };
     let mut seed = number("LARDER_SIM_SEED", 1);
     let mut suite = Suite::new(Faults::default());
