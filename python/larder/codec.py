@@ -52,7 +52,7 @@ def encode(value: Any, name: str, shelf: Any = None) -> Record:
     Raises ``TypeError`` naming the part that cannot be shelved, e.g. ``x.model.lock: _thread.lock``.
     """
     kind = type(value)
-    make = _ATOMS.get(kind)
+    make = ATOMS.get(kind)
     if make is not None:
         return make(value)
     if kind.__module__ in ("numpy", "larder.types") and _is_plain_array(value):
@@ -100,7 +100,7 @@ def _int_bytes(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
 
-_ATOMS: dict[type, Callable[[Any], Record]] = {
+ATOMS: dict[type, Callable[[Any], Record]] = {
     type(None): lambda value: ("none", b"", []),
     bool: lambda value: ("bool", b"\1" if value else b"\0", []),
     int: lambda value: _sized("int")(_int_bytes(value)),

@@ -173,27 +173,37 @@ class Shelf:
         except KeyError:
             raise AttributeError(self._missing(name), name=name, obj=self) from None
 
+    # Here the attributes are taken from the dict: a class with `__getattr__` pays for each access.
+
     def __getitem__(self, name: str) -> Any:
-        entry = self._alive().get(_text(name))
+        own = self.__dict__
+        entry = (self._alive() if own["_closed"] else own["_native"]).get(_text(name))
         if entry is None:
             raise KeyError(self._missing(name))
         kind, meta, buffers = entry
-        return codec.decode(kind, meta, buffers, shelf=self, name=name, trust=self._trust)
+        return codec.decode(kind, meta, buffers, shelf=self, name=name, trust=own["_trust"])
 
     def __setitem__(self, name: str, value: Any) -> None:
-        native = self._writable()
+        own = self.__dict__
+        native = self._writable() if own["_closed"] or own["_readonly"] else own["_native"]
         if type(name) is not str or not name:
             _text(name)
-        with self._mutex:
-            allocate = getattr(value, "_larder_allocate", None)
-            if allocate is not None:
-                allocate(native, name)
-            elif type(value) not in codec._ATOMS and codec.owned_by(value) == (self, name):
-                pass  # `shelf.x += 1` ends with `shelf.x = shelf.x`: it is there, and its stores count
+        with own["_mutex"]:
+            atom = codec.ATOMS.get(type(value))
+            if atom is not None:
+                native.put(name, *atom(value))
             else:
-                native.put(name, *codec.encode(value, name, self))
-            if self._depth == 0:
+                self._put(native, name, value)
+            if own["_depth"] == 0:
                 self._settle(f"put {name}")
+
+    def _put(self, native: Any, name: str, value: Any) -> None:
+        allocate = getattr(value, "_larder_allocate", None)
+        if allocate is not None:
+            allocate(native, name)
+        elif codec.owned_by(value) != (self, name):
+            native.put(name, *codec.encode(value, name, self))
+        # Else `shelf.x += 1` ends with `shelf.x = shelf.x`: it is there, and its stores count.
 
     def __delitem__(self, name: str) -> None:
         native = self._writable()
@@ -239,7 +249,12 @@ class Shelf:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The variable, or ``default`` when there is none of that name."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            if name in self:
+                raise
+            return default
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Put all of ``values`` in one transaction."""
