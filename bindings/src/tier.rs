@@ -168,7 +168,13 @@ impl TierSurvey {
             self.claims = ranges::claim(&owners);
             let mut union: Vec<Range> = owners.into_iter().flatten().collect();
             ranges::normalise(&mut union);
-            locate(&Linux::open()?, &union, exact)
+            let many = union.len() > 10_000;
+            let found = locate(&Linux::open()?, &union, exact);
+            drop(union);
+            if many {
+                linux::trim();
+            }
+            found
         });
         let found = found.map_err(|e| PyOSError::new_err(e.to_string()))?;
         self.runs = found.runs;

@@ -417,6 +417,12 @@ pub fn drop_cache(start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives memory that was freed back to the system, after work that took much for a short time.
+pub fn trim() {
+    // SAFETY: malloc_trim only releases memory that is free.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Writes a shared file mapping's dirty pages to its file and waits.
 ///
 /// # Errors
