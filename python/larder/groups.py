@@ -403,6 +403,8 @@ def _pickler_class():
                 foreign = obj.base is not None and not isinstance(below, (Restored, bytes))
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
                 return _own(obj)
+            if root.dtype.hasobject and not obj.dtype.hasobject:
+                raise TypeError("an array over the pointers of an array of objects; they mean nothing in another process")
             offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
             fits = type(obj) is np.ndarray and root.flags.forc and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
             if obj.dtype.hasobject or root.dtype.hasobject:

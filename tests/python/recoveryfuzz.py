@@ -110,7 +110,8 @@ SHARE = [
     "{n} = {m}.index",
     "{n} = {m}.set_index('a')",
     "{n} = {m}.copy(deep=False)",
-    "{n} = np.frombuffer({m}, dtype='u1')",
+    # Not over an array of objects: a store through it would write into pointers, and no interpreter survives that.
+    "assert not getattr(getattr({m}, 'dtype', None), 'hasobject', False); {n} = np.frombuffer({m}, dtype='u1')",
     "{n} = memoryview({m})",
     "{n} = np.asarray({m})",
     "{n} = {m}.view(np.ndarray)",
