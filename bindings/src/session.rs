@@ -1,7 +1,10 @@
-//! What recovery asks of Rust: digests of what is about to be saved.
+//! What recovery asks of Rust: what changed since it was last saved, and digests of what is about to be.
 
+use std::collections::HashSet;
+
+use larder_cpython::walk::{Kinds, Memory, Stop, Walk};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 /// The 128-bit digest of a list of contiguous buffers.
 #[pyfunction]
@@ -15,7 +18,108 @@ fn digest_chunks<'py>(py: Python<'py>, part: &Bound<'py, PyAny>, chunk_bytes: us
     Ok(PyBytes::new(py, &larder_session::digest::of_chunks(part, chunk_bytes)?))
 }
 
+/// What one walk below a variable found.
+#[pyclass(frozen, module = "larder._larder")]
+struct Walked {
+    digest: [u8; 16],
+    ids: Vec<u64>,
+    spans: Vec<(usize, usize)>,
+    weak: Vec<Py<PyAny>>,
+    _pins: Vec<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Walked {
+    /// Equal digests: the same objects in the same places with the same contents.
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.digest)
+    }
+
+    /// `(low, high)` of the arrays met.
+    #[getter]
+    fn spans(&self) -> Vec<(usize, usize)> {
+        self.spans.clone()
+    }
+
+    /// Whether everything the digest relies on without holding it is still there.
+    fn alive(&self, py: Python<'_>) -> PyResult<bool> {
+        for weak in &self.weak {
+            if weak.bind(py).call0()?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+struct NoMemory;
+
+impl Memory for NoMemory {
+    fn version(&self, _low: usize, _high: usize) -> Option<[u64; 2]> {
+        None
+    }
+}
+
+/// Walks variables; `classify(type)` says how objects of a type are walked (see `larder.watch`).
+#[pyclass(module = "larder._larder")]
+struct Walker {
+    kinds: Kinds,
+}
+
+#[pymethods]
+impl Walker {
+    #[new]
+    fn new(classify: Py<PyAny>) -> Walker {
+        Walker {
+            kinds: Kinds::new(classify),
+        }
+    }
+
+    /// Before a round of walks.
+    fn begin(&mut self) {
+        self.kinds.begin();
+    }
+
+    /// What is below `value`, or the name of a type nothing can be said of. With `hold` the result may be compared with
+    /// those of later walks: it keeps what its digest names by address only.
+    fn walk(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>, hold: bool) -> PyResult<Py<PyAny>> {
+        let mut walk = Walk::new(py, &mut self.kinds, &NoMemory, hold);
+        match walk.enter(value) {
+            Ok(()) => {}
+            Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
+            Err(Stop::Raised(error)) => return Err(error),
+        }
+        let met = walk.end();
+        let reference = py.import("weakref")?.getattr("ref")?;
+        let weak = met
+            .weak
+            .iter()
+            .map(|object| Ok(reference.call1((object,))?.unbind()))
+            .collect::<PyResult<Vec<_>>>()?;
+        let found = Walked {
+            digest: met.digest,
+            ids: met.ids,
+            spans: met.spans,
+            weak,
+            _pins: met.pins,
+        };
+        Ok(Py::new(py, found)?.into_any())
+    }
+}
+
+/// Which of `others` met one of the objects at `ids`.
+#[pyfunction]
+fn meeting(ids: Vec<u64>, others: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
+    let ids: HashSet<u64> = ids.into_iter().collect();
+    let meets = |other: &Walked| other.ids.iter().any(|id| ids.contains(id));
+    (0..others.len()).filter(|at| meets(&others[*at])).collect()
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
-    module.add_function(wrap_pyfunction!(digest_chunks, module)?)
+    module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
+    module.add_function(wrap_pyfunction!(meeting, module)?)?;
+    module.add_class::<Walked>()?;
+    module.add_class::<Walker>()
 }

@@ -21,24 +21,38 @@ two names is refused with a reason. Nothing that was shared comes back apart wit
 from __future__ import annotations
 
 import array
+import bisect
 import contextlib
+import datetime
+import decimal
 import importlib
 import io
 import mmap
 import pickle
+import re
 import sys
 import types
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
 from . import codec
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
 # Whether two of these are one object or two equal ones cannot change what a program computes.
-_UNSHARED = frozenset(
-    (*ATOMS, tuple, frozenset, types.BuiltinFunctionType, types.ModuleType, type(...), type(NotImplemented))
-)
+LEAVES = frozenset(
+    (
+        *ATOMS[:-1], range, type(...), type(NotImplemented),
+        datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
+        decimal.Decimal, uuid.UUID, PosixPath, PurePosixPath, re.Pattern, types.CodeType,
+        types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType,
+        types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    )
+)  # fmt: skip
+"""Types whose objects never change and have no parts that do."""
+_UNSHARED = frozenset((*LEAVES, bytes, tuple, frozenset, types.BuiltinFunctionType, types.ModuleType))
 # Pickle (or cloudpickle) would turn these into copies that no longer follow what they look into.
 _VIEWS = frozenset(
     (
@@ -77,15 +91,40 @@ class Dump(NamedTuple):
     """Objects whose ids are in ``spans``: alive, so that ids stay apart."""
 
 
-def groups(values: Mapping[str, Any]) -> tuple[list[tuple[list[str], bytes, list[memoryview]]], dict[str, str]]:
-    """``([(names, stream, buffers)], {name: why it cannot be saved})`` for a whole namespace."""
+class Known(NamedTuple):
+    """A variable that is what it was when it was saved."""
+
+    walked: Any
+    """What was met below it (``Walked``), held."""
+    names: tuple[str, ...]
+    """Its group."""
+
+
+class Found(NamedTuple):
+    names: list[str]
+    stream: bytes
+    buffers: list[memoryview]
+
+
+def groups(values: Mapping[str, Any], known: Mapping[str, Known] | None = None) -> tuple[list[Found], dict[str, str]]:
+    """The groups of a namespace, and the names that cannot be saved with the reason.
+
+    Names in ``known`` are left alone, and so are their groups, unless one of the others turns out to share an object or
+    memory with them, or was in their group: then they are looked at again like the others.
+    """
     refused: dict[str, str] = {}
     dumps: dict[str, Dump] = {}
-    for name, value in values.items():
-        try:
-            dumps[name] = _dump({name: value}, name, frozenset())
-        except Exception as err:
-            refused[name] = _reason(value, name, err)
+    left = dict(known or {})
+    todo = [name for name in values if name not in left]
+    while todo:
+        for name in todo:
+            try:
+                dumps[name] = _dump({name: values[name]}, name, frozenset())
+            except Exception as err:
+                refused[name] = _reason(values[name], name, err)
+        todo = _pulled(dumps, left, values)
+        for name in todo:
+            del left[name]
     shared = _meet(dumps, refused)
     if shared:
         for name, one in list(dumps.items()):
@@ -108,8 +147,34 @@ def groups(values: Mapping[str, Any]) -> tuple[list[tuple[list[str], bytes, list
                 why = f"{type(err).__name__}: {err}".splitlines()[0]
                 refused.update(dict.fromkeys(names, f"shares objects with {', '.join(names)}, together: {why}"))
                 continue
-        found.append((names, one.stream, one.buffers))
+        found.append(Found(names, one.stream, one.buffers))
     return found, refused
+
+
+def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str, Any]) -> list[str]:
+    """Names that were left alone and must not be: what was serialised has something to do with them."""
+    from ._larder import meeting
+
+    names = list(left)
+    ids = [key for one in dumps.values() for key in one.memo]
+    ids += [id(values[name]) for name in dumps]
+    pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
+    spans = sorted((s.low, s.high) for one in dumps.values() for s in one.spans if s.high > s.low)
+    lows, highs, top = [low for low, _ in spans], [], 0
+    for _, high in spans:
+        top = max(top, high)
+        highs.append(top)
+    for name in names:
+        one = left[name]
+        if any(member not in left for member in one.names):
+            pulled.add(name)
+            continue
+        for low, high in one.walked.spans:
+            at = bisect.bisect_left(lows, high)
+            if at and highs[at - 1] > low:
+                pulled.add(name)
+                break
+    return sorted(pulled)
 
 
 def _reason(value: Any, name: str, err: BaseException) -> str:
@@ -254,6 +319,7 @@ def _pickler_class():
             self.keep: list = []
             self._name = name
             self._frames: set[int] = set()
+            self._fresh: set[int] = set()
             self._shared_frames = shared
 
         def reducer_override(self, obj):
@@ -348,7 +414,9 @@ def _pickler_class():
             for part in arrays:
                 low, high = np.lib.array_utils.byte_bounds(part)
                 self._span(part, low, high, id(part), True)
-            fresh = obj.copy(deep=True)
+            fresh = obj.copy(deep=False)
+            # Each block is written as an array of its own, whatever it is a view of.
+            self._fresh.update(id(block.values) for block in fresh._mgr.blocks)
             self.keep.append(fresh)
             return fresh.__reduce_ex__(5)
 
@@ -368,7 +436,7 @@ def _pickler_class():
 
         def _array(self, obj):
             np = sys.modules.get("numpy")
-            if np is None or not isinstance(obj, np.ndarray):
+            if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
                 return None
             low, high = np.lib.array_utils.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
@@ -404,7 +472,9 @@ def _pickler_class():
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
                 return _own(obj)
             if root.dtype.hasobject and not obj.dtype.hasobject:
-                raise TypeError("an array over the pointers of an array of objects; they mean nothing in another process")
+                raise TypeError(
+                    "an array over the pointers of an array of objects; they mean nothing in another process"
+                )
             offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
             fits = type(obj) is np.ndarray and root.flags.forc and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
             if obj.dtype.hasobject or root.dtype.hasobject:
@@ -464,8 +534,8 @@ def _own(obj):
     """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one."""
     if obj.flags.writeable or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
         return None
-    if not obj.dtype.hasobject and obj.flags.forc:
-        return None
+    if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
+        return None  # NumPy hands the memory out, and whether it may be written
     return (*obj.__reduce__()[:3], None, None, _read_only_state)
 
 

@@ -14,7 +14,7 @@ Invariants
 
 - A version names only records that are on the shelf; what no version names is removed in the same commit.
 - A record is never changed: a group that changed gets a new record, a chunk that changed has another name.
-- `saved`, `meta` and `uses` describe the last successful commit, never a pending one.
+- `saved`, `known`, `meta` and `ledger` describe the last successful commit, never a pending one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import codec, groups
+from . import codec, groups, watch
+from ._larder import Walker
 from .errors import ShelfError, ShelfFull
+from .ledger import Ledger, Plan
 
 CHUNK_BYTES = 1 << 20
 VERSIONS_MAX = 50
@@ -39,6 +41,16 @@ VERSIONS_MAX = 50
 INPUTS_MAX = 1000
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
+
+
+class _New:
+    """What one commit adds."""
+
+    def __init__(self, there: set[str]) -> None:
+        self.there = there
+        """Names on the shelf, with those added."""
+        self.sizes: dict[str, int] = {}
+        self.uses: dict[str, frozenset[str]] = {}
 
 
 class Recorder:
@@ -59,16 +71,30 @@ class Recorder:
         """The version that the running cell went back to."""
         self.over_cap = False
         self.bytes_max = int(os.environ.get("LARDER_SESSION_BYTES") or BYTES_MAX)
+        self.versions_max = VERSIONS_MAX
         self._versions: dict[int, dict] = {}
         self._lock = threading.RLock()
         self.hidden = set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"}
         entry = native.get("meta")
         if entry is not None:
             self.meta.update(json.loads(_joined(entry)))
-        self.uses: dict[str, frozenset[str]] = {
-            name: frozenset(_chunks_of(native.get(name))) for name in native.names() if name.startswith("g:")
-        }
-        """Group record -> its chunks, of every group on the shelf."""
+        self.known: dict[str, groups.Known] = {}
+        """Names that can be told to be unchanged without serialising them."""
+        self.walker = Walker(watch.classify)
+        self.ledger = Ledger()
+        self._open()
+
+    def _open(self) -> None:
+        """Take stock of what is on the shelf, and remove what no state needs."""
+        sizes = {row["name"]: row["nbytes"] for row in self.native.inspect()}
+        for name, size in sizes.items():
+            if name.startswith("g:"):
+                self.ledger.add_record(name, size, frozenset(_chunks_of(self.native.get(name))))
+            elif name.startswith("c:"):
+                self.ledger.add_chunk(name, size)
+        for seq in self.meta["versions"]:
+            self.ledger.add_state(seq, self.version(seq)["names"].values())
+        self._sweep()
 
     # --- saving ---
 
@@ -124,32 +150,36 @@ class Recorder:
         seq = self.meta["seq"] + 1
         values = self.namespace()
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
-        found, refused = groups.groups({n: v for n, v in values.items() if n not in imports})
+        for name in imports:
+            del values[name]
+        known, walked = self._unchanged(values)
+        found, refused = groups.groups(values, known)
         unsaved = {
             name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else count}
             for name, why in refused.items()
         }
-        uses = dict(self.uses)
-        chunks = set().union(*uses.values()) if uses else set()
-        saved: dict[str, tuple[bytes, str]] = {}
-        placed: dict[str, str] = {}
+        new = _New(set(self.ledger.sizes))
+        fresh = {name for group in found for name in group.names} | set(refused)
+        saved = {
+            key: self.saved[key] for name, one in known.items() if name not in fresh for key in ["\0".join(one.names)]
+        }
+        placed = {name: self.saved["\0".join(one.names)][1] for name, one in known.items() if name not in fresh}
         changed: list[str] = []
-        written = 0
         for names, stream, buffers in found:
             key = "\0".join(names)
             parts = [memoryview(stream), *buffers]
             sums = [_sums(part) for part in parts]
             digest = _digest([s if s is not None else p for p, s in zip(parts, sums, strict=True)])
-            known = self.saved.get(key)
-            if known is None or known[0] != digest:
+            before = self.saved.get(key)
+            if before is None or before[0] != digest:
                 record = f"g:{seq}:{names[0]}"
-                digest, uses[record], size = self._put_group(record, parts, sums, chunks)
-                known = (digest, record)
+                before = (self._put_group(record, parts, sums, new), record)
                 changed += names
-                written += size
-            saved[key] = known
-            placed.update(dict.fromkeys(names, known[1]))
-        before = self._versions.get(self.meta["seq"]) if self.saved else None
+            saved[key] = before
+            placed.update(dict.fromkeys(names, before[1]))
+        kept = {name: one for name, one in known.items() if name not in fresh}
+        kept |= self._remembered(values, walked, [tuple(group.names) for group in found])
+        last = self._versions.get(self.meta["seq"]) if self.saved else None
         lines = code.strip().splitlines()
         version = {
             "seq": seq,
@@ -159,8 +189,8 @@ class Recorder:
             "line": lines[0][:80] if lines else "",
             "names": placed,
             "changed": sorted(changed),
-            "gone": sorted(set(before["names"]) - set(placed)) if before else [],
-            "bytes": written,
+            "gone": sorted(set(last["names"]) - set(placed)) if last else [],
+            "bytes": sum(new.sizes.values()),
             "imports": imports,
             "unsaved": unsaved,
             "cwd": _cwd(),
@@ -168,17 +198,58 @@ class Recorder:
         }
         self._put_json(f"v:{seq}", version)
         self._put_json(f"i:{seq}", {"run": self.run, "count": count, "code": code})
-        versions = {**{s: self.version(s) for s in self.meta["versions"]}, seq: version}
-        meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0}
-        self._retire(versions, uses, meta["recoverable"])
-        meta["versions"] = list(versions)
+        records = set(placed.values())
+        chunks = set().union(*new.uses.values(), *(self.ledger.uses.get(record, ()) for record in records))
+        protected = self.meta["recoverable"]
+        plan = self.ledger.plan(new.sizes, records, chunks, self.versions_max - 1, self.bytes_max, protected)
+        self._remove(plan, seq)
+        versions = [s for s in self.meta["versions"] if s not in plan.versions] + [seq]
+        meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
         self._put_json("meta", meta)
         self.native.commit(version["line"] or None)
-        self.meta, self.saved, self.uses, self.unsaved = meta, saved, uses, unsaved
-        self._versions, self.restored_from = versions, None
+        self.meta, self.saved, self.unsaved, self.known = meta, saved, unsaved, kept
+        for name, size in new.sizes.items():
+            if name in new.uses:
+                self.ledger.add_record(name, size, new.uses[name])
+            else:
+                self.ledger.add_chunk(name, size)
+        self.ledger.add_state(seq, records)
+        self.ledger.apply(plan)
+        self._versions = {**{s: v for s, v in self._versions.items() if s in versions}, seq: version}
+        self.restored_from = None
+        self._warn_of_size(plan.bytes)
 
-    def _put_group(self, record: str, parts: list, sums: list, chunks: set[str]) -> tuple[bytes, frozenset[str], int]:
-        """Write one group. What is written is copied first, and the digest is that of the copy.
+    def _unchanged(self, values: dict[str, Any]) -> tuple[dict[str, groups.Known], dict[str, Any]]:
+        """The names that are what they were when they were saved, and what a walk below each of the others met."""
+        self.walker.begin()
+        known: dict[str, groups.Known] = {}
+        walked: dict[str, Any] = {}
+        for name, value in values.items():
+            walked[name] = now = self.walker.walk(value, False)
+            before = self.known.get(name)
+            if before is None or isinstance(now, str):
+                continue
+            if now.digest == before.walked.digest and before.walked.alive() and "\0".join(before.names) in self.saved:
+                known[name] = before
+        return known, walked
+
+    def _remembered(
+        self, values: dict[str, Any], walked: dict[str, Any], found: list[tuple[str, ...]]
+    ) -> dict[str, groups.Known]:
+        """What is known of the names just written: nothing if they changed while they were."""
+        self.walker.begin()
+        kept = {}
+        for names in found:
+            for name in names:
+                if isinstance(walked[name], str):
+                    continue
+                now = self.walker.walk(values[name], True)
+                if not isinstance(now, str) and now.digest == walked[name].digest:
+                    kept[name] = groups.Known(now, names)
+        return kept
+
+    def _put_group(self, record: str, parts: list, sums: list, new: _New) -> bytes:
+        """Write one group; returns its digest. What is written is copied first, and the digest is that of the copy.
 
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
         """
@@ -195,62 +266,45 @@ class Recorder:
             final = bytearray(known)
             for at in range(0, len(known), 16):
                 name = f"c:{known[at : at + 16].hex()}"
-                if name not in chunks:
+                if name not in new.there:
                     start = at // 16 * CHUNK_BYTES
                     copy = bytes(part[start : start + CHUNK_BYTES])
                     final[at : at + 16] = _sums_of_chunk(copy)
                     name = f"c:{final[at : at + 16].hex()}"
-                    if name not in chunks:
+                    if name not in new.there:
                         self.native.put(name, "chunk", b"", [copy])
-                        chunks.add(name)
-                        size += len(copy)
+                        new.there.add(name)
+                        new.sizes[name] = len(copy)
                 own.add(name)
             buffers.append(bytes(final))
             digested.append(bytes(final))
             head.append([part.nbytes, 1])
+            size += len(final)
         data = json.dumps({"parts": head, "chunk": CHUNK_BYTES}).encode()
         inline = sum(map(len, buffers)) + len(data) <= codec.INLINE_BYTES_MAX
         packed = b"".join(buffers)
         self.native.put(record, "group", data + b"\0" + packed if inline else data + b"\1", [] if inline else [packed])
-        return _digest(digested), frozenset(own), size
+        new.sizes[record] = size
+        new.uses[record] = frozenset(own)
+        return _digest(digested)
 
-    def _retire(self, versions: dict[int, dict], uses: dict[str, frozenset[str]], protected: int | None) -> None:
-        """Forget versions beyond the bounds, and the records and chunks that no version needs."""
-        sizes = {row["name"]: row["nbytes"] for row in self.native.inspect()}
+    def _remove(self, plan: Plan, newest: int) -> None:
+        for seq in plan.versions:
+            self.native.remove(f"v:{seq}")
+        for name in (*plan.records, *plan.chunks):
+            self.native.remove(name)
+        if newest > INPUTS_MAX:
+            self.native.remove(f"i:{newest - INPUTS_MAX}")
 
-        def drop_oldest() -> None:
-            oldest = next(s for s in versions if s != protected)
-            del versions[oldest]
-            self.native.remove(f"v:{oldest}")
-
-        def sweep() -> int:
-            used = {record for v in versions.values() for record in v["names"].values()}
-            for record in [r for r in uses if r not in used]:
-                del uses[record]
-            needed = used.union(*uses.values()) if uses else used
-            for name in list(sizes):
-                if name.startswith(("g:", "c:")) and name not in needed:
-                    self.native.remove(name)
-                    del sizes[name]
-            return sum(sizes.values())
-
-        while len(versions) > VERSIONS_MAX:
-            drop_oldest()
-        total = sweep()
-        while total > self.bytes_max and len(versions) > (2 if protected in versions else 1):
-            drop_oldest()
-            total = sweep()
-        if total > self.bytes_max and not self.over_cap:
+    def _warn_of_size(self, total: int) -> None:
+        over = total > self.bytes_max
+        if over and not self.over_cap:
             print(
                 f"larder: this notebook's saved state takes {total >> 20} MiB, more than LARDER_SESSION_BYTES allows; "
                 "earlier states were dropped, and larder.session.exclude(name) keeps a variable out",
                 file=sys.stderr,
             )
-        self.over_cap = total > self.bytes_max
-        newest = max(versions)
-        for name in sizes:
-            if name.startswith("i:") and int(name[2:]) <= newest - INPUTS_MAX:
-                self.native.remove(name)
+        self.over_cap = over
 
     def put_meta(self, message: str, **changes: Any) -> None:
         """Change the meta record, durably."""
@@ -274,13 +328,19 @@ class Recorder:
                         why = f"was saved together with `{name}`, which is excluded"
                         version["unsaved"][member] = {"why": why, "cell": version["count"]}
                 self._put_json(f"v:{seq}", version)
-            self.saved = {key: value for key, value in self.saved.items() if name not in key.split("\0")}
-            uses = dict(self.uses)
-            self._retire({s: self.version(s) for s in self.meta["versions"]}, uses, None) if self.meta[
-                "versions"
-            ] else None
+            states = {seq: set(self.version(seq)["names"].values()) for seq in self.meta["versions"]}
+            for seq, records in states.items():
+                self.ledger.change_state(seq, records)
+            self._sweep()
             self.native.commit("exclude")
-            self.uses = uses
+            self.saved = {key: value for key, value in self.saved.items() if name not in key.split("\0")}
+
+    def _sweep(self) -> None:
+        """Remove what no state needs."""
+        records, chunks = self.ledger.loose()
+        for one in (*records, *chunks):
+            self.native.remove(one)
+        self.ledger.apply(Plan([], records, chunks, 0))
 
     def _put_json(self, name: str, value: Any) -> None:
         data = json.dumps(value).encode()

@@ -8,6 +8,8 @@ object as whom, which arrays overlap where), run the same probes, which store in
 
 from __future__ import annotations
 
+import datetime
+import gc
 import json
 import os
 import random
@@ -219,7 +221,7 @@ class Fingerprint:
 
         kind = type(x)
         name = kind.__qualname__
-        if x is None or kind in (bool, int, float, complex, str, bytes, range, slice):
+        if x is None or kind in (bool, int, float, complex, str, bytes, range, slice, datetime.datetime):
             return repr(x)
         if isinstance(x, (types.ModuleType, types.BuiltinFunctionType)):
             if isinstance(getattr(x, "__self__", None), (list, dict, set, np.ndarray)):
@@ -270,7 +272,10 @@ class Fingerprint:
                 name,
                 str(x.dtype),
                 x.shape,
-                [n for n, k in zip(x.strides, x.shape, strict=True) if k > 1] if x.size else None,
+                # Arrays of subclasses come back contiguous.
+                [n for n, k in zip(x.strides, x.shape, strict=True) if k > 1]
+                if x.size and kind is np.ndarray
+                else None,
                 bool(x.flags.writeable),
                 (where, at) if x.nbytes else None,
                 data,
@@ -378,6 +383,9 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         }
         names = [n for n in version["names"] if n in ip.user_ns] if what == "run" else list(version["names"])
         row["before"] = Fingerprint.namespace(ip.user_ns, names)
+        # What failed cells left behind holds on to arrays, and so keeps bytearrays from growing; it is not saved.
+        sys.last_exc = sys.last_value = sys.last_traceback = ip.last_execution_result = None
+        gc.collect()
         for cell in probes(seed):
             target = next(n for n in NAMES if n in cell)
             if target in names:

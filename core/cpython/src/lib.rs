@@ -18,4 +18,5 @@ pub mod object;
 pub mod rows;
 pub mod run;
 pub mod stdio;
+pub mod walk;
 pub mod world;

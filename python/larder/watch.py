@@ -1,0 +1,340 @@
+"""How objects are walked to see whether they changed since they were saved (``core/cpython/src/walk.rs`` does the walking).
+
+`classify` names a walk for a type whose instances are fully known, or gives a function that describes one: ``(bytes, parts,
+weak)`` says everything its pickle depends on. ``bytes`` are compared by content, ``parts`` are walked (tuples among them are
+made for the occasion), ``weak`` are objects that never change and are the same as long as they live. What no rule here covers
+is *opaque*: the variable that reaches it is serialised again after every cell, and compared then.
+
+A rule has to be complete: whatever can change in the object and shows in its pickle must be in what is said. So there are few.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import copyreg
+import functools
+import pickle
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from . import groups
+
+Said = tuple[bytes, tuple, tuple]
+
+_HEAP_TYPE = 1 << 9
+_PLAIN: dict[type, Any] = {
+    list: "list",
+    tuple: "tuple",
+    dict: "dict",
+    set: "set",
+    frozenset: "set",
+    bytes: "bytes",
+    bytearray: "bytearray",
+}
+
+
+def classify(kind: type) -> str | Callable[[Any], Said | None]:
+    """How instances of ``kind`` are walked."""
+    if kind in groups.LEAVES:
+        return "leaf"
+    found = _PLAIN.get(kind) or _DESCRIBED.get(kind)
+    if found is not None:
+        return found
+    home = kind.__module__ if isinstance(kind.__module__, str) else ""
+    root = home.partition(".")[0]
+    np = sys.modules.get("numpy")
+    if np is not None:
+        if kind is np.ndarray:
+            return "array"
+        if root == "numpy":
+            return _of_numpy(np, kind)
+    if root == "pandas" and "pandas" in sys.modules:
+        return _of_pandas(sys.modules["pandas"], kind)
+    if issubclass(kind, type):
+        return _other_class
+    if kind.__bases__ == (tuple,) and hasattr(kind, "_fields") and groups_plain(kind, tuple):
+        return _named_tuple
+    if issubclass(kind, dict) and _container(kind, dict, ("items", "__iter__", "keys")):
+        return _dict_like
+    if issubclass(kind, list) and _container(kind, list, ("__iter__",)):
+        return _list_like
+    return "instance" if _instance(kind) else "opaque"
+
+
+def groups_plain(kind: type, base: type) -> bool:
+    return kind.__reduce_ex__ is base.__reduce_ex__ and kind.__reduce__ is base.__reduce__ and _getattr(kind)
+
+
+def _getattr(kind: type) -> bool:
+    return kind.__getattribute__ is object.__getattribute__ and kind not in copyreg.dispatch_table
+
+
+def _instance(kind: type) -> bool:
+    """Whether an instance is its ``__dict__`` and its class, and is pickled as that."""
+    if not kind.__flags__ & _HEAP_TYPE or kind.__dictoffset__ == 0 or not _getattr(kind):
+        return False
+    if hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__"):
+        return False
+    for one in kind.__mro__[:-1]:
+        if not one.__flags__ & _HEAP_TYPE or set(_slots(one)) - {"__dict__", "__weakref__"}:
+            return False
+    return groups.plain_instance(kind) or _estimator(kind)
+
+
+def _slots(kind: type) -> tuple:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _estimator(kind: type) -> bool:
+    """scikit-learn's own: its state is its ``__dict__`` and the version."""
+    base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    return (
+        base is not None
+        and issubclass(kind, base)
+        and kind.__getstate__ is base.__getstate__
+        and kind.__setstate__ is base.__setstate__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+    )
+
+
+def _container(kind: type, base: type, methods: tuple[str, ...]) -> bool:
+    """A subclass made in Python that is pickled as its class, its items and its ``__dict__``."""
+    if kind.__bases__ != (base,) or not groups_plain(kind, object) or set(_slots(kind)):
+        return False
+    same = all(getattr(kind, name) is getattr(base, name) for name in methods)
+    return same and kind.__getstate__ is object.__getstate__ and not hasattr(kind, "__setstate__")
+
+
+def by_reference(obj: Any) -> bool:
+    """Whether a class or function is pickled as the name it is imported by."""
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._should_pickle_by_reference(obj)
+
+
+# --- Python's own ---
+
+
+def _class(kind: type) -> Said | None:
+    if by_reference(kind):
+        return b"", (), (kind,)
+    items = tuple(
+        part for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__") for part in (name, value)
+    )
+    return f"{kind.__module__}\0{kind.__qualname__}\0{kind.__name__}".encode(), (kind.__bases__, items), ()
+
+
+def _other_class(kind: type) -> Said | None:
+    """Metaclasses keep what they like; a class that is imported by name does not matter."""
+    return (b"", (), (kind,)) if by_reference(kind) else None
+
+
+def _function(f: types.FunctionType) -> Said | None:
+    if by_reference(f):
+        return b"", (), (f,)
+    from .codec import main_namespace
+
+    home = b""
+    if f.__globals__ is not main_namespace():
+        name = f.__globals__.get("__name__")
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is None or module.__dict__ is not f.__globals__:
+            return None
+        home = name.encode()
+    annotations = getattr(f, "__annotate__", None) or (f.__annotations__ if sys.version_info < (3, 14) else None)
+    parts = (
+        f.__code__, f.__defaults__, f.__kwdefaults__, f.__dict__, f.__closure__ or (), f.__name__, f.__qualname__,
+        f.__module__, f.__doc__, annotations, getattr(f, "__type_params__", ()),
+    )  # fmt: skip
+    return home, parts, ()
+
+
+def _cell(cell: types.CellType) -> Said:
+    try:
+        return b"full", (cell.cell_contents,), ()
+    except ValueError:
+        return b"empty", (), ()
+
+
+def _module(module: types.ModuleType) -> Said | None:
+    return (b"", (), (module,)) if sys.modules.get(module.__name__) is module else None
+
+
+def _builtin(f: types.BuiltinFunctionType) -> Said:
+    return f.__name__.encode(), (f.__self__,), ()
+
+
+def _method(method: types.MethodType) -> Said:
+    return b"", (method.__func__, method.__self__), ()
+
+
+def _wrapper(one: Any) -> Said:
+    return b"", (one.__func__, dict_items(one)), ()
+
+
+def dict_items(one: Any) -> tuple:
+    return tuple(part for item in vars(one).items() for part in item)
+
+
+def _property(one: property) -> Said:
+    return b"", (one.fget, one.fset, one.fdel, one.__doc__), ()
+
+
+def _partial(one: functools.partial) -> Said:
+    return b"", (one.func, one.args, one.keywords, one.__dict__), ()
+
+
+def _counter(one: collections.Counter) -> Said:
+    return b"", tuple(part for item in dict.items(one) for part in item), ()
+
+
+def _defaultdict(one: collections.defaultdict) -> Said:
+    return b"", (one.default_factory, tuple(part for item in dict.items(one) for part in item)), ()
+
+
+def _ordered(one: collections.OrderedDict) -> Said:
+    return b"", (one.__dict__, tuple(part for item in one.items() for part in item)), ()
+
+
+def _deque(one: collections.deque) -> Said:
+    return repr(one.maxlen).encode(), tuple(one), ()
+
+
+def _array(one: array.array) -> Said:
+    return one.typecode.encode() + one.tobytes(), (), ()
+
+
+def _slice(one: slice) -> Said:
+    return b"", (one.start, one.stop, one.step), ()
+
+
+def _memoryview(view: memoryview) -> Said:
+    """Met below arrays only: what it looks at; the bytes are the array's."""
+    return b"", (view.obj,), ()
+
+
+def _own_memory(one: Any) -> Said:
+    """Memory that only arrays look at, each of which is digested itself."""
+    return b"", (), ()
+
+
+def _named_tuple(one: tuple) -> Said:
+    return b"", (type(one), tuple(one)), ()
+
+
+def _dict_like(one: dict) -> Said:
+    return b"", (type(one), one.__dict__, tuple(part for item in dict.items(one) for part in item)), ()
+
+
+def _list_like(one: list) -> Said:
+    return b"", (type(one), one.__dict__, tuple(list.__iter__(one))), ()
+
+
+_DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
+    type: _class,
+    types.FunctionType: _function,
+    types.CellType: _cell,
+    types.ModuleType: _module,
+    types.BuiltinFunctionType: _builtin,
+    types.MethodType: _method,
+    staticmethod: _wrapper,
+    classmethod: _wrapper,
+    property: _property,
+    functools.partial: _partial,
+    collections.Counter: _counter,
+    collections.defaultdict: _defaultdict,
+    collections.OrderedDict: _ordered,
+    collections.deque: _deque,
+    array.array: _array,
+    slice: _slice,
+    memoryview: _memoryview,
+    groups.Restored: _own_memory,
+}
+
+
+# --- NumPy ---
+
+
+def _of_numpy(np: Any, kind: type) -> Any:
+    if issubclass(kind, np.generic):
+        return "opaque" if kind in (np.void, np.object_) else "leaf"
+    if issubclass(kind, np.dtype):
+        return "opaque" if kind is type(np.dtype("V8")) else "leaf"
+    if kind is np.ufunc:
+        return "leaf"
+    if kind is np.random.Generator:
+        return lambda one: (b"", (one.bit_generator,), ())
+    if issubclass(kind, np.random.BitGenerator):
+        return lambda one: (pickle.dumps(one, 5), (one.seed_seq,), ())
+    if kind is np.random.SeedSequence:
+        return lambda one: (pickle.dumps(one.state, 5), (), ())
+    if kind is np.random.RandomState:
+        return lambda one: (pickle.dumps(one, 5), (one._bit_generator,), ())
+    if issubclass(kind, type):
+        return _other_class
+    return "opaque"
+
+
+# --- pandas ---
+
+
+def _of_pandas(pd: Any, kind: type) -> Any:
+    arrays = pd.core.arrays
+    if kind in (pd.DataFrame, pd.Series):
+        return _frame
+    if issubclass(kind, pd.Index):
+        return (
+            _index if kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind) else "opaque"
+        )
+    if kind in (arrays.DatetimeArray, arrays.TimedeltaArray):
+        return lambda one: (b"", (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)), ())
+    if kind is pd.Categorical:
+        return lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
+    if kind in (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray):
+        return lambda one: (b"", (one._data, one._mask, dict_items_of(one)), ())
+    if kind is arrays.ArrowStringArray:
+        return lambda one: (b"", (one._dtype, dict_items_of(one)), (one._pa_array,))
+    if kind is pd.CategoricalDtype:
+        return lambda one: (repr(one.ordered).encode(), (one.categories,), ())
+    if issubclass(kind, pd.api.extensions.ExtensionDtype):
+        return "leaf" if kind.__module__.startswith("pandas") else "opaque"
+    if kind in (pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)) or issubclass(kind, pd.offsets.BaseOffset):
+        return "leaf"
+    if kind.__name__ == "FrozenList":
+        return lambda one: (b"", tuple(one), ())
+    return _other_class if issubclass(kind, type) else "opaque"
+
+
+def _known_index(pd: Any, kind: type) -> bool:
+    return kind in (pd.RangeIndex, pd.DatetimeIndex, pd.TimedeltaIndex, pd.CategoricalIndex, pd.MultiIndex)
+
+
+_CACHES = ("_cache", "_id", "_references", "_pa_array", "_data", "_mask")
+
+
+def dict_items_of(one: Any) -> tuple:
+    """The rest of an object of pandas: its ``__dict__`` without what is said already or only remembered."""
+    return tuple(
+        part for name, value in getattr(one, "__dict__", {}).items() if name not in _CACHES for part in (name, value)
+    )
+
+
+def _index(one: Any) -> Said:
+    parts = (value for name, value in vars(one).items() if name not in ("_cache", "_id", "_references"))
+    return ",".join(n for n in vars(one) if n not in ("_cache", "_id", "_references")).encode(), tuple(parts), ()
+
+
+def _frame(one: Any) -> Said | None:
+    manager = one._mgr
+    places, values = [], []
+    for block in manager.blocks:
+        at = block.mgr_locs.indexer
+        places.append(repr(at) if isinstance(at, slice) else at.tobytes().hex())
+        values.append(block.values)
+    said = f"{one._flags.allows_duplicate_labels}|{'|'.join(places)}".encode()
+    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), ()
