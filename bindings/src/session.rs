@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 
 use larder_cpython::walk::{Kinds, Memory, Stop, Walk};
+use larder_session::tracked::tracked;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -24,6 +26,7 @@ struct Walked {
     digest: [u8; 16],
     ids: Vec<u64>,
     spans: Vec<(usize, usize)>,
+    simple: bool,
     weak: Vec<Py<PyAny>>,
     _pins: Vec<Py<PyAny>>,
 }
@@ -42,6 +45,12 @@ impl Walked {
         self.spans.clone()
     }
 
+    /// Addresses of what can be shared, if that is all a pickle can share; else `None`.
+    #[getter]
+    fn ids(&self) -> Option<Vec<u64>> {
+        self.simple.then(|| self.ids.clone())
+    }
+
     /// Whether everything the digest relies on without holding it is still there.
     fn alive(&self, py: Python<'_>) -> PyResult<bool> {
         for weak in &self.weak {
@@ -53,12 +62,49 @@ impl Walked {
     }
 }
 
-struct NoMemory;
+/// The tracker of pages as the walk sees it.
+struct Pages;
 
-impl Memory for NoMemory {
-    fn version(&self, _low: usize, _high: usize) -> Option<[u64; 2]> {
-        None
+impl Memory for Pages {
+    fn version(&self, low: usize, high: usize) -> Option<[u64; 2]> {
+        let place = tracked().ok()?.place(low, high)?;
+        Some([place.serial, place.version])
     }
+}
+
+/// Makes NumPy arrays of `min_bytes` and more, from now on, where their pages can be watched. Raises `RuntimeError` with the
+/// reason where they cannot.
+#[pyfunction]
+fn pages_on(py: Python<'_>, min_bytes: usize) -> PyResult<()> {
+    tracked().map_err(PyRuntimeError::new_err)?;
+    crate::tier::own_at_least(py, min_bytes)
+}
+
+/// A cell has ended: what was written to watched memory is looked up, and new blocks are watched from here on.
+#[pyfunction]
+fn pages_begin(py: Python<'_>) {
+    if let Ok(pages) = tracked() {
+        py.detach(|| pages.begin());
+    }
+}
+
+/// `(serial, version)` of the watched block that holds all of `low..high`, or `None`.
+#[pyfunction]
+fn pages_place(low: usize, high: usize) -> Option<(u64, u64)> {
+    let place = tracked().ok()?.place(low, high)?;
+    Some((place.serial, place.version))
+}
+
+/// Ranges of `low..high` written after `version`; with `now`, up to this moment. `None` if that is not known.
+#[pyfunction]
+fn pages_written(serial: u64, low: usize, high: usize, version: u64, now: bool) -> Option<Vec<(usize, usize)>> {
+    tracked().ok()?.written(serial, low, high, version, now)
+}
+
+/// `(blocks, bytes)` watched, or why none can be.
+#[pyfunction]
+fn pages_size() -> PyResult<(usize, usize)> {
+    Ok(tracked().map_err(PyRuntimeError::new_err)?.size())
 }
 
 /// Walks variables; `classify(type)` says how objects of a type are walked (see `larder.watch`).
@@ -84,7 +130,7 @@ impl Walker {
     /// What is below `value`, or the name of a type nothing can be said of. With `hold` the result may be compared with
     /// those of later walks: it keeps what its digest names by address only.
     fn walk(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>, hold: bool) -> PyResult<Py<PyAny>> {
-        let mut walk = Walk::new(py, &mut self.kinds, &NoMemory, hold);
+        let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold);
         match walk.enter(value) {
             Ok(()) => {}
             Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
@@ -101,6 +147,7 @@ impl Walker {
             digest: met.digest,
             ids: met.ids,
             spans: met.spans,
+            simple: met.simple,
             weak,
             _pins: met.pins,
         };
@@ -120,6 +167,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
     module.add_function(wrap_pyfunction!(meeting, module)?)?;
+    module.add_function(wrap_pyfunction!(pages_on, module)?)?;
+    module.add_function(wrap_pyfunction!(pages_begin, module)?)?;
+    module.add_function(wrap_pyfunction!(pages_place, module)?)?;
+    module.add_function(wrap_pyfunction!(pages_written, module)?)?;
+    module.add_function(wrap_pyfunction!(pages_size, module)?)?;
     module.add_class::<Walked>()?;
     module.add_class::<Walker>()
 }

@@ -2,9 +2,10 @@
 
 use std::ffi::c_int;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use larder_session::tracked::tracked;
 use larder_shelf::{
     Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
 };
@@ -392,6 +393,17 @@ impl NativeBuffer {
         Ok(PyBytes::new(py, &bytes))
     }
 
+    /// The same bytes as memory of this process alone: stores into it are seen by who has it and never by the shelf.
+    fn private(&self) -> PrivateBuffer {
+        let start = self.buffer.as_ptr() as usize;
+        let watched = AtomicBool::new(false);
+        PrivateBuffer {
+            buffer: self.buffer.clone(),
+            start,
+            watched,
+        }
+    }
+
     // SAFETY (of the protocol): Python calls this with a view it owns and releases it before the exporter dies.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
@@ -415,6 +427,62 @@ impl NativeBuffer {
     }
 }
 
+/// Memory of a recovered array: a piece of the session shelf that is this process's own from the first store on.
+#[pyclass(frozen, weakref, module = "larder._larder")]
+struct PrivateBuffer {
+    buffer: Buffer,
+    start: usize,
+    watched: AtomicBool,
+}
+
+#[pymethods]
+impl PrivateBuffer {
+    fn __len__(&self) -> usize {
+        self.buffer.len() as usize
+    }
+
+    #[getter]
+    fn address(&self) -> usize {
+        self.start
+    }
+
+    /// From here on stores are told by their pages: `(serial, version)`, or `None` where that cannot be.
+    fn watch(&self) -> Option<(u64, u64)> {
+        let place = tracked().ok()?.adopt(self.start, self.buffer.len() as usize)?;
+        self.watched.store(true, Ordering::Relaxed);
+        Some((place.serial, place.version))
+    }
+
+    // SAFETY (of the protocol): Python calls this with a view it owns and releases it before the exporter dies.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        // SAFETY:
+        // - `view` is the caller's to fill; PyBuffer_FillInfo takes its own reference to `slf`.
+        // - The bytes stay mapped, privately and writable, while `slf` lives, because `Buffer` pins them.
+        let got = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                this.buffer.as_ptr().cast(),
+                this.buffer.len() as isize,
+                0,
+                flags,
+            )
+        };
+        if got == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+impl Drop for PrivateBuffer {
+    fn drop(&mut self) {
+        if self.watched.load(Ordering::Relaxed)
+            && let Ok(pages) = tracked()
+        {
+            pages.drop_mapping(self.start);
+        }
+    }
+}
+
 /// Copies what is whole on the damaged shelf at `path` to a new one at `into`; the damaged file is only read.
 ///
 /// `(commit whose state was found, names saved, [(name lost, why)])`
@@ -429,5 +497,6 @@ fn salvage(py: Python<'_>, path: &str, into: &str) -> PyResult<SalvageRow> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(salvage, module)?)?;
     module.add_class::<NativeShelf>()?;
+    module.add_class::<PrivateBuffer>()?;
     module.add_class::<NativeBuffer>()
 }

@@ -3,6 +3,7 @@
 //! A `TierSurvey` lives for one table: Python enters variables, resolves the leaves it gets back (arrays, frames,
 //! tensors) into ranges and further roots, then asks where everything is.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -328,6 +329,10 @@ const SOURCE: heat_numpy::Source = heat_numpy::Source {
         Some(block) => block.start as *mut u8,
         None => std::ptr::null_mut(),
     },
+    alloc_dirty: |bytes| match arena::existing().and_then(|arena| arena.alloc_dirty(bytes)) {
+        Some(block) => block.start as *mut u8,
+        None => std::ptr::null_mut(),
+    },
     free: |start| {
         if let Some(arena) = arena::existing() {
             arena.free(start as usize);
@@ -352,10 +357,27 @@ fn tier_own(py: Python<'_>, min_bytes: usize, directory: Option<std::path::PathB
     Ok(())
 }
 
-/// New arrays come from NumPy's own allocator again; those in the arena stay where they are.
+/// What the session asked for, which stays when the tier is switched off.
+static AT_LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Makes NumPy arrays of `min_bytes` and more from the arena, whatever the tier does.
+pub(crate) fn own_at_least(py: Python<'_>, min_bytes: usize) -> PyResult<()> {
+    arena::arena().map_err(PyRuntimeError::new_err)?;
+    heat_numpy::install(py, SOURCE)?.map_err(PyRuntimeError::new_err)?;
+    AT_LEAST.store(min_bytes, Ordering::Relaxed);
+    heat_numpy::lower_min_bytes(min_bytes);
+    Ok(())
+}
+
+/// New arrays come from NumPy's own allocator again (very large ones of a saved notebook from memory in the arena); those in
+/// the arena stay where they are.
 #[pyfunction]
-fn tier_disown() {
-    heat_numpy::set_min_bytes(usize::MAX);
+fn tier_disown() -> PyResult<()> {
+    heat_numpy::set_min_bytes(AT_LEAST.load(Ordering::Relaxed));
+    match arena::existing() {
+        Some(arena) => Ok(arena.set_file(None)?),
+        None => Ok(()),
+    }
 }
 
 fn block_tuple(block: Block) -> (usize, usize, &'static str) {

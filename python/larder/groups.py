@@ -39,6 +39,7 @@ from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
 from . import codec
+from ._larder import PrivateBuffer
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
 # Whether two of these are one object or two equal ones cannot change what a program computes.
@@ -86,7 +87,10 @@ class Dump(NamedTuple):
     stream: bytes
     buffers: list[memoryview]
     spans: list[Span]
+    ids: list[int]
+    """Addresses of what it can share with others."""
     memo: dict
+    """Objects met that may have a pickle of their own."""
     keep: list
     """Objects whose ids are in ``spans``: alive, so that ids stay apart."""
 
@@ -106,12 +110,16 @@ class Found(NamedTuple):
     buffers: list[memoryview]
 
 
-def groups(values: Mapping[str, Any], known: Mapping[str, Known] | None = None) -> tuple[list[Found], dict[str, str]]:
+def groups(
+    values: Mapping[str, Any], known: Mapping[str, Known] | None = None, walked: Mapping[str, Any] | None = None
+) -> tuple[list[Found], dict[str, str]]:
     """The groups of a namespace, and the names that cannot be saved with the reason.
 
     Names in ``known`` are left alone, and so are their groups, unless one of the others turns out to share an object or
-    memory with them, or was in their group: then they are looked at again like the others.
+    memory with them, or was in their group: then they are looked at again like the others. ``walked`` has what walks below
+    the names met, where one was possible.
     """
+    walked = walked or {}
     refused: dict[str, str] = {}
     dumps: dict[str, Dump] = {}
     left = dict(known or {})
@@ -119,7 +127,8 @@ def groups(values: Mapping[str, Any], known: Mapping[str, Known] | None = None) 
     while todo:
         for name in todo:
             try:
-                dumps[name] = _dump({name: values[name]}, name, frozenset())
+                ids = getattr(walked.get(name), "ids", None)
+                dumps[name] = _dump({name: values[name]}, name, frozenset(), ids)
             except Exception as err:
                 refused[name] = _reason(values[name], name, err)
         todo = _pulled(dumps, left, values)
@@ -156,7 +165,7 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
     from ._larder import meeting
 
     names = list(left)
-    ids = [key for one in dumps.values() for key in one.memo]
+    ids = [key for one in dumps.values() for key in one.ids]
     ids += [id(values[name]) for name in dumps]
     pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
     spans = sorted((s.low, s.high) for one in dumps.values() for s in one.spans if s.high > s.low)
@@ -252,9 +261,8 @@ def _components(dumps: dict[str, Dump]) -> list[list[str]]:
 
     owner: dict[int, str] = {}
     for name, one in dumps.items():
-        for key, part in one.memo.items():
-            if _shareable(part):
-                parent[root(name)] = root(owner.setdefault(key, name))
+        for key in one.ids:
+            parent[root(name)] = root(owner.setdefault(key, name))
     spans = sorted(s for one in dumps.values() for s in one.spans if s.root and s.high > s.low)
     high, last = 0, None
     for span in spans:
@@ -283,12 +291,12 @@ def _shareable(part: Any) -> bool:
 _pickler = None
 
 
-def _dump(values: dict[str, Any], name: str, shared: frozenset[int]) -> Dump:
+def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[int] | None = None) -> Dump:
     global _pickler
     if _pickler is None:
         _pickler = _pickler_class()
     if len(values) == 1 and type(values[name]) in ATOMS:
-        return Dump(pickle.dumps(values, 5), [], [], {}, [])
+        return Dump(pickle.dumps(values, 5), [], [], [], {}, [])
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
@@ -301,10 +309,13 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int]) -> Dump:
     out = io.BytesIO()
     pickler = _pickler(out, take, name, shared)
     pickler.dump(values)
+    if ids is not None:
+        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep)
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
-    return Dump(out.getvalue(), buffers, pickler.spans, memo, pickler.keep)
+    ids = [key for key, part in memo.items() if _shareable(part)]
+    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep)
 
 
 def _pickler_class():
@@ -468,7 +479,7 @@ def _pickler_class():
                 self._span(obj, low, high, id(memory), frame)
                 return _view_memory, (memory, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
             if root is obj:
-                foreign = obj.base is not None and not isinstance(below, (Restored, bytes))
+                foreign = obj.base is not None and not isinstance(below, (Restored, bytes, PrivateBuffer))
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
                 return _own(obj)
             if root.dtype.hasobject and not obj.dtype.hasobject:

@@ -58,7 +58,7 @@ class Ledger:
         for name, chunks in self.uses.items():
             if self._records[name] > 0:
                 needed |= chunks
-        return records, [name for name in self.sizes if name.startswith("c:") and name not in needed]
+        return records, [name for name in self.sizes if name not in self.uses and name not in needed]
 
     def plan(
         self,

@@ -8,6 +8,7 @@ v:SEQ     JSON: one version: cell, time, name -> group record, imports, what was
 i:SEQ     JSON: the input of that cell
 g:SEQ:N   a group (see `groups`): its pickle and its buffers; what is larger than a chunk is a list of chunks
 c:DIGEST  a chunk, named by the 128-bit XXH3 digest of its bytes
+b:, p:    copies of large arrays, and patches over them (see `blocks`)
 ========= ==================================================================================================
 
 Invariants
@@ -19,6 +20,7 @@ Invariants
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -30,8 +32,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import codec, groups, watch
-from ._larder import Walker
+from . import blocks, codec, groups, watch
+from ._larder import Walker, pages_begin
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 
@@ -51,6 +53,37 @@ class _New:
         """Names on the shelf, with those added."""
         self.sizes: dict[str, int] = {}
         self.uses: dict[str, frozenset[str]] = {}
+        self.bases: dict[tuple[int, int, int], blocks.Base] = {}
+        self.jobs: list[blocks.Job] = []
+
+
+class _Part:
+    """A stream or a buffer of a group: watched memory, or bytes with the digests of their chunks if they are many."""
+
+    def __init__(self, view: memoryview, place: tuple[tuple[int, int, int], int] | None) -> None:
+        self.view, self.place = view, place
+        self.sums = _sums(view) if place is None else None
+
+    @property
+    def digested(self) -> Any:
+        """What stands for it in the digest of its group."""
+        if self.place is not None:
+            return repr(self.place).encode()
+        return self.view if self.sums is None else self.sums
+
+
+@dataclasses.dataclass(eq=False)
+class _State:
+    """A state of the notebook that is about to be one of its versions."""
+
+    version: dict
+    records: set[str]
+    chunks: set[str]
+    needs: list[blocks.Base]
+    """Copies it is not whole without."""
+    since: float
+    spoilt: bool = False
+    """What it needs was written before it was copied."""
 
 
 class Recorder:
@@ -82,6 +115,12 @@ class Recorder:
         """Names that can be told to be unchanged without serialising them."""
         self.walker = Walker(watch.classify)
         self.ledger = Ledger()
+        self.blocks = blocks.Blocks()
+        self._pending: list[_State] = []
+        self._flying: dict[str, blocks.Base] = {}
+        self._copier = blocks.Copier(native, path, self._landed)
+        self._last: dict | None = None
+        """The version made last, durable or not."""
         self._open()
 
     def _open(self) -> None:
@@ -90,7 +129,7 @@ class Recorder:
         for name, size in sizes.items():
             if name.startswith("g:"):
                 self.ledger.add_record(name, size, frozenset(_chunks_of(self.native.get(name))))
-            elif name.startswith("c:"):
+            elif name.startswith(("c:", "b:", "p:")):
                 self.ledger.add_chunk(name, size)
         for seq in self.meta["versions"]:
             self.ledger.add_state(seq, self.version(seq)["names"].values())
@@ -127,6 +166,9 @@ class Recorder:
             except ShelfError as err:
                 self.on = False
                 self._report(f"this notebook is no longer saved after each cell: {err}")
+            late = bool(self._pending) and time.monotonic() - self._pending[0].since > blocks.BEHIND_SECONDS_MAX
+        if late:
+            self.drain()
         self.seconds_last = time.perf_counter() - began
         self.seconds += self.seconds_last
 
@@ -153,33 +195,29 @@ class Recorder:
         for name in imports:
             del values[name]
         known, walked = self._unchanged(values)
-        found, refused = groups.groups(values, known)
+        found, refused = groups.groups(values, known, walked)
         unsaved = {
             name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else count}
             for name, why in refused.items()
         }
         new = _New(set(self.ledger.sizes))
         fresh = {name for group in found for name in group.names} | set(refused)
-        saved = {
-            key: self.saved[key] for name, one in known.items() if name not in fresh for key in ["\0".join(one.names)]
-        }
-        placed = {name: self.saved["\0".join(one.names)][1] for name, one in known.items() if name not in fresh}
+        kept = {name: one for name, one in known.items() if name not in fresh}
+        saved = {"\0".join(one.names): self.saved["\0".join(one.names)] for one in kept.values()}
+        placed = {name: self.saved["\0".join(one.names)][1] for name, one in kept.items()}
         changed: list[str] = []
         for names, stream, buffers in found:
             key = "\0".join(names)
-            parts = [memoryview(stream), *buffers]
-            sums = [_sums(part) for part in parts]
-            digest = _digest([s if s is not None else p for p, s in zip(parts, sums, strict=True)])
+            parts = [_Part(memoryview(stream), None), *(_Part(part, self.blocks.place(part)) for part in buffers)]
+            digest = _digest([part.digested for part in parts])
             before = self.saved.get(key)
             if before is None or before[0] != digest:
                 record = f"g:{seq}:{names[0]}"
-                before = (self._put_group(record, parts, sums, new), record)
+                before = (self._put_group(record, parts, seq, new), record)
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
-        kept = {name: one for name, one in known.items() if name not in fresh}
         kept |= self._remembered(values, walked, [tuple(group.names) for group in found])
-        last = self._versions.get(self.meta["seq"]) if self.saved else None
         lines = code.strip().splitlines()
         version = {
             "seq": seq,
@@ -189,38 +227,120 @@ class Recorder:
             "line": lines[0][:80] if lines else "",
             "names": placed,
             "changed": sorted(changed),
-            "gone": sorted(set(last["names"]) - set(placed)) if last else [],
-            "bytes": sum(new.sizes.values()),
+            "gone": sorted(set(self._last["names"]) - set(placed)) if self._last else [],
+            "bytes": sum(new.sizes.values()) + sum(job.part.nbytes for job in new.jobs),
             "imports": imports,
             "unsaved": unsaved,
             "cwd": _cwd(),
             "of": self.restored_from,
         }
-        self._put_json(f"v:{seq}", version)
         self._put_json(f"i:{seq}", {"run": self.run, "count": count, "code": code})
         records = set(placed.values())
-        chunks = set().union(*new.uses.values(), *(self.ledger.uses.get(record, ()) for record in records))
-        protected = self.meta["recoverable"]
-        plan = self.ledger.plan(new.sizes, records, chunks, self.versions_max - 1, self.bytes_max, protected)
-        self._remove(plan, seq)
-        versions = [s for s in self.meta["versions"] if s not in plan.versions] + [seq]
+        chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
+        bases = {**self.blocks.bases, **new.bases}
+        needs = [base for base in bases.values() if base.record in chunks and not base.origin.landed]
+        state = _State(version, records, chunks, needs, time.monotonic())
+        if needs:
+            # Copies are still to be made: what is small is on the disk now, the state is one when they have landed.
+            self.native.commit(version["line"] or None)
+            self._added(new)
+            self._pending.append(state)
+            self.meta = {**self.meta, "seq": seq}
+        else:
+            self._commit([state], new)
+            self._pending.clear()
+        self.saved, self.unsaved, self.known, self._last = saved, unsaved, kept, version
+        self.blocks.bases = bases
+        self.blocks.prune()
+        self.restored_from = None
+        for job in new.jobs:
+            self._flying[job.base.record] = job.base
+            self._copier.add(job)
+
+    def _commit(self, states: list[_State], new: _New) -> None:
+        """Make states durable that nothing is missing from, oldest first, and let those go that are too many."""
+        newest = states[-1]
+        for state in states:
+            self._put_json(f"v:{state.version['seq']}", state.version)
+        waiting = [*states, *self._pending]
+        records = set().union(*(state.records for state in waiting))
+        chunks = set().union(*(state.chunks for state in waiting))
+        room = self.versions_max - len(states)
+        plan = self.ledger.plan(new.sizes, records, chunks, max(room, 0), self.bytes_max, self.meta["recoverable"])
+        self._remove(plan, newest.version["seq"])
+        ids = [state.version["seq"] for state in states]
+        versions = sorted([*(s for s in self.meta["versions"] if s not in plan.versions), *ids])
+        seq = max(self.meta["seq"], *ids)
         meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
         self._put_json("meta", meta)
-        self.native.commit(version["line"] or None)
-        self.meta, self.saved, self.unsaved, self.known = meta, saved, unsaved, kept
+        self.native.commit(newest.version["line"] or None)
+        self.meta = meta
+        self._added(new)
+        for state in states:
+            self.ledger.add_state(state.version["seq"], state.records)
+        self.ledger.apply(plan)
+        self._versions = {s: v for s, v in self._versions.items() if s in versions}
+        self._versions |= {state.version["seq"]: state.version for state in states}
+        self._warn_of_size(plan.bytes)
+
+    def _added(self, new: _New) -> None:
         for name, size in new.sizes.items():
             if name in new.uses:
                 self.ledger.add_record(name, size, new.uses[name])
             else:
                 self.ledger.add_chunk(name, size)
-        self.ledger.add_state(seq, records)
-        self.ledger.apply(plan)
-        self._versions = {**{s: v for s, v in self._versions.items() if s in versions}, seq: version}
-        self.restored_from = None
-        self._warn_of_size(plan.bytes)
+
+    def _landed(self, job: blocks.Job) -> None:
+        """A copy was made (this runs in the copier's thread): states that waited for it are made durable."""
+        base = job.base
+        with self._lock:
+            self._flying.pop(base.record, None)
+            try:
+                if not base.failed and not self.native.contains(base.record):
+                    base.failed = "it was rolled back"
+                if not base.failed:
+                    self.native.commit("a copy in the background")
+                    self.ledger.add_chunk(base.record, job.part.nbytes)
+                    base.landed = True
+                    for state in self._pending:
+                        # What was written since that state ended may be in the copy already.
+                        state.spoilt |= any(
+                            need.origin is base and self.blocks.written(need, now=True) != [] for need in state.needs
+                        )
+                    self._settle()
+            except ShelfError as err:
+                base.failed = str(err)
+            if base.failed:
+                self._give_up(base)
+
+    def _settle(self) -> None:
+        whole = [state for state in self._pending if all(need.origin.landed for need in state.needs)]
+        good = [state for state in whole if not state.spoilt]
+        self._pending = [state for state in self._pending if state not in whole]
+        if good:
+            self._commit(good, _New(set()))
+
+    def _give_up(self, base: blocks.Base) -> None:
+        """A copy could not be made: the next cell's end tries again."""
+        self._report(f"an array of {base.key[2] >> 20} MiB could not be saved: {base.failed}")
+        lost = {record for record, chunks in self.ledger.uses.items() if base.record in chunks}
+        self.saved = {key: one for key, one in self.saved.items() if one[1] not in lost}
+        self.blocks.bases = {key: one for key, one in self.blocks.bases.items() if one.origin is not base}
+        self._pending = [state for state in self._pending if not any(need.origin is base for need in state.needs)]
+
+    def drain(self, seconds: float | None = None) -> bool:
+        """Wait for what is being saved in the background; whether it is done."""
+        return self._copier.wait(seconds)
+
+    def behind(self) -> list[tuple[int, int]]:
+        """Cells whose states wait for a copy, and the bytes that are still to be copied."""
+        with self._lock:
+            left = sum(job.part.nbytes for job in self._copier.waiting() if job.part is not None)
+            return [(state.version["count"], left) for state in self._pending]
 
     def _unchanged(self, values: dict[str, Any]) -> tuple[dict[str, groups.Known], dict[str, Any]]:
         """The names that are what they were when they were saved, and what a walk below each of the others met."""
+        pages_begin()
         self.walker.begin()
         known: dict[str, groups.Known] = {}
         walked: dict[str, Any] = {}
@@ -248,45 +368,81 @@ class Recorder:
                     kept[name] = groups.Known(now, names)
         return kept
 
-    def _put_group(self, record: str, parts: list, sums: list, new: _New) -> bytes:
+    def _put_group(self, record: str, parts: list[_Part], seq: int, new: _New) -> bytes:
         """Write one group; returns its digest. What is written is copied first, and the digest is that of the copy.
 
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
         """
-        head, buffers, own, digested = [], [], set(), []
+        head: list[list] = []
+        buffers, own, digested = [], set(), []
         size = 0
-        for part, known in zip(parts, sums, strict=True):
-            if known is None:
-                copy = bytes(part)
+        for part in parts:
+            if part.place is not None:
+                base = self._base(part, seq, new)
+                own.update(base.records)
+                head.append([part.view.nbytes, 2, *base.head])
+                digested.append(part.digested)
+                continue
+            if part.sums is None:
+                copy = bytes(part.view)
                 buffers.append(copy)
                 digested.append(copy)
                 head.append([len(copy), 0])
                 size += len(copy)
                 continue
-            final = bytearray(known)
-            for at in range(0, len(known), 16):
-                name = f"c:{known[at : at + 16].hex()}"
+            final = bytearray(part.sums)
+            for at in range(0, len(final), 16):
+                name = f"c:{final[at : at + 16].hex()}"
                 if name not in new.there:
                     start = at // 16 * CHUNK_BYTES
-                    copy = bytes(part[start : start + CHUNK_BYTES])
+                    copy = bytes(part.view[start : start + CHUNK_BYTES])
                     final[at : at + 16] = _sums_of_chunk(copy)
                     name = f"c:{final[at : at + 16].hex()}"
                     if name not in new.there:
-                        self.native.put(name, "chunk", b"", [copy])
-                        new.there.add(name)
-                        new.sizes[name] = len(copy)
+                        self._put_chunk(name, "chunk", copy, new)
                 own.add(name)
             buffers.append(bytes(final))
             digested.append(bytes(final))
-            head.append([part.nbytes, 1])
+            head.append([part.view.nbytes, 1])
             size += len(final)
         data = json.dumps({"parts": head, "chunk": CHUNK_BYTES}).encode()
         inline = sum(map(len, buffers)) + len(data) <= codec.INLINE_BYTES_MAX
         packed = b"".join(buffers)
         self.native.put(record, "group", data + b"\0" + packed if inline else data + b"\1", [] if inline else [packed])
-        new.sizes[record] = size
+        new.sizes[record] = size + len(data)
         new.uses[record] = frozenset(own)
         return _digest(digested)
+
+    def _put_chunk(self, name: str, kind: str, data: bytes, new: _New) -> None:
+        self.native.put(name, kind, b"", [data])
+        new.there.add(name)
+        new.sizes[name] = len(data)
+
+    def _base(self, part: _Part, seq: int, new: _New) -> blocks.Base:
+        """A watched array's memory on the shelf: what is there, with a patch for what was written since, or a new copy."""
+        key, version = part.place
+        base = new.bases.get(key) or self.blocks.bases.get(key)
+        if base is not None and not base.origin.failed:
+            if base.version == version:
+                return base
+            ranges = self.blocks.written(base)
+            size = sum(size for _, size in ranges) if ranges else 0
+            before = sum(size for _, where in base.patches for _, size in where)
+            few = size <= blocks.PATCH_BYTES_MAX and (size + before) * blocks.PATCHES_SHARE <= part.view.nbytes
+            if ranges is not None and few:
+                record = f"p:{seq}:{len(new.bases)}"
+                if ranges:
+                    self._put_chunk(record, "patch", b"".join(bytes(part.view[at : at + n]) for at, n in ranges), new)
+                new.bases[key] = base.patched(record if ranges else "", ranges, version)
+                return new.bases[key]
+        base = new.bases[key] = blocks.Base(f"b:{seq}:{len(new.bases)}", key, version)
+        if part.view.nbytes < blocks.BACKGROUND_BYTES_MIN:
+            self.native.put(base.record, "block", b"", [part.view])
+            new.sizes[base.record] = part.view.nbytes
+            base.landed = True
+        else:
+            new.jobs.append(blocks.Job(base, part.view))
+        return base
 
     def _remove(self, plan: Plan, newest: int) -> None:
         for seq in plan.versions:
@@ -405,11 +561,15 @@ class Recorder:
         if entry is None:
             raise ShelfError(f"its record {record} is missing")
         head, packed = _packed(entry)
-        parts, at = [], 0
-        for nbytes, chunked in head["parts"]:
-            if not chunked:
+        parts: list[Any] = []
+        at = 0
+        for nbytes, kind, *rest in head["parts"]:
+            if kind == 0:
                 parts.append(groups.Restored(packed[at : at + nbytes]))
                 at += nbytes
+                continue
+            if kind == 2:
+                parts.append(self._read_block(record, nbytes, *rest))
                 continue
             chunk_bytes = head["chunk"]
             digests = bytes(packed[at : at + 16 * -(-nbytes // chunk_bytes)])
@@ -421,11 +581,55 @@ class Recorder:
                 if chunk is None:
                     raise ShelfError(f"a chunk of {record} is missing")
                 start = i // 16 * chunk_bytes
-                view[start : start + chunk_bytes] = memoryview(chunk[2][0])
+                view[start : start + chunk_bytes] = chunk[2][0].read()
             if _sums(part, chunk_bytes) != digests:
                 raise ShelfError(f"a chunk of {record} does not have the digest it was saved with")
             parts.append(part)
         return pickle.loads(parts[0], buffers=[memoryview(part) for part in parts[1:]])
+
+    def _read_block(self, record: str, nbytes: int, base: str, patches: list) -> Any:
+        """The memory of a large array: mapped, not read, with its patches copied over it."""
+        entry = self.native.get(base)
+        if entry is None or len(entry[2][0]) != nbytes:
+            raise ShelfError(f"the copy {base} of {record} is missing")
+        memory = entry[2][0].private()
+        view = memoryview(memory)
+        for name, ranges in patches:
+            patch = self.native.get(name)
+            if patch is None:
+                raise ShelfError(f"the patch {name} of {record} is missing")
+            data, at = patch[2][0].read(), 0
+            for start, size in ranges:
+                view[start : start + size] = data[at : at + size]
+                at += size
+        place = memory.watch()
+        if place is not None:
+            one = blocks.Base(base, (place[0], memory.address, nbytes), place[1])
+            one.patches = [(name, [tuple(r) for r in ranges]) for name, ranges in patches]
+            one.landed = True
+            self.blocks.bases[one.key] = one
+        return memory
+
+    def restored(self, seq: int, back: list[str]) -> None:
+        """Names of a version were just put into the namespace: they need not be written again."""
+        version = self.version(seq)
+        members: dict[str, list[str]] = {}
+        for name, record in version["names"].items():
+            members.setdefault(record, []).append(name)
+        there = set(back)
+        self.saved, self.known = {}, {}
+        pages_begin()
+        self.walker.begin()
+        for record, names in members.items():
+            if not there.issuperset(names):
+                continue
+            names.sort()
+            self.saved["\0".join(names)] = (b"", record)
+            for name in names:
+                walked = self.walker.walk(self.ip.user_ns[name], True)
+                if not isinstance(walked, str):
+                    self.known[name] = groups.Known(walked, tuple(names))
+        self._last = version
 
     def restore_inputs(self, seq: int) -> None:
         """``In`` and the execution count go on where version ``seq`` left them."""
@@ -480,9 +684,12 @@ def _packed(entry: tuple) -> tuple[dict, Any]:
 def _chunks_of(entry: tuple) -> list[str]:
     head, packed = _packed(entry)
     found, at = [], 0
-    for nbytes, chunked in head["parts"]:
-        size = 16 * -(-nbytes // head["chunk"]) if chunked else nbytes
-        if chunked:
+    for nbytes, kind, *rest in head["parts"]:
+        if kind == 2:
+            found += [rest[0], *(name for name, _ in rest[1])]
+            continue
+        size = 16 * -(-nbytes // head["chunk"]) if kind else nbytes
+        if kind:
             found += [f"c:{bytes(packed[i : i + 16]).hex()}" for i in range(at, at + size, 16)]
         at += size
     return found

@@ -25,6 +25,8 @@ from .errors import ShelfBusy, ShelfError
 from .recorder import Recorder, _cwd
 
 ATTEMPTS_MAX = 2
+SHUTDOWN_SECONDS = 3.0
+"""How long a shutdown waits for copies in the background; front ends kill a kernel that takes five."""
 POLICIES = ("auto", "ask", "never")
 
 
@@ -81,6 +83,7 @@ def _start(ip: Any, session: str) -> None:
     hooks.AFTER.append(rec.after_cell)
     _recorder = rec
     _let_go_in_children(path)
+    rec.blocks.turn_on()
     versions = rec.meta["versions"]
     if not versions:
         return
@@ -163,6 +166,8 @@ def restore(seq: int, names: list[str] | None = None, *, crashed: bool = False) 
     if crashed:
         rec.restore_inputs(seq)
     if names is None:
+        rec.restored(seq, back)
+    if names is None:
         failed = {**{n: f"{u['why']}; cell [{u['cell']}]" for n, u in version["unsaved"].items()}, **failed}
         rec.restored_from = seq
     listed = ", ".join(sorted(back)) or "nothing"
@@ -193,6 +198,7 @@ def clean_shutdown(restart: bool) -> None:
     if rec is None:
         return
     hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook != rec.after_cell]
+    rec.drain(SHUTDOWN_SECONDS)
     try:
         rec.put_meta("restart" if restart else "shutdown", clean=True)
         rec.native.close()

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import groups
+from ._larder import PrivateBuffer
 
 Said = tuple[bytes, tuple, tuple]
 
@@ -30,7 +31,7 @@ _PLAIN: dict[type, Any] = {
     tuple: "tuple",
     dict: "dict",
     set: "set",
-    frozenset: "set",
+    frozenset: "frozenset",
     bytes: "bytes",
     bytearray: "bytearray",
 }
@@ -166,7 +167,7 @@ def _module(module: types.ModuleType) -> Said | None:
 
 
 def _builtin(f: types.BuiltinFunctionType) -> Said:
-    return f.__name__.encode(), (f.__self__,), ()
+    return f.__name__.encode(), (f.__self__,), (f,)
 
 
 def _method(method: types.MethodType) -> Said:
@@ -254,6 +255,7 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     slice: _slice,
     memoryview: _memoryview,
     groups.Restored: _own_memory,
+    PrivateBuffer: _own_memory,
 }
 
 

@@ -127,6 +127,7 @@ impl Shelf {
     /// Buffers stay readable; a second close does nothing.
     pub fn close(&self) -> Result<(), CommitError> {
         let core = &self.core;
+        let _filled = core.filling.write();
         let mut state = core.state.lock();
         if state.closed {
             return Ok(());

@@ -16,7 +16,7 @@ use crate::options::{Faults, Tuning};
 use crate::space::{Extent, Space};
 use crate::tracker::{Dirty, Tracker};
 use crate::view::{Arena, View};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +39,8 @@ pub(crate) struct Core {
     /// Set for snapshots: keeps the pages of their commit.
     pub pin: Option<Arc<()>>,
     pub state: Mutex<State>,
+    /// Held shared while extents are filled without the lock on `state`; taken before that lock, never after.
+    pub filling: RwLock<()>,
     pub written: AtomicU64,
     pub syncs: AtomicU64,
     /// Every view handed out, for close.

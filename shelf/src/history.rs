@@ -13,7 +13,7 @@ use crate::shelf::Shelf;
 use crate::space::Extent;
 use crate::tracker::Tracker;
 use crate::view::Arena;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -126,6 +126,7 @@ impl Shelf {
                 pid: core.pid,
                 pin: Some(pin),
                 state: Mutex::new(copy),
+                filling: RwLock::new(()),
                 written: AtomicU64::new(0),
                 syncs: AtomicU64::new(0),
                 views: Mutex::default(),

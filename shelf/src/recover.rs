@@ -24,7 +24,7 @@ use crate::shelf::Shelf;
 use crate::space::Space;
 use crate::tracker::{Tracker, TrackerKind};
 use crate::view::Arena;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions as FileOptions};
 use std::hash::{BuildHasher, Hasher};
@@ -221,6 +221,7 @@ fn start(
             .or_else(|| std::env::var("LARDER_MEMORY_MAX").ok()?.parse().ok()),
         read_only,
         state: Mutex::new(State::blank()),
+        filling: RwLock::new(()),
         written: AtomicU64::new(0),
         syncs: AtomicU64::new(0),
         views: Mutex::default(),

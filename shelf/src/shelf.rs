@@ -155,7 +155,10 @@ impl Shelf {
     pub fn put(&self, name: &str, kind: &str, meta: &[u8], buffers: &[&[u8]]) -> Result<(), WriteError> {
         check_limits(name, kind, meta)?;
         let core = &self.core;
-        let mut state = core.writable()?;
+        // Nobody knows the new extents before they are named below, so they are filled without the lock: a commit of another
+        // thread does not wait for a large value. Only `close` does.
+        let _filling = core.filling.read();
+        drop(core.writable()?);
         let mut stored = Vec::with_capacity(buffers.len());
         for bytes in buffers {
             let pages = page_count(name, bytes.len() as u64)?;
@@ -164,12 +167,14 @@ impl Shelf {
                 continue;
             }
             let place = || -> io::Result<Arc<Extent>> {
-                let extent = core.allocate(pages, false, false)?;
+                let extent = {
+                    let _state = core.state.lock(); // two at once could set the file's length in the wrong order
+                    core.allocate(pages, false, false)?
+                };
                 core.write_pages(&extent, 0, bytes)?;
                 Ok(extent)
             };
-            state.unsynced = true;
-            let extent = place().map_err(|error| core.write_failed(&state, name, error))?;
+            let extent = place().map_err(|error| core.write_failed(&core.state.lock(), name, error))?;
             stored.push(Stored::new(bytes.len() as u64, vec![Segment::whole(extent)]));
         }
         let item = Item {
@@ -178,6 +183,8 @@ impl Shelf {
             buffers: stored,
             commit: 0,
         };
+        let mut state = core.writable()?;
+        state.unsynced = true;
         state.pending.insert(name.into(), Some(Arc::new(item)));
         Ok(())
     }

@@ -85,6 +85,9 @@ MAKE = [
     "{n} = np.arange(6.).view(A)",
     "{n} = type('Made', (Node,), {{'x': [1]}})",
     "{n} = pd.DataFrame({{'o': [[1], {{}}, 'x']}}, index=['p', 'q', 'r'])",
+    "{n} = np.arange(100_000.0)",
+    "{n} = pd.DataFrame({{'a': np.arange(50_000.0), 'b': np.arange(50_000.0)}})",
+    "{n} = np.ones((300, 400), order='F')",
 ]
 # Each is tried; one that raises (the wrong type) changes nothing more than a failed cell would.
 SHARE = [
@@ -185,6 +188,13 @@ CHANGE = [
     "{n}.extend([{k}])",
     "{n}.update(z=[{k}])",
     "{n}.sort_values('a', inplace=True)",
+    "{n} *= 2",
+    "{n}[::1000] = {k}",
+    "{n}.iloc[100, 0] = {k}",
+    "{n}[1:60_000] += {k}",
+    "{n}.flat[77_000] = {k}",
+    "{n} = {n} + 1",
+    "{n}[2] = {k}; {n}.append({k})",
 ]
 
 
@@ -357,8 +367,12 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     sys.setrecursionlimit(3000)
     from IPython.core.interactiveshell import InteractiveShell
 
-    from larder import hooks, recovery
+    from larder import blocks, hooks, recovery
 
+    if not os.environ.get("LARDER_FUZZ_LARGE"):
+        # What is done for large arrays, done for those of this size.
+        blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
+        blocks.BACKGROUND_BYTES_MIN = 1 << 19
     ip = InteractiveShell.instance()
     ip.history_manager.enabled = False
     hooks.install(ip)
@@ -375,6 +389,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             for cell in [PRELUDE, *cells(seed)]:
                 ip.run_cell(cell)
         rec = recovery.recorder()
+        rec.drain()
         version = rec.version(rec.meta["versions"][-1])
         hooks.AFTER.remove(rec.after_cell)
         row = {

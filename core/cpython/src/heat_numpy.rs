@@ -21,6 +21,8 @@ use pyo3::prelude::*;
 pub struct Source {
     /// Zeroed memory, or null.
     pub alloc: fn(usize) -> *mut u8,
+    /// Memory with anything in it, or null.
+    pub alloc_dirty: fn(usize) -> *mut u8,
     /// Frees memory from `alloc`.
     pub free: fn(*mut u8),
     pub owns: fn(*mut u8) -> bool,
@@ -61,12 +63,17 @@ pub fn set_min_bytes(bytes: usize) {
     MIN_BYTES.store(bytes, Ordering::Relaxed);
 }
 
+/// As [`set_min_bytes`], unless smaller ones come from there already.
+pub fn lower_min_bytes(bytes: usize) {
+    MIN_BYTES.fetch_min(bytes, Ordering::Relaxed);
+}
+
 unsafe extern "C" fn malloc(context: *mut c_void, size: usize) -> *mut c_void {
     let Some(hooked) = HOOKED.get() else {
         return std::ptr::null_mut();
     };
     if size >= MIN_BYTES.load(Ordering::Relaxed) {
-        let made = (hooked.source.alloc)(size);
+        let made = (hooked.source.alloc_dirty)(size);
         if !made.is_null() {
             return made.cast();
         }

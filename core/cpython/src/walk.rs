@@ -43,6 +43,7 @@ enum Kind {
     Tuple,
     Dict,
     Set,
+    FrozenSet,
     Bytes,
     ByteArray,
     Array,
@@ -71,6 +72,10 @@ pub struct Walk<'a, 'py> {
     tuples: HashSet<usize>,
     /// Addresses others may know parts of what was met by, though the walk did not go there.
     more: Vec<usize>,
+    /// Objects pickled by the name they are imported by: they are shared whatever happens.
+    named: HashSet<usize>,
+    /// Only containers, arrays and leaves so far: a pickle of it holds no object that was not met.
+    simple: bool,
     depth: usize,
     pins: Vec<Py<PyAny>>,
     weak: Vec<Py<PyAny>>,
@@ -89,6 +94,8 @@ pub struct Met {
     pub weak: Vec<Py<PyAny>>,
     /// Memory of the arrays met.
     pub spans: Vec<(usize, usize)>,
+    /// Only containers, arrays and leaves were met: all that a pickle of it can share is in `ids`.
+    pub simple: bool,
 }
 
 /// Why a walk ended early.
@@ -143,6 +150,7 @@ impl Kinds {
                     "tuple" => Kind::Tuple,
                     "dict" => Kind::Dict,
                     "set" => Kind::Set,
+                    "frozenset" => Kind::FrozenSet,
                     "bytes" => Kind::Bytes,
                     "bytearray" => Kind::ByteArray,
                     "array" => Kind::Array,
@@ -170,6 +178,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             seen: HashSet::new(),
             tuples: HashSet::new(),
             more: Vec::new(),
+            named: HashSet::new(),
+            simple: true,
             depth: 0,
             pins: Vec::new(),
             weak: Vec::new(),
@@ -180,7 +190,11 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// What was found, once everything was entered.
     pub fn end(mut self) -> Met {
         self.flush();
-        let mut ids: Vec<u64> = self.seen.iter().chain(&self.more).map(|id| *id as u64).collect();
+        let shared = self.seen.iter().chain(&self.more);
+        let mut ids: Vec<u64> = shared
+            .filter(|id| !self.named.contains(id))
+            .map(|id| *id as u64)
+            .collect();
         ids.sort_unstable();
         ids.dedup();
         Met {
@@ -189,6 +203,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             pins: self.pins,
             weak: self.weak,
             spans: self.spans,
+            simple: self.simple,
         }
     }
 
@@ -233,13 +248,21 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn all(&mut self, later: Vec<Bound<'py, PyAny>>) -> Result<(), Stop> {
         for object in later {
-            self.enter(&object)?;
+            self.meet(&object, true)?;
         }
         Ok(())
     }
 
     /// Walks `object`.
+    ///
+    /// # Errors
+    /// [`Stop::Opaque`] if nothing can be said of something below it.
     pub fn enter(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
+        self.meet(object, false)
+    }
+
+    /// `said`: its address was, by the container it is in.
+    fn meet(&mut self, object: &Bound<'py, PyAny>, said: bool) -> Result<(), Stop> {
         let at = object.as_ptr();
         // SAFETY: a live object.
         let kind = unsafe { ffi::Py_TYPE(at) };
@@ -249,6 +272,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             Tuple,
             Dict,
             Set,
+            FrozenSet,
             Bytes,
             ByteArray,
             Array,
@@ -260,6 +284,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             Kind::Tuple => Step::Tuple,
             Kind::Dict => Step::Dict,
             Kind::Set => Step::Set,
+            Kind::FrozenSet => Step::FrozenSet,
             Kind::Bytes => Step::Bytes,
             Kind::ByteArray => Step::ByteArray,
             Kind::Array => Step::Array,
@@ -270,7 +295,10 @@ impl<'a, 'py> Walk<'a, 'py> {
             }
             Kind::Opaque => return Err(Stop::Opaque(type_name(object))),
         };
-        self.say(at as u64);
+        // Whether a type was asked about already must not show in the words.
+        if !(said && matches!(step, Step::Leaf)) {
+            self.say(at as u64);
+        }
         match step {
             Step::Leaf => {
                 self.pin(at);
@@ -287,7 +315,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 }
                 return Ok(());
             }
-            Step::Tuple => {
+            Step::Tuple | Step::FrozenSet => {
                 if !self.tuples.insert(at as usize) {
                     self.say(TAG | 1);
                     return Ok(());
@@ -329,7 +357,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 }
             }
             Step::Dict => self.dict(at, &mut later),
-            Step::Set => {
+            Step::Set | Step::FrozenSet => {
                 self.say(TAG | 5);
                 for part in object.try_iter()? {
                     let part = part?;
@@ -352,6 +380,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             }
             Step::Array => self.array(object, &mut later)?,
             Step::Instance => {
+                self.simple = false;
                 self.say(TAG | 7);
                 self.say(kind as u64);
                 // SAFETY: an instance whose type has a `__dict__` of the ordinary sort.
@@ -498,8 +527,12 @@ impl<'a, 'py> Walk<'a, 'py> {
         self.say(kind as u64);
         self.digest(bytes.as_bytes());
         self.more.extend(dict_of(object));
+        self.simple = false;
         for part in weak.iter() {
             self.say(part.as_ptr() as u64);
+            if part.is(object) {
+                self.named.insert(part.as_ptr() as usize);
+            }
             self.more.push(part.as_ptr() as usize);
             if self.pinning {
                 self.weak.push(part.unbind());

@@ -27,6 +27,8 @@ use std::sync::{Arc, OnceLock};
 pub const TIER_FILE_PREFIX: &str = "larder-tier-";
 const SLOT: usize = 2 << 20;
 const PAGE: usize = 4096;
+/// Freed blocks that stay mapped, all together; none is larger than half of it.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 const RESERVE_BYTES: [usize; 3] = [1 << 40, 1 << 37, 1 << 34];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub struct Block {
     /// Mapped bytes: what was asked for, in whole pages.
     pub bytes: usize,
     pub backing: Backing,
+    /// Of this block alone, not of others that had its addresses before.
+    pub serial: u64,
+    /// Its pages are watched: stores into them cost more than into fresh ones, so it is not kept.
+    pub watched: bool,
 }
 
 #[derive(Default)]
@@ -54,6 +60,9 @@ struct State {
     /// Free runs of slots by first slot.
     free: BTreeMap<usize, usize>,
     next_slot: usize,
+    made: u64,
+    /// Blocks that were given back and are still mapped, for the next array of their size.
+    kept: Vec<Block>,
     file: Option<Arc<File>>,
 }
 
@@ -223,11 +232,41 @@ impl Arena {
         Ok(file)
     }
 
+    /// A block of at least `bytes` with anything in it: one that was given back, if there is one of that size.
+    pub fn alloc_dirty(&self, bytes: usize) -> Option<Block> {
+        let size = bytes.max(1).checked_next_multiple_of(PAGE)?;
+        let found = self.inner.with(|state| {
+            if state.file.is_some() {
+                return None;
+            }
+            let at = state.kept.iter().rposition(|block| block.bytes == size)?;
+            let mut block = state.kept.remove(at);
+            state.made += 1;
+            block.serial = state.made;
+            state.live.insert(block.start, block);
+            Some(block)
+        });
+        found.or_else(|| self.alloc(bytes))
+    }
+
+    /// The block at `start` is watched from here on.
+    pub fn set_watched(&self, start: usize) {
+        self.inner.with(|state| {
+            if let Some(block) = state.live.get_mut(&start) {
+                block.watched = true;
+            }
+        });
+    }
+
     /// A zeroed block of at least `bytes`; `None` when no addresses or no memory are left.
     pub fn alloc(&self, bytes: usize) -> Option<Block> {
         let bytes = bytes.max(1).checked_next_multiple_of(PAGE)?;
         let slots = bytes.checked_add(PAGE)?.div_ceil(SLOT);
         self.inner.with(|state| {
+            if let Some(at) = state.kept.iter().position(|block| block.bytes == bytes) {
+                let kept = state.kept.remove(at);
+                self.unmap(state, kept);
+            }
             let found = state
                 .free
                 .iter()
@@ -251,7 +290,8 @@ impl Arena {
                 }
             };
             let start = self.base + first * SLOT;
-            let block = self.back(state.file.as_deref(), start, bytes);
+            state.made += 1;
+            let block = self.back(state.file.as_deref(), start, bytes, state.made);
             match block {
                 Some(block) => drop(state.live.insert(start, block)),
                 None => Self::release(state, first, slots),
@@ -260,7 +300,7 @@ impl Arena {
         })
     }
 
-    fn back(&self, file: Option<&File>, start: usize, bytes: usize) -> Option<Block> {
+    fn back(&self, file: Option<&File>, start: usize, bytes: usize, serial: u64) -> Option<Block> {
         if let Some(file) = file {
             let offset = i64::try_from(start - self.base).ok()?;
             let length = i64::try_from(bytes).ok()?;
@@ -273,6 +313,8 @@ impl Arena {
                     start,
                     bytes,
                     backing: Backing::TierFile,
+                    serial,
+                    watched: false,
                 });
             }
         }
@@ -289,6 +331,8 @@ impl Arena {
             start,
             bytes,
             backing: Backing::Anonymous,
+            serial,
+            watched: false,
         })
     }
 
@@ -307,18 +351,46 @@ impl Arena {
             let Some(block) = state.live.remove(&start) else {
                 return false;
             };
-            let slots = (block.bytes + PAGE).div_ceil(SLOT);
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-            // SAFETY: the block is its owner's to give back; its addresses return to the reservation, without access.
-            unsafe { libc::mmap(start as *mut libc::c_void, block.bytes, libc::PROT_NONE, flags, -1, 0) };
-            if let (Backing::TierFile, Some(file)) = (block.backing, &state.file) {
-                let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-                // SAFETY: fallocate takes no pointer.
-                unsafe { libc::fallocate(file.as_raw_fd(), how, (start - self.base) as i64, block.bytes as i64) };
+            let plain = block.backing == Backing::Anonymous && state.file.is_none();
+            if plain && !block.watched && block.bytes <= KEPT_BYTES_MAX / 2 {
+                // As the C library keeps freed memory: the next temporary of this size costs no page faults.
+                state.kept.push(block);
+                let mut bytes: usize = state.kept.iter().map(|kept| kept.bytes).sum();
+                while bytes > KEPT_BYTES_MAX {
+                    let oldest = state.kept.remove(0);
+                    bytes -= oldest.bytes;
+                    self.unmap(state, oldest);
+                }
+                return true;
             }
-            Self::release(state, (start - self.base) / SLOT, slots);
+            self.unmap(state, block);
             true
         })
+    }
+
+    fn unmap(&self, state: &mut State, block: Block) {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        // SAFETY: nobody has the block any more; its addresses return to the reservation, without access.
+        unsafe {
+            libc::mmap(
+                block.start as *mut libc::c_void,
+                block.bytes,
+                libc::PROT_NONE,
+                flags,
+                -1,
+                0,
+            )
+        };
+        if let (Backing::TierFile, Some(file)) = (block.backing, &state.file) {
+            let (how, at) = (
+                libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+                block.start - self.base,
+            );
+            // SAFETY: fallocate takes no pointer.
+            unsafe { libc::fallocate(file.as_raw_fd(), how, at as i64, block.bytes as i64) };
+        }
+        let slots = (block.bytes + PAGE).div_ceil(SLOT);
+        Self::release(state, (block.start - self.base) / SLOT, slots);
     }
 
     fn release(state: &mut State, mut first: usize, mut slots: usize) {

@@ -5,6 +5,7 @@
 
 pub mod arena;
 pub mod linux;
+pub mod pages;
 pub mod sampler;
 
 use std::io;

@@ -1,0 +1,282 @@
+//! Which pages of a range were written since they were last looked at.
+//!
+//! userfaultfd in its asynchronous write-protect mode (Linux 6.7) lets the kernel note a page's first store itself, without a
+//! signal or a thread; `PAGEMAP_SCAN` reads the notes and protects the pages again in one step, so no store falls between.
+//!
+//! Invariants
+//!
+//! - A scan of a range with a mapped page that is not watched (mapped anew, moved) fails; it never says "unwritten". Of
+//!   unmapped memory it says nothing: who asks knows that the range is still his.
+//! - Only [`Watch::open`]'s self-test decides whether a machine can do this, not a version number.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+const PAGE: usize = 4096;
+const UFFDIO_API: libc::c_ulong = 0xC018_AA3F;
+const UFFDIO_REGISTER: libc::c_ulong = 0xC020_AA00;
+const UFFDIO_UNREGISTER: libc::c_ulong = 0x8010_AA01;
+const UFFDIO_WRITEPROTECT: libc::c_ulong = 0xC018_AA06;
+const REGISTER_MODE_WP: u64 = 2;
+const WRITEPROTECT_MODE_WP: u64 = 1;
+const USER_MODE_ONLY: libc::c_int = 1;
+const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const FEATURE_WP_ASYNC: u64 = 1 << 15;
+const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
+const SCAN_WP_MATCHING: u64 = 1;
+const SCAN_CHECK_WPASYNC: u64 = 2;
+const IS_WRITTEN: u64 = 1 << 1;
+const IS_FILE: u64 = 1 << 2;
+
+/// Memory whose pages can be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Anonymous memory, or a shared mapping: every page is protected when watching starts.
+    Whole,
+    /// A private mapping of a file: pages are the file's until the first store makes a copy, so only copies are protected,
+    /// and watching a mapping of any size costs nothing.
+    PrivateFile,
+}
+
+/// The two descriptors it takes.
+#[derive(Debug)]
+pub struct Watch {
+    uffd: OwnedFd,
+    pagemap: File,
+}
+
+impl Watch {
+    /// # Errors
+    /// What is missing: an older kernel, a filter on system calls, or a self-test that failed.
+    pub fn open() -> io::Result<Watch> {
+        // SAFETY: takes flags only.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_userfaultfd,
+                libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just returned to us.
+        let uffd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        ioctl(
+            &uffd,
+            UFFDIO_API,
+            &mut [0xAA, FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED, 0],
+        )?;
+        let watch = Watch {
+            uffd,
+            pagemap: File::open("/proc/self/pagemap")?,
+        };
+        watch.self_test()?;
+        Ok(watch)
+    }
+
+    /// Watches `start..start + bytes` (whole pages); all of it counts as unwritten from here on.
+    pub fn arm(&self, start: usize, bytes: usize, sort: Sort) -> io::Result<()> {
+        ioctl(
+            &self.uffd,
+            UFFDIO_REGISTER,
+            &mut [start as u64, bytes as u64, REGISTER_MODE_WP, 0],
+        )?;
+        if sort == Sort::Whole {
+            let range = &mut [start as u64, bytes as u64, WRITEPROTECT_MODE_WP];
+            ioctl(&self.uffd, UFFDIO_WRITEPROTECT, range)?;
+        }
+        Ok(())
+    }
+
+    /// Stops watching; harmless where nothing is watched.
+    pub fn disarm(&self, start: usize, bytes: usize) {
+        let _ = ioctl(&self.uffd, UFFDIO_UNREGISTER, &mut [start as u64, bytes as u64]);
+    }
+
+    /// Ranges written since the last `take`, in address order; with `rearm` they count as unwritten from here on.
+    ///
+    /// # Errors
+    /// `EPERM` if not all of it is watched any more: then nothing is known of it.
+    pub fn take(&self, start: usize, bytes: usize, sort: Sort, rearm: bool) -> io::Result<Vec<(usize, usize)>> {
+        let end = start + bytes;
+        let (mask, inverted) = match sort {
+            Sort::Whole => (IS_WRITTEN, 0),
+            Sort::PrivateFile => (IS_WRITTEN | IS_FILE, IS_FILE),
+        };
+        let flags = SCAN_CHECK_WPASYNC | if rearm { SCAN_WP_MATCHING } else { 0 };
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        let mut regions = vec![[0u64; 3]; 512];
+        let mut cursor = start;
+        while cursor < end {
+            let mut scan = [
+                96,
+                flags,
+                cursor as u64,
+                end as u64,
+                0,
+                regions.as_mut_ptr() as u64,
+                regions.len() as u64,
+                0,
+                inverted,
+                mask,
+                0,
+                IS_WRITTEN,
+            ];
+            // SAFETY: `scan` is a `pm_scan_arg` whose first field says its size; `regions` has the room it announces.
+            let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN as _, scan.as_mut_ptr()) };
+            if count < 0 {
+                let error = io::Error::last_os_error();
+                if error.raw_os_error() == Some(libc::EINTR) {
+                    continue;
+                }
+                return Err(error);
+            }
+            for [from, to, _] in &regions[..count as usize] {
+                // A scan that goes on may repeat what it reported: never step back.
+                let (from, to) = ((*from as usize).max(cursor), *to as usize);
+                if from < to {
+                    match found.last_mut() {
+                        Some((_, last)) if *last == from => *last = to,
+                        _ => found.push((from, to)),
+                    }
+                    cursor = to;
+                }
+            }
+            if (count as usize) < regions.len() {
+                break;
+            }
+            cursor = cursor.max(scan[4] as usize);
+        }
+        Ok(found)
+    }
+
+    /// Unwritten after arming and after reading, also where no page was yet; written after a store; unwritten after a scan.
+    fn self_test(&self) -> io::Result<()> {
+        const BYTES: usize = 4 * PAGE;
+        // SAFETY: fresh anonymous memory at an address the kernel chooses, unmapped below.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = at as usize;
+        // SAFETY: within the mapping above, which nobody else knows.
+        let store = |page: usize| unsafe { ((start + page * PAGE) as *mut u8).write_volatile(1) };
+        // SAFETY: as above.
+        let load = |page: usize| unsafe { ((start + page * PAGE) as *const u8).read_volatile() };
+        let page = |index: usize| (start + index * PAGE, start + (index + 1) * PAGE);
+        let test = || -> io::Result<bool> {
+            store(0);
+            self.arm(start, BYTES, Sort::Whole)?;
+            load(0);
+            load(1);
+            let nothing = self.take(start, BYTES, Sort::Whole, true)?.is_empty();
+            store(0);
+            store(2);
+            let both = vec![page(0), page(2)];
+            let seen = self.take(start, BYTES, Sort::Whole, false)? == both;
+            let again = self.take(start, BYTES, Sort::Whole, true)? == both;
+            let clean = self.take(start, BYTES, Sort::Whole, true)?.is_empty();
+            store(1);
+            let one = self.take(start, BYTES, Sort::Whole, true)? == [page(1)];
+            self.disarm(start, BYTES);
+            let unwatched = self.take(start, BYTES, Sort::Whole, true).is_err();
+            Ok(nothing && seen && again && clean && one && unwatched)
+        };
+        let passed = test();
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(at, BYTES) };
+        if passed? {
+            Ok(())
+        } else {
+            Err(io::Error::other(
+                "the kernel's notes of written pages are not right here",
+            ))
+        }
+    }
+}
+
+fn ioctl<const N: usize>(fd: &OwnedFd, request: libc::c_ulong, argument: &mut [u64; N]) -> io::Result<()> {
+    // SAFETY: `argument` has the size the request number encodes, and outlives the call.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_mapped_anew_is_not_taken_for_unwritten() {
+        let Ok(watch) = Watch::open() else { return };
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: fresh memory of this test.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), 8 * PAGE, rights, flags, -1, 0) };
+        let start = at as usize;
+        watch.arm(start, 8 * PAGE, Sort::Whole).unwrap();
+        assert!(watch.take(start, 8 * PAGE, Sort::Whole, true).unwrap().is_empty());
+        // SAFETY: replaces two pages of this test's own mapping.
+        unsafe {
+            libc::mmap(
+                (start + PAGE) as *mut _,
+                2 * PAGE,
+                rights,
+                flags | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        assert!(watch.take(start, 8 * PAGE, Sort::Whole, true).is_err());
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(at, 8 * PAGE) };
+    }
+
+    #[test]
+    fn copies_of_a_private_file_mapping_are_seen_and_its_other_pages_are_not() {
+        let Ok(watch) = Watch::open() else { return };
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::io::Write::write_all(&mut file, &[7; 16 * PAGE]).unwrap();
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping of this test's own file.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                16 * PAGE,
+                rights,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        let start = at as usize;
+        // SAFETY: within that mapping.
+        let store = |page: usize| unsafe { ((start + page * PAGE) as *mut u8).write_volatile(1) };
+        // SAFETY: as above.
+        let load = |page: usize| unsafe { ((start + page * PAGE) as *const u8).read_volatile() };
+        let take = || watch.take(start, 16 * PAGE, Sort::PrivateFile, true).unwrap();
+        watch.arm(start, 16 * PAGE, Sort::PrivateFile).unwrap();
+        (0..16).for_each(|page| assert_eq!(load(page), 7));
+        assert!(take().is_empty());
+        store(5);
+        assert_eq!(take(), [(start + 5 * PAGE, start + 6 * PAGE)]);
+        assert!(take().is_empty());
+        store(5);
+        store(9);
+        assert_eq!(take().len(), 2);
+        assert!(take().is_empty());
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(at, 16 * PAGE) };
+    }
+}
