@@ -93,6 +93,7 @@ class Dump(NamedTuple):
     """Objects met that may have a pickle of their own."""
     keep: list
     """Objects whose ids are in ``spans``: alive, so that ids stay apart."""
+    needs: set[str]
 
 
 class Known(NamedTuple):
@@ -108,6 +109,8 @@ class Found(NamedTuple):
     names: list[str]
     stream: bytes
     buffers: list[memoryview]
+    needs: list[str]
+    """Names of the notebook that functions in it use."""
 
 
 def groups(
@@ -156,7 +159,7 @@ def groups(
                 why = f"{type(err).__name__}: {err}".splitlines()[0]
                 refused.update(dict.fromkeys(names, f"shares objects with {', '.join(names)}, together: {why}"))
                 continue
-        found.append(Found(names, one.stream, one.buffers))
+        found.append(Found(names, one.stream, one.buffers, sorted(one.needs)))
     return found, refused
 
 
@@ -296,7 +299,7 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     if _pickler is None:
         _pickler = _pickler_class()
     if len(values) == 1 and type(values[name]) in ATOMS:
-        return Dump(pickle.dumps(values, 5), [], [], [], {}, [])
+        return Dump(pickle.dumps(values, 5), [], [], [], {}, [], set())
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
@@ -310,12 +313,12 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     pickler = _pickler(out, take, name, shared)
     pickler.dump(values)
     if ids is not None:
-        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep)
+        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep, set())
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
     ids = [key for key, part in memo.items() if _shareable(part)]
-    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep)
+    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs)
 
 
 def _pickler_class():
@@ -328,6 +331,7 @@ def _pickler_class():
             super().__init__(file, None, True, buffer_callback, [])
             self.spans: list[Span] = []
             self.keep: list = []
+            self.needs: set[str] = set()
             self._name = name
             self._frames: set[int] = set()
             self._fresh: set[int] = set()
@@ -388,6 +392,7 @@ def _pickler_class():
             if cloudpickle._should_pickle_by_reference(obj):
                 return NotImplemented
             namespace = codec._MainNamespace()
+            self.needs |= _names_used(obj.__code__)
             if obj.__globals__ is not codec.main_namespace():
                 module = sys.modules.get(obj.__globals__.get("__name__"))
                 if module is not None and module.__dict__ is obj.__globals__:
@@ -528,6 +533,15 @@ def _with_slots(kind, reduced):
         return reduced
     constructor, name, bases, keywords, *rest = reduced[1]
     return (reduced[0], (constructor, name, bases, {**keywords, "__slots__": slots}, *rest), *reduced[2:])
+
+
+def _names_used(code):
+    """Globals a function may look up, those of functions inside it too."""
+    found = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= _names_used(const)
+    return found
 
 
 def _instance_state(obj, state):

@@ -14,6 +14,10 @@ from typing import Any
 
 Hook = Callable[[Any, Any], None]
 
+AHEAD: list[Callable[[str | None], None]] = []
+"""Called by larder's kernel before a request's code runs (silent ones too), or with ``None`` before it is answered otherwise."""
+REPLIED: list[Callable[[], None]] = []
+"""Called by larder's kernel when a cell's reply is out, before it takes the next request."""
 BEFORE: list[Hook] = []
 AFTER: list[Hook] = []
 
@@ -49,10 +53,26 @@ def installed() -> bool:
     return bool(_installed)
 
 
+def ahead(code: str | None) -> None:
+    """Run `AHEAD`: a request has come."""
+    for hook in list(AHEAD):
+        _try(hook, "before this request", code)
+
+
+def replied() -> None:
+    """Run `REPLIED`: a cell was answered."""
+    for hook in list(REPLIED):
+        _try(hook, "after the last cell")
+
+
 def _run(hooks: list[Hook], ip, about) -> None:
     for hook in list(hooks):
-        try:
-            hook(ip, about)
-        except Exception:
-            print(f"larder: {hook.__module__}.{hook.__qualname__} failed after this cell:", file=sys.stderr)
-            traceback.print_exc()
+        _try(hook, "after this cell", ip, about)
+
+
+def _try(hook: Callable, when: str, *args: Any) -> None:
+    try:
+        hook(*args)
+    except Exception:
+        print(f"larder: {hook.__module__}.{hook.__qualname__} failed {when}:", file=sys.stderr)
+        traceback.print_exc()

@@ -119,6 +119,8 @@ class Recorder:
         self._pending: list[_State] = []
         self._flying: dict[str, blocks.Base] = {}
         self._copier = blocks.Copier(native, path, self._landed)
+        self.deferred: dict[str, str] = {}
+        """Names of the restored state that are not in the namespace yet -> their records (modules: empty)."""
         self._last: dict | None = None
         """The version made last, durable or not."""
         self._open()
@@ -194,6 +196,7 @@ class Recorder:
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
             del values[name]
+        later = {name: record for name, record in self.deferred.items() if name not in values and name not in imports}
         known, walked = self._unchanged(values)
         found, refused = groups.groups(values, known, walked)
         unsaved = {
@@ -205,15 +208,20 @@ class Recorder:
         kept = {name: one for name, one in known.items() if name not in fresh}
         saved = {"\0".join(one.names): self.saved["\0".join(one.names)] for one in kept.values()}
         placed = {name: self.saved["\0".join(one.names)][1] for name, one in kept.items()}
+        for name, record in later.items():
+            if record:
+                placed[name] = record
+            elif self._last:
+                imports[name] = self._last["imports"][name]
         changed: list[str] = []
-        for names, stream, buffers in found:
+        for names, stream, buffers, needs in found:
             key = "\0".join(names)
             parts = [_Part(memoryview(stream), None), *(_Part(part, self.blocks.place(part)) for part in buffers)]
             digest = _digest([part.digested for part in parts])
             before = self.saved.get(key)
             if before is None or before[0] != digest:
                 record = f"g:{seq}:{names[0]}"
-                before = (self._put_group(record, parts, seq, new), record)
+                before = (self._put_group(record, parts, needs, seq, new), record)
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
@@ -230,7 +238,7 @@ class Recorder:
             "gone": sorted(set(self._last["names"]) - set(placed)) if self._last else [],
             "bytes": sum(new.sizes.values()) + sum(job.part.nbytes for job in new.jobs),
             "imports": imports,
-            "unsaved": unsaved,
+            "unsaved": {**self._unsaved_later(), **unsaved},
             "cwd": _cwd(),
             "of": self.restored_from,
         }
@@ -272,6 +280,8 @@ class Recorder:
         versions = sorted([*(s for s in self.meta["versions"] if s not in plan.versions), *ids])
         seq = max(self.meta["seq"], *ids)
         meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
+        if not self.deferred:
+            meta["finishing"] = 0
         self._put_json("meta", meta)
         self.native.commit(newest.version["line"] or None)
         self.meta = meta
@@ -338,6 +348,9 @@ class Recorder:
             left = sum(job.part.nbytes for job in self._copier.waiting() if job.part is not None)
             return [(state.version["count"], left) for state in self._pending]
 
+    def _unsaved_later(self) -> dict[str, dict]:
+        return self._last["unsaved"] if self.deferred and self._last else {}
+
     def _unchanged(self, values: dict[str, Any]) -> tuple[dict[str, groups.Known], dict[str, Any]]:
         """The names that are what they were when they were saved, and what a walk below each of the others met."""
         pages_begin()
@@ -368,7 +381,7 @@ class Recorder:
                     kept[name] = groups.Known(now, names)
         return kept
 
-    def _put_group(self, record: str, parts: list[_Part], seq: int, new: _New) -> bytes:
+    def _put_group(self, record: str, parts: list[_Part], needs: list[str], seq: int, new: _New) -> bytes:
         """Write one group; returns its digest. What is written is copied first, and the digest is that of the copy.
 
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
@@ -405,7 +418,7 @@ class Recorder:
             digested.append(bytes(final))
             head.append([part.view.nbytes, 1])
             size += len(final)
-        data = json.dumps({"parts": head, "chunk": CHUNK_BYTES}).encode()
+        data = json.dumps({"parts": head, "chunk": CHUNK_BYTES, "needs": needs}).encode()
         inline = sum(map(len, buffers)) + len(data) <= codec.INLINE_BYTES_MAX
         packed = b"".join(buffers)
         self.native.put(record, "group", data + b"\0" + packed if inline else data + b"\1", [] if inline else [packed])
@@ -610,18 +623,19 @@ class Recorder:
             self.blocks.bases[one.key] = one
         return memory
 
-    def restored(self, seq: int, back: list[str]) -> None:
-        """Names of a version were just put into the namespace: they need not be written again."""
+    def restored(self, seq: int, back: list[str], more: bool = False) -> None:
+        """Names of a version were just put into the namespace: they need not be written again. ``more``: to others."""
         version = self.version(seq)
         members: dict[str, list[str]] = {}
         for name, record in version["names"].items():
             members.setdefault(record, []).append(name)
         there = set(back)
-        self.saved, self.known = {}, {}
+        if not more:
+            self.saved, self.known = {}, {}
         pages_begin()
         self.walker.begin()
         for record, names in members.items():
-            if not there.issuperset(names):
+            if not there.issuperset(names) or not all(name in self.ip.user_ns for name in names):
                 continue
             names.sort()
             self.saved["\0".join(names)] = (b"", record)
@@ -629,7 +643,33 @@ class Recorder:
                 walked = self.walker.walk(self.ip.user_ns[name], True)
                 if not isinstance(walked, str):
                     self.known[name] = groups.Known(walked, tuple(names))
-        self._last = version
+        if not more:
+            self._last = version
+
+    def reach(self, seq: int, names: set[str], blind: frozenset[str]) -> set[str]:
+        """Names of a version that code which uses ``names`` may need: what functions below them use, and so on.
+
+        All of them if one of those functions uses a name in ``blind``, which reaches variables without naming them.
+        """
+        version = self.version(seq)
+        found: set[str] = set()
+        todo = [name for name in names if name in version["names"] or name in version["imports"]]
+        mates: dict[str, list[str]] = {}
+        for name, record in version["names"].items():
+            mates.setdefault(record, []).append(name)
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            found.add(name)
+            record = version["names"].get(name)
+            if record is None:
+                continue
+            needs = _packed(self.native.get(record))[0].get("needs", [])
+            if not blind.isdisjoint(needs):
+                return {*version["names"], *version["imports"]}
+            todo += [n for n in (*mates[record], *needs) if n in version["names"] or n in version["imports"]]
+        return found
 
     def restore_inputs(self, seq: int) -> None:
         """``In`` and the execution count go on where version ``seq`` left them."""

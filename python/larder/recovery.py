@@ -104,7 +104,9 @@ def _start(ip: Any, session: str) -> None:
         return
     rec.put_meta("recovery begins", attempts=rec.meta["attempts"] + 1)
     try:
-        _say(ip, restore(versions[-1], crashed=True))
+        later = Later(rec, versions[-1])
+        hooks.AHEAD.append(later.ahead)
+        hooks.BEFORE.append(later.before)
         rec.meta["recoverable"] = None
     except Exception as err:
         _say(ip, f"larder: the state of this notebook could not be restored ({type(err).__name__}: {err}); it is kept")
@@ -158,24 +160,117 @@ def _let_go_in_children(path: Path) -> None:
     os.register_at_fork(after_in_child=let_go)
 
 
-def restore(seq: int, names: list[str] | None = None, *, crashed: bool = False) -> str:
+def restore(seq: int, names: list[str] | None = None) -> str:
     """Put version ``seq`` into the namespace; returns the line that says what came back."""
     rec = recorder()
+    rec.drain()
     version = rec.version(seq)
     back, failed = rec.load(seq, names, rec.ip.user_ns)
-    if crashed:
-        rec.restore_inputs(seq)
     if names is None:
         rec.restored(seq, back)
     if names is None:
-        failed = {**{n: f"{u['why']}; cell [{u['cell']}]" for n, u in version["unsaved"].items()}, **failed}
+        failed = {**_unsaved(version), **failed}
         rec.restored_from = seq
+    return _told(version, back, failed, names is None)
+
+
+# Code with one of these words can reach any variable without naming it.
+_ANY = frozenset(
+    "globals locals vars eval exec dir compile get_ipython __main__ inspect gc sys user_ns larder who whos _".split()
+)
+
+
+class Later:
+    """A restore in two steps: what the first cell can touch before it runs, the rest (and its imports) after its reply.
+
+    The first cell's words, and what the functions they name use, say what it can touch; code that can reach variables without
+    naming them gets all of them first. Whatever comes second is in the namespace before the next request is looked at. If
+    kernels did not survive the second step, there is none: all is restored before the first cell.
+    """
+
+    def __init__(self, rec: Recorder, seq: int) -> None:
+        self.rec, self.seq = rec, seq
+        self.version = rec.version(seq)
+        rec.restore_inputs(seq)
+        rec.deferred = {**self.version["names"], **dict.fromkeys(self.version["imports"], "")}
+        rec._last = self.version
+        rec.restored_from = seq
+        self.failed: dict[str, str] = {}
+        self._first = True
+        self._served = self._told = False
+
+    def ahead(self, code: str | None) -> None:
+        """Before code runs, or (``None``) before the namespace is looked at some other way."""
+        self._served = True
+        if not self.rec.deferred:
+            hooks.AHEAD.remove(self.ahead)
+            return
+        first, self._first = self._first and self.rec.meta.get("finishing", 0) < ATTEMPTS_MAX, False
+        self._load(self._touched(code) if first and code is not None else set(self.rec.deferred))
+        if self.rec.deferred and self.finish not in hooks.REPLIED:
+            hooks.REPLIED.append(self.finish)
+
+    def before(self, ip: Any, info: Any) -> None:
+        """The same for shells that do not announce requests; and a line on the first cell's page."""
+        served, self._served = self._served, False
+        if not served and self.rec.deferred:
+            self.ahead(getattr(info, "raw_cell", None) or "")
+            self._served = False
+        if not self._told:
+            self._told = True
+            failed = {**_unsaved(self.version), **self.failed}
+            print(_told(self.version, {*self.version["names"], *self.version["imports"]} - set(failed), failed, True))
+        if not self.rec.deferred:
+            hooks.BEFORE.remove(self.before)
+
+    def _touched(self, code: str) -> set[str]:
+        words = set(re.findall(r"[^\W\d]\w*", code))
+        if words & _ANY or re.search(r"(^|\n|=)\s*[%!]|\?\s*($|\n)|import\s*\*", code):
+            return set(self.rec.deferred)
+        return self.rec.reach(self.seq, words, _ANY) & set(self.rec.deferred)
+
+    def finish(self) -> None:
+        """Everything that is still missing, and a word on the next cell's page if something cannot come back."""
+        hooks.REPLIED.remove(self.finish)
+        if not self.rec.deferred:
+            return
+        before = set(self.failed)
+        self.rec.put_meta("the rest of recovery begins", finishing=self.rec.meta.get("finishing", 0) + 1)
+        self._load(set(self.rec.deferred))
+        self.rec.put_meta("recovered", finishing=0)
+        new = {name: why for name, why in self.failed.items() if name not in before}
+        if new and self._told:
+            _say(self.rec.ip, "larder: not back after all: " + _reasons(new))
+
+    def _load(self, names: set[str]) -> None:
+        if not names:
+            return
+        rec, space = self.rec, self.rec.ip.user_ns
+        with rec._lock:
+            newer = {name: value for name, value in rec.namespace().items() if name in names}
+            back, failed = rec.load(self.seq, sorted(names), space)
+            space.update(newer)
+            self.failed |= failed
+            for name in (*back, *failed):
+                rec.deferred.pop(name, None)
+            rec.restored(self.seq, [name for name in back if name not in newer], more=True)
+
+
+def _unsaved(version: dict) -> dict[str, str]:
+    return {n: f"{u['why']}; cell [{u['cell']}]" for n, u in version["unsaved"].items()}
+
+
+def _reasons(failed: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({why})" for name, why in sorted(failed.items()))
+
+
+def _told(version: dict, back: Any, failed: dict[str, str], whole: bool) -> str:
     listed = ", ".join(sorted(back)) or "nothing"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["time"]))
     line = f"larder: back from cell [{version['count']}] of {when}: {listed}"
     if failed:
-        line += "\nlarder: not back: " + "; ".join(f"{name} ({why})" for name, why in sorted(failed.items()))
-    if names is None and version["cwd"] and version["cwd"] != _cwd():
+        line += "\nlarder: not back: " + _reasons(failed)
+    if whole and version["cwd"] and version["cwd"] != _cwd():
         line += f"\nlarder: the notebook was in {version['cwd']}, it is now in {_cwd()}"
     return line
 

@@ -4,7 +4,6 @@
 import os
 import signal
 import stat
-import subprocess
 import time
 from contextlib import contextmanager
 
@@ -34,6 +33,14 @@ def started(k, code):
 
 def kill(k):
     os.kill(k.pid, signal.SIGKILL)
+    k.km.shutdown_kernel(now=True)
+
+
+def dies(k):
+    deadline = time.monotonic() + 30
+    while k.km.is_alive():
+        assert time.monotonic() < deadline, "the kernel lives on"
+        time.sleep(0.01)
     k.km.shutdown_kernel(now=True)
 
 
@@ -196,17 +203,53 @@ def test_a_crash_loop_while_restoring_ends_in_an_offer(tmp_path):
         k.ok("import os\nclass Bomb:\n    def __reduce__(self): return os._exit, (3,)\nfine = 2; bomb = Bomb()")
         kill(k)
     for _ in range(2):
-        process = subprocess.run(
-            [os.sys.executable, "-m", "larder", "-f", str(tmp_path / "k.json")],
-            env=dict(os.environ, LARDER_HOME=str(tmp_path / "home"), JPY_SESSION_NAME="work/analysis.ipynb"),
-            timeout=60,
-        )
-        assert process.returncode == 3
+        with notebook(tmp_path) as k:
+            k.send("bomb")
+            dies(k)
     with notebook(tmp_path) as k:
         shown = k.text("print('alive')")
         assert "%shelf recover" in shown and shown.endswith("alive\n")
         k.ok("%shelf recover fine")
         assert k.text("print(fine)") == "2\n"
+
+
+def test_a_crash_loop_after_the_first_reply_ends_in_an_offer_too(tmp_path):
+    """The value is not the first cell's: it comes back behind the reply, and kills the kernel there."""
+    with notebook(tmp_path) as k:
+        k.ok("import os\nclass Bomb:\n    def __reduce__(self): return os._exit, (3,)\nfine = 2; bomb = Bomb()")
+        kill(k)
+    for step in range(4):
+        with notebook(tmp_path) as k:
+            if step < 2:
+                assert k.text("print(fine)").endswith("\n2\n"), "behind the reply, twice"
+            else:
+                k.send("print(fine)")  # no second step any more
+            dies(k)
+    with notebook(tmp_path) as k:
+        assert "%shelf recover" in k.text("print('alive')")
+        k.ok("%shelf recover fine")
+        assert k.text("print(fine)") == "2\n"
+
+
+def test_the_first_cell_has_what_it_touches_and_the_next_everything(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok(
+            "import decimal, fractions\nfactor = 3\ndef scaled(v): return v * factor\nx = [1]; y = decimal.Decimal(2); z = fractions"
+        )
+        kill(k)
+    # In words that do not say that they look at everything.
+    look = "sorted({'dec' + 'imal', 'frac' + 'tions', 'fac' + 'tor', 'sca' + 'led', *'xyz'} & set(getattr(__builtins__, 'glo' + 'bals')()))"
+    with notebook(tmp_path) as k:
+        lines = k.text(f"print({look}, scaled(2))").splitlines()
+        assert lines[0].startswith("larder: back from cell [1]") and "fractions" in lines[0]
+        assert lines[-1] == "['factor', 'scaled'] 6", "the function, and what it uses"
+        assert k.text(f"print({look})").endswith("['decimal', 'factor', 'fractions', 'scaled', 'x', 'y', 'z']\n")
+        kill(k)
+    with notebook(tmp_path, LARDER_RECOVER="auto") as k:
+        k.ok("pass")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, y, scaled(1), z.__name__)").endswith("[1] 2 3 fractions\n")
 
 
 @pytest.mark.parametrize("policy", ["ask", "never"])

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
+from .. import hooks
 from . import cell as cells, comms, requests
 from .cell import Cell
 
@@ -191,6 +192,8 @@ class MainLoop:
 
     def _answer(self, kind: str, work) -> dict[str, Any]:
         shell, request = self.shell, work.request()
+        if kind in ("complete", "inspect", "comm", "control"):
+            hooks.ahead(None)
         if kind == "complete":
             return requests.complete(shell, request["code"], request["cursor_pos"])
         if kind == "inspect":
@@ -238,6 +241,7 @@ class MainLoop:
     def _execute(self, work, cell: Cell) -> None:
         shell, request = self.shell, work.request()
         code, silent = request["code"], request["silent"]
+        hooks.ahead(code)
         cell.allow_stdin, cell.silent = request["allow_stdin"], silent
         if self._main:
             self.native.capture(cell.outputs)
@@ -324,6 +328,7 @@ class MainLoop:
         work.reply(reply)
         if reply["status"] == "error" and request["stop_on_error"] and not request["silent"]:
             self._abort_waiting()
+        hooks.replied()
         if shell.exit_now:
             self.kernel.main_loop.leave_soon(restart=False)
 
