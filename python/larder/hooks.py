@@ -15,7 +15,7 @@ from typing import Any
 Hook = Callable[[Any, Any], None]
 
 AHEAD: list[Callable[[str | None], None]] = []
-"""Called by larder's kernel before a request's code runs (silent ones too), or with ``None`` before it is answered otherwise."""
+"""Called by larder's kernel before a request's code runs (silent or not), or with ``None`` before it is answered otherwise."""
 REPLIED: list[Callable[[], None]] = []
 """Called by larder's kernel when a cell's reply is out, before it takes the next request."""
 BEFORE: list[Hook] = []

@@ -41,6 +41,8 @@ CHUNK_BYTES = 1 << 20
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
 INPUTS_MAX = 1000
+RANDOM = "(random)"
+"""Stands among the names of a version for the states of the global random number generators."""
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 
@@ -104,13 +106,13 @@ class Recorder:
         """The version that the running cell went back to."""
         self.over_cap = False
         self.bytes_max = int(os.environ.get("LARDER_SESSION_BYTES") or BYTES_MAX)
-        self.versions_max = VERSIONS_MAX
         self._versions: dict[int, dict] = {}
         self._lock = threading.RLock()
         self.hidden = set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"}
         entry = native.get("meta")
         if entry is not None:
             self.meta.update(json.loads(_joined(entry)))
+        self.versions_max = int(self.meta.get("keep") or VERSIONS_MAX)
         self.known: dict[str, groups.Known] = {}
         """Names that can be told to be unchanged without serialising them."""
         self.walker = Walker(watch.classify)
@@ -119,6 +121,8 @@ class Recorder:
         self._pending: list[_State] = []
         self._flying: dict[str, blocks.Base] = {}
         self._copier = blocks.Copier(native, path, self._landed)
+        self._states: dict[str, Any] = {}
+        self._cwd = _cwd()
         self.deferred: dict[str, str] = {}
         """Names of the restored state that are not in the namespace yet -> their records (modules: empty)."""
         self._last: dict | None = None
@@ -196,6 +200,7 @@ class Recorder:
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
             del values[name]
+        values[RANDOM] = self._random()
         later = {name: record for name, record in self.deferred.items() if name not in values and name not in imports}
         known, walked = self._unchanged(values)
         found, refused = groups.groups(values, known, walked)
@@ -234,12 +239,13 @@ class Recorder:
             "time": time.time(),
             "line": lines[0][:80] if lines else "",
             "names": placed,
-            "changed": sorted(changed),
-            "gone": sorted(set(self._last["names"]) - set(placed)) if self._last else [],
+            "changed": sorted(set(changed) - {RANDOM}),
+            "gone": sorted(set(self._last["names"]) - set(placed) - {RANDOM}) if self._last else [],
             "bytes": sum(new.sizes.values()) + sum(job.part.nbytes for job in new.jobs),
             "imports": imports,
             "unsaved": {**self._unsaved_later(), **unsaved},
             "cwd": _cwd(),
+            "began": self._cwd,
             "of": self.restored_from,
         }
         self._put_json(f"i:{seq}", {"run": self.run, "count": count, "code": code})
@@ -347,6 +353,37 @@ class Recorder:
         with self._lock:
             left = sum(job.part.nbytes for job in self._copier.waiting() if job.part is not None)
             return [(state.version["count"], left) for state in self._pending]
+
+    def _random(self) -> dict[str, Any]:
+        """The states of ``random`` and of NumPy's own generator: the same objects as long as they are the same states."""
+        random, np = sys.modules.get("random"), sys.modules.get("numpy.random")
+        now = random.getstate() if random is not None else None
+        if now != self._states.get("random"):
+            self._states = {**self._states, "random": now}
+        if np is not None:
+            name, key, *rest = np.get_state()
+            before = self._states.get("numpy")
+            if before is None or before[0] != name or before[2:] != (*rest,) or before[1] != key.tobytes():
+                self._states = {**self._states, "numpy": (name, key.tobytes(), *rest)}
+        return self._states
+
+    def set_random(self, states: dict[str, Any]) -> None:
+        """Go on with these sequences of random numbers."""
+        if states.get("random") is not None:
+            import random
+
+            random.setstate(states["random"])
+        if states.get("numpy") is not None:
+            from .kernel.late import on_import
+
+            def go_on(module: Any) -> None:
+                import array
+
+                name, key, *rest = states["numpy"]
+                module.set_state((name, array.array("I", key), *rest))
+
+            on_import("numpy.random", go_on)
+        self._states = states
 
     def _unsaved_later(self) -> dict[str, dict]:
         return self._last["unsaved"] if self.deferred and self._last else {}
@@ -539,6 +576,8 @@ class Recorder:
         back: list[str] = []
         failed: dict[str, str] = {}
         wanted = set(names) if names is not None else {*version["names"], *version["imports"]}
+        if RANDOM not in wanted:
+            version = {**version, "names": {n: r for n, r in version["names"].items() if n != RANDOM}}
         for name in wanted - set(version["names"]) - set(version["imports"]):
             failed[name] = version["unsaved"].get(name, {}).get("why") or "it was not saved"
         for name, module in version["imports"].items():
@@ -558,11 +597,13 @@ class Recorder:
             for record, members in todo:
                 try:
                     group = self._read_group(record)
-                    into.update({name: group[name] for name in members})
-                    back += members
+                    if RANDOM in group:
+                        self.set_random(group.pop(RANDOM))
+                    into.update(group)
+                    back += group
                 except (Exception, SystemExit) as err:
                     again.append((record, members))
-                    if last:
+                    if last and RANDOM not in members:
                         failed.update(dict.fromkeys(members, f"{type(err).__name__}: {err}"))
             todo = again
         return back, failed
@@ -635,7 +676,7 @@ class Recorder:
         pages_begin()
         self.walker.begin()
         for record, names in members.items():
-            if not there.issuperset(names) or not all(name in self.ip.user_ns for name in names):
+            if RANDOM in names or not there.issuperset(names) or not all(n in self.ip.user_ns for n in names):
                 continue
             names.sort()
             self.saved["\0".join(names)] = (b"", record)

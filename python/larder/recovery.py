@@ -22,7 +22,7 @@ from typing import Any
 
 from . import hooks
 from .errors import ShelfBusy, ShelfError
-from .recorder import Recorder, _cwd
+from .recorder import RANDOM, Recorder, _cwd
 
 ATTEMPTS_MAX = 2
 SHUTDOWN_SECONDS = 3.0
@@ -195,6 +195,9 @@ class Later:
         rec.deferred = {**self.version["names"], **dict.fromkeys(self.version["imports"], "")}
         rec._last = self.version
         rec.restored_from = seq
+        began, ended = self.version.get("began"), self.version["cwd"]
+        if ended and began and ended != began and os.path.isdir(ended):
+            os.chdir(ended)
         self.failed: dict[str, str] = {}
         self._first = True
         self._served = self._told = False
@@ -219,7 +222,8 @@ class Later:
         if not self._told:
             self._told = True
             failed = {**_unsaved(self.version), **self.failed}
-            print(_told(self.version, {*self.version["names"], *self.version["imports"]} - set(failed), failed, True))
+            back = {*self.version["names"], *self.version["imports"]} - set(failed)
+            print(_told(self.version, back, failed, True))
         if not self.rec.deferred:
             hooks.BEFORE.remove(self.before)
 
@@ -227,7 +231,7 @@ class Later:
         words = set(re.findall(r"[^\W\d]\w*", code))
         if words & _ANY or re.search(r"(^|\n|=)\s*[%!]|\?\s*($|\n)|import\s*\*", code):
             return set(self.rec.deferred)
-        return self.rec.reach(self.seq, words, _ANY) & set(self.rec.deferred)
+        return (self.rec.reach(self.seq, words, _ANY) | {RANDOM}) & set(self.rec.deferred)
 
     def finish(self) -> None:
         """Everything that is still missing, and a word on the next cell's page if something cannot come back."""
@@ -251,7 +255,7 @@ class Later:
             back, failed = rec.load(self.seq, sorted(names), space)
             space.update(newer)
             self.failed |= failed
-            for name in (*back, *failed):
+            for name in names:
                 rec.deferred.pop(name, None)
             rec.restored(self.seq, [name for name in back if name not in newer], more=True)
 
@@ -265,7 +269,7 @@ def _reasons(failed: dict[str, str]) -> str:
 
 
 def _told(version: dict, back: Any, failed: dict[str, str], whole: bool) -> str:
-    listed = ", ".join(sorted(back)) or "nothing"
+    listed = ", ".join(sorted(set(back) - {RANDOM})) or "nothing"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["time"]))
     line = f"larder: back from cell [{version['count']}] of {when}: {listed}"
     if failed:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from . import recovery
 from .display import Table, bytes_text
+from .recorder import RANDOM
 
 
 def status() -> Table:
@@ -32,14 +33,19 @@ def status() -> Table:
     if rec.meta["versions"]:
         imports = rec.version(rec.meta["versions"][-1])["imports"]
         rows += [{"name": n, "saved": "yes", "why": f"module {m}, imported again"} for n, m in imports.items()]
+    rows = [row for row in rows if row["name"] != RANDOM]
     size = rec.path.stat().st_blocks * 512
     title = "saved after each cell" if rec.on else f"not saved any more: {rec.why_off or '%shelf autosave is off'}"
     if rec.on and rec.why_off:
         title += f"; {rec.why_off}"
     footer = (
-        f"{rec.path}, {bytes_text(size)} on disk, {len(rec.meta['versions'])} states; the last cell took "
-        f"{rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
+        f"{rec.path}, {bytes_text(size)} on disk, {len(rec.meta['versions'])} of at most {rec.versions_max} states; the last "
+        f"cell took {rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
     )
+    behind = rec.behind()
+    if behind:
+        cells = ", ".join(f"[{count}]" for count, _ in behind)
+        footer += f"; being saved in the background: {bytes_text(behind[-1][1])} for cell {cells}"
     return Table(
         sorted(rows, key=lambda r: r["name"]),
         ["name", "saved", "why"],
@@ -52,6 +58,7 @@ def status() -> Table:
 def log() -> Table:
     """The saved states, oldest first: number, cell, time, first line, names changed, bytes."""
     rec = recovery.recorder()
+    rec.drain()
     rows = []
     for seq in rec.meta["versions"]:
         v = rec.version(seq)
@@ -71,6 +78,7 @@ def log() -> Table:
 def recover(names: Iterable[str] | None = None) -> None:
     """Bring back what the last kernel of this notebook had (``names``: only these and what shares objects with them)."""
     rec = recovery.recorder()
+    rec.drain()
     seq = rec.meta.get("recoverable") or (rec.meta["versions"] or [None])[-1]
     if seq is None:
         print("larder: there is nothing to recover: no state of this notebook was saved")
@@ -82,11 +90,12 @@ def recover(names: Iterable[str] | None = None) -> None:
 def diff(a: int, b: int | None = None) -> Table:
     """The names that differ between two saved states (``b``: the last one): new, changed or gone."""
     rec = recovery.recorder()
+    rec.drain()
     old = rec.version(a)["names"]
     new = rec.version(rec.meta["versions"][-1] if b is None else b)["names"]
     rows = [
         {"name": name, "what": "new" if name not in old else "gone" if name not in new else "changed"}
-        for name in sorted({*old, *new})
+        for name in sorted({*old, *new} - {RANDOM})
         if old.get(name) != new.get(name)
     ]
     return Table(rows, ["name", "what"], empty="no difference")
@@ -95,6 +104,7 @@ def diff(a: int, b: int | None = None) -> Table:
 def checkout(id: int) -> None:
     """Make the namespace what it was after the saved state ``id`` (see :func:`log`); names made since go away."""
     rec = recovery.recorder()
+    rec.drain()
     version = rec.version(id)
     kept = {*version["names"], *version["imports"], *version["unsaved"]}
     line = recovery.restore(id)
@@ -107,6 +117,7 @@ def checkout(id: int) -> None:
 def undo(n: int = 1) -> None:
     """Go back to the state before the last ``n`` cells; undoing again goes further back."""
     rec = recovery.recorder()
+    rec.drain()
     versions = rec.meta["versions"]
     if not versions or n < 1:
         raise ValueError(f"cannot go back {n} of {len(versions)} states")
@@ -130,8 +141,18 @@ def exclude(name: str) -> None:
     free space of the file until they are overwritten; the code of cells stays in the history.
     """
     rec = recovery.recorder()
+    rec.drain()
     rec.excluded.add(name)
     rec.forget(name)
+
+
+def retain(states: int) -> None:
+    """Keep the states of at most ``states`` cells to go back to, in this notebook from now on; the oldest go first."""
+    if states < 1:
+        raise ValueError(f"at least the last state is kept, not {states}")
+    rec = recovery.recorder()
+    rec.put_meta("retain", keep=int(states))
+    rec.versions_max = int(states)
 
 
 def autosave(on: bool) -> None:

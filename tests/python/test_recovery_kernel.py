@@ -4,6 +4,8 @@
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -404,3 +406,66 @@ def test_a_column_comes_back_apart_from_its_frame_as_pandas_keeps_it(tmp_path):
         k.ok("column.iloc[0] = 99; head.iloc[1, 1] = 77; shallow.iloc[2] = 55")
         sums = "frame.to_numpy().sum(), head.to_numpy().sum(), shallow.sum(), same is column, same.sum()"
         assert k.value(f"[float(x) for x in ({sums})]") == "[6.0, 78.0, 56.0, 1.0, 102.0]"
+
+
+def test_random_numbers_and_the_working_directory_go_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    with notebook(tmp_path) as k:
+        k.ok("import random, os; import numpy as np; np.random.seed(5); random.seed(6)")
+        k.ok(f"np.random.rand(); random.random(); os.chdir({str(tmp_path / 'data')!r})")
+        kill(k)
+    expected = "import numpy as np, random; np.random.seed(5); random.seed(6); np.random.rand(); random.random(); print(np.random.rand(), random.random())"
+    said = subprocess.run([sys.executable, "-c", expected], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    with notebook(tmp_path) as k:
+        first = k.text("print(random.random()); here = __import__('os').getcwd()").split()[-1]
+        assert k.text("print(np.random.rand(), " + first + ")").strip() == said
+        assert k.text("print(here)").strip() == str(tmp_path / "data")
+
+
+def test_the_log_of_cells_and_the_way_back_as_magics(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = [1]")
+        k.ok("x.append(2); y = 5")
+        k.ok("del y; z = 0")
+        lines = k.value("%shelf log").splitlines()
+        assert [line.split()[0] for line in lines[-3:]] == ["1", "2", "3"] or "x, y" in "\n".join(lines)
+        assert "-y" in lines[-1] and "del y; z = 0" in lines[-1]
+        assert "changed" in k.value("%shelf diff 1 2") and "new" in k.value("%shelf diff 1 2")
+        k.ok("%shelf checkout 1")
+        assert k.text("print(x, 'y' in globals(), 'z' in globals())") == "[1] False False\n"
+        k.ok("%shelf checkout 2")
+        k.ok("%shelf undo")
+        assert k.text("print(x, 'y' in globals())") == "[1] False\n"
+        for bad in ("%shelf checkout 99", "%shelf undo 500", "%shelf checkout", "%shelf retain 0"):
+            content, messages = k.run(bad)
+            assert "UsageError" in text(messages, "stderr") or content["status"] == "error", bad
+        k.ok("%shelf retain 2")
+        k.ok("w = 1")
+        k.ok("w = 2")
+        assert k.text("import larder\nprint(len(larder.session.log()))") == "2\n"
+        k.ok("%shelf exclude w")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, 'w' in globals())").endswith("[1] False\n")
+
+
+BIG = 40_000_000  # bytes: several times what is saved behind the reply
+
+
+def test_a_large_array_is_saved_behind_the_reply_and_by_pages_and_comes_back_mapped(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok(f"import numpy as np\nbig = np.arange({BIG // 8}.0); half = big[::2]; frame = None")
+        assert k.text("import larder; larder.recovery.recorder().drain(); print(len(larder.recovery.recorder().behind()))") == "0\n"
+        before = k.text("r = larder.recovery.recorder(); print(r.native.stats()['bytes_written'])")
+        k.ok("big[5] = -1.0; big[4_000_000] = -2.0")
+        after = k.text("print(r.native.stats()['bytes_written'], '(user)' if r.blocks.why_not else 'pages')")
+        words = after.split()
+        if words[1] == "pages":
+            assert int(words[0]) - int(before) < 1 << 20, "two pages, not the array"
+        k.ok("del r")
+        kill(k)
+    for _ in range(2):
+        with notebook(tmp_path) as k:
+            assert k.text("print(big[5], half[2_000_000], big[7], np.shares_memory(big, half))").endswith("-1.0 -2.0 7.0 True\n")
+            k.ok("big[7] += 0.0; half[1] = 2.0")
+            kill(k)

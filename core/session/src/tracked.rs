@@ -160,8 +160,9 @@ impl Tracked {
             }
         }
         let mut found: Vec<(usize, usize)> = Vec::new();
-        for unit in (low - start) / UNIT_BYTES..=(high - 1 - start) / UNIT_BYTES {
-            if !units[unit] {
+        let (first, last) = ((low - start) / UNIT_BYTES, (high - 1 - start) / UNIT_BYTES);
+        for (unit, written) in units.iter().enumerate().take(last + 1).skip(first) {
+            if !written {
                 continue;
             }
             let from = (start + unit * UNIT_BYTES).max(low);

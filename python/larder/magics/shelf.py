@@ -17,8 +17,8 @@ _HELP = """%shelf                    the open shelves and what is on them
 %shelf get NAME [SHELF]   bring a shelved variable into the notebook
 %shelf rm NAME [SHELF]    remove a variable from a shelf
 %shelf ls [SHELF]         the variables of a shelf
-%shelf log [SHELF]        its commits
-%shelf diff A [B] [SHELF] what changed from commit A to commit B (default: the last one)
+%shelf log [SHELF]        its commits; without a name: the states of this notebook, one per cell
+%shelf diff A [B] [SHELF] what changed from A to B (default: the last one): commits, or states of this notebook
 %shelf verify [SHELF]     read every page and compare checksums
 %shelf compact [SHELF]    give free space back to the disk
 %shelf backup PATH [SHELF] copy the shelf to a new file while it stays in use
@@ -27,9 +27,11 @@ _HELP = """%shelf                    the open shelves and what is on them
 %shelf undo [N]           go back N cells
 %shelf checkout ID        go back to the state after an earlier cell
 %shelf autosave on|off    save the notebook's variables after each cell
+%shelf exclude NAME       never save this variable, and take it out of the states saved so far
+%shelf retain N           keep the states of the last N cells
 %%shelf [SHELF]           the cell is a transaction on the shelf (on all open ones): rolled back if it raises"""
 
-_SESSION = ("status", "recover", "undo", "checkout", "autosave")
+_SESSION = ("status", "recover", "undo", "checkout", "autosave", "exclude", "retain")
 VERBS = ("open", "close", "put", "get", "rm", "ls", "log", "diff", "verify", "compact", "backup", *_SESSION)
 
 
@@ -157,6 +159,10 @@ class ShelfMagics(Magics):
         return self._find(shelf).inspect()
 
     def _log(self, shelf: str | None = None) -> Table:
+        if shelf is None and _saved():
+            from .. import session
+
+            return session.log()
         rows = [
             {
                 "commit": c.id,
@@ -179,6 +185,10 @@ class ShelfMagics(Magics):
         named = [word for word in args if not word.isdigit()]
         if not 1 <= len(numbers) <= 2 or len(named) > 1:
             raise UsageError("%shelf diff needs the number of a commit, or two (see %shelf log)")
+        if not named and _saved():
+            from .. import session
+
+            return _or_usage(session.diff, *numbers)
         try:
             found = self._find(named[0] if named else None).diff(*numbers)
         except LookupError as err:
@@ -206,16 +216,42 @@ class ShelfMagics(Magics):
         if verb == "recover":
             return session.recover(args or None)
         if verb == "undo":
-            return session.undo(int(args[0]) if args else 1)
+            return _or_usage(session.undo, _number(verb, args) if args else 1)
         if verb == "checkout":
+            return _or_usage(session.checkout, _number(verb, args))
+        if verb == "retain":
+            return _or_usage(session.retain, _number(verb, args))
+        if verb == "exclude":
             if not args:
-                raise UsageError("%shelf checkout needs the number of a commit (see larder.session.log())")
-            return session.checkout(int(args[0]))
+                raise UsageError("%shelf exclude needs the name of a variable")
+            for name in args:
+                session.exclude(name)
+            return None
         if verb == "autosave":
             if args not in (["on"], ["off"]):
                 raise UsageError("%shelf autosave on|off")
             return session.autosave(args == ["on"])
         return session.status()
+
+
+def _saved() -> bool:
+    """Whether this notebook has a saved state to talk about."""
+    from .. import recovery
+
+    return not recovery.why_none()
+
+
+def _number(verb: str, args: list[str]) -> int:
+    if len(args) != 1 or not args[0].isdigit():
+        raise UsageError(f"%shelf {verb} needs one number" + (" (see %shelf log)" if verb == "checkout" else ""))
+    return int(args[0])
+
+
+def _or_usage(act: Any, *args: Any) -> Any:
+    try:
+        return act(*args)
+    except (KeyError, ValueError) as err:
+        raise UsageError(err.args[0]) from None
 
 
 def complete(shell: Any, event: Any) -> list[str]:
