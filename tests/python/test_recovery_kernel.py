@@ -415,7 +415,9 @@ def test_random_numbers_and_the_working_directory_go_on(tmp_path):
         k.ok(f"np.random.rand(); random.random(); os.chdir({str(tmp_path / 'data')!r})")
         kill(k)
     expected = "import numpy as np, random; np.random.seed(5); random.seed(6); np.random.rand(); random.random(); print(np.random.rand(), random.random())"
-    said = subprocess.run([sys.executable, "-c", expected], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    said = subprocess.run(
+        [sys.executable, "-c", expected], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
     with notebook(tmp_path) as k:
         first = k.text("print(random.random()); here = __import__('os').getcwd()").split()[-1]
         assert k.text("print(np.random.rand(), " + first + ")").strip() == said
@@ -455,7 +457,10 @@ BIG = 40_000_000  # bytes: several times what is saved behind the reply
 def test_a_large_array_is_saved_behind_the_reply_and_by_pages_and_comes_back_mapped(tmp_path):
     with notebook(tmp_path) as k:
         k.ok(f"import numpy as np\nbig = np.arange({BIG // 8}.0); half = big[::2]; frame = None")
-        assert k.text("import larder; larder.recovery.recorder().drain(); print(len(larder.recovery.recorder().behind()))") == "0\n"
+        assert (
+            k.text("import larder; larder.recovery.recorder().drain(); print(len(larder.recovery.recorder().behind()))")
+            == "0\n"
+        )
         before = k.text("r = larder.recovery.recorder(); print(r.native.stats()['bytes_written'])")
         k.ok("big[5] = -1.0; big[4_000_000] = -2.0")
         after = k.text("print(r.native.stats()['bytes_written'], '(user)' if r.blocks.why_not else 'pages')")
@@ -466,6 +471,8 @@ def test_a_large_array_is_saved_behind_the_reply_and_by_pages_and_comes_back_map
         kill(k)
     for _ in range(2):
         with notebook(tmp_path) as k:
-            assert k.text("print(big[5], half[2_000_000], big[7], np.shares_memory(big, half))").endswith("-1.0 -2.0 7.0 True\n")
+            assert k.text("print(big[5], half[2_000_000], big[7], np.shares_memory(big, half))").endswith(
+                "-1.0 -2.0 7.0 True\n"
+            )
             k.ok("big[7] += 0.0; half[1] = 2.0")
             kill(k)
