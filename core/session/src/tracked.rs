@@ -1,6 +1,6 @@
 //! What happened to the notebook's large arrays since a cell ended, told by the pages they lie on.
 //!
-//! Two sorts of memory are watched: blocks of the arena (`larder_tier::os::arena`), where NumPy makes large arrays, and
+//! Two sorts of memory are watched: anonymous blocks of the arena (`larder_tier::os::arena`), where NumPy makes large arrays, and
 //! private mappings of a shelf that recovered arrays lie on. [`Tracked::begin`] is called when a cell has ended; what
 //! [`Tracked::version`] says afterwards holds until the next `begin`.
 //!
@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use larder_tier::os::arena;
+use larder_tier::os::arena::{self, Backing};
 use larder_tier::os::pages::{Sort, Watch};
 use parking_lot::Mutex;
 
@@ -79,7 +79,8 @@ impl Tracked {
         let mut table = self.table.lock();
         let live = arena::existing().map(arena::Arena::blocks).unwrap_or_default();
         let mut there = BTreeMap::new();
-        for block in &live {
+        // Not blocks in a tier file: a page of a shared mapping that is written and then leaves memory takes the note along.
+        for block in live.iter().filter(|block| block.backing == Backing::Anonymous) {
             there.insert(block.start, (block.serial, block.bytes));
         }
         table

@@ -32,7 +32,8 @@ const IS_FILE: u64 = 1 << 2;
 /// Memory whose pages can be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Anonymous memory, or a shared mapping: every page is protected when watching starts.
+    /// Anonymous memory: every page is protected when watching starts. (Not shared mappings of files: their notes are lost
+    /// when a written page leaves memory.)
     Whole,
     /// A private mapping of a file: pages are the file's until the first store makes a copy, so only copies are protected,
     /// and watching a mapping of any size costs nothing.
