@@ -56,7 +56,7 @@ def classify(kind: type) -> str | Callable[[Any], Said | None]:
         return _of_pandas(sys.modules["pandas"], kind)
     if issubclass(kind, type):
         return _other_class
-    if kind.__bases__ == (tuple,) and hasattr(kind, "_fields") and groups_plain(kind, tuple):
+    if kind.__bases__ == (tuple,) and hasattr(kind, "_fields") and _plain(kind, tuple):
         return _named_tuple
     if issubclass(kind, dict) and _container(kind, dict, ("items", "__iter__", "keys")):
         return _dict_like
@@ -65,12 +65,13 @@ def classify(kind: type) -> str | Callable[[Any], Said | None]:
     return "instance" if _instance(kind) else "opaque"
 
 
-def groups_plain(kind: type, base: type) -> bool:
-    return kind.__reduce_ex__ is base.__reduce_ex__ and kind.__reduce__ is base.__reduce__ and _getattr(kind)
+def _plain(kind: type, base: type) -> bool:
+    """Whether nothing of how ``base`` is pickled was changed."""
+    return kind.__reduce_ex__ is base.__reduce_ex__ and kind.__reduce__ is base.__reduce__ and _getattr(kind, base)
 
 
-def _getattr(kind: type) -> bool:
-    return kind.__getattribute__ is object.__getattribute__ and kind not in copyreg.dispatch_table
+def _getattr(kind: type, base: type = object) -> bool:
+    return kind.__getattribute__ is base.__getattribute__ and kind not in copyreg.dispatch_table
 
 
 def _instance(kind: type) -> bool:
@@ -105,7 +106,7 @@ def _estimator(kind: type) -> bool:
 
 def _container(kind: type, base: type, methods: tuple[str, ...]) -> bool:
     """A subclass made in Python that is pickled as its class, its items and its ``__dict__``."""
-    if kind.__bases__ != (base,) or not groups_plain(kind, object) or set(_slots(kind)):
+    if kind.__bases__ != (base,) or not _plain(kind, base) or set(_slots(kind)):
         return False
     same = all(getattr(kind, name) is getattr(base, name) for name in methods)
     return same and kind.__getstate__ is object.__getstate__ and not hasattr(kind, "__setstate__")
