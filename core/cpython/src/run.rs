@@ -14,12 +14,12 @@ use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
 use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
-use larder_jit::packed::Exit;
-use larder_jit::{Arena, Packed, Piece, Source};
+use larder_jit::packed::{Exit, Value, kind};
+use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::{Condition, Seq};
 use larder_trace::record::ANOTHER;
-use larder_trace::{Layout, Obj, Ref, Slot, Tree, Type, Val};
+use larder_trace::{Layout, Obj, Slot, Tree, Type};
 use pyo3::ffi;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
@@ -301,12 +301,10 @@ pub fn is_leaf(t: Obj) -> bool {
     .contains(&t.0)
 }
 
-/// What tells numbers made at one exit apart.
-#[derive(PartialEq, Eq)]
+/// What tells numbers made at one exit apart, when several places hold them.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Identity {
-    /// Held by one place only.
-    Own,
-    Shared(Ref),
+    Shared(u64),
     Named(u64),
 }
 
@@ -314,73 +312,116 @@ struct Restore<'a> {
     buffer: &'a Buffer,
     l: &'a Layout,
     made: Vec<(Identity, Obj)>,
-    tuples: Vec<(u32, Obj)>,
+    tuples: Vec<(u64, Obj)>,
 }
 
 impl Restore<'_> {
-    fn word(&self, s: Source) -> u64 {
-        match s {
-            // SAFETY: the exit's code wrote every word its map names.
-            Source::Buffer(at) => unsafe { self.buffer[at as usize].assume_init() },
-            Source::Const(v) => v as u64,
-        }
-    }
-
     /// A new reference to the object of a value.
     ///
     /// # Safety
-    /// GIL held; objects named by the buffer are alive.
-    unsafe fn object(&mut self, val: &Val, sources: &[Source; 4], items: &[(Val, [Source; 4])]) -> Obj {
-        let w = sources.map(|s| self.word(s));
-        let l = self.l;
+    /// GIL held; objects named by the buffer are alive, and every word the exit names is written.
+    #[inline]
+    unsafe fn object(&mut self, v: &mut Value) -> Obj {
         // SAFETY: by contract; results are checked.
         unsafe {
-            match val {
-                Val::Int { boxed, .. } | Val::Float { boxed, .. } => {
-                    let id = match w[1] {
-                        0 if boxed.is_none() => Identity::Own,
-                        0 => Identity::Shared(*boxed),
-                        o if o & 1 == 0 => return borrowed(o),
-                        name => Identity::Named(name),
-                    };
-                    if id != Identity::Own
-                        && let Some(m) = self.made.iter().find(|m| m.0 == id)
-                    {
-                        return borrowed(m.1.0 as u64);
-                    }
-                    let o = checked(if matches!(val, Val::Float { .. }) {
-                        ffi::PyFloat_FromDouble(f64::from_bits(w[0]))
-                    } else {
-                        ffi::PyLong_FromLongLong(w[0] as i64)
-                    });
-                    if id != Identity::Own {
-                        self.made.push((id, o));
-                    }
-                    o
+            match v.kind {
+                kind::INT => checked(ffi::PyLong_FromLongLong(v.word(self.buffer) as i64)),
+                kind::FLOAT => checked(ffi::PyFloat_FromDouble(f64::from_bits(v.word(self.buffer)))),
+                kind::SHARED_INT | kind::SHARED_FLOAT => self.shared(v),
+                kind::BOOL => {
+                    let yes = v.word(self.buffer) & 1 != 0;
+                    borrowed(if yes { ffi::Py_True() } else { ffi::Py_False() } as u64)
                 }
-                Val::Bool(_) => borrowed(if w[0] & 1 != 0 { ffi::Py_True() } else { ffi::Py_False() } as u64),
-                Val::Ptr(..) => borrowed(w[0]),
-                Val::Known(o) => borrowed(o.0 as u64),
-                Val::Null => Obj::NULL,
-                Val::RangeIter { .. } => {
-                    let it = if w[3] != 0 { borrowed(w[3]) } else { new_range_iter() };
+                kind::PTR => borrowed(v.word(self.buffer)),
+                kind::KNOWN => borrowed(v.object().0 as u64),
+                kind::NULL => Obj::NULL,
+                kind::TUPLE => self.tuple(v),
+                _ => self.iterator(v),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Restore::object`].
+    unsafe fn shared(&mut self, v: &mut Value) -> Obj {
+        // SAFETY: by contract.
+        unsafe {
+            let (id, number, object) = (v.number(), v.word(self.buffer), v.word(self.buffer));
+            let id = match object {
+                0 => Identity::Shared(id),
+                o if o & 1 == 0 => return borrowed(o),
+                name => Identity::Named(name),
+            };
+            if let Some(m) = self.made.iter().find(|m| m.0 == id) {
+                return borrowed(m.1.0 as u64);
+            }
+            let o = checked(if v.kind == kind::SHARED_FLOAT {
+                ffi::PyFloat_FromDouble(f64::from_bits(number))
+            } else {
+                ffi::PyLong_FromLongLong(number as i64)
+            });
+            self.made.push((id, o));
+            o
+        }
+    }
+
+    /// # Safety
+    /// As [`Restore::object`].
+    unsafe fn tuple(&mut self, v: &mut Value) -> Obj {
+        // SAFETY: by contract.
+        unsafe {
+            let (id, count) = (v.number(), v.number());
+            let have = self.tuples.iter().find(|t| t.0 == id).map(|t| t.1);
+            let tuple = have.unwrap_or_else(|| checked(ffi::PyTuple_New(count as ffi::Py_ssize_t)));
+            for k in 0..count {
+                let o = self.object(&mut v.item());
+                if have.is_none() {
+                    ffi::PyTuple_SetItem(ptr(tuple), k as ffi::Py_ssize_t, ptr(o));
+                } else {
+                    ffi::Py_DECREF(ptr(o)); // it is in the tuple already
+                }
+            }
+            match have {
+                Some(_) => borrowed(tuple.0 as u64),
+                None => {
+                    self.tuples.push((id, tuple));
+                    tuple
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Restore::object`].
+    unsafe fn iterator(&mut self, v: &mut Value) -> Obj {
+        let (kind, l) = (v.kind, self.l);
+        // SAFETY: by contract; results are checked.
+        unsafe {
+            let mut word = || v.word(self.buffer);
+            let w = [word(), word(), word()];
+            match kind {
+                kind::RANGE_ITER => {
+                    let have = word();
+                    let it = if have != 0 { borrowed(have) } else { new_range_iter() };
                     store(it.0, l.range_next, w[0]);
                     store(it.0, l.range_step, w[1]);
                     store(it.0, l.range_left, w[2]);
                     it
                 }
-                Val::SeqIter { .. } => {
-                    let it = if w[2] != 0 {
-                        borrowed(w[2])
-                    } else {
-                        checked(ffi::PyObject_GetIter(ptr(Obj(w[0] as usize))))
-                    };
-                    store(it.0, l.listiter_index, w[1]);
-                    it
+                kind::RANGE => {
+                    let [a, b, c] = w.map(|v| checked(ffi::PyLong_FromLongLong(v as i64)));
+                    let range = &raw mut ffi::PyRange_Type as *mut ffi::PyObject;
+                    let end = std::ptr::null_mut::<ffi::PyObject>();
+                    let o = checked(ffi::PyObject_CallFunctionObjArgs(range, ptr(a), ptr(b), ptr(c), end));
+                    for n in [a, b, c] {
+                        ffi::Py_DECREF(ptr(n));
+                    }
+                    o
                 }
-                Val::Enumerate { .. } => {
-                    let it = if w[3] != 0 {
-                        borrowed(w[3])
+                kind::ENUMERATE => {
+                    let have = word();
+                    let it = if have != 0 {
+                        borrowed(have)
                     } else {
                         call_type("enumerate", &[w[1]])
                     };
@@ -388,9 +429,10 @@ impl Restore<'_> {
                     store(load::<usize>(it.0, l.enumerate_inner), l.listiter_index, w[2]);
                     it
                 }
-                Val::Zip { .. } => {
-                    let it = if w[3] != 0 {
-                        borrowed(w[3])
+                kind::ZIP => {
+                    let have = word();
+                    let it = if have != 0 {
+                        borrowed(have)
                     } else {
                         call_type("zip", &[w[0], w[1]])
                     };
@@ -400,27 +442,13 @@ impl Restore<'_> {
                     }
                     it
                 }
-                Val::Range { .. } => {
-                    let [a, b, c] = [w[0], w[1], w[2]].map(|v| checked(ffi::PyLong_FromLongLong(v as i64)));
-                    let range = &raw mut ffi::PyRange_Type as *mut ffi::PyObject;
-                    let end = std::ptr::null_mut::<ffi::PyObject>();
-                    let o = checked(ffi::PyObject_CallFunctionObjArgs(range, ptr(a), ptr(b), ptr(c), end));
-                    for n in [a, b, c] {
-                        ffi::Py_DECREF(ptr(n));
-                    }
-                    o
-                }
-                Val::Tuple(id) => {
-                    if let Some(have) = self.tuples.iter().find(|t| t.0 == *id) {
-                        return borrowed(have.1.0 as u64);
-                    }
-                    let tuple = checked(ffi::PyTuple_New(items.len() as ffi::Py_ssize_t));
-                    for (k, (item, sources)) in items.iter().enumerate() {
-                        let o = self.object(item, sources, &[]);
-                        ffi::PyTuple_SetItem(ptr(tuple), k as ffi::Py_ssize_t, ptr(o));
-                    }
-                    self.tuples.push((*id, tuple));
-                    tuple
+                _ => {
+                    let it = match w[2] {
+                        0 => checked(ffi::PyObject_GetIter(ptr(Obj(w[0] as usize)))),
+                        have => borrowed(have),
+                    };
+                    store(it.0, l.listiter_index, w[1]);
+                    it
                 }
             }
         }
@@ -458,9 +486,7 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
     let mut fresh: Few<(Slot, Obj)> = Few::new((Slot(0), Obj::NULL));
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
-        for entry in to.entries().filter(|e| !(first && e.carried)) {
-            fresh.push((entry.slot, r.object(&entry.val, &entry.sources, &entry.items)));
-        }
+        to.each(first, |slot, value| fresh.push((slot, r.object(value))));
         let mut old: Few<Obj> = Few::new(Obj::NULL);
         for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {

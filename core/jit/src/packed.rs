@@ -16,6 +16,8 @@
 
 use crate::lower::{ExitMap, Item, Source};
 use larder_trace::ir::{Condition, Seq};
+use std::mem::MaybeUninit;
+
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
 
 #[derive(Clone, Debug)]
@@ -293,9 +295,132 @@ impl Packed {
 }
 
 impl<'a> Exit<'a> {
-    /// Every slot written, its kind of value (without references), and where its components are.
+    /// Gives every slot written with the value to be made there, which `make` reads; with `first`, not those that only
+    /// take along what earlier passes changed.
+    #[inline]
+    pub fn each(self, first: bool, mut make: impl FnMut(Slot, &mut Value<'_, 'a>)) {
+        let Entries {
+            objects,
+            bits,
+            base,
+            own,
+            ..
+        } = self.entries;
+        let mut part = |(mut reader, count): (Reader<'a>, usize), bits: Option<&[u8]>| {
+            for at in 0..count {
+                let slot = Slot(reader.number() as u32);
+                let tag = reader.byte();
+                let kept = bits.is_none_or(|bits| bits[at / 8] >> (at % 8) & 1 != 0);
+                let mut value = Value {
+                    kind: tag & !CARRIED,
+                    reader: &mut reader,
+                    objects,
+                };
+                if kept && !(first && tag & CARRIED != 0) {
+                    make(slot, &mut value);
+                } else {
+                    value.skip();
+                }
+            }
+        };
+        part(base, Some(bits));
+        part(own, None);
+    }
+
+    /// Every slot written, its kind of value (without references), and where its components are: for looking at.
     pub fn entries(self) -> impl Iterator<Item = Entry> + 'a {
         self.entries
+    }
+}
+
+/// The kinds of values, as packed.
+pub mod kind {
+    pub const INT: u8 = 0;
+    pub const FLOAT: u8 = 1;
+    pub const BOOL: u8 = 2;
+    pub const PTR: u8 = 3;
+    pub const KNOWN: u8 = 4;
+    pub const NULL: u8 = 5;
+    pub const RANGE_ITER: u8 = 6;
+    pub const LIST_ITER: u8 = 7;
+    pub const RANGE: u8 = 8;
+    /// Numbers that several places hold: an identity, the number, the object if there is one.
+    pub const SHARED_INT: u8 = 9;
+    pub const SHARED_FLOAT: u8 = 10;
+    /// A tuple to be made: its identity, how many items, the items.
+    pub const TUPLE: u8 = 11;
+    pub const TUPLE_ITER: u8 = 12;
+    pub const STR_ITER: u8 = 13;
+    pub const ENUMERATE: u8 = 14;
+    pub const ZIP: u8 = 15;
+}
+
+/// Components of each kind.
+const COMPONENTS: [u8; 16] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4];
+
+/// A value about to be read, part by part: what its kind says comes before its components, then those.
+pub struct Value<'r, 'a> {
+    pub kind: u8,
+    reader: &'r mut Reader<'a>,
+    objects: &'a [Obj],
+}
+
+impl<'a> Value<'_, 'a> {
+    /// The object of [`kind::KNOWN`].
+    #[inline]
+    pub fn object(&mut self) -> Obj {
+        self.objects[self.reader.number() as usize]
+    }
+
+    /// An identity, or how many items follow.
+    #[inline]
+    pub fn number(&mut self) -> u64 {
+        self.reader.number()
+    }
+
+    /// The next component.
+    ///
+    /// # Safety
+    /// The code that left here has written every word this exit names.
+    #[inline]
+    pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
+        let n = self.reader.number();
+        match n & 3 {
+            // SAFETY: by contract.
+            0 => unsafe { buffer[(n >> 2) as usize].assume_init() },
+            1 => {
+                let v = self.reader.number();
+                ((v >> 1) as i64 ^ -((v & 1) as i64)) as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// The next item of a tuple.
+    pub fn item(&mut self) -> Value<'_, 'a> {
+        let kind = self.reader.byte();
+        Value {
+            kind,
+            reader: self.reader,
+            objects: self.objects,
+        }
+    }
+
+    fn skip(&mut self) {
+        if matches!(self.kind, kind::KNOWN | kind::SHARED_INT | kind::SHARED_FLOAT) {
+            self.number();
+        }
+        for _ in 0..COMPONENTS[usize::from(self.kind)] {
+            if self.number() & 3 == 1 {
+                self.number();
+            }
+        }
+        if self.kind == kind::TUPLE {
+            self.number();
+            for _ in 0..self.number() {
+                self.item().skip();
+            }
+        }
     }
 }
 
@@ -568,6 +693,42 @@ mod tests {
         )
     }
 
+    /// Reading an exit's values one by one gives the words that its entries name.
+    fn check_each(packed: &Packed, number: usize) {
+        let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
+        let mut seen = Vec::new();
+        packed.exit(number).each(false, |slot, v| {
+            match v.kind {
+                kind::KNOWN => drop(v.object()),
+                kind::SHARED_INT | kind::SHARED_FLOAT => drop(v.number()),
+                _ => {}
+            }
+            let count = COMPONENTS[usize::from(v.kind)];
+            // SAFETY: every word is written above.
+            seen.push((
+                slot,
+                (0..count).map(|_| unsafe { v.word(&buffer) }).collect::<Vec<u64>>(),
+            ));
+        });
+        let entries: Vec<Entry> = packed.exit(number).entries().collect();
+        let word = |s: &Source| match *s {
+            Source::Buffer(at) => 1000 + u64::from(at),
+            Source::Const(v) => v as u64,
+        };
+        let wanted: Vec<(Slot, Vec<u64>)> = entries
+            .iter()
+            .zip(&seen)
+            .map(|(e, (_, words))| (e.slot, e.sources[..words.len()].iter().map(word).collect()))
+            .collect();
+        assert_eq!(seen, wanted, "exit {number}");
+        let mut own = 0;
+        packed.exit(number).each(true, |_, v| {
+            own += 1;
+            v.skip();
+        });
+        assert_eq!(own, entries.iter().filter(|e| !e.carried).count());
+    }
+
     #[test]
     fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         let r = Ref::NONE;
@@ -654,6 +815,7 @@ mod tests {
         for (number, map) in maps.iter().enumerate() {
             let found = packed.exit(number);
             assert_eq!((found.pc, found.depth), (tree.exits[number].snapshot.pc as usize, 3));
+            check_each(&packed, number);
             let mut found: Vec<Entry> = found.entries().collect();
             let wanted = map.slots.iter().enumerate().map(|(k, (slot, val, sources))| Entry {
                 slot: *slot,
