@@ -260,6 +260,10 @@ struct Lower<'a, 'b> {
     outer_carried: Vec<(u32, u8)>,
     inner: Block,
     inner_carried: Vec<(u32, u8)>,
+    /// Inputs that stay the same inside the innermost loop, and the words of the buffer where they are kept: only the
+    /// end of an outer trace writes there.
+    homes: HashMap<Ref, usize>,
+    first_exit_word: usize,
     /// Passes of the head so far.
     count: Value,
     buffer: Value,
@@ -336,6 +340,8 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         outer_carried,
         inner,
         inner_carried,
+        homes: HashMap::new(),
+        first_exit_word: FIRST,
         count: zero,
         buffer,
         before: None,
@@ -344,20 +350,19 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
     let mut args: Vec<BlockArg> = Vec::new();
     for (index, input) in tree.inputs.iter().enumerate() {
         for (k, kind) in input.ty.components().iter().enumerate() {
-            let x = if k == 1 && l.forgotten.contains(&(index as u32)) {
-                l.b.ins().iconst(I64, 0)
-            } else {
-                l.b.ins().load(type_of(*kind), MEM, buffer, word(next))
-            };
+            let (r, at) = (input.refs[k], next);
             next += 1;
-            l.values[input.refs[k].at()] = Some(if l.outer_carried.contains(&(index as u32, k as u8)) {
-                args.push(x.into());
-                l.b.append_block_param(outer, type_of(*kind))
+            if k == 1 && l.forgotten.contains(&(index as u32)) {
+                l.values[r.at()] = Some(l.b.ins().iconst(I64, 0));
+            } else if l.inner_carried.contains(&(index as u32, k as u8)) {
+                args.push(l.b.ins().load(type_of(*kind), MEM, buffer, word(at)).into());
+                l.values[r.at()] = Some(l.b.append_block_param(outer, type_of(*kind)));
             } else {
-                x
-            });
+                l.homes.insert(r, at);
+            }
         }
     }
+    l.first_exit_word = next;
     if next > COUNTERS {
         return Err("a trace with too many inputs".into());
     }
@@ -365,6 +370,9 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
     l.count = l.b.append_block_param(outer, I64);
     l.b.ins().jump(outer, &args);
     l.b.switch_to_block(outer);
+    for r in l.used_inside(&before) {
+        l.values[r.at()] = Some(l.v(r)?);
+    }
     // What does not change inside the innermost loop; a check that fails here leaves at the head.
     let early = l.b.create_block();
     l.before = Some(early);
@@ -453,12 +461,40 @@ impl Lower<'_, '_> {
             return Ok(self.name(i64::from(token)));
         }
         let inst = self.tree.inst(r);
+        if let (None, Some(at)) = (self.values[r.at()], self.homes.get(&r)) {
+            let ty = type_of(self.tree.kind(r));
+            return Ok(self.b.ins().load(ty, MEM, self.buffer, word(*at)));
+        }
         Ok(match inst.op {
             Op::ConstI | Op::ConstP => self.b.ins().iconst(I64, inst.imm),
             Op::ConstB => self.b.ins().iconst(I8, inst.imm),
             Op::ConstF => self.b.ins().f64const(f64::from_bits(inst.imm as u64)),
             _ => self.values[r.at()].ok_or_else(|| format!("{:?} used before it is made", inst.op))?,
         })
+    }
+
+    /// A value as it lies in the buffer.
+    fn word(&mut self, r: Ref) -> Result<Value, String> {
+        let x = self.v(r)?;
+        let bool = r.is_inst() && self.tree.kind(r) == Kind::Bool;
+        Ok(if bool { self.b.ins().uextend(I64, x) } else { x })
+    }
+
+    /// The homes that the innermost loop, or what runs before it, reads: better in registers.
+    fn used_inside(&self, before: &[Ref]) -> Vec<Ref> {
+        let tree = self.tree;
+        let inner = || tree.traces.iter().filter(|t| !t.outer);
+        let body = inner().flat_map(|t| &t.body).chain(before);
+        let mut used: Vec<Ref> = body.flat_map(|r| tree.inst(*r).args).collect();
+        for t in inner() {
+            if let End::Head(changed) = &t.end {
+                used.extend(changed.iter().flat_map(|c| c.1));
+            }
+        }
+        used.retain(|r| self.homes.contains_key(r));
+        used.sort_unstable();
+        used.dedup();
+        used
     }
 
     /// An odd word, unlike any object's address: an identity of this pass.
@@ -482,18 +518,28 @@ impl Lower<'_, '_> {
             }
             End::Head(changed) => {
                 let outer = tree.traces[index].outer;
-                let carried = if outer {
-                    &self.outer_carried
-                } else {
-                    &self.inner_carried
-                };
                 let mut args: Vec<BlockArg> = Vec::new();
-                for (input, k) in carried.clone() {
-                    let refs = changed
-                        .iter()
-                        .find(|c| c.0 == input)
-                        .map_or(tree.inputs[input as usize].refs, |c| c.1);
-                    args.push(self.v(refs[k as usize])?.into());
+                let now = |input: u32, k: u8| {
+                    let changed = changed.iter().find(|c| c.0 == input);
+                    changed.map_or(tree.inputs[input as usize].refs, |c| c.1)[k as usize]
+                };
+                for (input, k) in self.inner_carried.clone() {
+                    args.push(self.v(now(input, k))?.into());
+                }
+                if outer {
+                    // All are read before any is written.
+                    let mut moves = Vec::new();
+                    for (input, k) in self.outer_carried.clone() {
+                        let own = tree.inputs[input as usize].refs[k as usize];
+                        if let Some(at) = self.homes.get(&own).copied()
+                            && now(input, k) != own
+                        {
+                            moves.push((at, self.word(now(input, k))?));
+                        }
+                    }
+                    for (at, x) in moves {
+                        self.b.ins().store(MEM, x, self.buffer, word(at));
+                    }
                 }
                 args.push(self.count.into());
                 let to = if outer { self.outer } else { self.inner };

@@ -48,7 +48,7 @@ impl Lower<'_, '_> {
         if let Val::Tuple(t) = val {
             out.extend(self.tree.tuples[t as usize].iter().flat_map(|item| self.needed(*item)));
         }
-        out.retain(|r| self.constant(*r).is_none());
+        out.retain(|r| self.constant(*r).is_none() && !self.homes.contains_key(r));
         out
     }
 
@@ -96,16 +96,11 @@ impl Lower<'_, '_> {
             self.b.switch_to_block(*block);
             self.b.set_cold_block(*block);
             for (r, at) in &node.stores {
-                let at = FIRST + usize::from(*at);
+                let at = self.first_exit_word + usize::from(*at);
                 if at >= COUNTERS {
                     return Err("an exit with too many values".into());
                 }
-                let x = self.v(*r)?;
-                let x = if self.tree.kind(*r) == Kind::Bool {
-                    self.b.ins().uextend(I64, x)
-                } else {
-                    x
-                };
+                let x = self.word(*r)?;
                 self.b.ins().store(MEM, x, self.buffer, word(at));
             }
             let id = self.b.block_params(*block)[0];
@@ -128,13 +123,9 @@ impl Lower<'_, '_> {
         let wanted: Vec<Ref> = vals[head].0.iter().flat_map(|(_, val)| self.needed(*val)).collect();
         for r in wanted {
             if let Some(at) = plan.word(head, r).filter(|_| done.insert(r)) {
-                let x = self.v(r)?;
-                let x = if self.tree.kind(r) == Kind::Bool {
-                    self.b.ins().uextend(I64, x)
-                } else {
-                    x
-                };
-                self.b.ins().store(MEM, x, self.buffer, word(FIRST + usize::from(at)));
+                let x = self.word(r)?;
+                let at = self.first_exit_word + usize::from(at);
+                self.b.ins().store(MEM, x, self.buffer, word(at));
             }
         }
         self.b.ins().store(MEM, self.count, self.buffer, word(ITERATIONS));
@@ -149,7 +140,8 @@ impl Lower<'_, '_> {
         for (source, r) in sources.iter_mut().zip(refs).take(count) {
             *source = match (self.constant(r), plan.word(number, r)) {
                 (Some(v), _) => Source::Const(v),
-                (None, Some(at)) => Source::Buffer(FIRST as u16 + at),
+                (None, _) if self.homes.contains_key(&r) => Source::Buffer(self.homes[&r] as u16),
+                (None, Some(at)) => Source::Buffer(self.first_exit_word as u16 + at),
                 // Not needed.
                 (None, None) => Source::Const(0),
             };

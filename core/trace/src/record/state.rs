@@ -3,8 +3,8 @@
 use super::*;
 
 impl<W: World> Recorder<'_, W> {
-    /// The type of an input. A function in a variable of the frame is likely made anew at every call: it is known by
-    /// its code only.
+    /// The type of an input. A function in a variable of the frame is likely made anew at every call, and one with a
+    /// closure may keep much alive: they are known by their code only.
     fn type_for(&self, o: Obj, slot: Slot) -> Type {
         let stack = slot.as_frame().is_some_and(|i| i >= self.tree.locals as usize);
         if o.is_null() {
@@ -18,7 +18,12 @@ impl<W: World> Recorder<'_, W> {
             Class::SeqIter(seq, on, _) if stack && !on.is_null() => Type::SeqIter(seq),
             Class::Enumerate(..) if stack => Type::Enumerate,
             Class::Zip(..) if stack => Type::Zip,
-            Class::Known if slot.as_frame().is_some() && self.world.function(o).is_some() => {
+            Class::Known
+                if self
+                    .world
+                    .function(o)
+                    .is_some_and(|f| slot.as_frame().is_some() || !f.closure.is_null()) =>
+            {
                 Type::Ptr(self.world.type_of(o))
             }
             Class::Known => Type::Known(o),
