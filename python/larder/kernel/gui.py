@@ -140,10 +140,12 @@ def _gtk(version: str):
             ) from error
         try:
             gi.require_version("Gtk", version)
-            from gi.repository import GLib, Gtk
+            gi.require_version("Gdk", version)
+            from gi.repository import Gdk, GLib, Gtk
         except (ValueError, ImportError) as error:
-            raise ValueError(f"GTK {version} is not installed: {error}") from error
-        if not Gtk.init_check()[0] if version == "3.0" else not Gtk.init_check():
+            raise ValueError(f"GTK {version} cannot be used: {error}") from error
+        Gtk.init_check()
+        if Gdk.Display.get_default() is None:
             raise ValueError(f"GTK cannot open windows here (DISPLAY={os.environ.get('DISPLAY', '')!r})")
         context = GLib.MainContext.default()
 
