@@ -182,7 +182,7 @@ class Maker:
         return f"{self.int(d + 1)} {op} {self.int(d + 1)}"
 
     def statement(self, d):
-        r, k = self.r, self.r.randrange(27)
+        r, k = self.r, self.r.randrange(28)
         if k < 4:
             self.put(f"{r.choice('abcd')} = ({self.int()}) % {r.choice(['97', '65536', '2**62', '2**66'])}")
         elif k < 6:
@@ -305,6 +305,9 @@ class Maker:
                     ]
                 )
             )
+        elif k == 26:
+            o, f = r.choice(["q", "s", "K[0]", "Q[0]"]), r.choice("nw")
+            self.put(r.choice([f"if t % 13 == 5: del {o}.{f}", f"if t % 7 == 2: {o}.{f} = None", f"{o}.n = {o}.n + 1"]))
         elif k == 23 and r.random() < 0.3:
             self.put("try:")
             self.block(d + 2)

@@ -244,6 +244,31 @@ def test_types_and_functions_changed_while_a_loop_runs():
         """)
 
 
+def test_attributes_and_slots_deleted_while_a_loop_runs():
+    both("""
+        class P:
+            def __init__(self):
+                self.n = 1
+        class S:
+            __slots__ = ("n",)
+            def __init__(self):
+                self.n = 1
+        def run():
+            out = []
+            for o in (P(), S()):
+                t = 0
+                try:
+                    for i in range(600):
+                        t += o.n
+                        o.n = o.n + i % 3
+                        if i == 500:
+                            del o.n
+                except AttributeError as error:
+                    out.append((str(error), error.__traceback__.tb_lineno, i, t))
+            return out
+        """)
+
+
 def test_objects_die_when_they_did_before():
     both("""
         class Loud:

@@ -141,7 +141,6 @@ impl Program {
             bytecodes: 1,
             from: None,
             outer: false,
-            across: vec![],
         });
         tree
     }

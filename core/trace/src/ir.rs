@@ -346,8 +346,6 @@ pub struct Trace {
     pub from: Option<ExitId>,
     /// It went outside the loop's own code: it belongs to an enclosing loop.
     pub outer: bool,
-    /// Heads of other loops it ran across.
-    pub across: Vec<u32>,
 }
 
 /// Where a name is looked up.
@@ -388,8 +386,6 @@ pub struct Tree {
     pub conditions: Vec<Condition>,
     /// Who may hold an object that a store would reuse; see [`Holders`].
     pub holders: Vec<Holders>,
-    /// Operations that run once before the innermost loop.
-    pub before: Vec<Ref>,
     /// Tuples that no object stands for yet.
     pub tuples: Vec<Vec<Val>>,
     /// What the interpreter does in one run of each trace, by category; see [`crate::overhead`].
@@ -446,7 +442,6 @@ impl Tree {
             tokens: 0,
             conditions: Vec::new(),
             holders: Vec::new(),
-            before: Vec::new(),
             tuples: Vec::new(),
         }
     }

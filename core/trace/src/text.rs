@@ -272,7 +272,6 @@ pub fn parse(text: &str) -> Result<Tree, String> {
         bytecodes: 0,
         from: None,
         outer: false,
-        across: vec![],
     });
     Ok(tree)
 }

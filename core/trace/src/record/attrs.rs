@@ -65,6 +65,11 @@ impl<W: World> Recorder<'_, W> {
                         let offset = self.place(r, found);
                         let now = self.seen(o, offset);
                         let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
+                        if now.is_none_or_missing() {
+                            return Err("an attribute that is missing");
+                        }
+                        let e = self.exit("an attribute that is missing");
+                        self.emit(Op::GuardSome, &[place], 0, e, 0);
                         let v = self.item_value(place, now)?;
                         self.s.depth -= 1;
                         self.call_with_null(v, method)

@@ -288,7 +288,6 @@ pub struct Recorder<'a, W: World> {
     /// The instruction being walked has an effect.
     effects: bool,
     backs: Vec<(usize, u32)>,
-    across: Vec<u32>,
     bytecodes: u32,
     root: bool,
     /// The loop's own code ends here.
@@ -352,7 +351,6 @@ pub fn record<W: World>(
         checkpoint: None,
         effects: false,
         backs: vec![],
-        across: vec![],
         bytecodes: 0,
         root: from.is_none(),
         last,
@@ -375,7 +373,6 @@ pub fn record<W: World>(
         body,
         bytecodes,
         outer,
-        across,
         ..
     } = r;
     if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {
@@ -387,7 +384,6 @@ pub fn record<W: World>(
         bytecodes,
         from,
         outer,
-        across,
     });
     if let Some(e) = from {
         tree.exits[e.at()].side = Some(tree.traces.len() as u32 - 1);
