@@ -12,7 +12,8 @@ group:
     file     arrays in larder's tier file, the kernel's own reclaim
     larder   arrays in the tier file, `larder.tier.auto()`
 
-All three media are files in one directory. Prints seconds of each (median), and how much of the time lost to the kernel
+Seconds are those of the cells and of larder's hooks around them, less those in which the machine's other work had the
+core. All three media are files in one directory. Prints seconds of each (median), and how much of the time lost to the kernel
 larder wins back: `(kernel - larder) / (kernel - free)`. Needs root: a control group and `swapon`. Swap is on only while
 this runs.
 """
@@ -46,6 +47,11 @@ def cells(seed: int, count: int) -> list[list[int]]:
     return out
 
 
+def core_wait() -> float:
+    """Seconds this thread was ready to run and another had the core: the machine's other work, not the medium's."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 def child(mode: str, seed: int, count: int, limit: str, directory: str) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -70,9 +76,9 @@ def child(mode: str, seed: int, count: int, limit: str, directory: str) -> None:
     for names in cells(seed, count):
         time.sleep(PAUSE_S)
         body = "".join(f"\n    a{at} += 1; a{at}.sum()" for at in names)
-        began = time.perf_counter()
+        began, waited = time.perf_counter(), core_wait()
         run(f"for _ in range({PASSES}):{body}")
-        seconds += time.perf_counter() - began
+        seconds += time.perf_counter() - began - (core_wait() - waited)
     used = [0] * ARRAYS
     for names in cells(seed, count):
         for at in names:

@@ -1,9 +1,11 @@
-"""Experiment 4: what sampling costs the code it watches: off, a spinning control thread's share, on; interleaved.
+"""Experiment 4: what sampling costs the code it watches: off, a spinning control of the same share, on; interleaved.
 
-    python benches/heat/overhead.py [--rounds 20]
+    python benches/heat/overhead.py [--rounds 60]
 
-The control is a thread that burns the same share of a core as the sampler without looking at anything. Prints medians
-and a 95 % bootstrap interval of on/control; when the interval is wider than 3 %, the machine is too noisy to say.
+The control is a process that burns the same share of a core as the sampler without looking at anything. Times are those
+of the watched thread, less the time in which other work of the machine had its core. Each round runs all three in a random
+order; what is printed are medians, and the median of the rounds' ratios with its 95 % bootstrap interval: `on/control`,
+and `control/off` as a measure of the noise. When an interval is wider than 3 %, the machine is too noisy to say.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -25,20 +28,31 @@ CONTROL = (
 )
 
 
+def core_wait() -> float:
+    """Seconds this thread was ready to run and another had the core."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
+def interval(ratios: list[float]) -> list[float]:
+    """Median and its 95 % bootstrap interval."""
+    middles = sorted(statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(4000))
+    return [round(middles[at], 3) for at in (100, 2000, 3899)]
+
+
 def work(space: dict) -> float:
-    began = time.perf_counter()
-    for _ in range(40):
+    began, waited = time.perf_counter(), core_wait()
+    for _ in range(15):
         for name in list(space):
             space[name].sum()
         total = 0
         for i in range(20_000):
             total += i
-    return time.perf_counter() - began
+    return time.perf_counter() - began - (core_wait() - waited)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=60)
     rounds = parser.parse_args().rounds
     space = {f"v{i}": np.ones(1 << 18) for i in range(16)}
     tier.namespace = lambda: space
@@ -55,26 +69,18 @@ def main() -> None:
                 time.sleep(0.1)
             times[mode].append(work(space))
             if mode == "on":
-                state = heat._sampling
                 heat._after(None, None)
-                cpu.append(state.cpu_seconds / state.seconds)
+                cpu.append(heat.said().cpu)
                 heat.stop()
             if control is not None:
                 control.kill()
                 control.wait()
-    ratio = [
-        statistics.median(random.choices(times["on"], k=rounds))
-        / statistics.median(random.choices(times["control"], k=rounds))
-        for _ in range(2000)
-    ]
-    ratio.sort()
-    print(
-        json.dumps(
-            {name: round(statistics.median(values), 4) for name, values in times.items()}
-            | {"on/control": [round(ratio[50], 3), round(ratio[1000], 3), round(ratio[1949], 3)]}
-            | {"sampler_cpu": round(statistics.median(cpu), 4)}
-        )
-    )
+    ratios = {
+        f"{one}/{other}": interval([a / b for a, b in zip(times[one], times[other], strict=True)])
+        for one, other in (("on", "control"), ("control", "off"))
+    }
+    out = {name: round(statistics.median(values), 4) for name, values in times.items()}
+    print(json.dumps(out | ratios | {"sampler_cpu": round(statistics.median(cpu), 4), "rounds": rounds}))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ def auto(dram: str | int | None = "cgroup") -> str:
     global _limit
     if dram is None:
         _halt()
+        heat.finish()
+        heat.deferred = False
         _limit = None
         hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook is not _after]
         hooks.BEFORE[:] = [hook for hook in hooks.BEFORE if hook is not _before]
@@ -88,6 +90,7 @@ def auto(dram: str | int | None = "cgroup") -> str:
     if not heat.active():
         heat.start()
     _limit = limit
+    heat.deferred = True
     if _after not in hooks.AFTER:
         hooks.AFTER.append(_after)
         hooks.BEFORE.insert(0, _before)  # before the sampler starts: moving is not using
@@ -100,8 +103,13 @@ def _after(_ip: Any, _result: Any) -> None:
     _halt()
     if _limit is not None:
         _stop.clear()
-        _mover = threading.Thread(target=step, kwargs={"traced": True}, name="larder-tier", daemon=True)
+        _mover = threading.Thread(target=_between, name="larder-tier", daemon=True)
         _mover.start()
+
+
+def _between() -> None:
+    heat.finish()
+    step(traced=True)
 
 
 def _halt() -> None:

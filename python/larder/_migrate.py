@@ -143,6 +143,8 @@ def _move(
             done += stop - at
             if progress is not None:
                 progress(done, total)
+        if not up and "tier file" in how:
+            _larder.tier_drop(start, end)  # what was read ahead is in the page cache although nothing maps it
     seconds = time.monotonic() - began
     left = in_dram(_asked(survey.ranges(name)))
     moved = left - before if up else before - left

@@ -175,6 +175,13 @@ def _doctor(as_json: bool) -> int:
 
     check("shelf", medium)
 
+    def tiers() -> str:
+        from . import tier
+
+        return tier.methods()
+
+    check("tiers and heat", tiers)
+
     def spec() -> str:
         from jupyter_client.kernelspec import KernelSpecManager
 

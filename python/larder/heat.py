@@ -315,7 +315,16 @@ def _before(_ip: Any, _info: Any) -> None:
         _sampling.begin()
 
 
+deferred = False  # set by `_auto`, whose thread ends the run after the cell's reply instead of before it
+
+
 def _after(_ip: Any, _result: Any) -> None:
+    if _sampling is not None and not deferred:
+        _sampling.end()
+
+
+def finish() -> None:
+    """Ends the run in progress, if any, and folds in what it saw."""
     if _sampling is not None:
         _sampling.end()
 

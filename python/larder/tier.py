@@ -433,6 +433,31 @@ def _footer(survey: Survey) -> str:
     return " · ".join([*parts, f"tiers: {have}{slower}"])
 
 
+def methods() -> str:
+    """In one line: the tiers of this machine, and which interface answers each question here. For `larder doctor`."""
+    import mmap
+    import os
+
+    with mmap.mmap(-1, 1 << 16) as memory:
+        memory[:] = b"x" * len(memory)
+        survey = Survey({"memory": memory}, exact=True)
+    have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
+    none = (
+        ""
+        if slow_nodes() or _larder.tier_machine()["swap_total"]
+        else " (no slow node, no swap; %tier on adds a tier file)"
+    )
+    frames = _larder.tier_frames()
+    told = [
+        f"tiers: {have}{none}",
+        f"places by {', '.join(survey.how['methods'])}",
+        "accessed bits by clear_refs" if os.access("/proc/self/clear_refs", os.W_OK) else "no accessed bits",
+        f"objects not walked: {survey.refused}" if survey.refused else "objects walked",
+        f"no frames: {frames}" if frames else f"frames by {_larder.tier_reader()}",
+    ]
+    return "; ".join(told)
+
+
 def why(name: str) -> str:
     """In words: where ``name`` is, what it shares, whether it can move and how, or why it cannot."""
     space = namespace()
@@ -465,9 +490,11 @@ __all__ = [
     "disable",
     "enable",
     "enabled",
+    "methods",
     "movable",
     "pin",
     "pinned",
+    "process",
     "promote",
     "shielded",
     "table",

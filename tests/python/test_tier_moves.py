@@ -219,7 +219,7 @@ def test_the_policy_moves_the_cold_array_and_keeps_the_hot_one(space):
         tier.auto(int(_auto.resident() / 0.93))
         for _ in range(60):
             space["hot"] += 1
-        heat._after(None, None)
+        heat.finish()
         moves = _auto.step()
         assert [(row["what"], row["name"]) for row in moves] == [("demote", "cold")]
         assert resident(space["cold"]) <= 4 * MB and resident(space["hot"]) >= 190 * MB

@@ -198,3 +198,9 @@ def test_what_variables_take_adds_up_to_what_the_process_has():
     added = sums["resident"] - before["resident"]
     assert 0 <= sums["rest"] <= before["rest"] + added // 4
     assert "resident" in tier.table(variables=values).footer
+
+
+def test_the_methods_in_use_are_said():
+    said = tier.methods()
+    assert "DRAM" in said and ("PAGEMAP_SCAN" in said or "pagemap" in said)
+    assert "frames by process_vm_readv" in said or "no frames" in said
