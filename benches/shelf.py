@@ -7,8 +7,9 @@
 Every contender is durable when its call returns: ours by its one flush, LMDB, redb, ZODB and SQLite (WAL,
 synchronous=FULL) by theirs, files by fsync, rename, and fsync of the folder. Those that a crash can tear say so. Peers
 that are not installed are left out; redb is built with cargo. "written" is what the process dirtied (`write_bytes` of
-/proc/self/io): whole folios of the page cache, without the file system's own journal. Under each table is what larder
-aims at, and what the run gave.
+/proc/self/io): whole folios of the page cache, without the file system's own journal. "cpu" is the processor time of the
+process, the median: what stays comparable on a busy machine. Under each table is what larder aims at, and what the run
+gave.
 """
 
 from __future__ import annotations
@@ -43,24 +44,27 @@ def interleave(contenders: Contenders, rounds: int, make: Callable[[int], Any] =
     """Runs every contender once per round, in an order that rotates; one warm-up round is thrown away."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     written: dict[str, list[int]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
     for i in range(rounds + 1):
         payload = make(i)
         for name in order[i % len(order) :] + order[: i % len(order)]:
             before = written_bytes()
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             own = contenders[name](payload)
-            took, sent = time.perf_counter() - began, written_bytes() - before
+            took, spent, sent = time.perf_counter() - began, time.process_time() - worked, written_bytes() - before
             if type(own) is tuple:  # A contender in another process measured itself.
-                took, sent = own
+                took, spent, sent = own
             if i:
                 seconds[name].append(took)
+                cpu[name].append(spent)
                 written[name].append(sent)
     return [
         {
             "who": name,
             "p50_ms": statistics.median(seconds[name]) * 1e3,
             "best_ms": min(seconds[name]) * 1e3,
+            "cpu_ms": statistics.median(cpu[name]) * 1e3,
             "written": int(statistics.median(written[name])),
         }
         for name in order
@@ -240,6 +244,10 @@ class Bench(Peers):
         sources = {
             "larder": (OURS, f"larder.open('{f}/bench.shelf', 'r')['big'][12345]"),
             "npy + memmap": ("", f"np.load('{big}.npy', mmap_mode='r')[12345]"),
+            "npy + memmap after an fdatasync": (
+                "",
+                f"(os.fdatasync((file := open('{big}.npy', 'rb')).fileno()), np.load('{big}.npy', mmap_mode='r')[12345])",
+            ),
             "pickle 5": ("import pickle", f"pickle.load(open('{big}.pickle', 'rb'))[12345]"),
             "sqlite": (
                 "import sqlite3",
@@ -265,7 +273,7 @@ class Bench(Peers):
         if self.redb:
             self.redb("close")
             program = [self.redb.program, self.redb.path, "first"]
-            contenders["redb"] = lambda _: (float(subprocess.check_output(program)), 0)
+            contenders["redb"] = lambda _: (*map(float, subprocess.check_output(program).split()), 0)
         return interleave(contenders, rounds)
 
     def names(self, rounds: int, mib: int) -> list[dict]:
@@ -338,18 +346,21 @@ class Bench(Peers):
         return interleave(self._children(sources), rounds)
 
     def _children(self, sources: dict[str, tuple[str, str]]) -> Contenders:
-        def child(setup: str, expression: str) -> Callable[[Any], tuple[float, int]]:
+        def child(setup: str, expression: str) -> Callable[[Any], tuple[float, float, int]]:
             code = (
-                f"import time, numpy as np\n{setup}\nbegan = time.perf_counter()\nvalue = {expression}\n"
+                f"import os, time, numpy as np\n{setup}\n"
+                f"began, worked = time.perf_counter(), time.process_time()\nvalue = {expression}\n"
+                "print(time.perf_counter() - began, time.process_time() - worked, flush=True)\n"
                 # Without the clean-up at exit, where some peers free what their values still look at.
-                "print(time.perf_counter() - began, flush=True)\nimport os\nos._exit(0)"
+                "os._exit(0)"
             )
 
-            def run(_: Any) -> tuple[float, int]:
+            def run(_: Any) -> tuple[float, float, int]:
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
                 if done.returncode:
                     raise RuntimeError(f"{expression}\n{done.stderr}")
-                return float(done.stdout), 0
+                wall, cpu = done.stdout.split()
+                return float(wall), float(cpu), 0
 
             return run
 
@@ -458,10 +469,17 @@ def markdown(title: str, rows: list[dict]) -> str:
     """One table as markdown."""
     extra = [key for key in ("GB/s", "get_ms") if rows and key in rows[0]]
     written = any(row["written"] for row in rows)
-    head = ["", "p50", "best", *({"get_ms": "get, p50"}.get(key, key) for key in extra), *(["written"] * written)]
+    head = [
+        "",
+        "p50",
+        "best",
+        "cpu",
+        *({"get_ms": "get, p50"}.get(key, key) for key in extra),
+        *(["written"] * written),
+    ]
     lines = [f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
     for row in rows:
-        cells = [row["who"], milliseconds(row["p50_ms"]), milliseconds(row["best_ms"])]
+        cells = [row["who"], *(milliseconds(row[key]) for key in ("p50_ms", "best_ms", "cpu_ms"))]
         cells += [milliseconds(row[key]) if key == "get_ms" else f"{row[key]:.2f}" for key in extra]
         cells += [larder.display.bytes_text(row["written"])] * written
         lines.append("| " + " | ".join(cells) + " |")

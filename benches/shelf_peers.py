@@ -65,13 +65,13 @@ class Redb:
         self.program, self.path = program, path
         self.process = subprocess.Popen([program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __call__(self, command: str, payload: bytes = b"") -> tuple[float, int]:
-        """`(seconds, bytes written)`, as the program measured them."""
+    def __call__(self, command: str, payload: bytes = b"") -> tuple[float, float, int]:
+        """`(seconds, seconds of processor time, bytes written)`, as the program measured them."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(command.encode() + b"\n" + payload)
         self.process.stdin.flush()
-        seconds, written = self.process.stdout.readline().split()
-        return float(seconds), int(written)
+        seconds, cpu, written = self.process.stdout.readline().split()
+        return float(seconds), float(cpu), int(written)
 
     def close(self) -> None:
         assert self.process.stdin is not None

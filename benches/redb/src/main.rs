@@ -1,6 +1,6 @@
 //! redb as a peer of `benches/shelf.py`: does what it is told on standard input and times itself.
 //!
-//! One command a line, payload bytes after it; the answer is `SECONDS BYTES_WRITTEN` on one line. Payloads are read or
+//! One command a line, payload bytes after it; the answer is `SECONDS CPU_SECONDS BYTES_WRITTEN` on one line. Payloads are read or
 //! made before the clock starts, as those of the other contenders are.
 //!
 //! | command         | payload         | what is timed                                      |
@@ -11,7 +11,7 @@
 //! | `update I`      |                 | one element of it: read, change, write back        |
 //! | `close`         |                 | lets the file go, so that another process can open |
 //!
-//! `larder-bench-redb FILE first` is another process: opens, reads one element, prints the seconds.
+//! `larder-bench-redb FILE first` is another process: opens, reads one element, prints `SECONDS CPU_SECONDS`.
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::error::Error;
@@ -25,6 +25,16 @@ fn written() -> u64 {
     io.lines()
         .find_map(|l| l.strip_prefix("write_bytes: ")?.parse().ok())
         .unwrap_or(0)
+}
+
+/// Processor time of this process so far: `/proc/self/schedstat` counts the main thread's nanoseconds, and there is no other.
+fn cpu() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    text.split(' ')
+        .next()
+        .and_then(|ns| ns.parse::<f64>().ok())
+        .unwrap_or(0.0)
+        / 1e9
 }
 
 fn put(db: &Database, pairs: &[(String, &[u8])]) -> Result<(), Box<dyn Error>> {
@@ -46,12 +56,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
     let path = &args[1];
     if args.get(2).is_some_and(|a| a == "first") {
-        let began = Instant::now();
+        let (worked, began) = (cpu(), Instant::now());
         let db = Database::open(path)?;
         let table = db.begin_read()?.open_table(TABLE)?;
         let big = table.get("big")?.expect("big is there");
         let value = element(big.value(), 12345);
-        println!("{}", began.elapsed().as_secs_f64());
+        println!("{} {}", began.elapsed().as_secs_f64(), cpu() - worked);
         assert!(value.is_finite());
         return Ok(());
     }
@@ -63,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let number = |at: usize| words[at].parse::<usize>();
         if words[0] == "close" {
             db = None;
-            writeln!(out, "0 0")?;
+            writeln!(out, "0 0 0")?;
             out.flush()?;
             line.clear();
             continue;
@@ -77,11 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             payload.resize(bytes, 0);
             input.read_exact(&mut payload)
         };
-        let (before, began);
+        let (before, worked, began);
         match words[0] {
             "one" => {
                 read(number(1)?)?;
-                (before, began) = (written(), Instant::now());
+                (before, worked, began) = (written(), cpu(), Instant::now());
                 put(db, &[("small".into(), &payload)])?;
             }
             "many" => {
@@ -90,17 +100,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let pairs: Vec<_> = (0..count)
                     .map(|k| (format!("n{k}"), &payload[k * each..][..each]))
                     .collect();
-                (before, began) = (written(), Instant::now());
+                (before, worked, began) = (written(), cpu(), Instant::now());
                 put(db, &pairs)?;
             }
             "big" => {
                 payload = words[2].parse::<f64>()?.to_le_bytes().repeat(number(1)? << 17);
-                (before, began) = (written(), Instant::now());
+                (before, worked, began) = (written(), cpu(), Instant::now());
                 put(db, &[("big".into(), &payload)])?;
             }
             "update" => {
                 let i = number(1)?;
-                (before, began) = (written(), Instant::now());
+                (before, worked, began) = (written(), cpu(), Instant::now());
                 let txn = db.begin_write()?;
                 {
                     let mut table = txn.open_table(TABLE)?;
@@ -113,7 +123,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             other => return Err(format!("unknown command {other}").into()),
         }
-        writeln!(out, "{} {}", began.elapsed().as_secs_f64(), written() - before)?;
+        let took = began.elapsed().as_secs_f64();
+        writeln!(out, "{took} {} {}", cpu() - worked, written() - before)?;
         out.flush()?;
         line.clear();
     }
