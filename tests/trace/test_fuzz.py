@@ -1,7 +1,8 @@
 """Random loop programs, plain and optimised: values, identities, exceptions with their lines, namespaces, reference counts
 and the order of side effects must agree.
 
-``LARDER_FUZZ_PROGRAMS`` sets how many programs, ``LARDER_FUZZ_SEED`` the first seed; a failure prints its seed.
+``LARDER_FUZZ_PROGRAMS`` sets how many programs, ``LARDER_FUZZ_SEED`` the first seed, ``LARDER_FUZZ_OFF`` names passes
+that are switched off; a failure prints its seed.
 """
 
 import os
@@ -14,6 +15,7 @@ from maker import Maker, observe
 
 PROGRAMS = int(os.environ.get("LARDER_FUZZ_PROGRAMS", "400"))
 BATCH = 250
+NAMES = "fold merge guards forward refcounts dead hoist".split()
 
 
 def compare(first, count):
@@ -25,6 +27,8 @@ def compare(first, count):
     sources = {seed: Maker(seed).program() for seed in range(first, first + count)}
     plain = {seed: observe(text)[0] for seed, text in sources.items()}
     assert larder.trace.optimise(watch_all=True, hot=3), larder.trace.stats()
+    for name in os.environ.get("LARDER_FUZZ_OFF", "").split():
+        larder._larder.trace_pass(name, False)
     bad = 0
     for seed, text in sources.items():
         if os.environ.get("LARDER_FUZZ_SHOW"):
@@ -56,6 +60,17 @@ def test_fuzz_optimised_programs_behave_as_plain_ones():
         done = subprocess.run(command, capture_output=True, text=True)
         print(done.stdout[-6000:], done.stderr[-3000:])
         assert done.returncode == 0, f"a program from seed {start} on"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the optimiser serves CPython 3.13")
+@pytest.mark.parametrize("off", [["merge"], ["guards", "fold"], ["forward", "dead", "hoist"], [*NAMES]])
+def test_fuzz_passes_can_be_left_out(off):
+    first = int(os.environ.get("LARDER_FUZZ_SEED", "1"))
+    command = [sys.executable, "-X", "faulthandler", __file__, str(first), "60"]
+    env = {**os.environ, "LARDER_FUZZ_OFF": " ".join(off)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    print(done.stdout[-6000:], done.stderr[-3000:])
+    assert done.returncode == 0
 
 
 if __name__ == "__main__":
