@@ -38,7 +38,7 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
     return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
 
 
-_BUILTINS = "range abs len float int bool min max ord chr enumerate zip isinstance".split()
+_BUILTINS = "range abs len float int bool round divmod pow min max ord chr enumerate zip isinstance".split()
 _MATH = "sqrt sin cos tan atan atan2 exp log floor ceil fabs".split()
 
 

@@ -92,7 +92,23 @@ class Maker:
         if k == 11:
             return f"({self.int(d + 1)} if {self.cond(d + 1)} else {self.int(d + 1)})"
         if k == 12:
-            return r.choice(["len(F)", "len(A)", "len(W)", "len(D)", "len(T)", "int(u)", "int(x * 0.5)", "a ** 2"])
+            return r.choice(
+                [
+                    "len(F)",
+                    "len(A)",
+                    "len(W)",
+                    "len(D)",
+                    "len(T)",
+                    "int(u)",
+                    "int(x * 0.5)",
+                    "a ** 2",
+                    "round(x)",
+                    "round(a)",
+                    "divmod(a, 7)[1]",
+                    "pow(b, 3)",
+                    "divmod(a, 2**40)[1]",
+                ]
+            )
         if k == 13:
             return r.choice(["p.n", "q.n", "s.n", f"Q[{self.int(d + 1)} & 3].n", f"K[{self.int(d + 1)} % 3].n"])
         if k == 14:

@@ -662,6 +662,7 @@ impl Lower<'_, '_> {
             Op::FSqrt => self.b.ins().sqrt(x),
             Op::FFloor => self.b.ins().floor(x),
             Op::FCeil => self.b.ins().ceil(x),
+            Op::FNear => self.b.ins().nearest(x),
             Op::FCall => self.call(self.host.helpers.calls[imm as usize], &[x], Some(F64))?,
             Op::FCall2 => self.call(self.host.helpers.calls[imm as usize], &[x, y], Some(F64))?,
             Op::IToF => self.b.ins().fcvt_from_sint(F64, x),

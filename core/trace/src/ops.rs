@@ -145,6 +145,7 @@ ops! {
     FSqrt "fsqrt" "f" f [pure] "" "square root of a number known not to be negative";
     FFloor "ffloor" "f" f [pure] "" "the largest whole number not above";
     FCeil "fceil" "f" f [pure] "" "the smallest whole number not below";
+    FNear "fnear" "f" f [pure] "" "the nearest whole number, the even one of two";
     FCall "fcall" "f" f [pure] "function" "one of C's functions of one number; see [`Call`]";
     FCall2 "fcall2" "ff" f [pure] "function" "one of C's functions of two numbers";
 

@@ -103,6 +103,19 @@ impl<W: World> Recorder<'_, W> {
             (Builtin::Float, [v @ (Val::Int { .. } | Val::Bool(_))]) => Ok(arith::fresh_float(self.as_float(*v)?)),
             (Builtin::Int, [Val::Float { value, .. }]) => self.truncate(*value),
             (Builtin::Int, [v @ Val::Bool(_)]) => Ok(self.number(*v)),
+            (Builtin::Round, [v @ Val::Int { .. }]) => Ok(*v),
+            (Builtin::Round, [Val::Float { value, .. }]) => {
+                let c = self.f(*value).round_ties_even().to_bits();
+                let near = self.pure(Op::FNear, &[*value], c);
+                self.truncate(near)
+            }
+            (Builtin::Pow, [a, b]) => self.binary(8, *a, *b),
+            (Builtin::Divmod, [a @ Val::Int { .. }, b @ Val::Int { .. }]) => {
+                let (quotient, rest) = (self.binary(2, *a, *b)?, self.binary(6, *a, *b)?);
+                let pair = vec![self.name_it(quotient), self.name_it(rest)];
+                self.tree.tuples.push(pair);
+                Ok(Val::Tuple(self.tree.tuples.len() as u32 - 1))
+            }
             (Builtin::Bool, [v]) => Ok(Val::Bool(self.truth(*v)?)),
             (Builtin::Min | Builtin::Max, [first, rest @ ..]) if !rest.is_empty() => {
                 let mut best = *first;
