@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread::Thread;
 use std::time::Duration;
 
 /// A run of pages of a view; `held` if nobody can store into the view anyway.
@@ -37,10 +38,10 @@ struct Chunk<'a> {
 const VIEW_MIN: u64 = 1 << 20;
 /// Most that is given back under one hold of a shelf's lock, in bytes.
 const PASS_MAX: u64 = 64 << 20;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// No program fills memory faster, in bytes per millisecond: how long it is safe to look away.
 const FILL_MAX: u64 = 8 << 20;
-const LOOK_RARELY: Duration = Duration::from_secs(1);
+const LOOK_RARELY: Duration = Duration::from_millis(200);
 
 impl Shelf {
     /// Gives up to `bytes` of memory that private copies of pages hold back to the system; returns how many it gave.
@@ -241,6 +242,8 @@ impl Core {
 /// Shelves with writable views, and their limits; one thread looks after all of them, and ends with the last.
 static WATCHED: Mutex<Vec<(Weak<Core>, Option<u64>)>> = Mutex::new(Vec::new());
 
+static WATCHER: Mutex<Option<Thread>> = Mutex::new(None);
+
 /// From here on the shelf spills when memory is short.
 pub(crate) fn watch(core: &Arc<Core>, view: &View) {
     if !view.is_mapped() || view.len() < VIEW_MIN {
@@ -264,9 +267,12 @@ pub(crate) fn watch(core: &Arc<Core>, view: &View) {
             libc::pthread_atfork(Some(wait_for_pass), Some(end_pass), Some(end_pass));
         });
         let thread = std::thread::Builder::new().name("larder-memory".into());
-        if let Err(error) = thread.spawn(look) {
-            tracing::warn!(%error, "no thread that watches memory: nothing is spilled");
+        match thread.spawn(look) {
+            Ok(handle) => *WATCHER.lock() = Some(handle.thread().clone()),
+            Err(error) => tracing::warn!(%error, "no thread that watches memory: nothing is spilled"),
         }
+    } else if let Some(thread) = &*WATCHER.lock() {
+        thread.unpark(); // it may look away for longer than this shelf's limit allows
     }
 }
 
@@ -284,9 +290,9 @@ extern "C" fn end_pass() {
 }
 
 fn look() {
-    let mut pause = LOOK_EVERY;
+    let mut pause = Duration::ZERO;
     loop {
-        std::thread::sleep(pause);
+        std::thread::park_timeout(pause);
         let shelves = {
             let mut watched = WATCHED.lock();
             watched.retain(|(core, _)| core.strong_count() > 0);
