@@ -436,12 +436,16 @@ impl Core {
             .prepare(state, pin, room)
             .map_err(|error| self.failed(state, error));
         let (snapshot, root, log) = prepared?;
-        self.flush(state)?;
         let slot = if self.faults.single_superblock {
             0
         } else {
             1 - state.slot
         };
+        if state.spare_torn && !self.faults.single_superblock && !self.faults.torn_superblock_kept {
+            self.write(slot * PAGE, &[0; PAGE as usize])
+                .map_err(|error| self.failed(state, error))?;
+        }
+        self.flush(state)?;
         if let Err(error) = self.write(slot * PAGE, &root.encode()) {
             // The slot may hold anything now; only a reopen can tell.
             state.stopped = true;
@@ -454,6 +458,7 @@ impl Core {
                 .map_err(|error| self.failed(state, error))?;
         }
         state.slot = slot;
+        state.spare_torn = false;
         state.snapshot = Some(snapshot);
         if let Some(extent) = log {
             state.log.len = extent.bytes();

@@ -85,6 +85,9 @@ pub(crate) struct State {
     pub log: crate::commit::Log,
     pub root: format::Superblock,
     pub slot: u64,
+    /// The other superblock does not check: it may be one that was being written when power was lost. The next one must
+    /// not be written over it, or words of both could add up to it after all.
+    pub spare_torn: bool,
     pub snapshot: Option<Arc<Extent>>,
 }
 

@@ -43,6 +43,7 @@ pub struct Faults {
     pub lost_set_length: bool,
     pub torn_tail_kept: bool,
     pub spill_not_flushed: bool,
+    pub torn_superblock_kept: bool,
 }
 
 /// Sizes that the simulator makes small, so that a session of a few pages takes every path.

@@ -393,6 +393,7 @@ fn load(core: &Core, path: &Path, lenient: bool, again: Option<OpenError>) -> Re
         snapshot: Some(snapshot),
         root,
         slot,
+        spare_torn: other_bad,
         ..State::blank()
     };
     let mut stuck = None;
@@ -680,6 +681,7 @@ impl State {
                 id: [0; 16],
             },
             slot: 0,
+            spare_torn: false,
             snapshot: None,
         }
     }
