@@ -79,7 +79,7 @@ class Kernel:
         _, info = write_connection_file(str(file), key=os.urandom(16).hex().encode())
         self.session = Session(key=info["key"].encode() if isinstance(info["key"], str) else info["key"])
         command = [part.replace("{connection_file}", str(file)) for part in argv(name)]
-        command[0] = sys.executable if command[0] == "python" else command[0]
+        command[0] = sys.executable if command[0].startswith("python") else command[0]
         self.context = zmq.Context()
         self.began = time.perf_counter()
         self.log = folder.joinpath(f"{name}.log").open("wb")

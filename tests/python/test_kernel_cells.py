@@ -1,6 +1,7 @@
 """Cells over the wire: results, displays, streams, errors, payloads, stdin."""
 
 import json
+import sqlite3
 
 import pytest
 from kernelfixtures import kernel, of, text
@@ -205,3 +206,43 @@ def test_libraries_recognise_a_notebook(k):
     assert k.value("get_ipython().kernel.get_parent()['header']['msg_type']") == "'execute_request'"
     assert k.value("get_ipython().get_parent()['content']['silent']") == "False"
     assert k.value("get_ipython().display_pub.parent_header == get_ipython().parent_header['header']") == "True"
+
+
+def history_file(tmp_path):
+    return tmp_path / "ipython" / "profile_default" / "history.sqlite"
+
+
+def test_the_history_of_a_session_is_in_ipythons_database(tmp_path):
+    with kernel(tmp_path) as k:
+        k.ok("first = 1")
+        number = int(k.value("get_ipython().history_manager.session_number"))
+        assert "first = 1" in k.text("%history")
+        found = k.ask("history", hist_access_type="tail", n=2, raw=True, output=False)["history"]
+        assert [line for _, _, line in found][-1] == "%history"
+    with sqlite3.connect(history_file(tmp_path)) as db:
+        lines = db.execute("SELECT source_raw FROM history WHERE session = ? ORDER BY line", (number,)).fetchall()
+        ended = db.execute("SELECT end, num_cmds FROM sessions WHERE session = ?", (number,)).fetchone()
+    db.close()
+    assert lines[0] == ("first = 1",)
+    assert ended[0] is not None and ended[1] == 3
+
+
+def test_a_database_that_cannot_be_written_costs_the_history_and_not_the_kernel(tmp_path):
+    with kernel(tmp_path) as k:
+        k.ok("1")
+    db = sqlite3.connect(history_file(tmp_path))
+    db.execute("CREATE TRIGGER no BEFORE INSERT ON sessions BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    db.commit()
+    db.close()
+    with kernel(tmp_path) as k:
+        assert k.text("print('runs')") == "runs\n"
+        assert "print('runs')" in k.text("%history")
+        assert k.value("get_ipython().history_manager.hist_file") == "':memory:'"
+
+
+def test_reset_begins_another_session_of_the_history(tmp_path):
+    with kernel(tmp_path) as k:
+        k.ok("x = 1")
+        first = int(k.value("get_ipython().history_manager.session_number"))
+        k.ok("get_ipython().reset(new_session=True)")
+        assert int(k.value("get_ipython().history_manager.session_number")) == first + 1

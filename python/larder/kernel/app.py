@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 
@@ -53,6 +54,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     app.initialize(argv)
     app.init_path()
     app.init_shell()
+    gc.enable()
     shell = app.shell
     shell.config.IPKernelApp.connection_file = kernel.connection_file
     kernel.parent = app

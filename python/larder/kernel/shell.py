@@ -183,6 +183,12 @@ class ZMQInteractiveShell(InteractiveShell):
 
     # -- running ---------------------------------------------------------------------------------------------------
 
+    def init_history(self) -> None:
+        from .history import History
+
+        self.history_manager = History(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
+
     def prepare(self, code: str) -> str | None:
         """Transform ``code`` once, ahead of `run_cell`; returns the result if it needs the event loop, else None."""
         try:
