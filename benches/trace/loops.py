@@ -76,6 +76,29 @@ def table(title: str, columns: list[tuple[str, str, str, str]], rows: dict[str, 
     return "\n".join(lines)
 
 
+def sizes(rows: dict[str, dict[str, dict]]) -> str:
+    """Bytes a trace of larder's takes, over all programs, as a table of one line each."""
+    lines = [
+        "| functions | traces | machine code with exits, B | kept beside it, B | B per trace | compile ms |",
+        "|---|" + "---:|" * 5,
+    ]
+    whole = [0, 0, 0, 0.0]
+    for name, row in rows.items():
+        loops = row.get("larder", {}).get("stats", [])
+        one = [sum(loop[key] for loop in loops) for key in ("traces", "code_bytes", "metadata_bytes", "compile ms")]
+        whole = [a + b for a, b in zip(whole, one, strict=True)]
+        if one[0]:
+            lines.append(
+                f"| {name} | {one[0]} | {one[1]:,} | {one[2]:,} | {(one[1] + one[2]) / one[0]:.0f} | {one[3]:.1f} |"
+            )
+    if whole[0]:
+        mean = (whole[1] + whole[2]) / whole[0]
+        lines.append(
+            f"| **all** | **{whole[0]}** | **{whole[1]:,}** | **{whole[2]:,}** | **{mean:.0f}** | {whole[3]:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -106,6 +129,7 @@ def main() -> None:
         columns += [("larder warm over the plain build in .venv", "larder on own", "warm", "own 3.13")]
     print(table("functions", columns, results["function"]), "\n")
     print(table("module-level cells", columns[:2], results["cell"]))
+    print("\n" + sizes(results["function"]) + "\n")
     for style, rows in results.items():
         for name, row in rows.items():
             for engine, cell in row.items():

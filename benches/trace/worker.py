@@ -56,12 +56,12 @@ def main():
     print(json.dumps({"ready": sys.version}), file=out, flush=True)
     for line in sys.stdin:
         if line.strip() == "stats":
-            larder.trace.after_cell()
-            keys = ("line", "state", "interpreted", "native", "traces", "guards", "exits", "why")
-            found = [{k: r[k] for k in keys} for r in larder.trace.traces() if r["traces"]]
-            found.append(
-                {k: v for k, v in larder.trace.stats().items() if "bytes" in k or k in ("traces", "compile_ms")}
-            )
+            for _ in range(2):
+                larder.trace.after_cell()
+            keys = ("line", "state", "native", "interpreted", "traces", "guards", "exits", "compile ms", "why")
+            ours = [r for r in larder.trace.traces() if r["traces"] and r["file"] == "bench"]
+            sizes = ("code_bytes", "metadata_bytes", "growing_bytes")
+            found = [{**{k: r[k] for k in keys}, **{k: r["detail"][k] for k in sizes}} for r in ours]
             print(json.dumps(found), file=out, flush=True)
             continue
         try:
