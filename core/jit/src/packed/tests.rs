@@ -1,0 +1,192 @@
+//! Packing and reading back.
+
+use super::*;
+use larder_trace::{Exit as TreeExit, Input, Snapshot};
+
+type Place = (Slot, Val, [Source; 4]);
+
+fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
+    let snapshot = Snapshot {
+        pc,
+        depth: 3,
+        slots: vec![],
+    };
+    (
+        TreeExit {
+            snapshot,
+            reason: "",
+            side: None,
+            owner: 0,
+        },
+        ExitMap {
+            carried: slots.len(),
+            slots,
+            tuples: vec![],
+        },
+    )
+}
+
+/// Reading an exit's values one by one gives the words that its entries name.
+fn check_each(packed: &Packed, number: usize) {
+    let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
+    let mut seen = Vec::new();
+    packed.exit(number).each(false, |slot, v| {
+        match v.kind {
+            kind::KNOWN => drop(v.object()),
+            kind::SHARED_INT | kind::SHARED_FLOAT => drop(v.number()),
+            kind::TUPLE => v.skip(),
+            _ => {}
+        }
+        let count = COMPONENTS[usize::from(v.kind)];
+        // SAFETY: every word is written above.
+        seen.push((
+            slot,
+            (0..count).map(|_| unsafe { v.word(&buffer) }).collect::<Vec<u64>>(),
+        ));
+    });
+    let entries: Vec<Entry> = packed.exit(number).entries().collect();
+    let word = |s: &Source| match *s {
+        Source::Buffer(at) => 1000 + u64::from(at),
+        Source::Const(v) => v as u64,
+    };
+    let wanted: Vec<(Slot, Vec<u64>)> = entries
+        .iter()
+        .zip(&seen)
+        .map(|(e, (_, words))| (e.slot, e.sources[..words.len()].iter().map(word).collect()))
+        .collect();
+    assert_eq!(seen, wanted, "exit {number}");
+    let mut own = 0;
+    packed.exit(number).each(true, |_, v| {
+        own += 1;
+        v.skip();
+    });
+    assert_eq!(own, entries.iter().filter(|e| !e.carried).count());
+}
+
+#[test]
+fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
+    let r = Ref::NONE;
+    let int = |slot: u32, word: u16| -> Place {
+        let val = Val::Int { value: r, boxed: r };
+        (
+            Slot(slot),
+            val,
+            [
+                Source::Buffer(word),
+                Source::Const(0),
+                Source::Const(0),
+                Source::Const(0),
+            ],
+        )
+    };
+    let shared = Val::Float {
+        value: r,
+        boxed: Ref(0),
+    };
+    let shared = (
+        Slot(12),
+        shared,
+        [Source::Buffer(4), Source::Buffer(5), Source::Const(0), Source::Const(0)],
+    );
+    let pair = (Slot(13), Val::Tuple(3), [Source::Const(0); 4]);
+    let inside = vec![(int(0, 7).1, int(0, 7).2), (shared.1, shared.2)];
+    let (o, dict) = (Obj(0x1000), Obj(0x2000));
+    let known = (Slot(7), Val::Known(o), [Source::Const(0); 4]);
+    let big = (
+        Slot::name(2),
+        Val::RangeIter {
+            next: r,
+            step: r,
+            left: r,
+            object: r,
+        },
+        [
+            Source::Const(i64::MIN),
+            Source::Const(-1),
+            Source::Buffer(500),
+            Source::Buffer(3),
+        ],
+    );
+    let mut tree = Tree::new(9, 1, 4);
+    tree.pins = vec![o];
+    tree.names = vec![
+        Name {
+            space: Namespace::Builtins,
+            key: o,
+        },
+        Name {
+            space: Namespace::Dict(dict),
+            key: o,
+        },
+    ];
+    tree.inputs = vec![
+        Input {
+            slot: Slot(3),
+            ty: Type::Int,
+            refs: [r; 4],
+            read: true,
+        },
+        Input {
+            slot: Slot::name(1),
+            ty: Type::Ptr(o),
+            refs: [r; 4],
+            read: true,
+        },
+    ];
+    let all = vec![
+        exit(5, vec![int(1, 2), int(2, 3), known, big, int(4, 9)]),
+        exit(6, vec![int(1, 2), int(2, 3), known, big]),
+        exit(600, vec![int(1, 30), int(4, 9), known, big]),
+        exit(7, vec![]),
+        exit(8, vec![int(11, 2)]),
+        exit(9, vec![shared, pair, int(1, 2)]),
+    ];
+    let (exits, mut maps): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    maps[5].carried = 2;
+    maps[5].tuples = vec![(3, inside.clone())];
+    tree.exits = exits;
+    let packed = Packed::new(&tree, &maps).unwrap();
+    for (number, map) in maps.iter().enumerate() {
+        let found = packed.exit(number);
+        assert_eq!((found.pc, found.depth), (tree.exits[number].snapshot.pc as usize, 3));
+        check_each(&packed, number);
+        let mut found: Vec<Entry> = found.entries().collect();
+        let wanted = map.slots.iter().enumerate().map(|(k, (slot, val, sources))| Entry {
+            slot: *slot,
+            val: *val,
+            sources: *sources,
+            items: if *val == Val::Tuple(3) { inside.clone() } else { vec![] },
+            carried: k >= map.carried,
+        });
+        let mut wanted: Vec<Entry> = wanted.collect();
+        found.sort_by_key(|e| e.slot);
+        wanted.sort_by_key(|e| e.slot);
+        assert_eq!(found, wanted, "exit {number}");
+    }
+    assert_eq!(
+        packed.inputs().collect::<Vec<_>>(),
+        [(Slot(3), Type::Int, false), (Slot::name(1), Type::Ptr(o), false)]
+    );
+    let slots: Vec<Slot> = packed.overwritten().collect();
+    assert_eq!(
+        slots,
+        [
+            Slot(1),
+            Slot(2),
+            Slot(4),
+            Slot(7),
+            Slot(11),
+            Slot(12),
+            Slot(13),
+            Slot::name(2)
+        ]
+    );
+    assert_eq!([packed.name(0), packed.name(1)], [tree.names[0], tree.names[1]]);
+    assert_eq!(packed.objects(), [o, dict]);
+    let entries: usize = maps.iter().map(|m| m.slots.len()).sum();
+    assert!(
+        packed.bytes.len() < 8 * entries,
+        "{} bytes for {entries} entries",
+        packed.bytes.len()
+    );
+}
