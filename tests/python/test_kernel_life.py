@@ -201,6 +201,15 @@ def test_a_missing_connection_file_is_made_for_its_owner_only_and_removed_at_the
     assert not file.exists()
 
 
+def test_a_kernel_that_cannot_start_says_why_on_its_standard_error(tmp_path):
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "__init__.py").write_text("raise RuntimeError('this IPython is broken')\n")
+    process, file = run_kernel(tmp_path, PYTHONPATH=str(tmp_path))
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, file.exists()) == (1, False)
+    assert b"RuntimeError: this IPython is broken" in err
+
+
 def test_nothing_is_written_to_stderr_and_shutdown_ends_children(tmp_path):
     km = manager(connection_file=str(tmp_path / "kernel.json"))
     log = tmp_path / "log"

@@ -75,12 +75,20 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     path = _connection_path(connection_file)
     owned = not os.path.exists(path)
     native = None
+    real_stderr, failed = os.dup(2), False
     try:
         native = NativeKernel(path, _info(__version__))
         _serve(native, path, extra or [])
+    except Exception:
+        failed = True
+        raise
     finally:
         if native is not None:
             native.stop(5.0)
+        if failed:  # the traceback goes where the kernel was started from; no front end need be there
+            os.dup2(real_stderr, 2)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        os.close(real_stderr)
         _forget_cells()
         if owned:
             try:
