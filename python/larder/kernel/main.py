@@ -89,7 +89,8 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
             os.dup2(real_stderr, 2)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         os.close(real_stderr)
-        _forget_cells()
+        if not failed:
+            _forget_cells()
         if owned:
             try:
                 os.unlink(path)
