@@ -184,7 +184,7 @@ impl Shelf {
             commit: 0,
         };
         let mut state = core.writable()?;
-        state.unsynced = true;
+        state.unsynced |= item.nbytes() > 0;
         state.pending.insert(name.into(), Some(Arc::new(item)));
         Ok(())
     }

@@ -270,6 +270,28 @@ fn a_small_value_put_in_place_of_another_shows_nothing_of_it() {
 }
 
 #[test]
+fn a_commit_flushes_once_unless_it_has_new_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = open(&dir.path().join("f.shelf"));
+    let flushes = |change: &dyn Fn()| {
+        let before = shelf.stats().syncs;
+        change();
+        shelf.commit(None).unwrap();
+        shelf.stats().syncs - before
+    };
+    assert_eq!(flushes(&|| shelf.put("x", "int", &[1; 200], &[]).unwrap()), 1, "inline");
+    assert_eq!(
+        flushes(&|| shelf.put("y", "bytes", b"", &[&[1; 200]]).unwrap()),
+        2,
+        "a new extent"
+    );
+    let y = shelf.get("y").unwrap().unwrap().buffers.remove(0);
+    y.make_writable().unwrap();
+    assert_eq!(flushes(&|| store(&y, 7, 7)), 1, "in place");
+    assert_eq!(flushes(&|| ()), 0, "nothing");
+}
+
+#[test]
 fn a_second_writer_is_told_who_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("b.shelf");
