@@ -196,6 +196,12 @@ impl NativeShelf {
         Ok(Some((entry.kind, PyBytes::new(py, &entry.meta), buffers)))
     }
 
+    /// The buffers under `name` as memory of their own, or `None`: stores into it are seen by who has it, never by the shelf.
+    fn private(&self, py: Python<'_>, name: &str) -> PyResult<Option<Vec<PrivateBuffer>>> {
+        let found = py.detach(|| self.shelf.private(name)).map_err(raise)?;
+        Ok(found.map(|buffers| buffers.into_iter().map(PrivateBuffer::new).collect()))
+    }
+
     fn remove(&self, name: &str) -> PyResult<bool> {
         self.shelf.remove(name).map_err(raise)
     }
@@ -393,17 +399,6 @@ impl NativeBuffer {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// The same bytes as memory of this process alone: stores into it are seen by who has it and never by the shelf.
-    fn private(&self) -> PrivateBuffer {
-        let start = self.buffer.as_ptr() as usize;
-        let watched = AtomicBool::new(false);
-        PrivateBuffer {
-            buffer: self.buffer.clone(),
-            start,
-            watched,
-        }
-    }
-
     // SAFETY (of the protocol): Python calls this with a view it owns and releases it before the exporter dies.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let this = slf.get();
@@ -433,6 +428,16 @@ struct PrivateBuffer {
     buffer: Buffer,
     start: usize,
     watched: AtomicBool,
+}
+
+impl PrivateBuffer {
+    fn new(buffer: Buffer) -> PrivateBuffer {
+        PrivateBuffer {
+            start: buffer.as_ptr() as usize,
+            buffer,
+            watched: AtomicBool::new(false),
+        }
+    }
 }
 
 #[pymethods]

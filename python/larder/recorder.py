@@ -643,10 +643,10 @@ class Recorder:
 
     def _read_block(self, record: str, nbytes: int, base: str, patches: list) -> Any:
         """The memory of a large array: mapped, not read, with its patches copied over it."""
-        entry = self.native.get(base)
-        if entry is None or len(entry[2][0]) != nbytes:
+        found = self.native.private(base)
+        if found is None or len(found[0]) != nbytes:
             raise ShelfError(f"the copy {base} of {record} is missing")
-        memory = entry[2][0].private()
+        memory = found[0]
         view = memoryview(memory)
         for name, ranges in patches:
             patch = self.native.get(name)

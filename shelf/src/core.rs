@@ -255,6 +255,13 @@ impl Core {
         if let Some(view) = cell.as_ref() {
             return Ok(Arc::clone(view));
         }
+        let view = self.fresh_view(state, name, buffer)?;
+        *cell = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// A view that no other handle on the buffer has.
+    pub fn fresh_view(&self, state: &State, name: &str, buffer: &Stored) -> Result<Arc<View>, ReadError> {
         let failed = |source| ReadError::Map {
             name: self.name.clone(),
             variable: name.into(),
@@ -279,7 +286,7 @@ impl Core {
             views.retain(|view| view.strong_count() > 0);
         }
         views.push(Arc::downgrade(&view));
-        *cell = Some(Arc::clone(&view));
+        drop(views);
         Ok(view)
     }
 

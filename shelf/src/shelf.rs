@@ -257,6 +257,26 @@ impl Shelf {
         }))
     }
 
+    /// The buffers under `name` in mappings of their own: stores into them are seen by nobody else and never committed.
+    pub fn private(&self, name: &str) -> Result<Option<Vec<Buffer>>, ReadError> {
+        let state = self.core.lock()?;
+        let Some(item) = state.item(name) else { return Ok(None) };
+        let open = |(index, stored): (usize, &Stored)| {
+            Ok(Buffer {
+                view: self.core.fresh_view(&state, name, stored)?,
+                core: Weak::new(),
+                name: name.into(),
+                index,
+            })
+        };
+        item.buffers
+            .iter()
+            .enumerate()
+            .map(open)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// Removes a name; false if it was not there.
     pub fn remove(&self, name: &str) -> Result<bool, WriteError> {
         let mut state = self.core.writable()?;

@@ -476,3 +476,20 @@ def test_a_large_array_is_saved_behind_the_reply_and_by_pages_and_comes_back_map
             )
             k.ok("big[7] += 0.0; half[1] = 2.0")
             kill(k)
+
+
+def test_states_of_a_large_array_are_apart_also_when_one_is_in_hand(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok(f"import numpy as np\nbig = np.arange({BIG // 8}.0)")
+        k.ok("%shelf log")  # waits for the copy
+        k.ok("big[5] = -1.0")
+        kill(k)
+    with notebook(tmp_path) as k:
+        k.ok("now = big; big[6] = -2.0")
+        k.ok("%shelf checkout 1")
+        assert k.text("print(big[5], big[6], now[5] if 'now' in globals() else None)") == "5.0 6.0 None\n"
+        k.ok("%shelf checkout 3")
+        assert k.text("print(big[5], big[6])") == "-1.0 6.0\n"
+        k.ok("%shelf checkout 1\nbig[7] = -3.0; old = big")
+        k.ok("%shelf checkout 4")
+        assert k.text("print(big[5], big[6], big[7], now is big)") == "-1.0 -2.0 7.0 True\n"

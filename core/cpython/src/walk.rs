@@ -76,6 +76,7 @@ pub struct Walk<'a, 'py> {
     named: HashSet<usize>,
     /// Only containers, arrays and leaves so far: a pickle of it holds no object that was not met.
     simple: bool,
+    leaves: [usize; 4],
     depth: usize,
     pins: Vec<Py<PyAny>>,
     weak: Vec<Py<PyAny>>,
@@ -180,6 +181,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             more: Vec::new(),
             named: HashSet::new(),
             simple: true,
+            leaves: [0; 4],
             depth: 0,
             pins: Vec::new(),
             weak: Vec::new(),
@@ -238,12 +240,25 @@ impl<'a, 'py> Walk<'a, 'py> {
         }
         // SAFETY: a live object, held by the container we are looking at; no Python code runs until it is held by us.
         let kind = unsafe { ffi::Py_TYPE(object) };
-        if matches!(self.kinds.known.get(&(kind as usize)), Some((Kind::Leaf, _))) {
+        if self.is_leaf(kind as usize) {
             self.pin(object);
         } else {
             // SAFETY: as above.
             later.push(unsafe { Bound::from_borrowed_ptr(self.py, object) });
         }
+    }
+
+    /// Whether a type is known to be one of leaves; most containers hold few types, so the last ones are looked at first.
+    fn is_leaf(&mut self, kind: usize) -> bool {
+        if self.leaves.contains(&kind) {
+            return true;
+        }
+        let leaf = matches!(self.kinds.known.get(&kind), Some((Kind::Leaf, _)));
+        if leaf {
+            self.leaves.rotate_right(1);
+            self.leaves[0] = kind;
+        }
+        leaf
     }
 
     fn all(&mut self, later: Vec<Bound<'py, PyAny>>) -> Result<(), Stop> {

@@ -45,6 +45,8 @@ pub enum Sort {
 pub struct Watch {
     uffd: OwnedFd,
     pagemap: File,
+    /// A forked child has the descriptors, but they speak of its parent's memory.
+    process: u32,
 }
 
 impl Watch {
@@ -71,6 +73,7 @@ impl Watch {
         let watch = Watch {
             uffd,
             pagemap: File::open("/proc/self/pagemap")?,
+            process: std::process::id(),
         };
         watch.self_test()?;
         Ok(watch)
@@ -78,6 +81,7 @@ impl Watch {
 
     /// Watches `start..start + bytes` (whole pages); all of it counts as unwritten from here on.
     pub fn arm(&self, start: usize, bytes: usize, sort: Sort) -> io::Result<()> {
+        self.ours()?;
         ioctl(
             &self.uffd,
             UFFDIO_REGISTER,
@@ -92,7 +96,17 @@ impl Watch {
 
     /// Stops watching; harmless where nothing is watched.
     pub fn disarm(&self, start: usize, bytes: usize) {
-        let _ = ioctl(&self.uffd, UFFDIO_UNREGISTER, &mut [start as u64, bytes as u64]);
+        if self.ours().is_ok() {
+            let _ = ioctl(&self.uffd, UFFDIO_UNREGISTER, &mut [start as u64, bytes as u64]);
+        }
+    }
+
+    fn ours(&self) -> io::Result<()> {
+        if self.process == std::process::id() {
+            Ok(())
+        } else {
+            Err(io::Error::other("pages are watched in the process that began it only"))
+        }
     }
 
     /// Ranges written since the last `take`, in address order; with `rearm` they count as unwritten from here on.
@@ -100,6 +114,7 @@ impl Watch {
     /// # Errors
     /// `EPERM` if not all of it is watched any more: then nothing is known of it.
     pub fn take(&self, start: usize, bytes: usize, sort: Sort, rearm: bool) -> io::Result<Vec<(usize, usize)>> {
+        self.ours()?;
         let end = start + bytes;
         let (mask, inverted) = match sort {
             Sort::Whole => (IS_WRITTEN, 0),
