@@ -228,20 +228,25 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
 
 
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
-    """A variable that is the ``__dict__`` of an object with a pickle of its own would come back as a copy of it."""
-    tops = {id(values[name]): name for name in dumps if type(values[name]) is dict}
-    if not tops:
-        return
-    for one in list(dumps.values()):
-        for part in one.memo.values():
+    """What reaches the ``__dict__`` of an object with a pickle of its own, past the object, would come back with a copy."""
+    owners: dict[int, tuple[str, int, str]] = {}
+    for name, one in dumps.items():
+        for key, part in one.memo.items():
             kind = type(part)
             if kind.__dictoffset__ == 0 or isinstance(part, type) or kind is types.FunctionType or plain_instance(kind):
                 continue
             found = getattr(part, "__dict__", None)
-            name = tops.get(id(found)) if type(found) is dict else None
-            if name in dumps:
-                refused[name] = f"is the __dict__ of a {kind.__name__}, which would come back with another one"
-                del dumps[name]
+            if type(found) is dict:
+                owners[id(found)] = (name, key, kind.__name__)
+    if not owners:
+        return
+    for name, one in list(dumps.items()):
+        ids = {*one.ids, id(values[name])}
+        for key in owners.keys() & ids:
+            owner, part, kind = owners[key]
+            if name != owner and part not in ids:
+                refused[name] = f"reaches the __dict__ of a {kind}, which would come back with another one"
+                dumps.pop(name, None)
 
 
 def plain_instance(kind: type) -> bool:
@@ -365,6 +370,12 @@ def _pickler_class():
                 self._span(obj, low, low + obj.nbytes, 0)
             reduced = super().reducer_override(obj)
             if isinstance(obj, type):
+                if (
+                    reduced is NotImplemented
+                    and obj.__module__ == "builtins"
+                    and not hasattr(builtins, obj.__qualname__)
+                ):
+                    raise TypeError(f"the type {obj.__qualname__}, which has no name to import it by")
                 return _with_slots(obj, reduced)
             if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
                 return self._instance(obj, kind)
