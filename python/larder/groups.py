@@ -370,12 +370,6 @@ def _pickler_class():
                 self._span(obj, low, low + obj.nbytes, 0)
             reduced = super().reducer_override(obj)
             if isinstance(obj, type):
-                if (
-                    reduced is NotImplemented
-                    and obj.__module__ == "builtins"
-                    and not hasattr(builtins, obj.__qualname__)
-                ):
-                    raise TypeError(f"the type {obj.__qualname__}, which has no name to import it by")
                 return _with_slots(obj, reduced)
             if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
                 return self._instance(obj, kind)
