@@ -142,6 +142,20 @@ fn encode_ready() -> Frame {
 }
 
 #[test]
+fn a_vouch_for_another_connection_or_another_server_is_refused() {
+    // What a server that a client trusts could send on to another one in the client's name.
+    for (transient, server_key) in [([8; 32], public()), ([0; 32], [8; 32])] {
+        let (mut client, mut server) = (Client::new(public(), 1), server());
+        let hello = client.hello();
+        let own: [u8; 32] = hello[74..106].try_into().unwrap();
+        client.welcome(&answer(server.receive(command(b"HELLO", hello)).unwrap()));
+        client.vouch_for(if transient == [0; 32] { &own } else { &transient }, &server_key);
+        let initiate = command(b"INITIATE", client.initiate(&frame::encode_properties("DEALER")));
+        refused(&mut server, initiate, "vouches for another connection");
+    }
+}
+
+#[test]
 fn any_flipped_bit_or_cut_in_a_handshake_ends_it() {
     let mut client = Client::new(public(), 1);
     let hello = client.hello();

@@ -12,6 +12,8 @@ pub struct Client {
     long_term: SecretKey,
     transient: SecretKey,
     shared: Option<SalsaBox>,
+    /// S'
+    session: Option<PublicKey>,
     cookie: Vec<u8>,
     vouch: Vec<u8>,
     /// Number of the last command sent.
@@ -44,6 +46,7 @@ impl Client {
             long_term: SecretKey::from_bytes([seed; 32]),
             transient: SecretKey::from_bytes([seed.wrapping_add(101); 32]),
             shared: None,
+            session: None,
             cookie: Vec::new(),
             vouch: Vec::new(),
             sent: 0,
@@ -74,15 +77,18 @@ impl Client {
         let server: [u8; 32] = inside[..32].try_into().unwrap();
         self.cookie = inside[32..].to_vec();
         self.shared = Some(SalsaBox::new(&PublicKey::from_bytes(server), &self.transient));
-        // Our long-term key says to S' that C' is ours.
-        let with = SalsaBox::new(&PublicKey::from_bytes(server), &self.long_term);
+        self.session = Some(PublicKey::from_bytes(server));
+        let (transient, server) = (*self.transient.public_key().as_bytes(), *self.server.as_bytes());
+        self.vouch_for(&transient, &server);
+    }
+
+    /// Our long-term key says to S' that `transient` is ours and that we want `server`.
+    pub fn vouch_for(&mut self, transient: &[u8; 32], server: &[u8; 32]) {
+        let session = self.session.as_ref().expect("after WELCOME");
+        let with = SalsaBox::new(session, &self.long_term);
         let number = [9; 16];
-        let plain = [
-            self.transient.public_key().as_bytes().as_slice(),
-            self.server.as_bytes(),
-        ]
-        .concat();
-        self.vouch = [number.as_slice(), &seal(&with, &nonce(b"VOUCH---", &number), &plain)].concat();
+        let sealed = seal(&with, &nonce(b"VOUCH---", &number), &[*transient, *server].concat());
+        self.vouch = [number.as_slice(), &sealed].concat();
     }
 
     /// Data of the INITIATE command with these properties.
