@@ -1,11 +1,11 @@
 """Experiment 8: what placement by variable is worth when memory is short.
 
-    sudo python benches/heat/benefit.py [--rounds 3] [--limit 900M] [--directory DIR]
+    sudo python benches/heat/benefit.py [--churn drift|half] [--rounds 3] [--limit 900M] [--directory DIR]
 
-24 arrays of 64 MiB in a notebook whose process may have 900 MiB. Every cell works on six of them, in place, several
-times over; which six drifts from cell to cell. Between cells are pauses of half a second, as when somebody reads a
-result; they are not counted. Four ways, interleaved, each a process of its own in a memory control
-group:
+24 arrays of 64 MiB in a notebook whose process may have 900 MiB. Every cell works on six of them, in place. `--churn drift`:
+four times over, and none to two of the six are others than in the cell before; `half`: twice over, and three are others.
+Between cells are pauses of half a second, as when somebody reads a result; they are not counted. Four ways, interleaved,
+each a process of its own in a memory control group:
 
     free     no limit
     swap     the kernel's reclaim and a swap file
@@ -31,18 +31,20 @@ import tempfile
 import time
 from pathlib import Path
 
-ARRAYS, MIB, CELL, PASSES = 24, 64, 6, 4
+ARRAYS, MIB, CELL = 24, 64, 6
+PASSES = {"drift": 4, "half": 2}
 PAUSE_S = 0.5
 
 
-def cells(seed: int, count: int) -> list[list[int]]:
-    """Six arrays a cell: mostly those of the cell before, one or two exchanged for others."""
+def cells(seed: int, count: int, churn: str) -> list[list[int]]:
+    """Six arrays a cell, of which some are others than in the cell before."""
     rng = random.Random(seed)
     now = rng.sample(range(ARRAYS), CELL)
     out = []
     for _ in range(count):
-        for _ in range(rng.choice([0, 1, 2])):
-            now[rng.randrange(CELL)] = rng.choice([at for at in range(ARRAYS) if at not in now])
+        changed = rng.sample(range(CELL), rng.choice([0, 1, 2]) if churn == "drift" else CELL // 2)
+        for place in changed:
+            now[place] = rng.choice([at for at in range(ARRAYS) if at not in now])
         out.append(list(now))
     return out
 
@@ -52,7 +54,7 @@ def core_wait() -> float:
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
-def child(mode: str, seed: int, count: int, limit: str, directory: str) -> None:
+def child(mode: str, seed: int, count: int, churn: str, directory: str, limit: str = "cgroup") -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     import larder
@@ -73,16 +75,16 @@ def child(mode: str, seed: int, count: int, limit: str, directory: str) -> None:
     for at in range(ARRAYS):
         run(f"a{at} = np.full({MIB << 17}, {at}.0)")
     seconds = 0.0
-    for names in cells(seed, count):
+    for names in cells(seed, count, churn):
         time.sleep(PAUSE_S)
         body = "".join(f"\n    a{at} += 1; a{at}.sum()" for at in names)
         began, waited = time.perf_counter(), core_wait()
-        run(f"for _ in range({PASSES}):{body}")
+        run(f"for _ in range({PASSES[churn]}):{body}")
         seconds += time.perf_counter() - began - (core_wait() - waited)
     used = [0] * ARRAYS
-    for names in cells(seed, count):
+    for names in cells(seed, count, churn):
         for at in names:
-            used[at] += PASSES
+            used[at] += PASSES[churn]
     right = all(ip.user_ns[f"a{at}"][:: 1 << 12].tolist().count(at + used[at]) == MIB << 5 for at in range(ARRAYS))
     print(json.dumps({"seconds": seconds, "right": right}))
 
@@ -123,13 +125,14 @@ class Group:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cells", type=int, default=20)
+    parser.add_argument("--churn", choices=list(PASSES), default="drift")
+    parser.add_argument("--cells", type=int, default=16)
     parser.add_argument("--limit", default="900M")
     parser.add_argument("--directory", default=tempfile.gettempdir())
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return child(options.child[0], int(options.child[1]), options.cells, "cgroup", options.directory)
+        return child(options.child[0], int(options.child[1]), options.cells, options.churn, options.directory)
     if os.geteuid():
         sys.exit("this needs root: it makes a memory control group and a swap file")
     from larder import tier  # noqa: F401  (before its parts)
@@ -151,7 +154,7 @@ def main() -> None:
                 group = Group(None if mode == "free" else limit)
                 try:
                     command = [sys.executable, __file__, "--child", mode, str(seed), "--cells", str(options.cells)]
-                    found = group.run([*command, "--directory", options.directory])
+                    found = group.run([*command, "--directory", options.directory, "--churn", options.churn])
                 finally:
                     group.close()
                     if mode == "swap":

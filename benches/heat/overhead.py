@@ -41,7 +41,7 @@ def interval(ratios: list[float]) -> list[float]:
 
 def work(space: dict) -> float:
     began, waited = time.perf_counter(), core_wait()
-    for _ in range(15):
+    for _ in range(80):
         for name in list(space):
             space[name].sum()
         total = 0

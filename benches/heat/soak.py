@@ -2,8 +2,9 @@
 
     python benches/heat/soak.py [--probes 1e9]
 
-Objects, large buffers, threads and generators churn while samplers probe addresses that were valid once. Prints probes
-made and how many objects came and went; a crash is the failure.
+Objects, large buffers, threads and generators churn while samplers probe addresses that were valid once and the frames
+of threads that end. A probe is one count or one word of a frame read. Prints probes made and how many objects came and
+went; a crash is the failure.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import threading
 import time
 
 from larder import _larder
+
+WINDOW_WORDS = 64  # compared at every look at frames
 
 
 def generator():
@@ -33,7 +36,8 @@ def main() -> None:
         maps = [mmap.mmap(-1, 1 << 20) for _ in range(50)]
         addresses = [id(item) for row in keep for item in row] + [_larder.tier_buffer(item)[0] for item in maps]
         ranges = [(start, start + (1 << 20)) for start, _ in map(_larder.tier_buffer, maps)]
-        samplers = [_larder.TierSampler(addresses, ranges, 1e-6, 0.05, 1e6) for _ in range(2)]
+        tracked = _larder.TierTracked(addresses[:1000])
+        samplers = [_larder.TierSampler(addresses, ranges, 1e-6, 0.05, 1e6, 0.01, tracked) for _ in range(2)]
         for item in maps:
             item.close()
         end = time.monotonic() + 5
@@ -44,7 +48,8 @@ def main() -> None:
             thread.join()
             mmap.mmap(-1, 1 << 20).close()
             churned += 100
-        probes += sum(sampler.stop()["looks"] * len(addresses) for sampler in samplers)
+        for seen in (sampler.stop() for sampler in samplers):
+            probes += sum(seen["looks"]) + seen["frame_looks"] * WINDOW_WORDS
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps({"probes": probes, "objects_churned": churned, "seconds": seconds, "crashes": 0}))
 

@@ -64,7 +64,7 @@ def mechanism(start: int, end: int) -> str | None:
     block = _larder.tier_block(start)
     if block is not None and block[2] == "tier file":
         return "file"
-    return "swap" if _larder.tier_machine()["swap_free"] else None
+    return "swap" if tier.machine()["swap_free"] else None
 
 
 def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -95,7 +95,7 @@ def _look(name: str) -> tuple[tier.Survey, dict[str, Any]]:
 
 
 def in_dram(row: dict[str, Any]) -> int:
-    nodes = {f"node{node}" for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu}
+    nodes = {f"node{node}" for node, cpu, _ in tier.machine()["nodes"] if cpu}
     return sum(count for place, count in row["places"].items() if place in nodes or place in ("cache", "node?"))
 
 
@@ -222,7 +222,7 @@ def _up(start: int, end: int, written: bool = False) -> str:
         return "MADV_POPULATE_WRITE"
     _larder.tier_advise(start, end, "populate")
     if tier.slow_nodes():
-        home = next(node for node, cpu, _ in _larder.tier_machine()["nodes"] if cpu)
+        home = next(node for node, cpu, _ in tier.machine()["nodes"] if cpu)
         _larder.tier_move(start, end, home, False)
         return f"move_pages to node {home}"
     return "MADV_POPULATE_READ"

@@ -14,6 +14,7 @@ variables reach is counted for the first of them, and the other's row says so.
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -216,9 +217,22 @@ class Survey:
 # --- tiers of this machine -------------------------------------------------------------------------------------------
 
 
+_machine: tuple[float, dict[str, Any]] | None = None
+MACHINE_S = 1.0  # nodes do not come and go; swap may be turned on
+
+
+def machine() -> dict[str, Any]:
+    """Nodes and swap of this machine, asked at most once a second: ``nodes``, ``swap_total``, ``swap_free``."""
+    global _machine
+    now = time.monotonic()
+    if _machine is None or now - _machine[0] > MACHINE_S:
+        _machine = (now, _larder.tier_machine())
+    return _machine[1]
+
+
 def _labels() -> dict[str, str]:
     """``node0`` -> ``DRAM``: how places are called on this machine."""
-    nodes = _larder.tier_machine()["nodes"]
+    nodes = machine()["nodes"]
     fast = [node for node in nodes if node[1]]
     labels = {f"node{node[0]}": "DRAM" if len(fast) == 1 else f"DRAM{node[0]}" for node in fast}
     labels |= {f"node{node[0]}": f"slow{node[0]}" for node in nodes if not node[1]}
@@ -227,27 +241,27 @@ def _labels() -> dict[str, str]:
 
 def tiers() -> Table:
     """The tiers this machine really has, fastest first."""
-    machine = _larder.tier_machine()
+    here = machine()
     labels = _labels()
     rows = [
         {"tier": labels[f"node{node}"], "what": f"NUMA node {node}" + ("" if cpu else ", memory only"), "bytes": size}
-        for node, cpu, size in sorted(machine["nodes"], key=lambda node: not node[1])
+        for node, cpu, size in sorted(here["nodes"], key=lambda node: not node[1])
     ]
-    if machine["swap_total"]:
-        free = f"{bytes_text(machine['swap_free'])} free"
-        rows.append({"tier": "swap", "what": free, "bytes": machine["swap_total"]})
+    if here["swap_total"]:
+        free = f"{bytes_text(here['swap_free'])} free"
+        rows.append({"tier": "swap", "what": free, "bytes": here["swap_total"]})
     return Table(rows, ["tier", "what", "bytes"], formats={"bytes": bytes_text})
 
 
 def swap_used() -> bool:
     """Whether anything on this machine is in swap."""
-    machine = _larder.tier_machine()
-    return machine["swap_total"] > machine["swap_free"]
+    here = machine()
+    return here["swap_total"] > here["swap_free"]
 
 
 def slow_nodes() -> list[int]:
     """Memory-only NUMA nodes: CXL, or persistent memory in system-RAM mode."""
-    return [node for node, cpu, _ in _larder.tier_machine()["nodes"] if not cpu]
+    return [node for node, cpu, _ in machine()["nodes"] if not cpu]
 
 
 NO_TIER = (
@@ -278,7 +292,7 @@ def movable(survey: Survey, name: str) -> tuple[bool, str]:
         changed = row["bytes"] - filed
         note = f"; {bytes_text(changed)} changed since the last commit stay" if changed > row["bytes"] // 20 else ""
         return True, f"clean page cache can be dropped, the file holds the data{note}"
-    if _larder.tier_machine()["swap_free"]:
+    if machine()["swap_free"]:
         return True, "MADV_PAGEOUT to swap"
     return False, NO_TIER
 
@@ -429,7 +443,7 @@ def _footer(survey: Survey) -> str:
     have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
     blocks = [block for block in _larder.tier_blocks() if block[2] == "tier file"]
     have += f", tier file {bytes_text(sum(block[1] for block in blocks))}" if blocks else ""
-    slower = "" if slow_nodes() or blocks or _larder.tier_machine()["swap_total"] else "; no slow node, no swap"
+    slower = "" if slow_nodes() or blocks or machine()["swap_total"] else "; no slow node, no swap"
     return " · ".join([*parts, f"tiers: {have}{slower}"])
 
 
@@ -442,11 +456,7 @@ def methods() -> str:
         memory[:] = b"x" * len(memory)
         survey = Survey({"memory": memory}, exact=True)
     have = ", ".join(f"{row['tier']} {bytes_text(row['bytes'])}" for row in tiers())
-    none = (
-        ""
-        if slow_nodes() or _larder.tier_machine()["swap_total"]
-        else " (no slow node, no swap; %tier on adds a tier file)"
-    )
+    none = "" if slow_nodes() or machine()["swap_total"] else " (no slow node, no swap; %tier on adds a tier file)"
     frames = _larder.tier_frames()
     told = [
         f"tiers: {have}{none}",
