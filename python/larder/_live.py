@@ -38,6 +38,7 @@ class LiveTrace:
         self.seconds = 0.0
         self._credit_s = FIRST_S
         self._cost_s: dict[str, float] = {}
+        self._extent: dict[str, int | None] = {}
         self._since = time.monotonic()
 
     def update(self) -> None:
@@ -64,6 +65,10 @@ class LiveTrace:
             return
         began = time.monotonic()
         same = self.native.holds(name, value, self._credit_s)
+        extent = getattr(value, "nbytes", None) if type(value).__name__ == "ndarray" else None
+        if same and self._extent.get(name) != extent:
+            same = False  # resized in place: the shape is not in the object's body, and the address may be the same
+        self._extent[name] = extent
         if same is False:
             self._walk(name, value)
             self.walked += 1
