@@ -266,6 +266,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float | str]]] = {name: [] for name in names}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as home:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start compiles all it imports
         os.environ.update(LARDER_HOME=home, IPYTHONDIR=str(Path(home) / "ipython"))
         for turn in range(options.rounds + 1):
             for name in names:
