@@ -1,7 +1,7 @@
 //! What happened to the notebook's large arrays since a cell ended, told by the pages they lie on.
 //!
-//! Two sorts of memory are watched: anonymous blocks of the arena (`larder_tier::os::arena`), where NumPy makes large arrays, and
-//! private mappings of a shelf that recovered arrays lie on. [`Tracked::begin`] is called when a cell has ended; what
+//! Two sorts of memory are watched: blocks of the arena (`larder_tier::os::arena`), where NumPy makes large arrays, and private
+//! mappings of a shelf that recovered arrays lie on. [`Tracked::begin`] is called when a cell has ended; what
 //! [`Tracked::version`] says afterwards holds until the next `begin`.
 //!
 //! Invariants
@@ -79,9 +79,13 @@ impl Tracked {
         let mut table = self.table.lock();
         let live = arena::existing().map(arena::Arena::blocks).unwrap_or_default();
         let mut there = BTreeMap::new();
-        // Not blocks in a tier file: a page of a shared mapping that is written and then leaves memory takes the note along.
-        for block in live.iter().filter(|block| block.backing == Backing::Anonymous) {
-            there.insert(block.start, (block.serial, block.bytes));
+        for block in &live {
+            let sort = match block.backing {
+                Backing::Anonymous => Sort::Whole,
+                Backing::TierFile => Sort::SharedFile,
+                Backing::Inherited => continue,
+            };
+            there.insert(block.start, (block.serial, block.bytes, sort));
         }
         table
             .blocks
@@ -91,13 +95,13 @@ impl Tracked {
                 block.scan(&self.watch, *start);
             }
         }
-        for (start, (made, bytes)) in there {
+        for (start, (made, bytes, sort)) in there {
             if !table.blocks.contains_key(&start) {
-                let watched = self.watch.arm(start, bytes, Sort::Whole).is_ok();
+                let watched = self.watch.arm(start, bytes, sort).is_ok();
                 if let Some(arena) = arena::existing().filter(|_| watched) {
                     arena.set_watched(start);
                 }
-                table.add(start, bytes, Sort::Whole, Some(made), watched);
+                table.add(start, bytes, sort, Some(made), watched);
             }
         }
     }

@@ -28,13 +28,17 @@ const SCAN_WP_MATCHING: u64 = 1;
 const SCAN_CHECK_WPASYNC: u64 = 2;
 const IS_WRITTEN: u64 = 1 << 1;
 const IS_FILE: u64 = 1 << 2;
+const IS_PRESENT: u64 = 1 << 3;
+const IS_SWAPPED: u64 = 1 << 4;
 
 /// Memory whose pages can be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Anonymous memory: every page is protected when watching starts. (Not shared mappings of files: their notes are lost
-    /// when a written page leaves memory.)
+    /// Anonymous memory: every page is protected when watching starts.
     Whole,
+    /// A shared mapping of a file: as `Whole`. An unwritten page that leaves memory leaves a marker behind, which reads as
+    /// swapped; a written one leaves nothing. So where there is nothing at all, something was written.
+    SharedFile,
     /// A private mapping of a file: pages are the file's until the first store makes a copy, so only copies are protected,
     /// and watching a mapping of any size costs nothing.
     PrivateFile,
@@ -87,7 +91,7 @@ impl Watch {
             UFFDIO_REGISTER,
             &mut [start as u64, bytes as u64, REGISTER_MODE_WP, 0],
         )?;
-        if sort == Sort::Whole {
+        if sort != Sort::PrivateFile {
             let range = &mut [start as u64, bytes as u64, WRITEPROTECT_MODE_WP];
             ioctl(&self.uffd, UFFDIO_WRITEPROTECT, range)?;
         }
@@ -116,9 +120,11 @@ impl Watch {
     pub fn take(&self, start: usize, bytes: usize, sort: Sort, rearm: bool) -> io::Result<Vec<(usize, usize)>> {
         self.ours()?;
         let end = start + bytes;
-        let (mask, inverted) = match sort {
-            Sort::Whole => (IS_WRITTEN, 0),
-            Sort::PrivateFile => (IS_WRITTEN | IS_FILE, IS_FILE),
+        // One scan sees and protects a page in one step; two could miss one that leaves memory and comes back in between.
+        let (mask, inverted, told) = match sort {
+            Sort::Whole => (IS_WRITTEN, 0, IS_WRITTEN),
+            Sort::SharedFile => (0, 0, IS_WRITTEN | IS_PRESENT | IS_SWAPPED),
+            Sort::PrivateFile => (IS_WRITTEN | IS_FILE, IS_FILE, IS_WRITTEN),
         };
         let flags = SCAN_CHECK_WPASYNC | if rearm { SCAN_WP_MATCHING } else { 0 };
         let mut found: Vec<(usize, usize)> = Vec::new();
@@ -137,7 +143,7 @@ impl Watch {
                 inverted,
                 mask,
                 0,
-                IS_WRITTEN,
+                told,
             ];
             // SAFETY: `scan` is a `pm_scan_arg` whose first field says its size; `regions` has the room it announces.
             let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN as _, scan.as_mut_ptr()) };
@@ -148,10 +154,12 @@ impl Watch {
                 }
                 return Err(error);
             }
-            for [from, to, _] in &regions[..count as usize] {
+            for [from, to, is] in &regions[..count as usize] {
                 // A scan that goes on may repeat what it reported: never step back.
                 let (from, to) = ((*from as usize).max(cursor), *to as usize);
-                if from < to {
+                if from < to && is & IS_WRITTEN == 0 && is & (IS_PRESENT | IS_SWAPPED) != 0 {
+                    cursor = to;
+                } else if from < to {
                     match found.last_mut() {
                         Some((_, last)) if *last == from => *last = to,
                         _ => found.push((from, to)),
@@ -294,5 +302,60 @@ mod tests {
         assert!(take().is_empty());
         // SAFETY: the mapping made above.
         unsafe { libc::munmap(at, 16 * PAGE) };
+    }
+
+    #[test]
+    fn a_page_of_a_shared_file_that_was_written_and_left_memory_counts_as_written() {
+        let Ok(watch) = Watch::open() else { return };
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::io::Write::write_all(&mut file, &[7; 64 * PAGE]).unwrap();
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping of this test's own file.
+        let at = unsafe {
+            let fd = file.as_raw_fd();
+            libc::mmap(std::ptr::null_mut(), 64 * PAGE, rights, libc::MAP_SHARED, fd, 0)
+        };
+        let start = at as usize;
+        // SAFETY: within that mapping.
+        let store = |page: usize| unsafe { ((start + page * PAGE) as *mut u8).write_volatile(1) };
+        // SAFETY: as above.
+        let load = |page: usize| unsafe { ((start + page * PAGE) as *const u8).read_volatile() };
+        // SAFETY: as above; the bytes stay in the file.
+        let leave = || unsafe {
+            assert_eq!(libc::msync(at, 64 * PAGE, libc::MS_SYNC), 0);
+            assert_eq!(libc::madvise(at, 64 * PAGE, libc::MADV_PAGEOUT), 0);
+            libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED);
+        };
+        let resident = || {
+            let mut there = [0u8; 64];
+            // SAFETY: one byte for each page of the mapping.
+            unsafe { libc::mincore(at, 64 * PAGE, there.as_mut_ptr()) };
+            there.iter().filter(|byte| **byte & 1 == 1).count()
+        };
+        let page = |index: usize| (start + index * PAGE, start + (index + 1) * PAGE);
+        let take = || watch.take(start, 64 * PAGE, Sort::SharedFile, true).unwrap();
+        (0..32).for_each(|page| assert_eq!(load(page), 7));
+        watch.arm(start, 64 * PAGE, Sort::SharedFile).unwrap();
+        assert!(take().is_empty(), "not read, read, or not there: nothing was written");
+        leave();
+        assert!(resident() < 64, "nothing left memory, so this shows nothing");
+        assert!(take().is_empty(), "what leaves as it was is unwritten");
+        (0..64).for_each(|page| assert_eq!(load(page), 7));
+        assert!(take().is_empty(), "what comes back as it was is unwritten");
+        store(5);
+        store(40);
+        assert_eq!(take(), [page(5), page(40)]);
+        store(6);
+        store(41);
+        leave();
+        assert_eq!(take(), [page(6), page(41)], "written and gone");
+        assert!(take().is_empty());
+        store(7);
+        leave();
+        assert_eq!((load(7), load(8)), (1, 7));
+        assert_eq!(take(), [page(7)], "written, gone and read again");
+        assert!(take().is_empty());
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(at, 64 * PAGE) };
     }
 }
