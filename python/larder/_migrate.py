@@ -67,22 +67,24 @@ def mechanism(start: int, end: int) -> str | None:
     return "swap" if tier.machine()["swap_free"] else None
 
 
-def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    pages = [((start + 4095) & ~4095, end & ~4095) for start, end in ranges]
-    return [(start, end) for start, end in pages if end > start]
-
-
 def _whole(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Whole pages of the ranges; a range in the arena counts up to its block's last page, which is its own."""
-    out = []
-    for start, end in ranges:
-        block = _larder.tier_block(start)
+    """The pages that hold the ranges, neighbours joined; a range in the arena ends with its block, which is its own.
+
+    Objects rarely fill a page to the last byte (allocators keep headers between them), so pages count that hold any of
+    them: `movable` has made sure that nine tenths of what they hold is the variable's.
+    """
+    runs: list[list[int]] = []
+    for start, end in sorted(ranges):
+        block = _larder.tier_block(start) if end - start >= 4096 else None
+        low, high = start & ~4095, (end + 4095) & ~4095
         if block is not None:
-            stop = block[0] + block[1]
-            out.append((start & ~4095, stop if end + 4096 > stop else end & ~4095))
+            high = min(high, block[0] + block[1])
+        if runs and low <= runs[-1][1]:
+            runs[-1] = [runs[-1][0], max(high, runs[-1][1]), runs[-1][2] + end - start]
         else:
-            out.extend(_inner([(start, end)]))
-    return out
+            runs.append([low, high, end - start])
+    # A header alone in its page (an array's own object) stays where its neighbours are.
+    return [(low, high) for low, high, own in runs if own * 2 >= high - low]
 
 
 def _look(name: str) -> tuple[tier.Survey, dict[str, Any]]:
@@ -131,6 +133,7 @@ def _move(
         can, why = tier.movable(survey, name)
         if not can:
             raise tier.TierError(f"{name} stays in DRAM: {why}")
+        _shield(name, True)  # before the pages go: taking containers off the collector's lists touches them
     before = in_dram(row)
     began = time.monotonic()
     ranges = _whole(survey.ranges(name))
@@ -148,7 +151,8 @@ def _move(
     seconds = time.monotonic() - began
     left = in_dram(_asked(survey.ranges(name)))
     moved = left - before if up else before - left
-    _shield(name, not up)
+    if up:
+        _shield(name, False)
     out = {"name": name, "moved": max(moved, 0), "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
     return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, row, up, left))
 
