@@ -294,8 +294,10 @@ def _of_pandas(pd: Any, kind: type) -> Any:
         return (
             _index if kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind) else "opaque"
         )
-    if kind in (arrays.DatetimeArray, arrays.TimedeltaArray):
+    if kind in (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray):
         return lambda one: (b"", (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)), ())
+    if kind is arrays.IntervalArray:
+        return lambda one: (b"", (one._left, one._right, one._dtype), ())
     if kind is pd.Categorical:
         return lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
     if kind in (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray):
@@ -314,7 +316,8 @@ def _of_pandas(pd: Any, kind: type) -> Any:
 
 
 def _known_index(pd: Any, kind: type) -> bool:
-    return kind in (pd.RangeIndex, pd.DatetimeIndex, pd.TimedeltaIndex, pd.CategoricalIndex, pd.MultiIndex)
+    times = (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)
+    return kind in (pd.RangeIndex, *times, pd.IntervalIndex, pd.CategoricalIndex, pd.MultiIndex)
 
 
 _CACHES = ("_cache", "_id", "_references", "_pa_array", "_data", "_mask")

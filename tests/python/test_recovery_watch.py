@@ -67,6 +67,22 @@ CASES = {
     "frame label": (frame, lambda v: setattr(v, "columns", ["A", "s", "c"])),
     "frame index": (frame, lambda v: setattr(v, "index", [7, 8, 9])),
     "frame attrs": (frame, lambda v: v.attrs.update(k=1)),
+    "period": (
+        lambda: pd.DataFrame({"p": pd.period_range("2020-01", periods=3, freq="M")}),
+        lambda v: v.iloc.__setitem__((1, 0), pd.Period("2030-01", "M")),
+    ),
+    "period index": (
+        lambda: pd.Series([1, 2], index=pd.period_range("2020-01", periods=2, freq="M")),
+        lambda v: setattr(v, "index", pd.period_range("2021-01", periods=2, freq="M")),
+    ),
+    "interval": (
+        lambda: pd.Series(pd.interval_range(0, 3)),
+        lambda v: v.iloc.__setitem__(1, pd.Interval(7, 8)),
+    ),
+    "interval index's name": (
+        lambda: pd.Series([1, 2], index=pd.interval_range(0, 2)),
+        lambda v: setattr(v.index, "name", "n"),
+    ),
     "series name": (lambda: pd.Series([1, 2]), lambda v: setattr(v, "name", "n")),
     "instance": (Plain, lambda v: v.part[1]["k"][1].append(4)),
     "instance attribute": (Plain, lambda v: setattr(v, "new", 1)),
