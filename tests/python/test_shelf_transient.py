@@ -10,9 +10,9 @@ MIB = 1 << 20
 
 
 def backing(array):
-    """What the memory of ``array`` is, or ``None`` for ordinary memory."""
+    """What the memory of ``array`` is, or ``None`` for DRAM, be it the allocator's or a block whose pages are watched."""
     block = _larder.tier_block(array.__array_interface__["data"][0])
-    return None if block is None else block[2]
+    return None if block is None or block[2] == "anonymous" else block[2]
 
 
 def test_large_arrays_are_made_in_a_file_small_and_later_ones_are_not():
