@@ -74,7 +74,7 @@ def main(versions: list[str]) -> int:
             with log.open("w") as file:
                 command = [inside, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider"]
                 done = subprocess.run(
-                    command, cwd=ROOT, stdout=file, stderr=file, stdin=subprocess.DEVNULL, check=False
+                    command, cwd=ROOT, env=plain, stdout=file, stderr=file, stdin=subprocess.DEVNULL, check=False
                 )
             said = log.read_text().splitlines()
             failed += done.returncode != 0
