@@ -94,8 +94,9 @@ def of(messages: list[dict], msg_type: str) -> list[dict]:
 
 
 @contextmanager
-def kernel(tmp_path, stderr=None, **env):
-    km = manager(connection_file=str(tmp_path / "kernel.json"))
+def kernel(tmp_path, stderr=None, km=None, **env):
+    """A running kernel whose files are in ``tmp_path``; ``km`` is its manager, if not an ordinary one."""
+    km = km or manager(connection_file=str(tmp_path / "kernel.json"))
     home = {"LARDER_HOME": str(tmp_path / "home"), "IPYTHONDIR": str(tmp_path / "ipython")}
     km.start_kernel(env=dict(os.environ, **home, **env), stderr=stderr)
     kc = km.client()

@@ -14,7 +14,7 @@ import zmq
 import zmq.utils.monitor
 from jupyter_client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
-from kernelfixtures import Running, manager, of
+from kernelfixtures import kernel, manager, of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -26,19 +26,8 @@ def encrypted(tmp_path, **options):
     """A kernel that jupyter_client gives keys to because its spec says it can use them."""
     km = manager(connection_file=str(tmp_path / "kernel.json"), transport_encryption="required", **options)
     km._kernel_spec.metadata = {"supported_encryption": ["curve"]}
-    env = dict(os.environ, LARDER_HOME=str(tmp_path / "home"), IPYTHONDIR=str(tmp_path / "ipython"))
-    with (tmp_path / "stderr").open("wb") as sink:
-        km.start_kernel(env=env, stderr=sink)
-    kc = km.client()
-    kc.start_channels()
-    try:
-        kc.wait_for_ready(timeout=30)
-        yield Running(km, kc)
-    finally:
-        kc.stop_channels()
-        if km.has_kernel:
-            km.shutdown_kernel(now=False)
-        km.cleanup_resources()
+    with (tmp_path / "stderr").open("wb") as sink, kernel(tmp_path, stderr=sink, km=km) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=["tcp", "ipc"])
