@@ -13,9 +13,9 @@
 use crate::format::{PAGE, crc};
 use crate::media::Media;
 use crate::view::{Arena, View};
+use larder_pages::{Category, Pagemap, Protector, Scan, Word};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,8 +50,8 @@ impl TrackerKind {
 }
 
 pub enum Tracker {
-    WriteProtect { uffd: OwnedFd, pagemap: OwnedFd },
-    AnonBit { pagemap: OwnedFd },
+    WriteProtect { protector: Protector, pagemap: Pagemap },
+    AnonBit { pagemap: Pagemap },
     Mprotect,
     Hash,
 }
@@ -81,11 +81,11 @@ impl Tracker {
     fn start(kind: TrackerKind) -> io::Result<Tracker> {
         Ok(match kind {
             TrackerKind::WriteProtect => Tracker::WriteProtect {
-                uffd: open_uffd()?,
-                pagemap: open_pagemap()?,
+                protector: Protector::open()?,
+                pagemap: Pagemap::open()?,
             },
             TrackerKind::AnonBit => Tracker::AnonBit {
-                pagemap: open_pagemap()?,
+                pagemap: Pagemap::open()?,
             },
             TrackerKind::Mprotect => {
                 crate::mprotect::install()?;
@@ -110,17 +110,13 @@ impl Tracker {
             return Ok(());
         }
         match self {
-            Tracker::WriteProtect { uffd, .. } => {
+            Tracker::WriteProtect { protector, .. } => {
                 let Some(window) = view.window() else {
                     return self.arm_fresh(view, 0, view.pages());
                 };
                 if !window.registered.load(Ordering::Acquire) {
                     let (at, bytes) = window.range();
-                    ioctl(
-                        uffd,
-                        UFFDIO_REGISTER,
-                        &mut [at as u64, bytes as u64, UFFDIO_REGISTER_MODE_WP, 0],
-                    )?;
+                    protector.register(at, bytes)?;
                     window.registered.store(true, Ordering::Release);
                 }
                 self.rearm(view)
@@ -141,10 +137,11 @@ impl Tracker {
     /// Starts tracking pages of an armed view that were just mapped anew and show what `collect_range` last saw.
     pub fn arm_fresh(&self, view: &View, first: u32, count: u32) -> io::Result<()> {
         match self {
-            Tracker::WriteProtect { uffd, .. } => {
-                let (at, bytes) = (view.addr() as u64 + u64::from(first) * PAGE, u64::from(count) * PAGE);
-                ioctl(uffd, UFFDIO_REGISTER, &mut [at, bytes, UFFDIO_REGISTER_MODE_WP, 0])?;
-                ioctl(uffd, UFFDIO_WRITEPROTECT, &mut [at, bytes, UFFDIO_WRITEPROTECT_MODE_WP])
+            Tracker::WriteProtect { protector, .. } => {
+                let page = PAGE as usize;
+                let (at, bytes) = (view.addr() + first as usize * page, count as usize * page);
+                protector.register(at, bytes)?;
+                protector.protect(at, bytes)
             }
             Tracker::AnonBit { .. } => {
                 // A private copy that comes now is a change.
@@ -202,9 +199,9 @@ impl Tracker {
         match self {
             Tracker::WriteProtect { pagemap, .. } | Tracker::AnonBit { pagemap } => {
                 // Not those that look swapped out: a protected page that was never touched looks the same.
-                let private = |entry: &&u64| **entry & PAGEMAP_PRESENT != 0 && **entry & PAGEMAP_FILE == 0;
-                let entries = pagemap_entries(pagemap, view, first, count)?;
-                Ok(entries.iter().filter(private).count() as u32)
+                let words = words(pagemap, view, first, count)?;
+                let private = |word: &&Word| word.is_present() && !word.is_file();
+                Ok(words.iter().filter(private).count() as u32)
             }
             Tracker::Mprotect | Tracker::Hash => {
                 let changed = view.carry.lock();
@@ -222,14 +219,7 @@ impl Tracker {
             return Ok(());
         }
         match self {
-            Tracker::WriteProtect { uffd, .. } => {
-                let mut protect = [
-                    view.addr() as u64,
-                    view.mapped_len() as u64,
-                    UFFDIO_WRITEPROTECT_MODE_WP,
-                ];
-                ioctl(uffd, UFFDIO_WRITEPROTECT, &mut protect)
-            }
+            Tracker::WriteProtect { protector, .. } => protector.protect(view.addr(), view.mapped_len()),
             Tracker::AnonBit { pagemap } => {
                 let anon = anonymous_pages(pagemap, view, 0, view.pages())?;
                 let mut sums = view.sums.lock();
@@ -354,130 +344,32 @@ fn self_test(tracker: &Tracker, media: &dyn Media, arena: &Arc<Arena>) -> io::Re
     verdict
 }
 
-// ---- userfaultfd and pagemap -------------------------------------------------------------------------------------
-
-const UFFDIO_API: libc::c_ulong = 0xC018_AA3F;
-const UFFDIO_REGISTER: libc::c_ulong = 0xC020_AA00;
-const UFFDIO_WRITEPROTECT: libc::c_ulong = 0xC018_AA06;
-const UFFDIO_REGISTER_MODE_WP: u64 = 2;
-const UFFDIO_WRITEPROTECT_MODE_WP: u64 = 1;
-const UFFD_USER_MODE_ONLY: libc::c_int = 1;
-const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
-const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
-const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
-const PM_SCAN_WP_MATCHING: u64 = 1;
-const PAGE_IS_WRITTEN: u64 = 1 << 1;
-const PAGEMAP_FILE: u64 = 1 << 61;
-const PAGEMAP_SWAPPED: u64 = 1 << 62;
-const PAGEMAP_PRESENT: u64 = 1 << 63;
-
-fn open_uffd() -> io::Result<OwnedFd> {
-    // SAFETY: takes flags only; touches no memory of ours.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_userfaultfd,
-            libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just returned to us and nobody else owns it.
-    let uffd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let mut api = [0xAA, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, 0u64];
-    ioctl(&uffd, UFFDIO_API, &mut api)?;
-    Ok(uffd)
-}
-
-fn open_pagemap() -> io::Result<OwnedFd> {
-    Ok(std::fs::File::open("/proc/self/pagemap")?.into())
-}
-
-fn ioctl<const N: usize>(fd: &OwnedFd, request: libc::c_ulong, argument: &mut [u64; N]) -> io::Result<()> {
-    // SAFETY: `argument` has exactly the size the request number encodes, and outlives the call.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument.as_mut_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// Written ranges in `start..end`, re-armed in the same step, in address order without repeats.
-fn scan_written(pagemap: &OwnedFd, start: usize, end: usize) -> io::Result<Vec<(usize, usize)>> {
+fn scan_written(pagemap: &Pagemap, start: usize, end: usize) -> io::Result<Vec<(usize, usize)>> {
+    let written = Scan {
+        all: Category::WRITTEN,
+        told: Category::WRITTEN,
+        rearm: true,
+        ..Scan::default()
+    };
     let mut found: Vec<(usize, usize)> = Vec::new();
-    let mut regions = vec![[0u64; 3]; 512];
-    let mut cursor = start as u64;
-    while cursor < end as u64 {
-        let mut scan = [
-            96,
-            PM_SCAN_WP_MATCHING,
-            cursor,
-            end as u64,
-            0,
-            regions.as_mut_ptr() as u64,
-            regions.len() as u64,
-            0,
-            0,
-            PAGE_IS_WRITTEN,
-            0,
-            PAGE_IS_WRITTEN,
-        ];
-        // SAFETY: `scan` is a `pm_scan_arg` (its first field says its size) and `regions` has room for the number of
-        // regions it announces; both outlive the call.
-        let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN as _, scan.as_mut_ptr()) };
-        if count < 0 {
-            let error = io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EINTR) {
-                continue;
-            }
-            return Err(error);
-        }
-        for [from, to, _] in &regions[..count as usize] {
-            // A scan resumed from `walk_end` may repeat what it reported: never step back.
-            let from = (*from).max(cursor) as usize;
-            let to = *to as usize;
-            if from < to {
-                match found.last_mut() {
-                    Some((_, last)) if *last == from => *last = to,
-                    _ => found.push((from, to)),
-                }
-                cursor = to as u64;
-            }
-        }
-        if (count as usize) < regions.len() {
-            break;
-        }
-        cursor = cursor.max(scan[4]);
-    }
+    pagemap.scan(start, end, written, &mut |from, to, _| match found.last_mut() {
+        Some((_, last)) if *last == from => *last = to,
+        _ => found.push((from, to)),
+    })?;
     Ok(found)
 }
 
 /// Pages of a private file view that hold a private copy, in memory or swapped out.
-fn anonymous_pages(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
-    let private = |entry: &u64| entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0 && entry & PAGEMAP_FILE == 0;
-    let entries = pagemap_entries(pagemap, view, first, count)?;
-    let pages = (first..).zip(&entries).filter(|(_, entry)| private(entry));
+fn anonymous_pages(pagemap: &Pagemap, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
+    let private = |word: &Word| (word.is_present() || word.is_swapped()) && !word.is_file();
+    let words = words(pagemap, view, first, count)?;
+    let pages = (first..).zip(&words).filter(|(_, word)| private(word));
     Ok(pages.map(|(page, _)| page).collect())
 }
 
-fn pagemap_entries(pagemap: &OwnedFd, view: &View, first: u32, count: u32) -> io::Result<Vec<u64>> {
-    let mut entries = vec![0u64; count as usize];
-    let mut done = 0;
-    while done < entries.len() {
-        let at = (view.addr() / PAGE as usize + first as usize + done) * 8;
-        // SAFETY: writes at most the remaining bytes of `entries`; any bit pattern is a valid u64.
-        let got = unsafe {
-            libc::pread(
-                pagemap.as_raw_fd(),
-                entries.as_mut_ptr().add(done).cast(),
-                (entries.len() - done) * 8,
-                at as libc::off_t,
-            )
-        };
-        match got {
-            n if n >= 8 => done += n as usize / 8,
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => return Err(io::Error::last_os_error()),
-        }
-    }
-    Ok(entries)
+fn words(pagemap: &Pagemap, view: &View, first: u32, count: u32) -> io::Result<Vec<Word>> {
+    let mut words = vec![Word(0); count as usize];
+    pagemap.words(view.addr() / PAGE as usize + first as usize, &mut words)?;
+    Ok(words)
 }

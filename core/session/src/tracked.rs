@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use larder_pages::{Sort, Watch};
 use larder_tier::os::arena::{self, Backing};
-use larder_tier::os::pages::{Sort, Watch};
 use parking_lot::Mutex;
 
 /// Writes are told to this many bytes.

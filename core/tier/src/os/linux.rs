@@ -7,38 +7,17 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+
+use larder_pages::{Category, Pagemap, Scan, Word};
 
 use super::{Entry, Method, Node, Os, Vma};
 
-const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
-const IS_FILE: u64 = 1 << 2;
-const IS_PRESENT: u64 = 1 << 3;
-const IS_SWAPPED: u64 = 1 << 4;
-const IS_ZERO: u64 = 1 << 5;
 const MOVE_PAGES_MAX: usize = 1 << 16;
-
-#[repr(C)]
-#[derive(Default)]
-struct ScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
 
 /// This process's memory, asked of the running kernel.
 #[derive(Debug)]
 pub struct Linux {
-    pagemap: File,
+    pagemap: Pagemap,
     page_bytes: u64,
     /// Set to refuse PAGEMAP_SCAN, so that the fallback can be tested on a kernel that has it.
     pub plain_pagemap: bool,
@@ -48,7 +27,7 @@ impl Linux {
     /// # Errors
     /// When `/proc/self/pagemap` cannot be opened (no `/proc`, or a hardened mount).
     pub fn open() -> io::Result<Linux> {
-        let pagemap = File::open("/proc/self/pagemap")
+        let pagemap = Pagemap::open()
             .map_err(|e| io::Error::new(e.kind(), format!("/proc/self/pagemap: {e}; placement needs /proc")))?;
         // SAFETY: sysconf takes no pointer.
         let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
@@ -88,60 +67,45 @@ impl Linux {
     }
 
     fn scan_ioctl(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
-        let mut regions = vec![[0u64; 3]; 512];
+        let scan = Scan {
+            any: Category::PRESENT | Category::SWAPPED,
+            told: Category::FILE | Category::PRESENT | Category::SWAPPED | Category::ZERO,
+            ..Scan::default()
+        };
         let mut at = start;
-        while at < end {
-            let mut arg = ScanArg {
-                size: size_of::<ScanArg>() as u64,
-                start: at,
-                end,
-                vec: regions.as_mut_ptr() as u64,
-                vec_len: regions.len() as u64,
-                category_anyof_mask: IS_PRESENT | IS_SWAPPED,
-                return_mask: IS_FILE | IS_PRESENT | IS_SWAPPED | IS_ZERO,
-                ..ScanArg::default()
-            };
-            // SAFETY: `arg` is the kernel's struct of 96 bytes and `vec` has room for `vec_len` regions of 24 bytes.
-            let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN, &mut arg) };
-            let Ok(count) = usize::try_from(count) else {
-                return Err(io::Error::last_os_error());
-            };
-            for region in &regions[..count] {
-                let entry = match region[2] {
-                    c if c & IS_SWAPPED != 0 => Entry::Swapped,
-                    c if c & IS_ZERO != 0 => Entry::Zero,
-                    c if c & IS_FILE != 0 => Entry::File,
+        self.pagemap
+            .scan(start as usize, end as usize, scan, &mut |from, to, is| {
+                let (from, to) = (from as u64, to as u64);
+                if from > at {
+                    out.push((at, from, Entry::Absent));
+                }
+                let entry = match is {
+                    is if is.any(Category::SWAPPED) => Entry::Swapped,
+                    is if is.any(Category::ZERO) => Entry::Zero,
+                    is if is.any(Category::FILE) => Entry::File,
                     _ => Entry::Anon,
                 };
-                if region[0] > at {
-                    out.push((at, region[0], Entry::Absent));
-                }
-                out.push((region[0], region[1], entry));
-                at = region[1];
-            }
-            if count < regions.len() {
-                if at < end {
-                    out.push((at, end, Entry::Absent));
-                }
-                break;
-            }
+                out.push((from, to, entry));
+                at = to;
+            })?;
+        if at < end {
+            out.push((at, end, Entry::Absent));
         }
         Ok(())
     }
 
     fn scan_pagemap(&self, start: u64, end: u64, out: &mut Vec<(u64, u64, Entry)>) -> io::Result<()> {
-        let mut bytes = vec![0u8; 8 * 4096];
+        let mut words = vec![Word(0); 4096];
         let mut at = start;
         while at < end {
             let pages = ((end - at) / self.page_bytes).min(4096) as usize;
             self.pagemap
-                .read_exact_at(&mut bytes[..pages * 8], at / self.page_bytes * 8)?;
-            for word in bytes[..pages * 8].chunks_exact(8) {
-                let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-                let entry = match (word >> 63 & 1, word >> 62 & 1, word >> 61 & 1) {
-                    (1, _, 0) => Entry::Anon,
-                    (1, _, _) => Entry::File,
-                    (_, 1, _) => Entry::Swapped,
+                .words((at / self.page_bytes) as usize, &mut words[..pages])?;
+            for word in &words[..pages] {
+                let entry = match (word.is_present(), word.is_swapped(), word.is_file()) {
+                    (true, _, false) => Entry::Anon,
+                    (true, _, true) => Entry::File,
+                    (_, true, _) => Entry::Swapped,
                     _ => Entry::Absent,
                 };
                 match out.last_mut() {

@@ -5,7 +5,6 @@
 
 pub mod arena;
 pub mod linux;
-pub mod pages;
 pub mod sampler;
 
 use std::io;

@@ -9,27 +9,11 @@
 //!   unmapped memory it says nothing: who asks knows that the range is still his.
 //! - Only [`Watch::open`]'s self-test decides whether a machine can do this, not a version number.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::{Category, Pagemap, Protector, Scan};
 
 const PAGE: usize = 4096;
-const UFFDIO_API: libc::c_ulong = 0xC018_AA3F;
-const UFFDIO_REGISTER: libc::c_ulong = 0xC020_AA00;
-const UFFDIO_UNREGISTER: libc::c_ulong = 0x8010_AA01;
-const UFFDIO_WRITEPROTECT: libc::c_ulong = 0xC018_AA06;
-const REGISTER_MODE_WP: u64 = 2;
-const WRITEPROTECT_MODE_WP: u64 = 1;
-const USER_MODE_ONLY: libc::c_int = 1;
-const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
-const FEATURE_WP_ASYNC: u64 = 1 << 15;
-const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
-const SCAN_WP_MATCHING: u64 = 1;
-const SCAN_CHECK_WPASYNC: u64 = 2;
-const IS_WRITTEN: u64 = 1 << 1;
-const IS_FILE: u64 = 1 << 2;
-const IS_PRESENT: u64 = 1 << 3;
-const IS_SWAPPED: u64 = 1 << 4;
 
 /// Memory whose pages can be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +31,8 @@ pub enum Sort {
 /// The two descriptors it takes.
 #[derive(Debug)]
 pub struct Watch {
-    uffd: OwnedFd,
-    pagemap: File,
+    protector: Protector,
+    pagemap: Pagemap,
     /// A forked child has the descriptors, but they speak of its parent's memory.
     process: u32,
 }
@@ -57,26 +41,9 @@ impl Watch {
     /// # Errors
     /// What is missing: an older kernel, a filter on system calls, or a self-test that failed.
     pub fn open() -> io::Result<Watch> {
-        // SAFETY: takes flags only.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_userfaultfd,
-                libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just returned to us.
-        let uffd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        ioctl(
-            &uffd,
-            UFFDIO_API,
-            &mut [0xAA, FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED, 0],
-        )?;
         let watch = Watch {
-            uffd,
-            pagemap: File::open("/proc/self/pagemap")?,
+            protector: Protector::open()?,
+            pagemap: Pagemap::open()?,
             process: std::process::id(),
         };
         watch.self_test()?;
@@ -86,14 +53,9 @@ impl Watch {
     /// Watches `start..start + bytes` (whole pages); all of it counts as unwritten from here on.
     pub fn arm(&self, start: usize, bytes: usize, sort: Sort) -> io::Result<()> {
         self.ours()?;
-        ioctl(
-            &self.uffd,
-            UFFDIO_REGISTER,
-            &mut [start as u64, bytes as u64, REGISTER_MODE_WP, 0],
-        )?;
+        self.protector.register(start, bytes)?;
         if sort != Sort::PrivateFile {
-            let range = &mut [start as u64, bytes as u64, WRITEPROTECT_MODE_WP];
-            ioctl(&self.uffd, UFFDIO_WRITEPROTECT, range)?;
+            self.protector.protect(start, bytes)?;
         }
         Ok(())
     }
@@ -101,7 +63,7 @@ impl Watch {
     /// Stops watching; harmless where nothing is watched.
     pub fn disarm(&self, start: usize, bytes: usize) {
         if self.ours().is_ok() {
-            let _ = ioctl(&self.uffd, UFFDIO_UNREGISTER, &mut [start as u64, bytes as u64]);
+            let _ = self.protector.unregister(start, bytes);
         }
     }
 
@@ -119,59 +81,31 @@ impl Watch {
     /// `EPERM` if not all of it is watched any more: then nothing is known of it.
     pub fn take(&self, start: usize, bytes: usize, sort: Sort, rearm: bool) -> io::Result<Vec<(usize, usize)>> {
         self.ours()?;
-        let end = start + bytes;
+        let there = Category::PRESENT | Category::SWAPPED;
         // One scan sees and protects a page in one step; two could miss one that leaves memory and comes back in between.
-        let (mask, inverted, told) = match sort {
-            Sort::Whole => (IS_WRITTEN, 0, IS_WRITTEN),
-            Sort::SharedFile => (0, 0, IS_WRITTEN | IS_PRESENT | IS_SWAPPED),
-            Sort::PrivateFile => (IS_WRITTEN | IS_FILE, IS_FILE, IS_WRITTEN),
+        let (all, inverted, told) = match sort {
+            Sort::Whole => (Category::WRITTEN, Category::NONE, Category::WRITTEN),
+            Sort::SharedFile => (Category::NONE, Category::NONE, Category::WRITTEN | there),
+            Sort::PrivateFile => (Category::WRITTEN | Category::FILE, Category::FILE, Category::WRITTEN),
         };
-        let flags = SCAN_CHECK_WPASYNC | if rearm { SCAN_WP_MATCHING } else { 0 };
+        let scan = Scan {
+            all,
+            inverted,
+            told,
+            rearm,
+            only_watched: true,
+            ..Scan::default()
+        };
         let mut found: Vec<(usize, usize)> = Vec::new();
-        let mut regions = vec![[0u64; 3]; 512];
-        let mut cursor = start;
-        while cursor < end {
-            let mut scan = [
-                96,
-                flags,
-                cursor as u64,
-                end as u64,
-                0,
-                regions.as_mut_ptr() as u64,
-                regions.len() as u64,
-                0,
-                inverted,
-                mask,
-                0,
-                told,
-            ];
-            // SAFETY: `scan` is a `pm_scan_arg` whose first field says its size; `regions` has the room it announces.
-            let count = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN as _, scan.as_mut_ptr()) };
-            if count < 0 {
-                let error = io::Error::last_os_error();
-                if error.raw_os_error() == Some(libc::EINTR) {
-                    continue;
-                }
-                return Err(error);
+        self.pagemap.scan(start, start + bytes, scan, &mut |from, to, is| {
+            if !is.any(Category::WRITTEN) && is.any(there) {
+                return;
             }
-            for [from, to, is] in &regions[..count as usize] {
-                // A scan that goes on may repeat what it reported: never step back.
-                let (from, to) = ((*from as usize).max(cursor), *to as usize);
-                if from < to && is & IS_WRITTEN == 0 && is & (IS_PRESENT | IS_SWAPPED) != 0 {
-                    cursor = to;
-                } else if from < to {
-                    match found.last_mut() {
-                        Some((_, last)) if *last == from => *last = to,
-                        _ => found.push((from, to)),
-                    }
-                    cursor = to;
-                }
+            match found.last_mut() {
+                Some((_, last)) if *last == from => *last = to,
+                _ => found.push((from, to)),
             }
-            if (count as usize) < regions.len() {
-                break;
-            }
-            cursor = cursor.max(scan[4] as usize);
-        }
+        })?;
         Ok(found)
     }
 
@@ -229,17 +163,10 @@ impl Watch {
     }
 }
 
-fn ioctl<const N: usize>(fd: &OwnedFd, request: libc::c_ulong, argument: &mut [u64; N]) -> io::Result<()> {
-    // SAFETY: `argument` has the size the request number encodes, and outlives the call.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument.as_mut_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn a_range_mapped_anew_is_not_taken_for_unwritten() {
