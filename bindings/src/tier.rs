@@ -24,6 +24,7 @@ use pyo3::types::PyDict;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TierSurvey>()?;
+    module.add_class::<TierRecord>()?;
     module.add_function(wrap_pyfunction!(tier_machine, module)?)?;
     module.add_function(wrap_pyfunction!(tier_pages, module)?)?;
     module.add_function(wrap_pyfunction!(tier_buffer, module)?)?;
@@ -154,6 +155,29 @@ impl TierSurvey {
         Ok(())
     }
 
+    /// Gives variable `owner` what it reached when `record` was made, without looking at it.
+    fn lend(&mut self, owner: usize, record: &TierRecord) -> PyResult<()> {
+        let Some(variable) = self.variables.get_mut(owner) else {
+            return Err(PyValueError::new_err(format!("no variable number {owner}")));
+        };
+        variable.reached.ranges.extend_from_slice(&record.ranges);
+        variable.buffers.extend_from_slice(&record.buffers);
+        variable.reached.objects += record.objects;
+        Ok(())
+    }
+
+    /// What `owner` reaches and counts as its own, to be lent to later surveys.
+    fn record(&self, owner: usize) -> PyResult<TierRecord> {
+        let (Some(variable), Some(claim)) = (self.variables.get(owner), self.claims.get(owner)) else {
+            return Err(PyRuntimeError::new_err("locate() comes before record()"));
+        };
+        Ok(TierRecord {
+            ranges: claim.own.clone(),
+            buffers: variable.buffers.clone(),
+            objects: variable.reached.objects,
+        })
+    }
+
     /// Settles sharing and asks the kernel where everything is; returns how it asked.
     fn locate<'py>(&mut self, py: Python<'py>, exact: bool) -> PyResult<Bound<'py, PyDict>> {
         self.walk = None; // what it has seen is as large as the objects are many
@@ -217,12 +241,45 @@ impl TierSurvey {
             .unwrap_or_default()
     }
 
+    /// `(start, end)` of the pages that move when `owner` moves, sorted.
+    fn moving(&self, py: Python<'_>, owner: usize) -> Vec<Range> {
+        let block_end = |start: u64| {
+            let block = arena::existing()?.block_of(start as usize)?;
+            Some((block.start + block.bytes) as u64)
+        };
+        let own = self.claims.get(owner).map_or(&[][..], |claim| &claim.own);
+        py.detach(|| ranges::moving_pages(own, 4096, block_end))
+    }
+
     /// `(start, end)` of `owner`'s buffers, sorted; shared ones too.
     fn buffers(&self, owner: usize) -> Vec<Range> {
         self.variables
             .get(owner)
             .map(|variable| variable.buffers.clone())
             .unwrap_or_default()
+    }
+}
+
+/// What a variable reached when it was walked: kept while walking it again would bring its pages back.
+#[pyclass(frozen)]
+pub struct TierRecord {
+    ranges: Vec<Range>,
+    buffers: Vec<Range>,
+    objects: u64,
+}
+
+#[pymethods]
+impl TierRecord {
+    /// Bytes per place now, every page asked, nothing touched.
+    fn places<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = py
+            .detach(|| locate(&Linux::open()?, &self.ranges, true))
+            .map_err(|e| PyOSError::new_err(e.to_string()))?;
+        let out = PyDict::new(py);
+        for (place, bytes) in weigh(&self.ranges, &found.runs) {
+            out.set_item(name_of(place), bytes)?;
+        }
+        Ok(out)
     }
 }
 

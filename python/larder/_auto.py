@@ -179,7 +179,7 @@ def _known(survey: tier.Survey) -> list[tuple[int, int, float | None, bool, bool
         slow = sum(n for place, n in row["places"].items() if place in ("disk", "swap") or place in _slow())
         can = tier.movable(survey, name)[0]
         warm = temperatures.get(name)
-        out.append((_migrate.in_dram(row), slow if can else 0, warm, can, name in _migrate.pinned()))
+        out.append((_migrate.in_dram(row["places"]), slow if can else 0, warm, can, name in _migrate.pinned()))
     return out
 
 

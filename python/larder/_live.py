@@ -63,6 +63,10 @@ class LiveTrace:
         if self._cost_s.get(name, 0.0) > self._credit_s or self._credit_s <= 0:
             self.stale.append(name)
             return
+        if tier.away(name, value) is not None:
+            if name not in self.native.names():
+                self.stale.append(name)
+            return  # looking would bring it back, and nobody has used it much since it left
         began = time.monotonic()
         same = self.native.holds(name, value, self._credit_s)
         extent = getattr(value, "nbytes", None) if type(value).__name__ == "ndarray" else None

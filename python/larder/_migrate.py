@@ -8,8 +8,10 @@ calls into the memory go on during a move. What a call reports as moved was aske
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,14 @@ from . import _larder, hooks, tier
 from .display import Table, bytes_text
 
 MIN_BYTES = 1 << 20
-STEP_BYTES = 64 << 20
+STEP_BYTES = 16 << 20  # between two looks at the clock and at Ctrl-C
 CONTAINERS_MAX = 20_000_000
+WISHES = {
+    "slow": "a memory-only NUMA node",
+    "file": "arrays made after `%tier on`",
+    "swap": "swap with room in it",
+    "cache": "data on a shelf or in a mapped file",
+}
 _pinned: set[str] = set()
 _shielded: dict[str, Any] = {}
 _directory: Path | None = None
@@ -67,51 +75,31 @@ def mechanism(start: int, end: int) -> str | None:
     return "swap" if tier.machine()["swap_free"] else None
 
 
-def _whole(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pages that hold the ranges, neighbours joined; a range in the arena ends with its block, which is its own.
-
-    Objects rarely fill a page to the last byte (allocators keep headers between them), so pages count that hold any of
-    them: `movable` has made sure that nine tenths of what they hold is the variable's.
-    """
-    runs: list[list[int]] = []
-    for start, end in sorted(ranges):
-        block = _larder.tier_block(start) if end - start >= 4096 else None
-        low, high = start & ~4095, (end + 4095) & ~4095
-        if block is not None:
-            high = min(high, block[0] + block[1])
-        if runs and low <= runs[-1][1]:
-            runs[-1] = [runs[-1][0], max(high, runs[-1][1]), runs[-1][2] + end - start]
-        else:
-            runs.append([low, high, end - start])
-    # A header alone in its page (an array's own object) stays where its neighbours are.
-    return [(low, high) for low, high, own in runs if own * 2 >= high - low]
-
-
-def _look(name: str) -> tuple[tier.Survey, dict[str, Any]]:
+def _look(name: str) -> tier.Survey:
     space = tier.namespace()
     if name not in space:
         raise NameError(f"name {name!r} is not defined")
     names = list(dict.fromkeys([*tier.visible(space), name]))
-    survey = tier.Survey({key: space[key] for key in names}, exact=True)
-    return survey, survey.row(name)
+    return tier.Survey({key: space[key] for key in names}, exact=True)
 
 
-def in_dram(row: dict[str, Any]) -> int:
+def in_dram(places: dict[str, int]) -> int:
     nodes = {f"node{node}" for node, cpu, _ in tier.machine()["nodes"] if cpu}
-    return sum(count for place, count in row["places"].items() if place in nodes or place in ("cache", "node?"))
+    return sum(count for place, count in places.items() if place in nodes or place in ("cache", "node?"))
 
 
 def demote(name: str, tier: str | None = None, *, progress: Callable[[int, int], None] | None = None) -> Table:
     """Move ``name`` out of DRAM; its address stays. Returns one row: bytes moved, left, how, seconds.
 
     ``tier`` asks for one mechanism (``slow``, ``file``, ``swap``, ``cache``); by default the fastest there is.
-    ``progress(done, total)`` is called in bytes, every 64 MiB. Raises `TierError` with the reason when it cannot move.
+    ``progress(done, total)`` is called in bytes, every 16 MiB. Raises `TierError` with the reason when it cannot move, and
+    `KeyboardInterrupt` with what has moved when it is interrupted: between two pieces, so every page is in one place.
     """
     return _move(name, False, tier, progress)
 
 
 def promote(name: str, *, progress: Callable[[int, int], None] | None = None) -> Table:
-    """Bring ``name`` back into DRAM now instead of page by page as it is used."""
+    """Bring ``name`` back into DRAM now instead of page by page as it is used; can be interrupted as `demote` can."""
     return _move(name, True, None, progress)
 
 
@@ -124,61 +112,121 @@ def _move(
     written: bool = False,
     step_bytes: int = STEP_BYTES,
 ) -> Table:
-    row = survey.row(name) if survey is not None else None
-    if survey is None or row is None:
-        survey, row = _look(name)
+    came = 0
+    if survey is None:
+        swapped = _swapped() if up else 0
+        survey = _look(name)
+        came = max(swapped - _swapped(), 0) if up else 0  # looking at objects that are in swap brings them in
+    row = survey.row(name)
     if not up:
-        if name in _pinned:
-            raise tier.TierError(f"{name} is pinned in DRAM; `%tier unpin {name}` first")
-        can, why = tier.movable(survey, name)
-        if not can:
-            raise tier.TierError(f"{name} stays in DRAM: {why}")
-        _shield(name, True)  # before the pages go: taking containers off the collector's lists touches them
-    before = in_dram(row)
+        _refuse(name, survey, wish)
+        _shield(name, survey)  # before the pages go: taking containers off the collector's lists touches them
+    before = in_dram(row["places"])
     began = time.monotonic()
-    ranges = _whole(survey.ranges(name))
+    ranges = survey.moving(name)
     total, done, how = sum(end - start for start, end in ranges), 0, dict[str, None]()
-    for start, end in ranges:
-        for at in range(start, end, step_bytes):
-            stop = min(at + step_bytes, end)
-            told = _up(at, stop, written) if up else _down(at, stop, wish)
-            how[told] = None
-            done += stop - at
-            if progress is not None:
-                progress(done, total)
-        if not up and "tier file" in how:
-            _larder.tier_drop(start, end)  # what was read ahead is in the page cache although nothing maps it
+    interrupted = False
+    try:
+        for start, end in ranges:
+            for at in range(start, end, step_bytes):
+                stop = min(at + step_bytes, end)
+                how[_up(at, stop, written) if up else _down(at, stop, wish)] = None
+                done += stop - at
+                if progress is not None:
+                    progress(done, total)
+            if not up and "tier file" in how:
+                _larder.tier_drop(start, end)  # what was read ahead is in the page cache although nothing maps it
+    except KeyboardInterrupt:
+        interrupted = True
     seconds = time.monotonic() - began
-    left = in_dram(_asked(survey.ranges(name)))
-    moved = left - before if up else before - left
+    left = in_dram(survey.record(name).places())
+    moved = max(left - before + min(came, row["bytes"]) if up else before - left, 0)
+    if interrupted:
+        raise KeyboardInterrupt(_stopped(name, up, moved, left, row["bytes"]))
     if up:
-        _shield(name, False)
-    out = {"name": name, "moved": max(moved, 0), "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
+        _unshield(name)
+    out = {"name": name, "moved": moved, "in DRAM": left, "how": ", ".join(how), "seconds": round(seconds, 3)}
     return Table([out], formats={"moved": bytes_text, "in DRAM": bytes_text}, footer=_left(name, row, up, left))
 
 
-def _asked(ranges: list[tuple[int, int]]) -> dict[str, Any]:
-    """Where these bytes are now, asked of the kernel, every page."""
-    native = _larder.TierSurvey([], [], [], [], 0)
-    native.variable()
-    for start, end in ranges:
-        native.buffer(0, start, end - start)
-    native.locate(True)
-    return native.row(0)
+def _refuse(name: str, survey: tier.Survey, wish: str | None) -> None:
+    """Raises `TierError` where `name` cannot leave DRAM, or not in the way wished for."""
+    if name in _pinned:
+        raise tier.TierError(f"{name} is pinned in DRAM; `%tier unpin {name}` first")
+    can, why = tier.movable(survey, name)
+    if not can:
+        raise tier.TierError(f"{name} stays in DRAM: {why}")
+    if wish is None:
+        return
+    if wish not in WISHES:
+        raise tier.TierError(f"no tier is called {wish!r}; those there can be: {', '.join(WISHES)}")
+    filed = survey.row(name)["places"]
+    there = {
+        "slow": bool(tier.slow_nodes()),
+        "file": tier._in_tier_file(survey, name),
+        "swap": bool(tier.machine()["swap_free"]),
+        "cache": bool(filed.get("cache", 0) + filed.get("disk", 0)),
+    }
+    if not there[wish]:
+        ways = ", ".join(way for way, has in there.items() if has)
+        raise tier.TierError(f"{name} cannot go to {wish} here ({WISHES[wish]}); it can go to {ways or 'nowhere'}")
 
 
-def _shield(name: str, on: bool) -> None:
+def _stopped(name: str, up: bool, moved: int, left: int, size: int) -> str:
+    verb = "promote" if up else "demote"
+    return (
+        f"{verb} of {name} was interrupted: {bytes_text(moved)} of {bytes_text(size)} moved, {bytes_text(left)} in DRAM now; "
+        f"every page is whole and in one place, and `%tier {verb} {name}` goes on"
+    )
+
+
+def _swapped() -> int:
+    """Bytes of this process in swap."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"^VmSwap:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+@dataclass
+class _Out:
+    """A variable of objects that was sent away: as it was then, so that nobody need look at it to know."""
+
+    value: Any
+    record: _larder.TierRecord
+
+
+_out: dict[str, _Out] = {}
+
+
+def away(name: str, value: Any) -> _larder.TierRecord | None:
+    """What `value` reached when it left DRAM, while more than half of that is still out: walking it would end that."""
+    out = _out.get(name)
+    if out is None or out.value is not value:
+        return None
+    places = out.record.places()
+    size = sum(places.values())
+    return out.record if in_dram(places) * 2 < size and not places.get("unmapped") else None
+
+
+def _shield(name: str, survey: tier.Survey) -> None:
     """Cold containers leave the collector's lists, or every collection would bring their pages back."""
-    value = tier.namespace()[name]
-    if on and isinstance(value, list | dict | tuple | set | frozenset):
-        if _larder.tier_shield(value, True, CONTAINERS_MAX):
-            _shielded[name] = value
-            if check_shields not in hooks.AFTER:
-                hooks.AFTER.append(check_shields)
-    elif not on:
-        held = _shielded.pop(name, None)
-        if held is not None:
-            _larder.tier_shield(held, False, CONTAINERS_MAX)
+    value, row = tier.namespace()[name], survey.row(name)
+    if check_shields not in hooks.AFTER:
+        hooks.AFTER.append(check_shields)
+    if row["bytes"] > 2 * row["buffer_bytes"]:
+        _out[name] = _Out(value, survey.record(name))
+    if isinstance(value, list | dict | tuple | set | frozenset) and name not in _shielded:
+        # Noted first: an interrupt in between leaves a name too much, never containers that nobody remembers.
+        _shielded[name] = value
+        if not _larder.tier_shield(value, True, CONTAINERS_MAX):
+            del _shielded[name]
+
+
+def _unshield(name: str) -> None:
+    _out.pop(name, None)
+    if name in _shielded:
+        _larder.tier_shield(_shielded[name], False, CONTAINERS_MAX)
+        del _shielded[name]
 
 
 def check_shields(_ip: Any = None, _result: Any = None) -> None:
@@ -186,7 +234,9 @@ def check_shields(_ip: Any = None, _result: Any = None) -> None:
     space = tier.namespace()
     for name, value in list(_shielded.items()):
         if space.get(name) is not value:
-            _larder.tier_shield(_shielded.pop(name), False, CONTAINERS_MAX)
+            _unshield(name)
+    for name in [name for name, out in _out.items() if space.get(name) is not out.value]:
+        del _out[name]
 
 
 def shielded() -> list[str]:

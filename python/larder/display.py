@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import html
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -100,3 +102,67 @@ def bytes_text(count: int | float) -> str:
             return f"{size:.0f}{unit}" if unit == "B" or size >= 10 else f"{size:.1f}{unit}"
         size /= 1024
     raise AssertionError("unreachable")
+
+
+class Bar:
+    """How far a long piece of work is: a bar in notebooks, a line on a terminal; nothing for work that is soon done.
+
+    >>> with Bar("demote x") as bar:
+    ...     work(progress=bar)  # called with (done, total) in bytes
+
+    It appears when the work has taken `AFTER_S`, changes at most every `EVERY_S`, and its last state stays.
+    """
+
+    AFTER_S = 0.5
+    EVERY_S = 0.1
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.done = self.total = 0
+        self._began = self._next = time.monotonic()
+        self._next += self.AFTER_S
+        self._handle: Any = None
+        self._shown = False
+        ip = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        # IPython's plain publisher is a terminal's: it can print, and not change what it has printed.
+        self._rich = ip is not None and type(ip.display_pub).__name__ != "DisplayPublisher"
+
+    def __call__(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        now = time.monotonic()
+        if total and now >= self._next and (self._rich or sys.stderr.isatty()):
+            self._next = now + self.EVERY_S
+            self._show()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._shown:
+            self._show()
+            if self._handle is None:
+                print(file=sys.stderr)
+
+    def _show(self) -> None:
+        self._shown = True
+        if not self._rich:
+            print(f"\r{self!r}", end="", file=sys.stderr, flush=True)
+        elif self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(self, display_id=True)
+        else:
+            self._handle.update(self)
+
+    def __repr__(self) -> str:
+        full = 30 * self.done // max(self.total, 1)
+        bar = "█" * full + "░" * (30 - full)
+        return f"{self.what} {bar} {100 * self.done // max(self.total, 1):3}%  {self._said()}"
+
+    def _said(self) -> str:
+        passed = time.monotonic() - self._began
+        return f"{bytes_text(self.done)} of {bytes_text(self.total)}, {passed:.1f}s"
+
+    def _repr_html_(self) -> str:
+        what, said = html.escape(self.what), html.escape(self._said())
+        return f'<div>{what} <progress value="{self.done}" max="{max(self.total, 1)}"></progress> {said}</div>'

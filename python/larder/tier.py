@@ -175,8 +175,14 @@ class Survey:
         skip = [id(space), id(sys.modules), id(sys.__dict__), id(variables), id(self)]
         self._native = _larder.TierSurvey(skip, leaf_types(), own_types(), skip_types(), objects_max)
         self.names = list(variables)
-        for value in variables.values():
+        self.lent: list[str] = []
+        for name, value in variables.items():
             owner = self._native.variable()
+            record = away(name, value)
+            if record is not None:
+                self._native.lend(owner, record)
+                self.lent.append(name)
+                continue
             roots = [value]
             done: set[int] = set()
             while roots:
@@ -196,7 +202,7 @@ class Survey:
     def of(cls, native: Any, names: list[str], *, exact: bool = False) -> Survey:
         """A survey of what has been walked already."""
         made = cls.__new__(cls)
-        made._native, made.names = native, names
+        made._native, made.names, made.lent = native, names, []
         made.how = native.locate(exact)
         return made
 
@@ -207,8 +213,16 @@ class Survey:
     def row(self, name: str) -> dict[str, Any]:
         return self._native.row(self.names.index(name))
 
+    def record(self, name: str) -> _larder.TierRecord:
+        """What `name` reaches, to be asked about again without a walk."""
+        return self._native.record(self.names.index(name))
+
     def ranges(self, name: str) -> list[tuple[int, int]]:
         return self._native.ranges(self.names.index(name))
+
+    def moving(self, name: str) -> list[tuple[int, int]]:
+        """The whole pages that go when `name` goes; `movable` has made sure that nine tenths of them is its own."""
+        return self._native.moving(self.names.index(name))
 
     def buffers(self, name: str) -> list[tuple[int, int]]:
         return self._native.buffers(self.names.index(name))
@@ -298,11 +312,14 @@ def movable(survey: Survey, name: str) -> tuple[bool, str]:
 
 
 def _in_tier_file(survey: Survey, name: str) -> bool:
+    row = survey.row(name)
+    if row["buffer_bytes"] < PURE * row["bytes"]:
+        return False  # only arrays' buffers are ever there
     filed = 0
     for start, end in survey.ranges(name):
         block = _larder.tier_block(start) if end - start >= 4096 else None
         filed += end - start if block is not None and block[2] == "tier file" else 0
-    return filed >= PURE * survey.row(name)["bytes"]
+    return filed >= PURE * row["bytes"]
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -359,6 +376,8 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         why = "" if shares and why.startswith("its bytes belong") else why
         if name in shielded():
             why += ", GC-shielded"
+        if name in survey.lent:
+            why += ", not looked at since it left"
         said = [shares, "walk cut short: more than it says" if info["cut"] else "", why]
         rows.append(
             {"name": name, "kind": _kind(space[name]), "bytes": info["bytes"]}
@@ -482,7 +501,7 @@ def why(name: str) -> str:
     return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"
 
 
-from ._migrate import demote, disable, enable, enabled, pin, pinned, promote, shielded, unpin  # noqa: E402
+from ._migrate import away, demote, disable, enable, enabled, pin, pinned, promote, shielded, unpin  # noqa: E402
 
 
 def auto(dram: str | int | None = "cgroup") -> str:

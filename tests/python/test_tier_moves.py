@@ -281,3 +281,101 @@ def test_what_the_next_cell_names_comes_in_before_it_runs(space):
     finally:
         tier.auto(None)
         heat.stop()
+
+
+def shell_with(tmp_path, monkeypatch):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    import larder
+
+    monkeypatch.setenv("LARDER_TIER_DIR", str(tmp_path))
+    ip = InteractiveShell.instance()
+    larder.load_ipython_extension(ip)
+    return ip
+
+
+def test_a_long_move_shows_how_far_it_is_and_a_short_one_nothing(tmp_path, monkeypatch, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    import larder
+    from larder.display import Bar
+
+    ip = shell_with(tmp_path, monkeypatch)
+    try:
+        ip.run_cell("import numpy as np\n%tier on\nx = np.ones(8 << 20)").raise_error()
+        with capture_output() as short:
+            ip.run_line_magic("tier", "demote x")
+            ip.run_line_magic("tier", "promote x")
+        monkeypatch.setattr(Bar, "AFTER_S", 0.0)
+        monkeypatch.setattr(Bar, "EVERY_S", 0.0)
+        with capture_output() as long:
+            ip.run_line_magic("tier", "demote x")
+        assert short.outputs == []
+        shown = [(output.data["text/html"], output.data["text/plain"], output.update) for output in long.outputs]
+        assert [update for *_, update in shown] == [False] + [True] * (len(shown) - 1) and len(shown) >= 4
+        assert 'value="16777216" max="67108864"' in shown[0][0], shown[0]
+        assert 'value="67108864" max="67108864"' in shown[-1][0] and "100%  64M of 64M" in shown[-1][1]
+        assert "demote x" in shown[0][0] and " 25%  16M of 64M" in shown[0][1]
+    finally:
+        tier.disable()
+        larder.magics.unload_ipython_extension(ip)
+        ip.history_manager.end_session()
+        InteractiveShell.clear_instance()
+
+
+def test_an_interrupted_move_says_what_has_moved_and_can_go_on(space):
+    import re
+    import signal
+
+    space["x"] = x = np.random.default_rng(5).random(16 * MB)  # 128 MiB
+    copy = x.copy()
+
+    def interrupt(done, total):
+        assert total == x.nbytes
+        if done == total // 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=r"64M of 128M moved, 64M in DRAM now.*`%tier demote x` goes on"):
+        tier.demote("x", progress=interrupt)
+    assert abs(resident(x) - 64 * MB) <= 4 * MB
+    assert tier.demote("x")[0]["moved"] >= 60 * MB
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        tier.promote("x", progress=interrupt)
+    assert re.search("promote of x was interrupted: [0-9]+M of 128M moved", str(stopped.value)), stopped.value
+    assert 60 * MB <= resident(x) < x.nbytes, "some is read ahead"
+    assert tier.promote("x")[0]["in DRAM"] >= x.nbytes and (x == copy).all()
+
+
+def test_a_tier_asked_for_that_cannot_be_is_refused(space):
+    space["x"] = np.ones(MB)
+    with pytest.raises(tier.TierError, match="no tier is called 'tape'; those there can be: slow, file, swap, cache"):
+        tier.demote("x", "tape")
+    if not tier.slow_nodes():
+        with pytest.raises(
+            tier.TierError, match=r"x cannot go to slow here \(a memory-only NUMA node\); it can go to file"
+        ):
+            tier.demote("x", "slow")
+    assert resident(space["x"]) == space["x"].nbytes
+    assert tier.demote("x", "file")[0]["how"] == "tier file"
+
+
+def test_objects_in_swap_stay_there_whoever_asks_and_promote_says_what_came(tmp_path):
+    import json
+    import subprocess
+    from pathlib import Path
+
+    bench = Path(__file__).parents[2] / "benches/heat/swap.py"
+    if os.geteuid():
+        pytest.skip("turning swap on needs root")
+    command = [sys.executable, bench, "--objects", "80000", "--directory", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 2:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["MB"] >= 10 and said["demoted_MB"] >= 0.95 * said["MB"], said
+    for after in ("collect", "table", "three_sampled_cells"):
+        assert said[f"swap_MB_after_{after}"] >= 0.9 * said["demoted_MB"], said
+    assert said["table_says_swap_MB"] >= 0.9 * said["MB"]
+    assert 0.9 * said["demoted_MB"] <= said["promoted_MB"] <= said["came_from_swap_MB"] + 2, said

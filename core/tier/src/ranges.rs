@@ -52,6 +52,27 @@ pub fn inner_pages(ranges: &[Range], page_bytes: u64) -> Vec<Range> {
         .collect()
 }
 
+/// The pages to move so that a normal list moves: neighbours joined, of pages that are at least half these bytes.
+///
+/// Objects rarely fill a page to the last byte (allocators keep headers between them), so pages count that hold any of
+/// them; a header alone in its page stays where its neighbours are. `ends_at` may end the last page of a large range early.
+pub fn moving_pages(ranges: &[Range], page_bytes: u64, ends_at: impl Fn(u64) -> Option<u64>) -> Vec<Range> {
+    let mut runs: Vec<(u64, u64, u64)> = Vec::new();
+    for &(start, end) in ranges {
+        let low = start & !(page_bytes - 1);
+        let mut high = (end + page_bytes - 1) & !(page_bytes - 1);
+        if let Some(limit) = (end - start >= page_bytes).then(|| ends_at(start)).flatten() {
+            high = high.min(limit);
+        }
+        match runs.last_mut() {
+            Some(last) if low <= last.1 => *last = (last.0, last.1.max(high), last.2 + end - start),
+            _ => runs.push((low, high, end - start)),
+        }
+    }
+    runs.retain(|run| run.2 * 2 >= run.1 - run.0);
+    runs.into_iter().map(|run| (run.0, run.1)).collect()
+}
+
 /// What one owner keeps after sharing is settled.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -105,6 +126,22 @@ pub fn claim(owners: &[Vec<Range>]) -> Vec<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_move_that_are_half_their_owners_and_end_where_a_block_ends() {
+        let none = |_| None;
+        assert_eq!(moving_pages(&[(100, 3000), (3100, 5000)], 4096, none), [(0, 8192)]);
+        assert_eq!(
+            moving_pages(&[(100, 200)], 4096, none),
+            [],
+            "a header stays with its neighbours"
+        );
+        assert_eq!(
+            moving_pages(&[(0, 4096), (40_960, 50_000)], 4096, |at| (at == 40_960)
+                .then_some(49_152)),
+            [(0, 4096), (40_960, 49_152)]
+        );
+    }
 
     #[test]
     fn touching_and_overlapping_ranges_become_one() {

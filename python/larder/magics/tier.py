@@ -8,6 +8,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from ..display import Bar
+
 HELP = """%tier                 where every variable's bytes are
 %tier NAME...         only these
 %tier --exact         ask the node of every page (up to 1,000 are sampled otherwise)
@@ -72,6 +74,9 @@ class TierMagics(Magics):
             if verb == "why":
                 print(tier.why(rest[0]))
                 return None
+            if verb in ("demote", "promote"):
+                with Bar(f"{verb} {rest[0]}") as bar:
+                    return getattr(tier, verb)(*rest, progress=bar)
             return getattr(tier, verb)(*rest)
         except (tier.TierError, ValueError) as error:
             raise UsageError(str(error)) from None
