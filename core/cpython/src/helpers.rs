@@ -4,6 +4,7 @@
 
 use crate::object::{int_value, load, obj, ptr, store, type_of};
 use larder_jit::Helpers;
+use larder_jit::lower::{FITS, LOGGED, SCRATCH};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
 use std::ffi::c_void;
@@ -93,21 +94,25 @@ unsafe fn release(old: *mut ffi::PyObject, logged: *mut u64) {
     }
 }
 
-unsafe extern "C" fn replace_int(old: *mut ffi::PyObject, v: i64, logged: *mut u64) -> *mut ffi::PyObject {
-    // SAFETY: as `new_int` and `release`.
+/// What the helpers that keep registers know of the buffer: they are given the address of its word `LOGGED`.
+const RESULT: usize = LOGGED - SCRATCH;
+
+unsafe extern "C" fn replace_int(old: *mut ffi::PyObject, v: i64, logged: *mut u64) {
+    // SAFETY: as `new_int` and `release`; the result's word lies before the counter.
     unsafe {
         let new = new_int(v);
         release(old, logged);
-        new
+        logged.sub(RESULT).write(new as u64);
     }
 }
 
-unsafe extern "C" fn replace_float(old: *mut ffi::PyObject, v: f64, logged: *mut u64) -> *mut ffi::PyObject {
-    // SAFETY: as `new_float` and `release`.
+/// The caller writes the number.
+unsafe extern "C" fn replace_float(old: *mut ffi::PyObject, logged: *mut u64) {
+    // SAFETY: as `new_float` and `release`; the result's word lies before the counter.
     unsafe {
-        let new = new_float(v);
+        let new = new_float(0.0);
         release(old, logged);
-        new
+        logged.sub(RESULT).write(new as u64);
     }
 }
 
@@ -126,17 +131,13 @@ fn layout() -> &'static Layout {
     unsafe { crate::hook::engine() }.map_or_else(|| std::process::abort(), |e| e.layout)
 }
 
-/// `fn(int object, *mut i64) -> 1 or 0`.
-unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) -> u64 {
-    // SAFETY: a live int object, and room for the result.
+/// The value, and whether it fits, to the buffer, of which this is the word `SCRATCH`.
+unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) {
+    // SAFETY: a live int object, and the buffer of the trace that runs.
     unsafe {
-        match int_value(obj(o), layout()) {
-            Some(v) => {
-                out.write(v);
-                1
-            }
-            None => 0,
-        }
+        let value = int_value(obj(o), layout());
+        out.write(value.unwrap_or(0));
+        out.add(FITS - SCRATCH).write(i64::from(value.is_some()));
     }
 }
 

@@ -23,7 +23,7 @@ use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 const ALIGN: usize = 16;
 const TRAP: u8 = 0xcc;
-/// `mov rax, helper; jmp rax`, padded: what a link to a helper reaches.
+/// What a link to a helper reaches.
 const TRAMPOLINE: usize = 16;
 /// `fn(code, a, b) -> u64` in C's convention: keeps the registers that C wants kept and calls the code, which keeps none.
 /// So no trace needs to.
@@ -37,6 +37,41 @@ const ENTRY: [u8; 48] = [
     0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, 0x5d, // pop r15, r14, r13, r12, rbx, rbp
     0xc3, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,       // ret
 ];
+
+/// What the trampolines of helpers that keep every register go on with: the helper in rax, rax itself on the stack.
+fn keep() -> Vec<u8> {
+    // push rcx, rdx, rsi, rdi, r8, r9, r10, r11; sub rsp, 256
+    let mut code = vec![0x51, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53];
+    code.extend([0x48, 0x81, 0xec, 0, 1, 0, 0]);
+    // movups [rsp + 16 * n], xmm n, or back
+    let vectors = |code: &mut Vec<u8>, op: u8| {
+        for n in 0..16u8 {
+            if n > 7 {
+                code.push(0x44);
+            }
+            code.extend([0x0f, op, 0x84 | (n & 7) << 3, 0x24]);
+            code.extend((u32::from(n) * 16).to_le_bytes());
+        }
+    };
+    vectors(&mut code, 0x11);
+    code.extend([0xff, 0xd0]); // call rax
+    vectors(&mut code, 0x10);
+    // add rsp, 256; pop r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax; ret
+    code.extend([0x48, 0x81, 0xc4, 0, 1, 0, 0]);
+    code.extend([
+        0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0x59, 0x58, 0xc3,
+    ]);
+    code.resize(code.len().next_multiple_of(ALIGN), TRAP);
+    code
+}
+
+/// A function outside the arena that code may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Helper {
+    pub address: usize,
+    /// Its trampoline keeps every register; the function must give nothing back.
+    pub keeps: bool,
+}
 
 /// A name for code in the arena; good until it is released, wherever the code moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,7 +138,7 @@ impl Arena {
     ///
     /// # Errors
     /// What the system says when it refuses memory files or mappings.
-    pub fn new(reserve: usize, limit: usize, helpers: &[usize]) -> io::Result<Arena> {
+    pub fn new(reserve: usize, limit: usize, helpers: &[Helper]) -> io::Result<Arena> {
         // SAFETY: a constant name; the result is checked before it becomes an owned descriptor nobody else has.
         let file = unsafe {
             let fd = libc::memfd_create(c"larder-traces".as_ptr(), libc::MFD_CLOEXEC);
@@ -116,7 +151,9 @@ impl Arena {
         let write = MmapOptions::new().len(reserve).map_raw(&file)?;
         // SAFETY: the file is anonymous and ours; it changes only through `write`, where nothing executes at the time.
         let exec = unsafe { MmapOptions::new().len(reserve).map_exec(&file)? };
-        let base = ENTRY.len() + helpers.len() * TRAMPOLINE;
+        let keep = keep();
+        let after = ENTRY.len() + helpers.len() * TRAMPOLINE;
+        let base = after + keep.len();
         let mut arena = Arena {
             write,
             exec,
@@ -133,12 +170,23 @@ impl Arena {
         };
         arena.bytes(0, &ENTRY);
         for (index, helper) in helpers.iter().enumerate() {
+            let at = ENTRY.len() + index * TRAMPOLINE;
             let mut code = [TRAP; TRAMPOLINE];
-            code[..2].copy_from_slice(&[0x48, 0xb8]);
-            code[2..10].copy_from_slice(&helper.to_le_bytes());
-            code[10..12].copy_from_slice(&[0xff, 0xe0]);
-            arena.bytes(ENTRY.len() + index * TRAMPOLINE, &code);
+            let address = helper.address.to_le_bytes();
+            if helper.keeps {
+                let distance = (after - (at + TRAMPOLINE)) as u32;
+                code[..3].copy_from_slice(&[0x50, 0x48, 0xb8]); // push rax; mov rax, helper; jmp keep
+                code[3..11].copy_from_slice(&address);
+                code[11] = 0xe9;
+                code[12..].copy_from_slice(&distance.to_le_bytes());
+            } else {
+                code[..2].copy_from_slice(&[0x48, 0xb8]); // mov rax, helper; jmp rax
+                code[2..10].copy_from_slice(&address);
+                code[10..12].copy_from_slice(&[0xff, 0xe0]);
+            }
+            arena.bytes(at, &code);
         }
+        arena.bytes(after, &keep);
         Ok(arena)
     }
 
@@ -447,7 +495,15 @@ mod tests {
         extern "C" fn ninety() -> i32 {
             90
         }
-        let mut arena = Arena::new(1 << 16, 4096, &[ninety as *const () as usize]).unwrap();
+        let mut arena = Arena::new(
+            1 << 16,
+            4096,
+            &[Helper {
+                address: ninety as *const () as usize,
+                keeps: false,
+            }],
+        )
+        .unwrap();
         let first = arena.publish(&[0x90; 100], &[]).unwrap();
         let callee = arena.publish(&constant(5), &[]).unwrap();
         // `sub rsp, 8; call callee; add rsp, 8; ret`, and the same for the helper.

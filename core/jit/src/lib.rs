@@ -6,6 +6,6 @@ pub mod packed;
 pub mod shrink;
 pub mod stubs;
 
-pub use arena::{Arena, Link, Piece, Target, Usage};
+pub use arena::{Arena, Helper, Link, Piece, Target, Usage};
 pub use lower::{Code, Compiler, ExitMap, Helpers, Host, Source};
 pub use packed::Packed;

@@ -17,7 +17,7 @@
 mod exits;
 mod objects;
 
-use crate::arena::Link;
+use crate::arena::{Helper, Link};
 use crate::shrink::shrink;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -41,8 +41,9 @@ pub const BUFFER_WORDS: usize = 512;
 pub const ORIGIN: usize = 16;
 /// The word that gets the passes of the loop head.
 pub const ITERATIONS: usize = 0;
-/// The word a helper uses for its result.
-const SCRATCH: usize = 1;
+/// The word a helper uses for its result, and the one that tells whether there is any.
+pub const SCRATCH: usize = 1;
+pub const FITS: usize = COUNTERS - 1;
 /// The word that counts objects in the release log.
 pub const LOGGED: usize = 2;
 /// Where inputs and values of exits begin.
@@ -76,12 +77,13 @@ pub struct Host {
 /// Addresses of what machine code calls.
 #[derive(Clone, Copy, Default)]
 pub struct Helpers {
-    /// `fn(int object, *mut i64) -> 1 or 0`: the value when 64 bits hold it.
+    /// `fn(int object, *mut word SCRATCH)`: the value, and in word FITS whether 64 bits hold it.
     pub unbox_int: usize,
     /// `fn(i64) -> owned int object`, `fn(f64) -> owned float object`.
     pub new_int: usize,
     pub new_float: usize,
-    /// `fn(old object, number, *mut count of the release log) -> owned object`.
+    /// `fn(old object, number, *mut word LOGGED)`: an owned object in word SCRATCH. That for floats takes no number: the
+    /// caller writes it.
     pub replace_int: usize,
     pub replace_float: usize,
     /// `fn(list, owned object)`.
@@ -101,26 +103,27 @@ pub struct Helpers {
 }
 
 impl Helpers {
-    /// Every address, each once: what [`crate::Arena::new`] wants.
-    pub fn all(&self) -> Vec<usize> {
+    /// Every helper, each once: what [`crate::Arena::new`] wants.
+    pub fn all(&self) -> Vec<Helper> {
         let h = self;
-        let mut all = vec![
-            h.unbox_int,
+        let seldom = [h.unbox_int, h.replace_int, h.replace_float, h.append];
+        let mut all: Vec<Helper> = Vec::new();
+        let often = [
             h.new_int,
             h.new_float,
-            h.replace_int,
-            h.replace_float,
-            h.append,
+            h.dict_int,
+            h.dict_str,
+            h.dict_put,
+            h.str_eq,
+            h.str_cmp,
+            h.random,
         ];
-        all.extend([h.dict_int, h.dict_str, h.dict_put, h.str_eq, h.str_cmp, h.random]);
-        all.extend(h.calls);
-        let mut once = Vec::new();
-        all.retain(|a| {
-            !once.contains(a) && {
-                once.push(*a);
-                true
+        let often = often.into_iter().chain(h.calls);
+        for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {
+            if !all.iter().any(|have| have.address == address) {
+                all.push(Helper { address, keeps });
             }
-        });
+        }
         all
     }
 }
@@ -270,7 +273,7 @@ struct Lower<'a, 'b> {
     /// While operations run before the innermost loop: where their exits go.
     before: Option<Block>,
     /// The helpers' addresses, in the order of the arena's.
-    helpers: Vec<usize>,
+    helpers: Vec<Helper>,
 }
 
 /// Whether an input's object is not carried: its number is new in every pass but the first, and nothing else asks
@@ -363,7 +366,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         }
     }
     l.first_exit_word = next;
-    if next > COUNTERS {
+    if next > FITS {
         return Err("a trace with too many inputs".into());
     }
     args.push(zero.into());
@@ -506,10 +509,18 @@ impl Lower<'_, '_> {
 
     fn trace(&mut self, index: usize) -> Result<(), String> {
         let tree = self.tree;
-        for r in &tree.traces[index].body {
-            if !self.hoisted.contains(r) {
-                self.inst(*r)?;
-            }
+        let hoisted = self.hoisted.clone();
+        let mut body = tree.traces[index].body.iter().filter(|r| !hoisted.contains(r));
+        let mut at = body.next();
+        while let Some(r) = at {
+            let next = body.next();
+            at = match next {
+                Some(then) if self.replace_in_place(*r, *then)? => body.next(),
+                _ => {
+                    self.inst(*r)?;
+                    next
+                }
+            };
         }
         match &tree.traces[index].end {
             End::Leave(exit) => {

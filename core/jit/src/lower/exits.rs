@@ -97,7 +97,7 @@ impl Lower<'_, '_> {
             self.b.set_cold_block(*block);
             for (r, at) in &node.stores {
                 let at = self.first_exit_word + usize::from(*at);
-                if at >= COUNTERS {
+                if at >= FITS {
                     return Err("an exit with too many values".into());
                 }
                 let x = self.word(*r)?;

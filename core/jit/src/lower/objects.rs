@@ -3,6 +3,13 @@
 use super::*;
 use larder_trace::Type;
 
+/// Where a replaced number lies.
+#[derive(Clone, Copy)]
+enum Place {
+    Item(Value, Value),
+    Field(Value, i32),
+}
+
 impl Lower<'_, '_> {
     pub(super) fn object(
         &mut self,
@@ -65,7 +72,7 @@ impl Lower<'_, '_> {
             Op::NewI => self.called(h.new_int, &[x], I64)?,
             Op::NewF => self.called(h.new_float, &[x], I64)?,
             Op::MakeI | Op::MakeF => self.make(op == Op::MakeI, x, y, exit)?,
-            Op::ReplaceI | Op::ReplaceF => self.replace(op == Op::ReplaceI, x, y, imm)?,
+            Op::ReplaceI | Op::ReplaceF => self.replace(op == Op::ReplaceI, x, y, imm, None)?,
             Op::Incref => {
                 self.incref(x);
                 return Ok(None);
@@ -105,7 +112,16 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn call(&mut self, helper: usize, args: &[Value], gives: Option<ClType>) -> Option<Value> {
-        let mut signature = Signature::new(CallConv::SystemV);
+        self.call_by(CallConv::SystemV, helper, args, gives)
+    }
+
+    /// Calls a helper that is seldom called: its trampoline keeps every register, so nothing moves out of its way.
+    fn keeping(&mut self, helper: usize, args: &[Value]) {
+        self.call_by(CallConv::PreserveAll, helper, args, None);
+    }
+
+    fn call_by(&mut self, convention: CallConv, helper: usize, args: &[Value], gives: Option<ClType>) -> Option<Value> {
+        let mut signature = Signature::new(convention);
         for a in args {
             let ty = self.b.func.dfg.value_type(*a);
             signature.params.push(AbiParam::new(ty));
@@ -115,7 +131,7 @@ impl Lower<'_, '_> {
         let index = self
             .helpers
             .iter()
-            .position(|h| *h == helper)
+            .position(|h| h.address == helper)
             .unwrap_or(usize::MAX >> 32);
         let name = self
             .b
@@ -196,7 +212,7 @@ impl Lower<'_, '_> {
         self.b.ins().jump(done, &[]);
         self.b.switch_to_block(slow);
         self.b.set_cold_block(slow);
-        self.call(self.host.helpers.append, &[list, o], None);
+        self.keeping(self.host.helpers.append, &[list, o]);
         self.b.ins().jump(done, &[]);
         self.b.switch_to_block(done);
     }
@@ -220,7 +236,15 @@ impl Lower<'_, '_> {
     }
 
     /// An owned object for a number that takes an old one's place: the old object, when nobody else can see it change.
-    fn replace(&mut self, int: bool, old: Value, number: Value, holders: i64) -> Result<Value, String> {
+    /// `put` says where it is stored then; the old object is there already.
+    fn replace(
+        &mut self,
+        int: bool,
+        old: Value,
+        number: Value,
+        holders: i64,
+        put: Option<Place>,
+    ) -> Result<Value, String> {
         let (l, h) = (self.host.layout, self.host.helpers);
         let (slow, done) = (self.b.create_block(), self.b.create_block());
         let result = self.b.append_block_param(done, I64);
@@ -256,18 +280,62 @@ impl Lower<'_, '_> {
             let tag = self.b.ins().bor_imm_s(sign, 8);
             self.b.ins().store(MEM, tag, old, l.long_tag as i32);
             self.b.ins().istore32(MEM, size, old, l.long_digits as i32);
-        } else {
-            self.b.ins().store(MEM, number, old, l.float_value as i32);
         }
         self.b.ins().jump(done, &[old.into()]);
         self.b.switch_to_block(slow);
         self.b.set_cold_block(slow);
         let log = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(LOGGED)));
-        let helper = if int { h.replace_int } else { h.replace_float };
-        let made = self.called(helper, &[old, number, log], I64)?;
+        if int {
+            self.keeping(h.replace_int, &[old, number, log]);
+        } else {
+            self.keeping(h.replace_float, &[old, log]);
+        }
+        let made = self.b.ins().load(I64, MEM, self.buffer, word(SCRATCH));
+        match put {
+            Some(Place::Item(items, index)) => {
+                let at = self.item(items, index);
+                self.b.ins().store(MEM, made, at, 0);
+            }
+            Some(Place::Field(on, offset)) => {
+                self.b.ins().store(MEM, made, on, offset);
+            }
+            None => {}
+        }
         self.b.ins().jump(done, &[made.into()]);
         self.b.switch_to_block(done);
+        if !int {
+            // Here and not before: a number used in both arms would be computed in both.
+            self.b.ins().store(MEM, number, result, l.float_value as i32);
+        }
         Ok(result)
+    }
+
+    /// `replace` and the store that follows it, as one, if they are about the same place.
+    pub(super) fn replace_in_place(&mut self, r: Ref, then: Ref) -> Result<bool, String> {
+        let (tree, inst, store) = (self.tree, *self.tree.inst(r), *self.tree.inst(then));
+        if !matches!(inst.op, Op::ReplaceI | Op::ReplaceF) {
+            return Ok(false);
+        }
+        let old = tree.inst(inst.args[0]);
+        let same = match store.op {
+            Op::Put => old.op == Op::Load && old.args[..2] == store.args[..2] && store.args[2] == r,
+            Op::PutField => {
+                old.op == Op::Field && old.args[0] == store.args[0] && old.imm == store.imm && store.args[1] == r
+            }
+            _ => false,
+        };
+        if !same {
+            return Ok(false);
+        }
+        let (old, number, on) = (self.v(inst.args[0])?, self.v(inst.args[1])?, self.v(store.args[0])?);
+        let place = if store.op == Op::Put {
+            Place::Item(on, self.v(store.args[1])?)
+        } else {
+            Place::Field(on, store.imm as i32)
+        };
+        let made = self.replace(inst.op == Op::ReplaceI, old, number, inst.imm, Some(place))?;
+        self.values[r.at()] = Some(made);
+        Ok(true)
     }
 
     /// Who else may name the object of a number: identities of that kind which the frame does not own.
@@ -313,11 +381,10 @@ impl Lower<'_, '_> {
         self.b.switch_to_block(slow);
         self.b.set_cold_block(slow);
         let scratch = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(SCRATCH)));
-        let fits = self.call(self.host.helpers.unbox_int, &[o, scratch], Some(I64));
-        if let Some(fits) = fits {
-            self.exit_unless(fits, exit);
-        }
-        let value = self.b.ins().load(I64, MEM, scratch, 0);
+        self.keeping(self.host.helpers.unbox_int, &[o, scratch]);
+        let fits = self.b.ins().load(I64, MEM, self.buffer, word(FITS));
+        self.exit_unless(fits, exit);
+        let value = self.b.ins().load(I64, MEM, self.buffer, word(SCRATCH));
         self.b.ins().jump(done, &[value.into()]);
         self.b.switch_to_block(done);
         result
