@@ -84,6 +84,19 @@ class Running:
             if wanted(msg):
                 return msg
 
+    def shown(self, wanted: str, timeout: float = TIMEOUT_S) -> dict:
+        """The next stream message that completes ``wanted``: a line may come in pieces, as ``print`` writes it."""
+        so_far: dict[tuple, str] = {}
+
+        def complete(msg) -> bool:
+            if msg["msg_type"] != "stream":
+                return False
+            whose = (msg["parent_header"].get("msg_id"), msg["content"]["name"])
+            so_far[whose] = so_far.get(whose, "") + msg["content"]["text"]
+            return wanted in so_far[whose]
+
+        return self.wait_for(complete, timeout)
+
 
 def text(messages: list[dict], name: str = "stdout") -> str:
     return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream" and m["content"]["name"] == name)

@@ -69,11 +69,25 @@ def test_an_interrupt_ends_a_callback_of_the_loop_and_the_loop_goes_on(k):
         "import asyncio\ndef stuck():\n    print('stuck', flush=True)\n    while True: pass\n"
         "handle = asyncio.get_running_loop().call_soon(stuck)"
     )
-    k.wait_for(lambda m: m["msg_type"] == "stream" and m["content"]["text"] == "stuck\n")
+    k.shown("stuck\n")
     os.kill(k.pid, signal.SIGINT)
-    shown = k.wait_for(lambda m: m["msg_type"] == "stream" and "KeyboardInterrupt" in m["content"]["text"])
+    shown = k.shown("KeyboardInterrupt")
     assert shown["parent_header"]["msg_id"] == msg_id
     assert k.text("print('alive')") == "alive\n"
+
+
+def test_a_cell_that_came_before_the_interpreter_was_ready_runs_in_the_loop_too(tmp_path):
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    go = tmp_path / "go"
+    wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    (startup / "wait.py").write_text(wait)
+    with kernel(tmp_path) as early:
+        msg_id = early.send("import asyncio; asyncio.get_running_loop().call_soon(print, 'from the loop');")
+        time.sleep(0.2)
+        go.touch()
+        assert early.reply(msg_id)["content"]["status"] == "ok"
+        assert early.shown("from the loop\n")["parent_header"]["msg_id"] == msg_id
 
 
 def test_interrupts_between_cells_do_nothing(k):

@@ -120,10 +120,9 @@ def test_a_forked_child_that_outlives_its_cell_prints_into_that_cell(k, tmp_path
     )
     k.until_idle(first)
     second = k.send("print('second'); os.wait();")
-    k.wait_for(lambda m: m["msg_type"] == "stream" and m["content"]["text"] == "second\n")
+    k.shown("second\n")
     fifo.write_text("go")
-    late = k.wait_for(lambda m: m["msg_type"] == "stream")
-    assert (late["content"]["text"], late["parent_header"]["msg_id"]) == ("late child\n", first)
+    assert k.shown("late child\n")["parent_header"]["msg_id"] == first
     k.until_idle(second)
     assert k.text("print('alive')") == "alive\n"
 

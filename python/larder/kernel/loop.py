@@ -86,8 +86,8 @@ class MainLoop:
             if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and means it
                 signal.signal(signal.SIGHUP, self._on_sigterm)
         comms.serving(self)
+        # What already waits is served by the loop too, like all that comes: a cell runs inside the running loop.
         self.loop.add_reader(self.queue.fd(), self._wake)
-        self._wake()
         while not self._stopping:
             try:
                 self.loop.run_forever()
