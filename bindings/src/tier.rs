@@ -226,6 +226,8 @@ impl TierSurvey {
         info.set_item("bytes", bytes)?;
         info.set_item("buffer_bytes", ranges::total(&variable.buffers))?;
         info.set_item("page_bytes", page_bytes)?;
+        // Allocators hand out multiples of 16 bytes: what rounds an object up to that is nobody else's.
+        info.set_item("block_bytes", ranges::total(&ranges::pages(&claim.own, 16, 0)))?;
         info.set_item("objects", variable.reached.objects)?;
         info.set_item("shared", claim.shared.clone())?;
         info.set_item("meets", variable.reached.meets.clone())?;

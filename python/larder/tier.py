@@ -293,7 +293,7 @@ def movable(survey: Survey, name: str) -> tuple[bool, str]:
         owners = dict.fromkeys([*(other for other, _ in row["shared"]), *row["meets"]])
         others = ", ".join(survey.names[other] for other in owners)
         return False, f"its bytes belong to {others}" if others else "smaller than 1M: not worth a move"
-    purity = row["bytes"] / row["page_bytes"]
+    purity = row["block_bytes"] / row["page_bytes"]
     if purity < PURE:
         return False, f"{purity:.0%} of its pages is its own: moving them would move neighbours"
     nodes = slow_nodes()
