@@ -23,7 +23,7 @@ fn engine<'a>(_py: Python<'a>) -> PyResult<&'a mut hook::Engine> {
 
 /// Prepares the engine for this interpreter; raises RuntimeError with the reason where that is not possible.
 #[pyfunction]
-// Called once, from one place, with names: a struct of eight fields would only be a second list of them.
+// Called once, from one place, with names: a struct of so many fields would only be a second list of them.
 #[allow(clippy::too_many_arguments)]
 fn trace_start(
     version: (u8, u8),
@@ -34,6 +34,7 @@ fn trace_start(
     tool: u8,
     disable: &Bound<'_, PyAny>,
     functions: Vec<(String, Py<PyAny>)>,
+    constants: Vec<Py<PyAny>>,
 ) -> PyResult<()> {
     let layout = abi::layout(version.0, version.1, free_threaded, debug).map_err(off)?;
     let caches = <[u8; 256]>::try_from(caches).map_err(|_| off("expected 256 cache sizes".into()))?;
@@ -42,9 +43,10 @@ fn trace_start(
         Some((Obj(o.into_ptr() as usize), which))
     };
     let functions = functions.into_iter().filter_map(named).collect();
+    let constants = constants.into_iter().map(|o| Obj(o.into_ptr() as usize)).collect();
     let opcodes = Opcodes::new(opcodes.into_iter(), caches);
     // SAFETY: the GIL is held, and the caller passes sys.monitoring.DISABLE.
-    unsafe { hook::start(layout, opcodes, tool, Obj(disable.as_ptr() as usize), functions) }.map_err(off)
+    unsafe { hook::start(layout, opcodes, tool, Obj(disable.as_ptr() as usize), functions, constants) }.map_err(off)
 }
 
 struct Method(UnsafeCell<ffi::PyMethodDef>);
@@ -76,21 +78,21 @@ fn trace_probe(py: Python<'_>, code: &Bound<'_, PyAny>, expect: i64, replace: Py
         code: Obj(code.as_ptr() as usize),
         expect,
         replace: Obj(replace.into_ptr() as usize),
-        passed: false,
+        wrong: "the running frame",
     };
     engine(py)?.probe = Some(probe);
     Ok(())
 }
 
-/// Ends the self-test; true when the frame was as the layout says.
+/// Ends the self-test; empty when the frame was as the layout says, else what was not.
 #[pyfunction]
-fn trace_probe_end(py: Python<'_>) -> PyResult<bool> {
+fn trace_probe_end(py: Python<'_>) -> PyResult<&'static str> {
     let probe = engine(py)?.probe.take();
     // SAFETY: the reference taken by `trace_probe`, given back once.
     let release = |p: hook::Probe| unsafe { ffi::Py_DECREF(p.replace.0 as *mut ffi::PyObject) };
-    Ok(probe.is_some_and(|p| {
+    Ok(probe.map_or("the running frame", |p| {
         release(p);
-        p.passed
+        p.wrong
     }))
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import os
 import sys
 import sysconfig
 import types
@@ -16,6 +17,8 @@ from typing import Any
 
 from . import _larder
 
+SERVED = ((3, 13), (3, 14))
+"""The versions that passed the differential fuzz; ``LARDER_TRACE_VERSION=any`` admits every version whose layout is known."""
 HOT = 40
 """Iterations from which a loop is recorded."""
 PAGES_PER_TRACE = 8192
@@ -25,6 +28,7 @@ _started = False
 
 
 def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
+    import dis
     import opcode
 
     entries = opcode._inline_cache_entries  # type: ignore[attr-defined]
@@ -34,7 +38,8 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
         number = opcode.opmap.get(name, 256)
         if number < 256:
             caches[number] = count
-    special = getattr(opcode, "_specialized_opmap", {})
+    # Python 3.12 knows the specialised ones only for disassembly.
+    special = getattr(opcode, "_specialized_opmap", None) or dis._all_opmap  # type: ignore[attr-defined]
     return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
 
 
@@ -52,14 +57,24 @@ def _functions() -> list[tuple[str, Any]]:
     return found
 
 
+def _common_constants() -> list[Any]:
+    """What the argument of LOAD_COMMON_CONSTANT means; older versions have no such instruction."""
+    import opcode
+
+    return list(getattr(opcode, "_common_constants", ()))
+
+
 def _probe_loop(first):
     while first < 1000:
         first += 1
     return first
 
 
-def _self_test() -> bool:
-    """Jump one known frame: the loop starts at 7, the hook turns its 8 into 5000, one more pass ends it."""
+def _self_test() -> str:
+    """Jump one known frame: the loop starts at 7, the hook turns its 8 into 5000, which ends it.
+
+    Empty, or what is not as this build expects it.
+    """
     monitoring = sys.monitoring
     code = _probe_loop.__code__.replace(co_name="self_test")
     probe = types.FunctionType(code, {})
@@ -68,16 +83,17 @@ def _self_test() -> bool:
     try:
         result = probe(7)
     finally:
-        passed = _larder.trace_probe_end()
+        wrong = _larder.trace_probe_end()
         monitoring.set_local_events(monitoring.OPTIMIZER_ID, code, 0)
-    return passed and result == 5001
+    return wrong or ("" if result in (5000, 5001) else "a changed local")
 
 
 def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     """Take over the JUMP events of our tool id; empty, or why that cannot be. The tool id must be ours already."""
     global _started
-    if sys.version_info[:2] != (3, 13):
-        return "only CPython 3.13 has passed the differential fuzz so far"
+    version = sys.version_info[:2]
+    if version not in SERVED and os.environ.get("LARDER_TRACE_VERSION") != "any":
+        return f"CPython {version[0]}.{version[1]} has not passed the differential fuzz"
     monitoring = sys.monitoring
     if not _started:
         names, caches = _opcodes()
@@ -86,12 +102,14 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
             _larder.trace_start(
                 (sys.version_info[0], sys.version_info[1]), free_threaded, hasattr(sys, "gettotalrefcount"), names, caches,
                 monitoring.OPTIMIZER_ID, monitoring.DISABLE, _functions(),
+                _common_constants(),
             )  # fmt: skip
         except RuntimeError as error:
             return str(error)
     monitoring.register_callback(monitoring.OPTIMIZER_ID, monitoring.events.JUMP, _larder.trace_callback())
-    if not _started and not _self_test():
-        return f"the self-test failed: the frames of CPython {sys.version.split()[0]} are not as expected"
+    wrong = "" if _started else _self_test()
+    if wrong:
+        return f"the self-test failed: CPython {sys.version.split()[0]} keeps {wrong} otherwise than this build of larder expects"
     _started = True
     _larder.trace_configure(True, hot, wanted)
     monitoring.restart_events()

@@ -1,8 +1,11 @@
 //! The running frame: reading its slots, and pointing it somewhere else.
 
-use crate::object::{load, store};
+use crate::object::{load, refcount, store};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
+
+/// The bit of a tagged slot that says the slot does not own its object; an empty slot is this bit alone.
+const NOT_OWNED: usize = 1;
 
 /// The frame of the Python code that is being interpreted now.
 #[derive(Clone, Copy)]
@@ -49,7 +52,14 @@ impl Frame {
     #[inline(always)]
     pub fn depth(self, locals: usize) -> usize {
         // SAFETY: the interpreter stored its stack top before it called out.
-        unsafe { load::<i32>(self.base, self.l.frame_stacktop) as usize - locals }
+        unsafe {
+            if self.l.tagged_slots {
+                let top: usize = load(self.base, self.l.frame_stacktop);
+                (top - self.base - self.l.frame_slots) / 8 - locals
+            } else {
+                load::<i32>(self.base, self.l.frame_stacktop) as usize - locals
+            }
+        }
     }
 
     /// # Safety
@@ -57,25 +67,54 @@ impl Frame {
     #[inline(always)]
     pub unsafe fn set_depth(self, locals: usize, depth: usize) {
         // SAFETY: the caller keeps the stack consistent.
-        unsafe { store::<i32>(self.base, self.l.frame_stacktop, (locals + depth) as i32) }
+        unsafe {
+            if self.l.tagged_slots {
+                let top = self.base + self.l.frame_slots + (locals + depth) * 8;
+                store(self.base, self.l.frame_stacktop, top);
+            } else {
+                store::<i32>(self.base, self.l.frame_stacktop, (locals + depth) as i32);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn bits(self, slot: usize) -> usize {
+        // SAFETY: slots below the stack top are initialised.
+        unsafe { load(self.base, self.l.frame_slots + slot * 8) }
     }
 
     /// The object in a slot, borrowed; null when empty.
     #[inline(always)]
     pub fn get(self, slot: usize) -> Obj {
-        // SAFETY: slots below the stack top are initialised.
-        unsafe { Obj(load(self.base, self.l.frame_slots + slot * 8)) }
+        let bits = self.bits(slot);
+        Obj(if self.l.tagged_slots { bits & !NOT_OWNED } else { bits })
     }
 
-    /// Puts an owned reference (or null) in a slot and returns what was there, now owned by the caller.
+    /// Whether a slot relies on another owner of its object, so that the reference count says one less.
+    #[inline(always)]
+    pub fn borrows(self, slot: usize) -> bool {
+        self.l.tagged_slots && self.bits(slot) & NOT_OWNED != 0
+    }
+
+    /// What a slot holds of its own: null when it is empty or relies on another owner.
+    #[inline(always)]
+    pub fn owned(self, slot: usize) -> Obj {
+        if self.borrows(slot) { Obj::NULL } else { Obj(self.bits(slot)) }
+    }
+
+    /// Puts an owned reference (or null) in a slot and returns what the slot owned, now owned by the caller.
     ///
     /// # Safety
-    /// The slot lies inside the frame.
+    /// The slot lies inside the frame; the value is live or null.
     #[inline(always)]
     pub unsafe fn put(self, slot: usize, value: Obj) -> Obj {
-        let old = self.get(slot);
-        // SAFETY: inside the frame by contract.
-        unsafe { store(self.base, self.l.frame_slots + slot * 8, value.0) };
+        let old = self.owned(slot);
+        // SAFETY: by contract. What is immortal is never counted: its slots must say so.
+        unsafe {
+            let uncounted = self.l.tagged_slots && (value.is_null() || refcount(value) < 0);
+            let bits = if uncounted { value.0 | NOT_OWNED } else { value.0 };
+            store(self.base, self.l.frame_slots + slot * 8, bits);
+        }
         old
     }
 
@@ -117,9 +156,10 @@ pub unsafe fn code_watched(code: Obj, tool: u8, l: &Layout) -> bool {
             return false;
         }
         let active = data + l.monitoring_active;
-        // PY_START, PY_RESUME, PY_RETURN, PY_YIELD, CALL, LINE, INSTRUCTION, JUMP, BRANCH, STOP_ITERATION: 0 to 9.
-        let (first, word, rest): (u32, u32, u16) = (load(active, 0), load(active, 4), load(active, 8));
-        first != 0 || word & !(u32::from(1u8 << tool) << 24) != 0 || rest != 0
+        // PY_START, PY_RESUME, PY_RETURN, PY_YIELD, CALL, LINE, INSTRUCTION, JUMP, then branches and STOP_ITERATION.
+        let first: u64 = load(active, 0);
+        let others = first & !(u64::from(1u8 << tool) << 56) != 0;
+        others || (8..l.monitoring_events).any(|event| load::<u8>(active, event) != 0)
     }
 }
 

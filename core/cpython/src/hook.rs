@@ -86,6 +86,8 @@ pub struct Engine {
     /// Loops discarded to make room.
     pub evictions: u64,
     pub builtins: Vec<(Obj, Builtin)>,
+    /// The constants all code shares, by the argument of `LOAD_COMMON_CONSTANT`.
+    pub constants: Vec<Obj>,
     /// The strings of one character.
     pub characters: Box<[usize; 256]>,
     /// Where traces put references that were the last ones.
@@ -102,7 +104,8 @@ pub struct Probe {
     pub code: Obj,
     pub expect: i64,
     pub replace: Obj,
-    pub passed: bool,
+    /// Empty once all was as expected, else what was not.
+    pub wrong: &'static str,
 }
 
 struct GilCell(UnsafeCell<Option<Engine>>);
@@ -132,6 +135,7 @@ pub unsafe fn start(
     tool: u8,
     disable: Obj,
     builtins: Vec<(Obj, Builtin)>,
+    constants: Vec<Obj>,
 ) -> Result<(), String> {
     let symbols = symbols()?;
     // SAFETY: GIL held; the free function below matches the signature.
@@ -177,6 +181,7 @@ pub unsafe fn start(
             freed: Vec::new(),
             evictions: 0,
             builtins,
+            constants,
             characters,
             log,
             passes: Passes::ALL,
@@ -625,18 +630,26 @@ unsafe fn probe(engine: &mut Engine, code: Obj, from: usize, to: usize) {
         }
         let first = frame.get(0);
         // 3.12 moves the pointer to the destination before it calls, 3.13 after.
-        let agrees = (frame.unit() == to || frame.unit() == from)
-            && frame.depth(1) == 0
-            && crate::object::type_of(first) == crate::object::type_of(probe.replace)
-            && ffi::PyLong_AsLongLong(ptr(first)) == probe.expect
-            && crate::object::int_value(first, engine.layout) == Some(probe.expect)
-            && !frame.watched_by_others(engine.tool);
-        if agrees {
+        probe.wrong = if frame.unit() != to && frame.unit() != from {
+            "the instruction pointer"
+        } else if frame.depth(1) != 0 {
+            "the stack's depth"
+        } else if crate::object::type_of(first) != crate::object::type_of(probe.replace)
+            || ffi::PyLong_AsLongLong(ptr(first)) != probe.expect
+        {
+            "a local"
+        } else if crate::object::int_value(first, engine.layout) != Some(probe.expect) {
+            "an int"
+        } else if frame.watched_by_others(engine.tool) {
+            "who watches the code"
+        } else {
+            ""
+        };
+        if probe.wrong.is_empty() {
             frame.jump(to);
             ffi::Py_INCREF(ptr(probe.replace));
             let old = frame.put(0, probe.replace);
-            ffi::Py_DECREF(ptr(old));
-            probe.passed = true;
+            ffi::Py_XDECREF(ptr(old));
         }
     }
     engine.probe = Some(probe);

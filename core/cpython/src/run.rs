@@ -174,7 +174,7 @@ impl Compiled {
                     Type::Ptr(want) if t == want.0 => put(&[o.0 as u64]),
                     Type::Known(want) if o == want => {}
                     // An iterator that somebody else holds must be seen to move.
-                    _ if refcount(o) != 1 => return false,
+                    _ if refcount(o) != 1 || slot.as_frame().is_none_or(|i| frame.borrows(i)) => return false,
                     Type::RangeIter if t == engine.symbols.range_iter_type => {
                         put(&[
                             load(o.0, l.range_next),
@@ -497,7 +497,7 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
             }
         }
         for index in depth..old_depth {
-            old.push(frame.get(locals + index));
+            old.push(frame.owned(locals + index));
         }
         frame.set_depth(locals, depth);
         for (slot, o) in fresh.iter() {

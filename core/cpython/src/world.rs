@@ -215,6 +215,17 @@ impl World for Live<'_> {
             ))
         }
     }
+    fn small_int(&self, value: i64) -> Obj {
+        // SAFETY: such an int is immortal, so the reference need not be kept.
+        unsafe {
+            let o = ffi::PyLong_FromLongLong(value);
+            ffi::Py_XDECREF(o);
+            obj(o)
+        }
+    }
+    fn common_constant(&self, index: usize) -> Obj {
+        self.engine.constants.get(index).copied().unwrap_or(Obj::NULL)
+    }
     fn lookup(&self, space: Namespace, key: Obj) -> Obj {
         // SAFETY: the namespaces are plain dicts, checked before recording starts.
         unsafe { lookup(namespace(self.frame, space), key) }
@@ -347,7 +358,7 @@ impl World for Live<'_> {
                         return None;
                     }
                     Attribute::Inline {
-                        offset: size + l.inline_values + index * 8,
+                        offset: if l.cached_offset { index } else { size + l.inline_values + index * 8 },
                         valid: size + l.inline_valid,
                         dict: l.managed_dict as usize,
                     }

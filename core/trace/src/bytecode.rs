@@ -17,13 +17,26 @@ macro_rules! bytecodes {
 
 bytecodes! {
     NOP RESUME NOT_TAKEN CACHE EXTENDED_ARG POP_TOP PUSH_NULL END_FOR POP_ITER COPY SWAP
-    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_BORROW LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW_LOAD_FAST_BORROW
-    STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST LOAD_CONST LOAD_SMALL_INT LOAD_CONST_IMMORTAL
-    LOAD_CONST_MORTAL LOAD_NAME STORE_NAME LOAD_GLOBAL STORE_GLOBAL LOAD_ATTR STORE_ATTR
+    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST
+    STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST LOAD_CONST LOAD_SMALL_INT LOAD_COMMON_CONSTANT
+    LOAD_NAME STORE_NAME LOAD_GLOBAL STORE_GLOBAL LOAD_ATTR STORE_ATTR
     BINARY_OP BINARY_SUBSCR COMPARE_OP IS_OP TO_BOOL UNARY_NEGATIVE UNARY_NOT UNARY_INVERT
     POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE
     JUMP_FORWARD JUMP_BACKWARD FOR_ITER GET_ITER CALL UNPACK_SEQUENCE BUILD_TUPLE LIST_APPEND LOAD_DEREF STORE_DEREF COPY_FREE_VARS STORE_SUBSCR CONTAINS_OP RETURN_VALUE RETURN_CONST
 }
+
+/// What other versions call the same: a trace owns nothing on the stack, so whether the interpreter only borrows there
+/// makes no difference.
+fn common(name: &str) -> &str {
+    match name {
+        "LOAD_FAST_BORROW" => "LOAD_FAST",
+        "LOAD_FAST_BORROW_LOAD_FAST_BORROW" => "LOAD_FAST_LOAD_FAST",
+        name => name,
+    }
+}
+
+/// The operator of `BINARY_OP` that is a subscript, from 3.14 on.
+const SUBSCRIPT: u32 = 26;
 
 /// What a specialised attribute instruction has found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +63,7 @@ impl Opcodes {
         let mut base = [Bc::Unknown; 256];
         let mut cached = [None; 256];
         for (name, number) in numbers {
-            base[number as usize] = Bc::named(&name);
+            base[number as usize] = Bc::named(common(&name));
             cached[number as usize] = match name.as_str() {
                 "LOAD_ATTR_INSTANCE_VALUE" | "STORE_ATTR_INSTANCE_VALUE" => Some(Cached::Inline),
                 "LOAD_ATTR_SLOT" | "STORE_ATTR_SLOT" => Some(Cached::Slot),
@@ -97,8 +110,12 @@ pub fn decode(code: &[u8], opcodes: &Opcodes) -> Vec<Ins> {
             arg = arg << 8 | u32::from(code[2 * at + 1]);
         }
         at += 1 + opcodes.caches[opcode as usize] as usize;
+        let bc = match opcodes.base[opcode as usize] {
+            Bc::BINARY_OP if arg == SUBSCRIPT => Bc::BINARY_SUBSCR,
+            bc => bc,
+        };
         out[start] = Ins {
-            bc: opcodes.base[opcode as usize],
+            bc,
             arg,
             next: at as u32,
             opcode,

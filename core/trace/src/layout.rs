@@ -11,7 +11,8 @@ pub struct Layout {
     pub frame_ip: usize,
     pub frame_stacktop: usize,
     pub frame_slots: usize,
-    /// 3.14 and later: the stack top is a pointer and slots carry a tag in bit 0.
+    /// 3.14 and later: the stack top is a pointer; bit 0 of a slot says that it does not own its object, and an empty
+    /// one is 1.
     pub tagged_slots: bool,
     /// 3.15: a `for` loop keeps two stack entries.
     pub for_width: usize,
@@ -32,6 +33,8 @@ pub struct Layout {
     pub code_units: usize,
     /// Where the monitors in force begin inside the code object's monitoring data.
     pub monitoring_active: usize,
+    /// How many events of instructions there are, a byte each; the eighth is JUMP in every version.
+    pub monitoring_events: usize,
     /// The current frame: offset in the thread state, and whether through one more pointer (3.12's C frame).
     pub thread_frame: usize,
     pub thread_frame_indirect: bool,
@@ -41,6 +44,8 @@ pub struct Layout {
     pub breaker_mask: u32,
     pub long_tag: usize,
     pub long_digits: usize,
+    /// Ints from -5 up to here exist once.
+    pub long_single: i64,
     pub float_value: usize,
     pub var_size: usize,
     pub list_items: usize,
@@ -75,6 +80,8 @@ pub struct Layout {
     /// Attributes kept in the object (3.13): behind its basic size, this byte says whether they are in use, and the
     /// values begin here; the dict that shows them, if any, before the object. Zero offsets: not known.
     pub inline_valid: usize,
+    /// An attribute instruction's cache holds the offset in the object (3.14), not the index of the value.
+    pub cached_offset: bool,
     pub inline_values: usize,
     pub managed_dict: isize,
     pub type_keys: usize,

@@ -5,6 +5,7 @@
 
 mod v312;
 mod v313;
+mod v314;
 
 use larder_trace::Layout;
 
@@ -20,8 +21,9 @@ pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<
         (3, 11) => Err("CPython 3.11 has no sys.monitoring; loops are counted from 3.12 on".into()),
         (3, 12) => Ok(&v312::LAYOUT),
         (3, 13) => Ok(&v313::LAYOUT),
+        (3, 14) => Ok(&v314::LAYOUT),
         _ => Err(format!(
-            "the frames of CPython {major}.{minor} are not known to this build; 3.12 and 3.13 are"
+            "the frames of CPython {major}.{minor} are not known to this build; those of 3.12 to 3.14 are"
         )),
     }
 }

@@ -176,6 +176,9 @@ pub trait World {
     /// A name of a code object, and a constant; a null code object is the recorded frame's.
     fn name(&self, code: Obj, index: usize) -> Obj;
     fn constant(&self, code: Obj, index: usize) -> Obj;
+    /// One of the ints that exist once, and a constant that all code shares (null when it is not known).
+    fn small_int(&self, value: i64) -> Obj;
+    fn common_constant(&self, index: usize) -> Obj;
     /// The object bound to a name, null when there is none.
     fn lookup(&self, space: Namespace, key: Obj) -> Obj;
     /// The namespace of a module object, null for anything else.

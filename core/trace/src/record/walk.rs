@@ -52,11 +52,11 @@ impl<W: World> Recorder<'_, W> {
                 self.set(1, b);
                 self.set(arg, a);
             }
-            Bc::LOAD_FAST | Bc::LOAD_FAST_CHECK | Bc::LOAD_FAST_BORROW => {
+            Bc::LOAD_FAST | Bc::LOAD_FAST_CHECK => {
                 let v = self.local(arg)?;
                 self.push(v)?;
             }
-            Bc::LOAD_FAST_LOAD_FAST | Bc::LOAD_FAST_BORROW_LOAD_FAST_BORROW => {
+            Bc::LOAD_FAST_LOAD_FAST => {
                 let (a, b) = (self.local(arg >> 4)?, self.local(arg & 15)?);
                 let a = if arg >> 4 == arg & 15 { b } else { a };
                 self.push(a)?;
@@ -77,13 +77,17 @@ impl<W: World> Recorder<'_, W> {
                 self.store_local(arg & 15, 2)?;
                 self.s.depth -= 2;
             }
-            Bc::LOAD_CONST | Bc::LOAD_CONST_IMMORTAL | Bc::LOAD_CONST_MORTAL => {
+            Bc::LOAD_CONST => {
                 let v = self.constant(self.world.constant(self.code, arg))?;
                 self.push(v)?;
             }
             Bc::LOAD_SMALL_INT => {
-                let value = self.int(arg as i64);
-                self.push(arith::fresh_int(value))?;
+                let v = self.constant(self.world.small_int(arg as i64))?;
+                self.push(v)?;
+            }
+            Bc::LOAD_COMMON_CONSTANT => {
+                let v = self.constant(self.world.common_constant(arg))?;
+                self.push(v)?;
             }
             Bc::LOAD_NAME => {
                 self.at_module_level()?;
