@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::cell::UnsafeCell;
+use std::collections::HashMap;
 
 fn off(reason: String) -> PyErr {
     PyRuntimeError::new_err(reason)
@@ -47,6 +48,23 @@ fn trace_start(
     let opcodes = Opcodes::new(opcodes.into_iter(), caches);
     // SAFETY: the GIL is held, and the caller passes sys.monitoring.DISABLE.
     unsafe { hook::start(layout, opcodes, tool, Obj(disable.as_ptr() as usize), functions, constants) }.map_err(off)
+}
+
+/// Compares this interpreter with what the build knows of its version; raises RuntimeError naming what differs.
+#[pyfunction]
+fn trace_check(
+    version: (u8, u8),
+    hex_version: u32,
+    free_threaded: bool,
+    debug: bool,
+    samples: HashMap<String, Py<PyAny>>,
+    main_thread: bool,
+) -> PyResult<()> {
+    let layout = abi::layout(version.0, version.1, free_threaded, debug).map_err(off)?;
+    let named = samples.iter().map(|(name, o)| (name.clone(), Obj(o.as_ptr() as usize)));
+    // SAFETY: the GIL is held, and the samples live to the end of this function.
+    let same = unsafe { abi::check(layout, hex_version, &named.collect(), main_thread) };
+    same.map_err(|what| off(format!("keeps {what} otherwise than this build of larder expects")))
 }
 
 struct Method(UnsafeCell<ffi::PyMethodDef>);
@@ -286,6 +304,7 @@ fn trace_clear(py: Python<'_>) -> PyResult<()> {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_start, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_check, module)?)?;
     module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import sysconfig
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,53 @@ def _common_constants() -> list[Any]:
     return list(getattr(opcode, "_common_constants", ()))
 
 
+def _samples() -> dict[str, Any]:
+    """Objects of known content, at which `_larder.trace_check` looks."""
+    import _random
+
+    class Plain:
+        def __init__(self) -> None:
+            self.first = number
+
+    class Slotted:
+        __slots__ = ("first",)
+
+    number, text, wide = float("1.25"), "lar" + "der"[:], 1 << 40
+    slotted, plain, shown = Slotted(), Plain(), Plain()
+    slotted.first = number
+    shared = number
+
+    def function(one, two=0, *, three=0):
+        return shared, len, 3.5
+
+    listed, pair, span = [number, 5], (5, number), range(3, 20, 4)
+    walks: dict[str, Any] = {
+        "range iterator": iter(span), "list iterator": iter(listed), "tuple iterator": iter(pair),
+        "enumerate": enumerate(listed, 5), "zip": zip(listed, listed, strict=False),
+    }  # fmt: skip
+    for walk in walks.values():
+        next(walk)
+    generator = _random.Random(5)
+    generator.random()
+    state, code = generator.getstate(), function.__code__
+    assert plain.first is shown.first is function.__closure__[0].cell_contents  # type: ignore[index]
+    return {
+        **walks, "small": 5, "negative": -70_000, "digits": wide, "wide": -(1 << 63), "huge": 1 << 70, "float": number,
+        "text": text, "latin": "caf\xe9", "wide text": "\u0416", "bytes": b"abc", "list": listed, "tuple": pair, "range": span,
+        "by text": {text: number}, "by number": {wide: number}, "by both": {text: number, wide: number},
+        "generator": generator, "generator index": state[624], "generator first": state[0], "generator last": state[623],
+        "function": function, "code": code, "globals": function.__globals__, "builtins": function.__builtins__,
+        "closure": function.__closure__, "cell": function.__closure__[0],  # type: ignore[index]
+        "constants": code.co_consts, "names": code.co_names, "flags": code.co_flags, "argument count": code.co_argcount,
+        "keyword count": code.co_kwonlyargcount, "stack size": code.co_stacksize,
+        "slots": len(code.co_varnames) + len(code.co_cellvars) + len(code.co_freevars),
+        "units": code._co_code_adaptive,  # type: ignore[attr-defined]
+        "append": listed.append, "append too": listed.append, "pop": listed.pop,
+        "class": Plain, "class size": Plain.__basicsize__, "slotted": slotted, "instance": plain,
+        "instance with dict": shown, "its dict": shown.__dict__,
+    }  # fmt: skip
+
+
 def _probe_loop(first):
     while first < 1000:
         first += 1
@@ -88,28 +136,37 @@ def _self_test() -> str:
     return wrong or ("" if result in (5000, 5001) else "a changed local")
 
 
+def serves() -> bool:
+    """Whether this version of CPython is one of those the optimiser takes on."""
+    return sys.version_info[:2] in SERVED or os.environ.get("LARDER_TRACE_VERSION") == "any"
+
+
 def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     """Take over the JUMP events of our tool id; empty, or why that cannot be. The tool id must be ours already."""
     global _started
-    version = sys.version_info[:2]
-    if version not in SERVED and os.environ.get("LARDER_TRACE_VERSION") != "any":
-        return f"CPython {version[0]}.{version[1]} has not passed the differential fuzz"
+    if not serves():
+        return f"CPython {sys.version_info[0]}.{sys.version_info[1]} has not passed the differential fuzz"
     monitoring = sys.monitoring
     if not _started:
         names, caches = _opcodes()
-        free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+        build = (
+            (sys.version_info[0], sys.version_info[1]), bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+            hasattr(sys, "gettotalrefcount"),
+        )  # fmt: skip
         try:
+            main = threading.current_thread() is threading.main_thread()
+            _larder.trace_check(build[0], sys.hexversion, *build[1:], _samples(), main)
             _larder.trace_start(
-                (sys.version_info[0], sys.version_info[1]), free_threaded, hasattr(sys, "gettotalrefcount"), names, caches,
+                *build, names, caches,
                 monitoring.OPTIMIZER_ID, monitoring.DISABLE, _functions(),
                 _common_constants(),
             )  # fmt: skip
         except RuntimeError as error:
-            return str(error)
+            return f"CPython {sys.version.split()[0]}: {error}"
     monitoring.register_callback(monitoring.OPTIMIZER_ID, monitoring.events.JUMP, _larder.trace_callback())
     wrong = "" if _started else _self_test()
     if wrong:
-        return f"the self-test failed: CPython {sys.version.split()[0]} keeps {wrong} otherwise than this build of larder expects"
+        return f"CPython {sys.version.split()[0]} keeps {wrong} otherwise than this build of larder expects"
     _started = True
     _larder.trace_configure(True, hot, wanted)
     monitoring.restart_events()

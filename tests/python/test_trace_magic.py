@@ -9,9 +9,11 @@ import sys
 import kernelfixtures
 import pytest
 
+import larder.optimiser
+
 pytestmark = [
     pytest.mark.filterwarnings("default"),
-    pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the optimiser serves CPython 3.13"),
+    pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython"),
 ]
 
 LOOP = """

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import larder.optimiser
+
 SHORT = (
     "test_list test_tuple test_dict test_range test_iter test_enumerate test_generators test_sort test_heapq test_bisect "
     "test_deque test_random test_struct test_functools test_sys_settrace"
@@ -33,7 +35,7 @@ def outcomes(mode, module, folder):
     return json.loads(lines[-1])
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the optimiser serves CPython 3.13")
+@pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
 @pytest.mark.parametrize("module", MODULES)
 def test_cpythons_own_tests_end_as_without_the_optimiser(module, tmp_path):
     if importlib.util.find_spec("test") is None or importlib.util.find_spec(f"test.{module}") is None:

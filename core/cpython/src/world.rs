@@ -6,7 +6,7 @@ use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, type_of};
 use larder_trace::bytecode::{Bc, Cached, Ins};
 use larder_trace::ir::Seq;
-use larder_trace::record::{Attribute, Builtin, Callee, Class, World};
+use larder_trace::record::{Attribute, Builtin, ByteTest, Callee, Class, World};
 use larder_trace::{Layout, Namespace, Obj};
 use pyo3::ffi;
 use std::rc::Rc;
@@ -333,9 +333,6 @@ impl World for Live<'_> {
     }
     fn attribute(&self, code: Obj, unit: usize, o: Obj) -> Option<(Attribute, u32)> {
         let (l, opcodes) = (self.layout(), &self.engine.opcodes);
-        if l.inline_values == 0 {
-            return None;
-        }
         let units = self.code(code).0 + l.code_units;
         // SAFETY: the instruction and its cache lie inside the code; a type's fields after its caches name it.
         unsafe {
@@ -351,28 +348,47 @@ impl World for Live<'_> {
             }
             let index = load::<u16>(at, 8) as usize;
             let size: usize = load(ty.0, l.type_basicsize);
+            let valid = if l.tagged_values {
+                ByteTest {
+                    offset: l.managed_dict as usize,
+                    mask: 1,
+                }
+            } else {
+                ByteTest {
+                    offset: size + l.inline_valid,
+                    mask: 0xff,
+                }
+            };
+            let in_use = || load::<u8>(o.0.wrapping_add(valid.offset), 0) & valid.mask != 0;
             let found = match form {
                 Cached::Slot => Attribute::Slot(index),
                 Cached::Inline => {
-                    if load::<u8>(o.0, size + l.inline_valid) == 0 {
+                    if !in_use() {
                         return None;
                     }
-                    Attribute::Inline {
-                        offset: if l.cached_offset { index } else { size + l.inline_values + index * 8 },
-                        valid: size + l.inline_valid,
-                        dict: l.managed_dict as usize,
+                    if l.tagged_values {
+                        Attribute::Tagged {
+                            pointer: l.managed_dict as usize,
+                            offset: 1 + index * 8,
+                        }
+                    } else {
+                        Attribute::Inline {
+                            offset: if l.cached_offset { index } else { size + l.inline_values + index * 8 },
+                            valid: size + l.inline_valid,
+                            dict: l.managed_dict as usize,
+                        }
                     }
                 }
                 Cached::MethodWithValues => {
                     let keys: usize = load(ty.0, l.type_keys);
                     let version: u32 = load(at, 8);
                     let fits = version != 0 && keys != 0 && load::<u32>(keys, l.keys_version) == version;
-                    if !fits || load::<u8>(o.0, size + l.inline_valid) == 0 {
+                    if !fits || !in_use() {
                         return None;
                     }
                     Attribute::Method {
                         function: Obj(load(at, 12)),
-                        keys: Some((version, size + l.inline_valid)),
+                        keys: Some((version, valid)),
                     }
                 }
                 Cached::MethodNoDict => Attribute::Method {

@@ -608,7 +608,12 @@ impl Lower<'_, '_> {
             }
             Op::GuardByte => {
                 let byte = self.b.ins().uload8(I32, MEM, x, imm as i32);
-                self.b.ins().icmp_imm_s(IntCC::NotEqual, byte, 0)
+                let mask = imm >> 32 & 0xff;
+                let bits = match mask {
+                    0xff => byte,
+                    _ => self.b.ins().band_imm_s(byte, mask),
+                };
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, bits, 0)
             }
             _ => {
                 let state = self.b.ins().load(I32, MEM, x, l.str_state as i32);

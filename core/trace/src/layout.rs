@@ -82,6 +82,8 @@ pub struct Layout {
     pub inline_valid: usize,
     /// An attribute instruction's cache holds the offset in the object (3.14), not the index of the value.
     pub cached_offset: bool,
+    /// 3.12: where later versions have the dict, a pointer whose bit 0 says that it is one past the values, one less.
+    pub tagged_values: bool,
     pub inline_values: usize,
     pub managed_dict: isize,
     pub type_keys: usize,

@@ -171,7 +171,7 @@ ops! {
     GuardSame "guardsame" "pp" n [exits] "" "exits unless both are the same object";
     GuardShared "guardshared" "p" n [exits] "" "exits when the object has one owner only";
     GuardImmortal "guardimmortal" "p" n [exits] "" "exits when the object is counted";
-    GuardByte "guardbyte" "p" n [exits] "offset" "exits when the byte at this offset is zero: inline attributes moved out";
+    GuardByte "guardbyte" "p" n [exits] "mask, offset" "exits when no bit of the mask is set in the byte at this offset: attributes moved";
     GuardLatin "guardlatin" "p" n [exits] "" "exits unless the string keeps one byte a character, in itself";
 
     UnboxI "unboxi" "p" i [exits, reads NUMBER] "" "value of an int object; exits when it needs more than 64 bits";

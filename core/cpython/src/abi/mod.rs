@@ -3,6 +3,7 @@
 //! A version without a file, a free-threaded build, or one whose own description of itself differs from the file is
 //! refused with a reason; nothing below is then ever used.
 
+pub mod check;
 mod v312;
 mod v313;
 mod v314;
@@ -25,5 +26,29 @@ pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<
         _ => Err(format!(
             "the frames of CPython {major}.{minor} are not known to this build; those of 3.12 to 3.14 are"
         )),
+    }
+}
+
+/// Compares the running interpreter with its layout: what it says of itself (3.13 and later), then samples of known
+/// content, then, on the main thread, the word it polls.
+///
+/// # Errors
+/// What differs.
+///
+/// # Safety
+/// The GIL is held, and the samples are as `larder/optimiser.py` makes them.
+pub unsafe fn check(l: &Layout, hex_version: u32, samples: &check::Samples, main_thread: bool) -> Result<(), String> {
+    let words = match l.minor {
+        13 => Some(&v313::WORDS),
+        14 => Some(&v314::WORDS),
+        _ => None,
+    };
+    if let Some(words) = words {
+        check::own_description(l, words, hex_version)?;
+    }
+    // SAFETY: by contract.
+    unsafe {
+        check::samples(l, samples)?;
+        if main_thread { check::polled_word(l) } else { Ok(()) }
     }
 }

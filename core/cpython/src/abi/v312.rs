@@ -10,11 +10,12 @@ pub const LAYOUT: Layout = Layout {
     code_monitoring: 168,
     code_units: 192,
     monitoring_active: 15,
+    monitoring_events: 10,
     thread_frame: 56,
     thread_frame_indirect: true,
     interp_breaker: Some((16, 368)),
     breaker_mask: 0xffff_ffff,
-    // 3.12 keeps attributes elsewhere; they are left to the interpreter.
-    inline_values: 0,
+    // Attributes lie outside the object, behind a pointer of the object.
+    tagged_values: true,
     ..super::v313::LAYOUT
 };

@@ -65,6 +65,7 @@ pub const LAYOUT: Layout = Layout {
     builtin_self: 24,
     inline_valid: 3,
     cached_offset: false,
+    tagged_values: false,
     inline_values: 8,
     managed_dict: -24,
     type_keys: 880,
@@ -82,3 +83,8 @@ pub const LAYOUT: Layout = Layout {
     func_code: 48,
     func_closure: 72,
 };
+
+/// Where this version describes itself; see [`super::check`].
+pub const WORDS: super::check::Words = [
+    23, 30, 31, 32, 0, 40, 43, 45, 51, 54, 55, 57, 58, 60, 62, 63, 66, 68, 69,
+];

@@ -14,3 +14,8 @@ pub const LAYOUT: Layout = Layout {
     cached_offset: true,
     ..super::v313::LAYOUT
 };
+
+/// Where this version describes itself; see [`super::check`].
+pub const WORDS: super::check::Words = [
+    26, 33, 34, 35, 37, 45, 48, 51, 57, 60, 61, 67, 68, 70, 72, 73, 76, 78, 79,
+];

@@ -45,24 +45,26 @@ impl<W: World> Recorder<'_, W> {
                         if let Some((version, valid)) = keys {
                             self.tree.condition(Condition::KeysVersion(ty, version));
                             let e = self.exit("attributes kept in a dict");
-                            self.emit(Op::GuardByte, &[r], valid as i64, e, 0);
+                            self.emit(Op::GuardByte, &[r], valid.imm(), e, 0);
                         }
                         self.tree.pin(function);
                         self.s.depth -= 1;
                         self.push(Val::Known(function))?;
                         self.push(on)
                     }
-                    Attribute::Slot(_) | Attribute::Inline { .. } => {
+                    Attribute::Slot(_) | Attribute::Inline { .. } | Attribute::Tagged { .. } => {
                         // What this very object was just given needs no look, and no check.
-                        let offset = match found {
-                            Attribute::Slot(offset) | Attribute::Inline { offset, .. } => offset,
-                            Attribute::Method { .. } => 0,
-                        };
+                        if let Attribute::Slot(offset) | Attribute::Inline { offset, .. } = found
+                            && let Some(v) = self.given(r, offset)
+                        {
+                            self.s.depth -= 1;
+                            return self.call_with_null(v, method);
+                        }
+                        let (r, o, offset) = self.place(r, o, found);
                         if let Some(v) = self.given(r, offset) {
                             self.s.depth -= 1;
                             return self.call_with_null(v, method);
                         }
-                        let offset = self.place(r, found);
                         let now = self.seen(o, offset);
                         let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
                         if now.is_none_or_missing() {
@@ -86,15 +88,31 @@ impl<W: World> Recorder<'_, W> {
             .ok_or("an attribute that is not traced yet")
     }
 
-    fn place(&mut self, r: Ref, found: Attribute) -> usize {
+    /// The address an attribute's offset counts from, in the trace and now, and the offset.
+    fn place(&mut self, r: Ref, o: Obj, found: Attribute) -> (Ref, Obj, usize) {
         match found {
             Attribute::Inline { offset, valid, .. } => {
                 let e = self.exit("attributes kept in a dict");
-                self.emit(Op::GuardByte, &[r], valid as i64, e, 0);
-                offset
+                let valid = ByteTest {
+                    offset: valid,
+                    mask: 0xff,
+                };
+                self.emit(Op::GuardByte, &[r], valid.imm(), e, 0);
+                (r, o, offset)
             }
-            Attribute::Slot(offset) => offset,
-            Attribute::Method { .. } => 0,
+            Attribute::Tagged { pointer, offset } => {
+                let e = self.exit("attributes kept in a dict");
+                let tag = ByteTest {
+                    offset: pointer,
+                    mask: 1,
+                };
+                self.emit(Op::GuardByte, &[r], tag.imm(), e, 0);
+                let values = self.world.field(o, pointer);
+                let at = self.emit(Op::Field, &[r], pointer as i64, ExitId::NONE, values.0 as u64);
+                (at, values, offset)
+            }
+            Attribute::Slot(offset) => (r, o, offset),
+            Attribute::Method { .. } => (r, o, 0),
         }
     }
     /// The value stored last in an attribute of this object, if no other object can have been meant since.
@@ -146,7 +164,7 @@ impl<W: World> Recorder<'_, W> {
             let d = self.emit(Op::Field, &[r], dict as i64, ExitId::NONE, 0);
             self.emit(Op::GuardNull, &[d], 0, e, 0);
         }
-        let offset = self.place(r, found);
+        let (r, o, offset) = self.place(r, o, found);
         let now = self.seen(o, offset);
         if now.is_none_or_missing() {
             return Err("a new attribute");

@@ -154,9 +154,28 @@ pub enum Attribute {
     /// Inline values: bytes from the object's start, where the byte is that says they are in use, and where a pointer
     /// is that is null while no dict was made of them.
     Inline { offset: usize, valid: usize, dict: usize },
+    /// 3.12: behind the pointer at this place of the object, as long as its bit 0 is set; bytes from that odd address.
+    Tagged { pointer: usize, offset: usize },
     /// A function of the class, that no instance overrides: inline values whose names have this version, or no values
     /// at all.
-    Method { function: Obj, keys: Option<(u32, usize)> },
+    Method {
+        function: Obj,
+        keys: Option<(u32, ByteTest)>,
+    },
+}
+
+/// A byte of an object, by its offset, in which one of these bits is set as long as attributes are where they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteTest {
+    pub offset: usize,
+    pub mask: u8,
+}
+
+impl ByteTest {
+    /// As the immediate of [`Op::GuardByte`].
+    pub fn imm(self) -> i64 {
+        i64::from(self.offset as u32) | i64::from(self.mask) << 32
+    }
 }
 
 /// The interpreter's objects, read-only.
