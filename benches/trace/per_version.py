@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parent))
 import loops
 import peers
 import programs
@@ -26,22 +26,29 @@ import versions
 VERSIONS = ("3.12", "3.13", "3.14", "3.15")
 START = """
 import sys, time, larder, larder.optimiser
+from larder import _larder
 began = time.perf_counter()
 sys.monitoring.use_tool_id(sys.monitoring.OPTIMIZER_ID, "bench")
 why = larder.optimiser.start(None)
 took = time.perf_counter() - began
 assert not why, why
 began = time.perf_counter()
+build = sys.version_info[:2], sys.hexversion, False, False
+_larder.trace_check(*build, larder.optimiser._samples(), True)
 assert not larder.optimiser._self_test()
 print(1000 * took, 1000 * (time.perf_counter() - began))
 """
 
 
+def asked(command: list[str], env: dict[str, str]) -> str:
+    env = {**os.environ, **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def start(engine: peers.Engine) -> tuple[float, float]:
     """Milliseconds to start the optimiser, and of them the self-test: medians of fresh processes."""
-    env = {**os.environ, **engine.env}
-    said = [subprocess.run([*engine.command, "-c", START], env=env, capture_output=True, text=True, check=True) for _ in range(7)]
-    times = [tuple(map(float, one.stdout.split())) for one in said]
+    said = [asked([*engine.command, "-c", START], engine.env) for _ in range(7)]
+    times = [tuple(map(float, one.split())) for one in said]
     return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
 
 
@@ -58,7 +65,7 @@ def main() -> None:
         if python is None:
             print(f"CPython {version}: not here", file=sys.stderr)
             continue
-        exact = subprocess.run([python, "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True)
+        exact = asked([str(python), "-c", "import platform; print(platform.python_version())"], {})
         plain = peers.Engine("plain", [str(python)])
         ours = peers.Engine("larder", [str(python)], "larder", {"PYTHONPATH": packages})
         ratios: dict[str, list[float]] = {"cold": [], "warm": []}
@@ -72,9 +79,10 @@ def main() -> None:
                 found.append(row["plain"][when] / row["larder"][when])
                 lines[name].append(f"{found[-1]:.2f}" if found[-1] < 10 else f"{found[-1]:.1f}")
             print(".", end="", file=sys.stderr, flush=True)
-        heads.append((exact.stdout.strip(), start(ours)))
+        heads.append((exact, start(ours)))
         means += [f"**{loops.geomean(ratios[when]):.2f}**" for when in ratios]
-    print(f"\nSpeed-up over the same version without larder, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n", file=sys.stderr)
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"\nSpeed-up over the same version without larder, {load}\n", file=sys.stderr)
     print("| functions | " + " | ".join(f"{name} cold | warm" for name, _ in heads) + " |")
     print("|---|" + "---:|" * (2 * len(heads)))
     for name, cells in lines.items():

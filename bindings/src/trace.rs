@@ -47,7 +47,17 @@ fn trace_start(
     let constants = constants.into_iter().map(|o| Obj(o.into_ptr() as usize)).collect();
     let opcodes = Opcodes::new(opcodes.into_iter(), caches);
     // SAFETY: the GIL is held, and the caller passes sys.monitoring.DISABLE.
-    unsafe { hook::start(layout, opcodes, tool, Obj(disable.as_ptr() as usize), functions, constants) }.map_err(off)
+    unsafe {
+        hook::start(
+            layout,
+            opcodes,
+            tool,
+            Obj(disable.as_ptr() as usize),
+            functions,
+            constants,
+        )
+    }
+    .map_err(off)
 }
 
 /// Compares this interpreter with what the build knows of its version; raises RuntimeError naming what differs.

@@ -1,7 +1,7 @@
 """Hot loops of a notebook as machine code, and what became of each loop.
 
-``%trace on`` or `enable` watches the loops of notebook cells through ``sys.monitoring``. On CPython 3.13 a loop that goes
-round often is recorded and compiled, and runs natively from then on; elsewhere loops are counted only, and `stats` says
+``%trace on`` or `enable` watches the loops of notebook cells through ``sys.monitoring``. On a CPython it knows, a loop that
+goes round often is recorded and compiled, and runs natively from then on; elsewhere loops are counted only, and `stats` says
 why. Nothing is ever changed in the interpreter, and results are those of plain Python (``docs/trace.md``).
 
 >>> larder.trace.enable()

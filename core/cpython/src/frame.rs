@@ -99,7 +99,11 @@ impl Frame {
     /// What a slot holds of its own: null when it is empty or relies on another owner.
     #[inline(always)]
     pub fn owned(self, slot: usize) -> Obj {
-        if self.borrows(slot) { Obj::NULL } else { Obj(self.bits(slot)) }
+        if self.borrows(slot) {
+            Obj::NULL
+        } else {
+            Obj(self.bits(slot))
+        }
     }
 
     /// Puts an owned reference (or null) in a slot and returns what the slot owned, now owned by the caller.

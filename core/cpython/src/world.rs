@@ -373,7 +373,11 @@ impl World for Live<'_> {
                         }
                     } else {
                         Attribute::Inline {
-                            offset: if l.cached_offset { index } else { size + l.inline_values + index * 8 },
+                            offset: if l.cached_offset {
+                                index
+                            } else {
+                                size + l.inline_values + index * 8
+                            },
                             valid: size + l.inline_valid,
                             dict: l.managed_dict as usize,
                         }

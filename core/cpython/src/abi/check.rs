@@ -95,7 +95,12 @@ fn get(s: &Samples, name: &str) -> Result<Obj, String> {
 unsafe fn numbers_and_text(l: &Layout, s: &Samples) -> Result<(), String> {
     // SAFETY: live ints, floats, strings and bytes.
     unsafe {
-        for (name, value) in [("small", 5), ("negative", -70_000), ("digits", 1 << 40), ("wide", i64::MIN)] {
+        for (name, value) in [
+            ("small", 5),
+            ("negative", -70_000),
+            ("digits", 1 << 40),
+            ("wide", i64::MIN),
+        ] {
             sure(int_value(get(s, name)?, l) == Some(value), "an int")?;
         }
         sure(int_value(get(s, "huge")?, l).is_none(), "a long int")?;
@@ -130,21 +135,40 @@ unsafe fn containers(l: &Layout, s: &Samples) -> Result<(), String> {
         let (float, small) = (get(s, "float")?, get(s, "small")?);
         let list = get(s, "list")?.0;
         sure(load::<usize>(list, l.var_size) == 2, "a list's size")?;
-        sure((2..64).contains(&load::<usize>(list, l.list_allocated)), "a list's room")?;
+        sure(
+            (2..64).contains(&load::<usize>(list, l.list_allocated)),
+            "a list's room",
+        )?;
         let items: usize = load(list, l.list_items);
         sure(load::<[usize; 2]>(items, 0) == [float.0, small.0], "a list's items")?;
         let tuple = get(s, "tuple")?.0;
         sure(load::<usize>(tuple, l.var_size) == 2, "a tuple's size")?;
-        sure(load::<[usize; 2]>(tuple, l.tuple_items) == [small.0, float.0], "a tuple's items")?;
-        for (name, text) in [("by text", true), ("by number", false), ("by both", true), ("by both", false)] {
+        sure(
+            load::<[usize; 2]>(tuple, l.tuple_items) == [small.0, float.0],
+            "a tuple's items",
+        )?;
+        for (name, text) in [
+            ("by text", true),
+            ("by number", false),
+            ("by both", true),
+            ("by both", false),
+        ] {
             let dict = get(s, name)?;
             let count = ffi::PyDict_Size(ptr(dict));
             sure(load::<isize>(dict.0, l.dict_used) == count, "a dict's size")?;
             sure(load::<u8>(dict.0, l.dict_watchers) == 0, "a dict's watchers")?;
-            let place = if text { find_str(dict, get(s, "text")?, l) } else { find_int(dict, 1 << 40, l) };
+            let place = if text {
+                find_str(dict, get(s, "text")?, l)
+            } else {
+                find_int(dict, 1 << 40, l)
+            };
             let place = place.filter(|p| !p.is_null()).ok_or("a dict's keys")?;
             sure(load::<usize>(place.0, 0) == float.0, "a dict's values")?;
-            let none = if text { find_str(dict, get(s, "latin")?, l) } else { find_int(dict, 17, l) };
+            let none = if text {
+                find_str(dict, get(s, "latin")?, l)
+            } else {
+                find_int(dict, 17, l)
+            };
             sure(none == Some(Obj::NULL), "a dict's keys")?;
         }
         Ok(())
@@ -161,7 +185,10 @@ unsafe fn iterators(l: &Layout, s: &Samples) -> Result<(), String> {
             let right = type_of(bound).0 == &raw const ffi::PyLong_Type as usize;
             sure(right && int_value(bound, l) == Some([3, 20, 4][k]), "a range")?;
         }
-        sure(type_of(get(s, "range iterator")?).0 == symbols.range_iter_type, "a range's iterator")?;
+        sure(
+            type_of(get(s, "range iterator")?).0 == symbols.range_iter_type,
+            "a range's iterator",
+        )?;
         let stepped = [l.range_next, l.range_step, l.range_left].map(|o| part("range iterator", o));
         sure(stepped == [Ok(7), Ok(4), Ok(4)], "a range's iterator")?;
         let list = get(s, "list")?.0;
@@ -172,16 +199,25 @@ unsafe fn iterators(l: &Layout, s: &Samples) -> Result<(), String> {
         sure(along(get(s, "list iterator")?.0), "a list's iterator")?;
         let tuple = get(s, "tuple iterator")?;
         sure(type_of(tuple).0 == symbols.tuple_iter_type, "a tuple's iterator")?;
-        sure(load::<usize>(tuple.0, l.listiter_list) == get(s, "tuple")?.0, "a tuple's iterator")?;
+        sure(
+            load::<usize>(tuple.0, l.listiter_list) == get(s, "tuple")?.0,
+            "a tuple's iterator",
+        )?;
         sure(type_of(get(s, "enumerate")?).0 == symbols.enumerate_type, "enumerate")?;
         sure(part("enumerate", l.enumerate_index)? == 6, "enumerate")?;
         sure(along(part("enumerate", l.enumerate_inner)?), "enumerate")?;
-        sure(type_of(get(s, "zip")?).0 == symbols.zip_type && part("zip", l.zip_size)? == 2, "zip")?;
+        sure(
+            type_of(get(s, "zip")?).0 == symbols.zip_type && part("zip", l.zip_size)? == 2,
+            "zip",
+        )?;
         let inner = part("zip", l.zip_inner)?;
         sure(type_of(Obj(inner)).0 == &raw const ffi::PyTuple_Type as usize, "zip")?;
         sure((0..2).all(|k| along(load(inner, l.tuple_items + 8 * k))), "zip")?;
         let index: u32 = load(get(s, "generator")?.0, l.random_index);
-        sure(int_value(get(s, "generator index")?, l) == Some(index.into()), "a random generator")?;
+        sure(
+            int_value(get(s, "generator index")?, l) == Some(index.into()),
+            "a random generator",
+        )?;
         for (k, name) in [(0, "generator first"), (623, "generator last")] {
             let word: u32 = load(get(s, "generator")?.0, l.random_state + 4 * k);
             sure(int_value(get(s, name)?, l) == Some(word.into()), "a random generator")?;
@@ -206,8 +242,14 @@ unsafe fn functions(l: &Layout, s: &Samples) -> Result<(), String> {
         let cell = get(s, "cell")?;
         sure(type_of(cell).0 == symbols()?.cell_type, "a shared variable")?;
         sure(load::<usize>(cell.0, 16) == get(s, "float")?.0, "a shared variable")?;
-        sure(load::<usize>(code, l.code_consts) == get(s, "constants")?.0, "a code object's constants")?;
-        sure(load::<usize>(code, l.code_names) == get(s, "names")?.0, "a code object's names")?;
+        sure(
+            load::<usize>(code, l.code_consts) == get(s, "constants")?.0,
+            "a code object's constants",
+        )?;
+        sure(
+            load::<usize>(code, l.code_names) == get(s, "names")?.0,
+            "a code object's names",
+        )?;
         let numbers = [
             ("flags", l.code_flags),
             ("argument count", l.code_argcount),
@@ -217,7 +259,10 @@ unsafe fn functions(l: &Layout, s: &Samples) -> Result<(), String> {
         ];
         for (name, offset) in numbers {
             let number: i32 = load(code, offset);
-            sure(int_value(get(s, name)?, l) == Some(number.into()), "a code object's parts")?;
+            sure(
+                int_value(get(s, name)?, l) == Some(number.into()),
+                "a code object's parts",
+            )?;
         }
         let (units, count) = (get(s, "units")?, ffi::PyBytes_Size(ptr(get(s, "units")?)) as usize);
         let there = std::slice::from_raw_parts((code + l.code_units) as *const u8, count);
@@ -226,7 +271,10 @@ unsafe fn functions(l: &Layout, s: &Samples) -> Result<(), String> {
         let [one, same, other] = [get(s, "append")?, get(s, "append too")?, get(s, "pop")?];
         let definition = |o: Obj| load::<*const c_void>(o.0, l.builtin_def);
         let right = definition(one) == definition(same) && definition(one) != definition(other);
-        sure(right && load::<usize>(one.0, l.builtin_self) == get(s, "list")?.0, "a built-in method")
+        sure(
+            right && load::<usize>(one.0, l.builtin_self) == get(s, "list")?.0,
+            "a built-in method",
+        )
     }
 }
 
@@ -240,7 +288,7 @@ unsafe fn classes(l: &Layout, s: &Samples) -> Result<(), String> {
         let then: u32 = load(class, l.type_version);
         sure(version != 0 && then != version, "a class's version")?;
         let keys: usize = load(class, l.type_keys);
-        sure(keys != 0 && keys % 8 == 0, "the names of a class's attributes")?;
+        sure(keys != 0 && keys.is_multiple_of(8), "the names of a class's attributes")?;
         let (kind, log_size): (u8, u8) = (load(keys, l.keys_kind), load(keys, l.keys_log_size));
         sure(kind == 2 && log_size <= 7, "the names of a class's attributes")?;
         let slotted = get(s, "slotted")?.0;
@@ -254,7 +302,8 @@ unsafe fn classes(l: &Layout, s: &Samples) -> Result<(), String> {
             return sure(dict(shown) == get(s, "its dict")?.0, "an instance's dict");
         }
         let at = load::<usize>(class, l.type_basicsize);
-        let inside = |o: usize| load::<u8>(o, at + l.inline_valid) == 1 && load::<usize>(o, at + l.inline_values) == float;
+        let inside =
+            |o: usize| load::<u8>(o, at + l.inline_valid) == 1 && load::<usize>(o, at + l.inline_values) == float;
         sure(inside(fresh) && dict(fresh) == 0, "an instance's attributes")?;
         let right = inside(shown) && dict(shown) == get(s, "its dict")?.0;
         sure(right, "an instance's dict")

@@ -273,7 +273,10 @@ impl Lower<'_, '_> {
                 .icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, size, 1 << 30);
             unless(self, wide);
             let moved = self.b.ins().iadd_imm_s(number, 5);
-            let single = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, l.long_single + 5);
+            let single = self
+                .b
+                .ins()
+                .icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, l.long_single + 5);
             unless(self, single);
             let sign = self.b.ins().ushr_imm_s(number, 63);
             let sign = self.b.ins().ishl_imm_s(sign, 1);
