@@ -7,6 +7,7 @@ beside the benches' peers. Each has a virtual environment under ``target/version
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,10 @@ def main(versions: list[str]) -> int:
                 )
             said = log.read_text().splitlines()
             failed += done.returncode != 0
-            print(f"CPython {version} ({python}): {said[-1] if said else 'nothing printed'}", flush=True)
+            counts = (
+                [line for line in said if re.search(r"\d (passed|failed|error)", line)] or said or ["nothing printed"]
+            )
+            print(f"CPython {version} ({python}): {counts[-1]}", flush=True)
             print("".join(f"  {line}\n" for line in said if line.startswith(("FAILED", "ERROR"))), end="", flush=True)
         except subprocess.CalledProcessError as error:
             failed += 1
