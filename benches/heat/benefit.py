@@ -31,6 +31,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from waits import core_wait
+
 ARRAYS, MIB, CELL = 24, 64, 6
 PASSES = {"drift": 4, "half": 2}
 PAUSE_S = 0.5
@@ -47,11 +49,6 @@ def cells(seed: int, count: int, churn: str) -> list[list[int]]:
             now[place] = rng.choice([at for at in range(ARRAYS) if at not in now])
         out.append(list(now))
     return out
-
-
-def core_wait() -> float:
-    """Seconds this thread was ready to run and another had the core: the machine's other work, not the medium's."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def child(mode: str, seed: int, count: int, churn: str, directory: str, limit: str = "cgroup") -> None:

@@ -17,20 +17,15 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+from waits import core_wait
 
 from larder import heat, tier
 
 CONTROL = (
     "import time\nwhile True:\n e=time.perf_counter()+{busy}\n while time.perf_counter()<e: pass\n time.sleep({idle})"
 )
-
-
-def core_wait() -> float:
-    """Seconds this thread was ready to run and another had the core."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def interval(ratios: list[float]) -> list[float]:

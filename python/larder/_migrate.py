@@ -65,16 +65,6 @@ def enabled() -> str | None:
     return str(_directory) if _directory else None
 
 
-def mechanism(start: int, end: int) -> str | None:
-    """How the pages of one range could leave DRAM here: ``node``, ``file``, ``swap``, or None."""
-    if tier.slow_nodes():
-        return "node"
-    block = _larder.tier_block(start)
-    if block is not None and block[2] == "tier file":
-        return "file"
-    return "swap" if tier.machine()["swap_free"] else None
-
-
 def _look(name: str) -> tier.Survey:
     space = tier.namespace()
     if name not in space:

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     return args.run(args)
 
 
-def _fail(text: str, hint: str = "") -> int:
+def fail(text: str, hint: str = "") -> int:
     print(f"error: {text}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
@@ -83,7 +83,7 @@ def _install(args: argparse.Namespace) -> int:
     try:
         folder = kernel_spec_folder()
     except FileNotFoundError as err:
-        return _fail(str(err))
+        return fail(str(err))
     spec = json.loads((folder / "kernel.json").read_text())
     spec["argv"][0] = sys.executable
     spec["metadata"]["debugger"] = find_spec("debugpy") is not None
@@ -99,7 +99,7 @@ def _install(args: argparse.Namespace) -> int:
         try:
             to = KernelSpecManager().install_kernel_spec(str(made), args.name, user=prefix is None, prefix=prefix)
         except (OSError, ValueError) as err:
-            return _fail(
+            return fail(
                 f"cannot install the kernel spec: {err}", "--user, --sys-prefix or --prefix P choose another place"
             )
     print(f"installed kernel {args.name} in {to}")
@@ -249,13 +249,13 @@ def _exec(args: argparse.Namespace) -> int:
     try:
         manager, client = _start()
     except RuntimeError as err:
-        return _fail(f"the kernel did not start: {err}", "run `larder doctor`")
+        return fail(f"the kernel did not start: {err}", "run `larder doctor`")
     try:
         reply = client.execute_interactive(code, timeout=args.timeout, output_hook=show, allow_stdin=sys.stdin.isatty())
         return 0 if reply["content"]["status"] == "ok" else 1
     except TimeoutError:
         manager.interrupt_kernel()
-        return _fail(f"no answer within {args.timeout} s")
+        return fail(f"no answer within {args.timeout} s")
     except KeyboardInterrupt:
         manager.interrupt_kernel()
         return 130

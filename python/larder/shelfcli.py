@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .cli import fail
 from .display import Table, bytes_text
 from .errors import ShelfCorrupt, ShelfError
 
@@ -70,22 +71,15 @@ def _guarded(args: argparse.Namespace, run: Callable[[Any, argparse.Namespace], 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FileNotFoundError as err:
-        return _fail(str(err), f"give a path, or the bare name of a shelf in {shelf.home()}")
+        return fail(str(err), f"give a path, or the bare name of a shelf in {shelf.home()}")
     except LookupError as err:
-        return _fail(err.args[0], "`larder shelf log` and `ls` show what is there")
+        return fail(err.args[0], "`larder shelf log` and `ls` show what is there")
     except ShelfCorrupt as err:
-        return _fail(str(err), f"`larder shelf salvage {args.file} NEW.shelf` copies what is whole")
+        return fail(str(err), f"`larder shelf salvage {args.file} NEW.shelf` copies what is whole")
     except (ShelfError, OSError, TypeError, ValueError) as err:
-        return _fail(str(err))
+        return fail(str(err))
     except KeyboardInterrupt:
-        return _fail("interrupted")
-
-
-def _fail(text: str, hint: str = "") -> int:
-    print(f"error: {text}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
-    return 1
+        return fail("interrupted")
 
 
 class _Bar:

@@ -390,8 +390,3 @@ def exactly() -> Iterator[dict[tuple, dict]]:
 def optimise(watch_all: bool = False, hot: int | None = None) -> bool:
     """`enable`, but false when loops are only counted."""
     return enable(watch_all=watch_all, hot=hot) and not _not_compiling
-
-
-def optimised() -> Table:
-    """The rows of the optimiser alone, as `traces` shows them."""
-    return table([row for row in rows() if "native" in row["detail"]])

@@ -435,13 +435,6 @@ impl Shelf {
     pub fn tracker(&self) -> TrackerKind {
         self.core.tracker.kind()
     }
-    pub fn is_closed(&self) -> bool {
-        self.core.state.lock().closed
-    }
-    /// True if puts or removals wait for a commit (in-place stores are not looked for).
-    pub fn has_pending(&self) -> bool {
-        !self.core.state.lock().pending.is_empty()
-    }
 }
 
 fn check_limits(name: &str, kind: &str, meta: &[u8]) -> Result<(), WriteError> {

@@ -292,11 +292,6 @@ impl Space {
         let held = lists.quarantine.iter().map(|held| held.len).sum();
         (live, lists.free.values().sum(), held, lists.free.len())
     }
-
-    /// Largest free range, in bytes.
-    pub fn largest_free(&self) -> u64 {
-        self.lists.lock().free.values().copied().max().unwrap_or(0)
-    }
 }
 
 fn insert_free(free: &mut BTreeMap<u64, u64>, at: u64, len: u64) {

@@ -9,12 +9,6 @@ from kernelfixtures import kernel, of, text
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-@pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("kernel")) as running:
-        yield running
-
-
 def test_a_cell_gives_busy_input_outputs_and_idle_in_this_order(k):
     content, messages = k.run("print('out')\n6 * 7")
     kinds = [m["msg_type"] for m in messages]

@@ -4,15 +4,9 @@ import os
 import signal
 
 import pytest
-from kernelfixtures import kernel, of, text
+from kernelfixtures import of, text
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("kernel")) as running:
-        yield running
 
 
 def test_a_widget_opens_changes_from_both_sides_and_calls_back(k):

@@ -15,12 +15,6 @@ from kernelfixtures import alive, kernel, manager, of, text, wait_until
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-@pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("kernel")) as running:
-        yield running
-
-
 def started(k, code, **options):
     """Send ``code``, wait for its first output."""
     msg_id = k.send(code, **options)

@@ -14,12 +14,6 @@ from kernelfixtures import kernel, of, text, wait_until
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-@pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("kernel")) as running:
-        yield running
-
-
 @pytest.fixture
 def gil_held(k, tmp_path):
     """A cell stands in C code that keeps the GIL, until the test is over or calls what it is given."""

@@ -11,15 +11,6 @@ import larder
 from larder import _larder, heat, hooks, tier
 
 
-@pytest.fixture
-def space(monkeypatch):
-    names: dict = {}
-    monkeypatch.setattr(tier, "namespace", lambda: names)
-    yield names
-    heat.stop()
-    names.clear()
-
-
 def sampler_threads() -> int:
     import pathlib
 

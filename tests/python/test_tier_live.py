@@ -13,15 +13,6 @@ import pytest
 from larder import _larder, _live, heat, tier
 
 
-@pytest.fixture
-def space(monkeypatch):
-    names: dict = {}
-    monkeypatch.setattr(tier, "namespace", lambda: names)
-    yield names
-    heat.stop()
-    names.clear()
-
-
 class Item:
     __slots__ = ("n",)
 

@@ -74,7 +74,6 @@ class MainLoop:
         self._stopping = False
         self._terminated = False
         self._unanswered: list = []
-        self._restart = False
         self._inside = 0  # requests being served by synchronous code
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -347,7 +346,6 @@ class MainLoop:
     def _leave(self, restart: bool) -> None:
         from .life import clean_shutdown
 
-        self._restart = restart
         clean_shutdown(restart)
         self._stopping = True
         self.loop.stop()

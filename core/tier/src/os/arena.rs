@@ -442,10 +442,6 @@ impl Arena {
     pub fn blocks(&self) -> Vec<Block> {
         self.inner.with(|state| state.live.values().copied().collect())
     }
-
-    pub fn has_file(&self) -> bool {
-        self.inner.with(|state| state.file.is_some())
-    }
 }
 
 #[cfg(test)]
