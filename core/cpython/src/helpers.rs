@@ -2,11 +2,13 @@
 //!
 //! Invariant: nothing here runs Python code, raises, or lets an object die.
 
+use crate::frame::Frame;
 use crate::object::{int_value, load, obj, ptr, store, type_of};
 use larder_jit::Helpers;
 use larder_jit::lower::{FITS, LOGGED, SCRATCH};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 
 /// The helpers' addresses, for the compiler.
@@ -141,6 +143,38 @@ unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) {
     }
 }
 
+/// The dicts whose names the running trace keeps in registers: looking into them would find old values.
+struct Namespaces(UnsafeCell<[usize; 2 + OTHERS]>);
+/// Dicts of other modules; a trace that knows more of them is not entered.
+pub const OTHERS: usize = 6;
+// SAFETY: only touched with the GIL held.
+unsafe impl Sync for Namespaces {}
+static NAMESPACES: Namespaces = Namespaces(UnsafeCell::new([0; 2 + OTHERS]));
+
+/// A trace is about to run, or to be recorded, for this frame.
+#[inline]
+pub fn set_namespaces(frame: Frame, others: &[usize]) {
+    // SAFETY: called with the GIL held; nobody holds a reference to the array.
+    unsafe {
+        let all = &mut *NAMESPACES.0.get();
+        all[0] = frame.globals().0;
+        all[1] = frame.builtins().0;
+        for (place, dict) in all[2..].iter_mut().zip(others.iter().chain(std::iter::repeat(&0))) {
+            *place = *dict;
+        }
+    }
+}
+
+/// Whether a dict can be looked into: not split, nobody watches it, and no register knows better.
+pub unsafe fn readable(dict: Obj, l: &Layout) -> bool {
+    // SAFETY: a live dict; the GIL is held.
+    unsafe {
+        load::<usize>(dict.0, l.dict_values) == 0
+            && load::<u8>(dict.0, l.dict_watchers) == 0
+            && !(*NAMESPACES.0.get()).contains(&dict.0)
+    }
+}
+
 /// Where a dict keeps the value of a key: null when there is none, `None` when only Python can compare, or when somebody
 /// wants to be told of changes.
 ///
@@ -149,7 +183,7 @@ unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) {
 unsafe fn find(dict: Obj, hash: i64, l: &Layout, same: impl Fn(Obj) -> Option<bool>) -> Option<Obj> {
     // SAFETY: the fields of a dict's key table, as the layout says; indices lie inside the table by its own invariant.
     unsafe {
-        if load::<usize>(dict.0, l.dict_values) != 0 || load::<u8>(dict.0, l.dict_watchers) != 0 {
+        if !readable(dict, l) {
             return None;
         }
         let keys: usize = load(dict.0, l.dict_keys);

@@ -39,6 +39,8 @@ const TRACES_MAX: usize = 24;
 /// A compiled loop must stay this many iterations per entry, looked at every so many entries.
 const PAYS_ITERATIONS: u64 = 4;
 const PAYS_WINDOW: u64 = 64;
+/// Times a loop is recorded anew because its code runs in another namespace.
+const REOPEN_ELSEWHERE: u8 = 8;
 
 /// One loop head of one code object.
 pub struct Loop {
@@ -314,6 +316,7 @@ impl Engine {
             .filter(|l| l.compiled.is_some())
             .map(|l| l.header)
             .collect();
+        helpers::set_namespaces(frame, &[]);
         let world = Live {
             frame,
             engine: self,
@@ -337,6 +340,7 @@ impl Engine {
             unsafe { ffi::Py_INCREF(ptr(*o)) };
         }
         let mut compiled = Box::new(Compiled::new(tree, packed, piece));
+        debug_assert!(compiled.spaces.len() <= helpers::OTHERS);
         let l = &mut info.loops[index];
         if let Some(mut old) = l.compiled.take() {
             if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
@@ -400,6 +404,11 @@ impl Engine {
         let exit = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
                 c.refused += 1;
+                // The same code in another namespace: what was recorded is for that.
+                if c.elsewhere(frame) && info.loops[index].reopened < REOPEN_ELSEWHERE {
+                    info.loops[index].reopened += 1;
+                    self.discard(&mut info.loops[index], Event::Reopened);
+                }
                 return None;
             }
             c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer)

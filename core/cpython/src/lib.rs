@@ -1,10 +1,11 @@
 //! CPython as larder sees it: versioned layouts, frames, monitoring. All unsafe access to its memory lives here.
 //!
-//! For the optimiser: `abi` knows the offsets, `hook` is called at the back edges of loops, `world` reads objects for
+//! For the optimiser: `abi` knows the offsets, `attributes` where attributes live, `hook` is called at the back edges of loops, `world` reads objects for
 //! the recorder, `run` enters compiled loops and puts the frame right when they leave, `cache` lets them cool down and go, `rows` is
 //! what is told of them.
 
 pub mod abi;
+pub mod attributes;
 pub mod cache;
 pub mod frame;
 pub mod heat_frames;

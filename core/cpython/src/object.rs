@@ -71,9 +71,12 @@ pub struct Symbols {
     pub request_extra: RequestExtra,
     pub get_extra: GetExtra,
     pub set_extra: SetExtra,
+    /// `PyUnstable_Type_AssignVersionTag`.
+    pub assign_version: AssignVersion,
 }
 
 type CodeBytes = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
+pub type AssignVersion = unsafe extern "C" fn(*mut ffi::PyObject) -> c_int;
 type RequestExtra = unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t;
 type GetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int;
 type SetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut c_void) -> c_int;
@@ -111,6 +114,9 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                     c"PyUnstable_Eval_RequestCodeExtraIndex",
                 )?),
                 get_extra: std::mem::transmute::<usize, GetExtra>(symbol(c"PyUnstable_Code_GetExtra")?),
+                assign_version: std::mem::transmute::<usize, AssignVersion>(symbol(
+                    c"PyUnstable_Type_AssignVersionTag",
+                )?),
                 set_extra: std::mem::transmute::<usize, SetExtra>(symbol(c"PyUnstable_Code_SetExtra")?),
             })
         }

@@ -9,7 +9,9 @@
 //!   its own death; so it makes no difference that old values die at the exit and not at the store.
 //! - New objects are made first, then put in place, and old ones are released last.
 
+use crate::attributes::shared_names;
 use crate::frame::{Frame, breaker};
+use crate::helpers::set_namespaces;
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
@@ -19,7 +21,7 @@ use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::{Condition, Seq};
 use larder_trace::record::ANOTHER;
-use larder_trace::{Layout, Obj, Slot, Tree, Type};
+use larder_trace::{Layout, Namespace, Obj, Slot, Tree, Type};
 use pyo3::ffi;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
@@ -54,6 +56,8 @@ pub struct Compiled {
     pub since: (u64, u64),
     /// Exits that lead to the head of another loop: they grow nothing.
     pub linked: Box<[u32]>,
+    /// The dicts of other modules whose names are kept in registers.
+    pub spaces: Box<[usize]>,
 }
 
 impl Compiled {
@@ -66,7 +70,15 @@ impl Compiled {
             .filter(|e| e.1.reason == ANOTHER)
             .map(|e| e.0 as u32)
             .collect();
+        let spaces = tree.names.iter().filter_map(|name| match name.space {
+            Namespace::Dict(dict) => Some(dict.0),
+            Namespace::Globals | Namespace::Builtins => None,
+        });
+        let mut spaces: Vec<usize> = spaces.collect();
+        spaces.sort_unstable();
+        spaces.dedup();
         Compiled {
+            spaces: spaces.into(),
             since: (0, 0),
             linked,
             packed,
@@ -112,18 +124,22 @@ impl Compiled {
     }
 
     /// Whether what lies outside the frame is as it was when the traces were recorded.
-    unsafe fn holds(&self, l: &Layout) -> bool {
+    unsafe fn holds(&self, frame: Frame, l: &Layout) -> bool {
         // SAFETY: types and functions that the tree keeps alive.
         self.packed.conditions().all(|c| unsafe {
             match c {
                 Condition::TypeVersion(t, version) => load::<u32>(t.0, l.type_version) == version,
-                Condition::KeysVersion(t, version) => {
-                    let keys: usize = load(t.0, l.type_keys);
-                    keys != 0 && load::<u32>(keys, l.keys_version) == version
-                }
+                Condition::SharedNames(t, count) => shared_names(t, l) == Some(i64::from(count)),
                 Condition::Code(f, code) => load::<usize>(f.0, l.func_code) == code.0,
+                Condition::Globals(dict) => frame.globals() == dict,
             }
         })
+    }
+
+    /// Whether this was recorded in another namespace, of which it knew more than the names.
+    pub fn elsewhere(&self, frame: Frame) -> bool {
+        let other = |c| matches!(c, Condition::Globals(dict) if dict != frame.globals());
+        self.packed.conditions().any(other)
     }
 
     /// Checks the frame against the inputs and unboxes it into the buffer.
@@ -135,9 +151,10 @@ impl Compiled {
         if !plain_namespaces(frame) || (self.packed.module_level && frame.locals() != frame.globals()) {
             return false;
         }
+        set_namespaces(frame, &self.spaces);
         // SAFETY: each field is read after the type that has it is established.
         unsafe {
-            if !self.holds(l) {
+            if !self.holds(frame, l) {
                 return false;
             }
             let mut at = FIRST;

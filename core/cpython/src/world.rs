@@ -1,10 +1,11 @@
 //! The recorder's view of the interpreter: the running frame and the objects it reaches, read-only.
 
+use crate::attributes;
 use crate::frame::Frame;
 use crate::helpers::{find_int, find_str, generator_of};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, type_of};
-use larder_trace::bytecode::{Bc, Cached, Ins};
+use larder_trace::bytecode::Ins;
 use larder_trace::ir::Seq;
 use larder_trace::record::{Attribute, Builtin, ByteTest, Callee, Class, World};
 use larder_trace::{Layout, Namespace, Obj};
@@ -239,8 +240,8 @@ impl World for Live<'_> {
             obj(ffi::PyModule_GetDict(ptr(o)))
         }
     }
-    fn is_globals(&self, dict: Obj) -> bool {
-        self.frame.globals() == dict
+    fn namespaces(&self) -> [Obj; 2] {
+        [self.frame.globals(), self.frame.builtins()]
     }
     fn module_level(&self) -> bool {
         self.frame.locals() == self.frame.globals()
@@ -331,77 +332,13 @@ impl World for Live<'_> {
         let known = self.engine.builtins.iter().find(|b| same && b.1 == wanted);
         known.map_or(Obj::NULL, |k| k.0)
     }
-    fn attribute(&self, code: Obj, unit: usize, o: Obj) -> Option<(Attribute, u32)> {
-        let (l, opcodes) = (self.layout(), &self.engine.opcodes);
-        let units = self.code(code).0 + l.code_units;
-        // SAFETY: the instruction and its cache lie inside the code; a type's fields after its caches name it.
-        unsafe {
-            let mut at = units + unit * 2;
-            while opcodes.base[load::<u8>(at, 0) as usize] == Bc::EXTENDED_ARG {
-                at += 2;
-            }
-            let form = opcodes.cached[load::<u8>(at, 0) as usize]?;
-            let version: u32 = load(at, 4);
-            let ty = type_of(o);
-            if version == 0 || load::<u32>(ty.0, l.type_version) != version {
-                return None;
-            }
-            let index = load::<u16>(at, 8) as usize;
-            let size: usize = load(ty.0, l.type_basicsize);
-            let valid = if l.tagged_values {
-                ByteTest {
-                    offset: l.managed_dict as usize,
-                    mask: 1,
-                }
-            } else {
-                ByteTest {
-                    offset: size + l.inline_valid,
-                    mask: 0xff,
-                }
-            };
-            let in_use = || load::<u8>(o.0.wrapping_add(valid.offset), 0) & valid.mask != 0;
-            let found = match form {
-                Cached::Slot => Attribute::Slot(index),
-                Cached::Inline => {
-                    if !in_use() {
-                        return None;
-                    }
-                    if l.tagged_values {
-                        Attribute::Tagged {
-                            pointer: l.managed_dict as usize,
-                            offset: 1 + index * 8,
-                        }
-                    } else {
-                        Attribute::Inline {
-                            offset: if l.cached_offset {
-                                index
-                            } else {
-                                size + l.inline_values + index * 8
-                            },
-                            valid: size + l.inline_valid,
-                            dict: l.managed_dict as usize,
-                        }
-                    }
-                }
-                Cached::MethodWithValues => {
-                    let keys: usize = load(ty.0, l.type_keys);
-                    let version: u32 = load(at, 8);
-                    let fits = version != 0 && keys != 0 && load::<u32>(keys, l.keys_version) == version;
-                    if !fits || !in_use() {
-                        return None;
-                    }
-                    Attribute::Method {
-                        function: Obj(load(at, 12)),
-                        keys: Some((version, valid)),
-                    }
-                }
-                Cached::MethodNoDict => Attribute::Method {
-                    function: Obj(load(at, 12)),
-                    keys: None,
-                },
-            };
-            Some((found, version))
-        }
+    fn attribute(&self, o: Obj, name: Obj) -> Option<(Attribute, u32)> {
+        // SAFETY: a live object; names in code are interned.
+        unsafe { attributes::of_instance(o, name, self.layout()) }
+    }
+    fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)> {
+        // SAFETY: as above.
+        unsafe { attributes::of_class(class, name, self.layout()) }
     }
     fn field(&self, o: Obj, offset: usize) -> Obj {
         // SAFETY: an offset the interpreter's own cache named for this type.

@@ -98,8 +98,9 @@ impl Packed {
         for condition in &tree.conditions {
             let (tag, o, n) = match *condition {
                 Condition::TypeVersion(t, version) => (0, t, u64::from(version)),
-                Condition::KeysVersion(t, version) => (1, t, u64::from(version)),
+                Condition::SharedNames(t, count) => (1, t, u64::from(count)),
                 Condition::Code(f, code) => (2, f, index(&mut objects, code)),
+                Condition::Globals(dict) => (3, dict, 0),
             };
             bytes.push(tag);
             put(&mut bytes, index(&mut objects, o));
@@ -222,8 +223,9 @@ impl Packed {
             let (o, n) = (self.objects[from.number() as usize], from.number());
             match tag {
                 0 => Condition::TypeVersion(o, n as u32),
-                1 => Condition::KeysVersion(o, n as u32),
-                _ => Condition::Code(o, self.objects[n as usize]),
+                1 => Condition::SharedNames(o, n as u32),
+                2 => Condition::Code(o, self.objects[n as usize]),
+                _ => Condition::Globals(o),
             }
         })
     }

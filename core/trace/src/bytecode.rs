@@ -38,41 +38,20 @@ fn common(name: &str) -> &str {
 /// The operator of `BINARY_OP` that is a subscript, from 3.14 on.
 const SUBSCRIPT: u32 = 26;
 
-/// What a specialised attribute instruction has found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cached {
-    /// The value lies in the object, at an index of its inline values.
-    Inline,
-    /// At an offset of the object.
-    Slot,
-    /// A function of the class; instances have inline values, or none.
-    MethodWithValues,
-    MethodNoDict,
-}
-
 /// What the running interpreter's opcode numbers mean.
 pub struct Opcodes {
     pub base: [Bc; 256],
     /// Inline cache entries after each instruction, in code units.
     pub caches: [u8; 256],
-    pub cached: [Option<Cached>; 256],
 }
 
 impl Opcodes {
     pub fn new(numbers: impl Iterator<Item = (String, u8)>, caches: [u8; 256]) -> Opcodes {
         let mut base = [Bc::Unknown; 256];
-        let mut cached = [None; 256];
         for (name, number) in numbers {
             base[number as usize] = Bc::named(common(&name));
-            cached[number as usize] = match name.as_str() {
-                "LOAD_ATTR_INSTANCE_VALUE" | "STORE_ATTR_INSTANCE_VALUE" => Some(Cached::Inline),
-                "LOAD_ATTR_SLOT" | "STORE_ATTR_SLOT" => Some(Cached::Slot),
-                "LOAD_ATTR_METHOD_WITH_VALUES" => Some(Cached::MethodWithValues),
-                "LOAD_ATTR_METHOD_NO_DICT" => Some(Cached::MethodNoDict),
-                _ => None,
-            };
         }
-        Opcodes { base, caches, cached }
+        Opcodes { base, caches }
     }
 }
 

@@ -408,10 +408,12 @@ pub struct Holders {
 pub enum Condition {
     /// A type's version: its namespace and bases are as they were.
     TypeVersion(Obj, u32),
-    /// The version of the attribute names that instances of a type share.
-    KeysVersion(Obj, u32),
+    /// How many attribute names the instances of a type share: names are only ever added.
+    SharedNames(Obj, u32),
     /// A function's code.
     Code(Obj, Obj),
+    /// The frame's globals are this dict: other names for it, and functions that share it, were taken for the same.
+    Globals(Obj),
 }
 
 impl Tree {

@@ -4,6 +4,7 @@ use super::*;
 
 /// Where a cell keeps its object: the same in every version served.
 const CELL: usize = 16;
+const NOT_YET: &str = "an attribute that is not traced yet";
 
 impl<W: World> Recorder<'_, W> {
     /// `LOAD_ATTR`: pushes the value, or for a method call the function and its object.
@@ -14,9 +15,15 @@ impl<W: World> Recorder<'_, W> {
             Val::Known(o) => {
                 let dict = self.world.module_dict(o);
                 if dict.is_null() {
-                    return Err("an attribute that is not traced yet");
+                    let (value, version) = self.world.class_attribute(o, name).ok_or(NOT_YET)?;
+                    self.tree.condition(Condition::TypeVersion(o, version));
+                    self.tree.pin(o);
+                    let v = self.steady(value)?;
+                    self.s.depth -= 1;
+                    return self.call_with_null(v, method);
                 }
-                let v = self.read_name(Namespace::Dict(dict), name)?;
+                let space = self.space_of(dict)?;
+                let v = self.read_name(space, name)?;
                 if v == Val::Null {
                     return Err("a module attribute that is missing");
                 }
@@ -28,25 +35,27 @@ impl<W: World> Recorder<'_, W> {
                 if matches!(self.world.class(o), Class::List | Class::Dict) {
                     let function = self.world.method(ty, name);
                     if !method || function.is_null() {
-                        return Err("an attribute that is not traced yet");
+                        return Err(NOT_YET);
                     }
                     self.s.depth -= 1;
                     self.push(Val::Known(function))?;
                     return self.push(on);
                 }
-                let (found, version) = self.attribute(o)?;
+                let (found, version) = self.world.attribute(o, name).ok_or(NOT_YET)?;
                 self.tree.condition(Condition::TypeVersion(ty, version));
                 self.tree.pin(ty);
                 match found {
+                    Attribute::OfClass { value, keys } => {
+                        self.not_hidden(r, ty, keys);
+                        let v = self.steady(value)?;
+                        self.s.depth -= 1;
+                        self.call_with_null(v, method)
+                    }
                     Attribute::Method { function, keys } => {
                         if !method {
-                            return Err("an attribute that is not traced yet");
+                            return Err(NOT_YET);
                         }
-                        if let Some((version, valid)) = keys {
-                            self.tree.condition(Condition::KeysVersion(ty, version));
-                            let e = self.exit("attributes kept in a dict");
-                            self.emit(Op::GuardByte, &[r], valid.imm(), e, 0);
-                        }
+                        self.not_hidden(r, ty, keys);
                         self.tree.pin(function);
                         self.s.depth -= 1;
                         self.push(Val::Known(function))?;
@@ -61,10 +70,6 @@ impl<W: World> Recorder<'_, W> {
                             return self.call_with_null(v, method);
                         }
                         let (r, o, offset) = self.place(r, o, found);
-                        if let Some(v) = self.given(r, offset) {
-                            self.s.depth -= 1;
-                            return self.call_with_null(v, method);
-                        }
                         let now = self.seen(o, offset);
                         let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
                         if now.is_none_or_missing() {
@@ -78,14 +83,27 @@ impl<W: World> Recorder<'_, W> {
                     }
                 }
             }
-            _ => Err("an attribute that is not traced yet"),
+            _ => Err(NOT_YET),
         }
     }
 
-    fn attribute(&self, o: Obj) -> Step<(Attribute, u32)> {
-        self.world
-            .attribute(self.code, self.s.pc, o)
-            .ok_or("an attribute that is not traced yet")
+    /// What the class says holds for this instance as long as it has no attribute of the name.
+    fn not_hidden(&mut self, r: Ref, ty: Obj, keys: Option<(u32, ByteTest)>) {
+        if let Some((count, valid)) = keys {
+            self.tree.condition(Condition::SharedNames(ty, count));
+            let e = self.exit("attributes kept in a dict");
+            self.emit(Op::GuardByte, &[r], valid.imm(), e, 0);
+        }
+    }
+
+    /// An object that a class keeps for as long as its version stays: a constant.
+    fn steady(&mut self, o: Obj) -> Step<Val> {
+        match self.world.class(o) {
+            Class::Int(_) | Class::Float(_) | Class::Bool(_) | Class::Known | Class::Str | Class::Bytes => {
+                self.constant(o)
+            }
+            _ => Err(NOT_YET),
+        }
     }
 
     /// The address an attribute's offset counts from, in the trace and now, and the offset.
@@ -112,7 +130,7 @@ impl<W: World> Recorder<'_, W> {
                 (at, values, offset)
             }
             Attribute::Slot(offset) => (r, o, offset),
-            Attribute::Method { .. } => (r, o, 0),
+            Attribute::Method { .. } | Attribute::OfClass { .. } => (r, o, 0),
         }
     }
     /// The value stored last in an attribute of this object, if no other object can have been meant since.
@@ -141,18 +159,18 @@ impl<W: World> Recorder<'_, W> {
 
     /// `STORE_ATTR` over a value that is there.
     pub(super) fn store_attr(&mut self, arg: usize) -> Step<()> {
-        let _ = arg;
+        let name = self.world.name(self.code, arg);
         let (Val::Ptr(r, ty), v) = (self.peek(1)?, self.peek(2)?) else {
-            return Err("an attribute that is not traced yet");
+            return Err(NOT_YET);
         };
         let v = Self::storable(v)?;
         if matches!(v, Val::Tuple(_)) {
             return Err("storing something virtual");
         }
         let o = self.o(r);
-        let (found, version) = self.attribute(o)?;
-        if matches!(found, Attribute::Method { .. }) {
-            return Err("an attribute that is not traced yet");
+        let (found, version) = self.world.attribute(o, name).ok_or(NOT_YET)?;
+        if matches!(found, Attribute::Method { .. } | Attribute::OfClass { .. }) {
+            return Err(NOT_YET);
         }
         self.tree.condition(Condition::TypeVersion(ty, version));
         self.tree.pin(ty);

@@ -156,10 +156,15 @@ pub enum Attribute {
     Inline { offset: usize, valid: usize, dict: usize },
     /// 3.12: behind the pointer at this place of the object, as long as its bit 0 is set; bytes from that odd address.
     Tagged { pointer: usize, offset: usize },
-    /// A function of the class, that no instance overrides: inline values whose names have this version, or no values
-    /// at all.
+    /// A function of the class, that no instance hides: of the names instances share there are so many, and this is not
+    /// among them (and the byte says that a value is in use); or instances have no names of their own.
     Method {
         function: Obj,
+        keys: Option<(u32, ByteTest)>,
+    },
+    /// The same for an object that is given as it is.
+    OfClass {
+        value: Obj,
         keys: Option<(u32, ByteTest)>,
     },
 }
@@ -202,7 +207,8 @@ pub trait World {
     fn lookup(&self, space: Namespace, key: Obj) -> Obj;
     /// The namespace of a module object, null for anything else.
     fn module_dict(&self, o: Obj) -> Obj;
-    fn is_globals(&self, dict: Obj) -> bool;
+    /// The frame's globals, and its builtins.
+    fn namespaces(&self) -> [Obj; 2];
     /// Whether the frame runs at module level: its locals are its globals.
     fn module_level(&self) -> bool;
     fn builtin(&self, o: Obj) -> Option<Builtin>;
@@ -223,8 +229,10 @@ pub trait World {
     fn none(&self) -> Obj;
     /// A method of list or dict by name.
     fn method(&self, ty: Obj, name: Obj) -> Obj;
-    /// What the interpreter's own cache says of the attribute instruction at this unit, and the type version it is for.
-    fn attribute(&self, code: Obj, unit: usize, o: Obj) -> Option<(Attribute, u32)>;
+    /// Where an attribute of an instance is, and the version of its type this is true for.
+    fn attribute(&self, o: Obj, name: Obj) -> Option<(Attribute, u32)>;
+    /// The object that is a class's attribute, and the version of the class this is true for.
+    fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)>;
     /// The object at an offset, possibly null.
     fn field(&self, o: Obj, offset: usize) -> Obj;
     fn function(&self, o: Obj) -> Option<Callee>;
@@ -247,6 +255,8 @@ const UNROLL_MAX: u32 = 6;
 const STACK_MAX: usize = 48;
 const SIDE_MIN: usize = 10;
 const INLINE_MAX: usize = 4;
+/// Dicts of other modules one tree may know names of.
+const MODULES_MAX: usize = 6;
 const ENDING: &str = "the loop was ending";
 /// Why a trace ends where another tree begins.
 pub const ANOTHER: &str = "another loop's head";

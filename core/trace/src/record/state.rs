@@ -336,15 +336,35 @@ impl<W: World> Recorder<'_, W> {
         self.s.names[index] = Some(v);
         Ok(self.known(v))
     }
-    fn space(&self) -> Namespace {
-        if self.globals.is_null() || self.world.is_globals(self.globals) {
-            Namespace::Globals
-        } else {
-            Namespace::Dict(self.globals)
+    fn space(&mut self) -> Step<Namespace> {
+        if self.globals.is_null() {
+            return Ok(Namespace::Globals);
         }
+        self.space_of(self.globals)
+    }
+    /// The one name that a module's dict goes by in this tree.
+    pub(super) fn space_of(&mut self, dict: Obj) -> Step<Namespace> {
+        let [globals, builtins] = self.world.namespaces();
+        self.tree.condition(Condition::Globals(globals));
+        self.tree.pin(globals);
+        if dict == globals {
+            return Ok(Namespace::Globals);
+        }
+        if dict == builtins {
+            return Ok(Namespace::Builtins);
+        }
+        let mut others: Vec<Namespace> = self.tree.names.iter().map(|name| name.space).collect();
+        others.retain(|s| matches!(s, Namespace::Dict(d) if *d != dict));
+        others.sort_unstable_by_key(|s| format!("{s:?}"));
+        others.dedup();
+        if others.len() >= MODULES_MAX {
+            return Err("names of too many modules");
+        }
+        Ok(Namespace::Dict(dict))
     }
     pub(super) fn global(&mut self, key: Obj) -> Step<Val> {
-        match self.read_name(self.space(), key)? {
+        let space = self.space()?;
+        match self.read_name(space, key)? {
             Val::Null => match self.read_name(Namespace::Builtins, key)? {
                 Val::Null => Err("a name that is not defined"),
                 v => Ok(v),
@@ -353,22 +373,18 @@ impl<W: World> Recorder<'_, W> {
         }
     }
     pub(super) fn store_global(&mut self, key: Obj) -> Step<()> {
-        self.may_write()?;
         let v = Self::storable(self.peek(1)?)?;
-        if self.world.lookup(Namespace::Globals, key).is_null() {
+        let space = self.space()?;
+        if space == Namespace::Builtins {
+            return Err("a change of the builtins");
+        }
+        if self.world.lookup(space, key).is_null() {
             return Err("a new global");
         }
-        let index = self.name_index(Namespace::Globals, key);
+        let index = self.name_index(space, key);
         (self.s.names[index], self.s.names_dirty[index]) = (Some(v), true);
         self.s.depth -= 1;
         Ok(())
-    }
-    pub(super) fn may_write(&self) -> Step<()> {
-        if self.callers.is_empty() {
-            Ok(())
-        } else {
-            Err("an inlined function that changes something")
-        }
     }
 
     // --- exits ---
