@@ -12,6 +12,7 @@ from math import sqrt, floor, sin
 import random
 rng = random.Random(7)
 class P:
+    limit, rate = 700, 0.25
     def __init__(self, i):
         self.n, self.w, self.o = i, i * 0.5, None
     def add(self, k):
@@ -25,6 +26,7 @@ class S:
     def __init__(self, i):
         self.n, self.w = i, i * 0.25
 class V(P):
+    limit = 70000
     def peek(self, k):
         return self.n - k
 def f1(a, b):
@@ -58,9 +60,10 @@ SETUP = [
     "p, q, s = P(300), V(4), S(1000); Q = [P(1), V(2), P(3), p]; K = [S(9), s, S(400)]; T = ((1, 2.5), (300, -1.0), (7, 0.5))",
     "D = {0: 10, 1: 300, 2: 5, 'a': 1, 'b': 700, 'k': 2.5}; E = {'a': 0, 'b': 1, 'c': 2000, 'd': 3}; A = []; W = 'hello abcabd zz'; Y = b'\\x00abc\\xff'",
     "cnt, mul, fmul = counter(5), times(3), times(0.5); B = {i: i * 300 for i in range(5)}",
+    "J, w, h = [1, 2, 700], (0, 0.5), 'abc'",
     "G = [True] * 9; N = [None, 5, None, 2.5]; R = [[1, 2, 3, 4], [500, 600, 700, 800], [2.5, 1.5, 0.5, 7.25]]",
 ]
-NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, cnt(0) * 1"
+NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, cnt(0) * 1"
 
 
 class Maker:
@@ -72,7 +75,7 @@ class Maker:
         self.lines.append("    " * self.indent + text)
 
     def int(self, d=0):
-        r, k = self.r, self.r.randrange(26 if d < 3 else 3)
+        r, k = self.r, self.r.randrange(29 if d < 3 else 3)
         if k == 0:
             return r.choice(INTS)
         if k in (1, 2):
@@ -127,6 +130,27 @@ class Maker:
             return r.choice(["Y[a & 3]", f"Y[{self.int(d + 1)}]", "T[1][0]", f"T[{self.int(d + 1)} % 3][0]"])
         if k == 20:
             return f"R[{r.choice(['0', '1', 'a & 1'])}][{r.choice(['b & 3', '2', '-1'])}]"
+        if k == 26:
+            i, j = (
+                r.choice(["a & 3", "-2", "", "1", self.int(d + 1)]),
+                r.choice(["", "b & 7", "-1", "5", self.int(d + 1)]),
+            )
+            whole = r.choice(["L", "L", "M", "J", "W", "T", "F"])
+            forms = [f"len({whole}[{i}:{j}])", f"L[{i}:{j}][{r.choice(['0', '-1', 'a & 1'])}]", f"ord(W[{i}:{j}][0])"]
+            return r.choice(forms)
+        if k == 27:
+            return r.choice(["p.limit", "Q[a & 3].limit", "P.limit", "V.limit", "int(q.rate * 4)", "J[-1]", "len(J)"])
+        if k == 28:
+            return r.choice(
+                [
+                    f"[{self.int(d + 1)}, b, 5][{r.choice(['0', 'a % 3', '-1'])}]",
+                    "[1, 300, 70000][a % 3]",
+                    "(J or L).pop()",
+                    "J.pop()",
+                    f"(a, {self.int(d + 1)})[b & 1]",
+                    "len((a, b))",
+                ]
+            )
         if k == 23:
             return f"mul({self.int(d + 1)})"
         if k == 24:
@@ -198,7 +222,7 @@ class Maker:
         return f"{self.int(d + 1)} {op} {self.int(d + 1)}"
 
     def statement(self, d):
-        r, k = self.r, self.r.randrange(28)
+        r, k = self.r, self.r.randrange(30)
         if k < 4:
             self.put(f"{r.choice('abcd')} = ({self.int()}) % {r.choice(['97', '65536', '2**62', '2**66'])}")
         elif k < 6:
@@ -318,6 +342,46 @@ class Maker:
                         "c, d = T[a % 3][0], d",
                         "a = L[0]; b = a",
                         "x = F[1]; F[1] = y; F[2] = x",
+                    ]
+                )
+            )
+        elif k == 28:
+            i, j = r.choice(["a & 3", "-3", "", "1", self.int(2)]), r.choice(["", "b & 7", "-1", "5", self.int(2)])
+            self.put(
+                r.choice(
+                    [
+                        f"J = L[{i}:{j}]",
+                        f"J = {r.choice(['J', 'M', 'L'])}[{i}:{j}]",
+                        f"h = W[{i}:{j}]",
+                        f"h = {r.choice(['h', 'W'])}[{i}:{j}]",
+                        f"A = {r.choice(['F', 'N', 'K', 'Q', 'T'])}[{i}:{j}]",
+                        f"for ch in W[{i}:{j}]: t += 1",
+                        f"for w in T[{i}:{j}]: t += 1",
+                        f"for b in L[{i}:{j}]: a ^= b",
+                    ]
+                )
+            )
+        elif k == 29:
+            self.put(
+                r.choice(
+                    [
+                        f"J = [{self.int(2)}, a, b]",
+                        "J = [a, a, 300]; J[0] += 1",
+                        "J = [5, 6, 700]",
+                        "J = []",
+                        f"if len(J) < 30: J.append({self.int(2)})",
+                        "w = (a, x)",
+                        "w = (b, w[1] + 1.0); a = w[0]",
+                        "w = c, y; A.append(w)",
+                        "w = (a, a); A = [w, w]",
+                        f"if len(A) < 40: A.append({r.choice(['(a, x)', '[a, b]', '(p, a)', 'w', 'J', '[x]', '(ch, h)'])})",
+                        "if A: A.pop()",
+                        "if len(A) > 2: A.append(A.pop())",
+                        "R.append(R.pop())",
+                        "Q.append(Q.pop())",
+                        "R[a & 1] = [a, b, c, d]",
+                        "R[a & 1] = L[:4]",
+                        "J = [v & 7 for v in J]",
                     ]
                 )
             )

@@ -35,10 +35,10 @@ const ENTRIES: usize = 24;
 unsafe fn version(ty: Obj, l: &Layout) -> u32 {
     // SAFETY: a live type.
     unsafe {
-        if load::<u32>(ty.0, l.type_version) == 0 {
-            if let Ok(symbols) = symbols() {
-                (symbols.assign_version)(ptr(ty));
-            }
+        if load::<u32>(ty.0, l.type_version) == 0
+            && let Ok(symbols) = symbols()
+        {
+            (symbols.assign_version)(ptr(ty));
         }
         load(ty.0, l.type_version)
     }
@@ -132,8 +132,14 @@ pub unsafe fn of_instance(o: Obj, name: Obj, l: &Layout) -> Option<(Attribute, u
         let function = symbols().is_ok_and(|s| type_of(found).0 == s.function_type);
         let value = load::<usize>(type_of(found).0, DESCR_GET) == 0;
         let place = match (function, value) {
-            (true, _) => Attribute::Method { function: found, keys: names },
-            (_, true) => Attribute::OfClass { value: found, keys: names },
+            (true, _) => Attribute::Method {
+                function: found,
+                keys: names,
+            },
+            (_, true) => Attribute::OfClass {
+                value: found,
+                keys: names,
+            },
             _ => return None,
         };
         Some((place, version))

@@ -3,6 +3,8 @@
 //! Invariant: nothing here runs Python code, raises, or lets an object die.
 
 use crate::frame::Frame;
+use crate::making;
+pub use crate::making::{is_quiet, known_again, may_go, slice};
 use crate::object::{int_value, load, obj, ptr, store, type_of};
 use larder_jit::Helpers;
 use larder_jit::lower::{FITS, LOGGED, SCRATCH};
@@ -26,6 +28,12 @@ pub fn table() -> Helpers {
         str_eq: str_eq as *const () as usize,
         str_cmp: str_cmp as *const () as usize,
         random: random as *const () as usize,
+        new_list: making::new_list as *const () as usize,
+        new_tuple: making::new_tuple as *const () as usize,
+        list_of: making::list_of as *const () as usize,
+        slice: making::slice as *const () as usize,
+        pop: making::pop as *const () as usize,
+        quiet: making::guard_quiet as *const () as usize,
         calls: [
             sin as *const () as usize,
             cos as *const () as usize,
@@ -128,7 +136,7 @@ unsafe extern "C" fn append(list: *mut ffi::PyObject, o: *mut ffi::PyObject) {
     }
 }
 
-fn layout() -> &'static Layout {
+pub(crate) fn layout() -> &'static Layout {
     // SAFETY: a trace runs, so the engine is there, and nobody holds a reference into it.
     unsafe { crate::hook::engine() }.map_or_else(|| std::process::abort(), |e| e.layout)
 }

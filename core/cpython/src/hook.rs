@@ -23,7 +23,7 @@ use larder_trace::policy::{self, Action, Event, Head, Limits};
 use larder_trace::record::{Builtin, Failure, record};
 use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -321,9 +321,12 @@ impl Engine {
             frame,
             engine: self,
             ins: &info.ins,
+            examples: RefCell::default(),
         };
         let from = from.map(|e| ExitId(e as u32));
-        record(&mut tree, from, &world, &info.ins, self.layout, &heads)?;
+        let recorded = record(&mut tree, from, &world, &info.ins, self.layout, &heads);
+        drop(world);
+        recorded?;
         let newest = tree.traces.len() - 1;
         optimise(&mut tree, newest, &self.passes);
         self.compiler.hoist = self.passes.hoist;

@@ -15,6 +15,7 @@ pub mod heat_refs;
 pub mod heat_shield;
 pub mod helpers;
 pub mod hook;
+pub mod making;
 pub mod object;
 pub mod rows;
 pub mod run;

@@ -11,7 +11,7 @@
 
 use crate::attributes::shared_names;
 use crate::frame::{Frame, breaker};
-use crate::helpers::set_namespaces;
+use crate::helpers::{known_again, may_go, set_namespaces};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
@@ -23,6 +23,7 @@ use larder_trace::ir::{Condition, Seq};
 use larder_trace::record::ANOTHER;
 use larder_trace::{Layout, Namespace, Obj, Slot, Tree, Type};
 use pyo3::ffi;
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
@@ -152,6 +153,12 @@ impl Compiled {
             return false;
         }
         set_namespaces(frame, &self.spaces);
+        let live = Live {
+            frame,
+            engine,
+            ins,
+            examples: RefCell::default(),
+        };
         // SAFETY: each field is read after the type that has it is established.
         unsafe {
             if !self.holds(frame, l) {
@@ -213,13 +220,13 @@ impl Compiled {
                         put(&[on, load(o.0, l.listiter_index), o.0 as u64]);
                     }
                     Type::Enumerate if t == engine.symbols.enumerate_type => {
-                        let Some((count, list, index)) = enumerate_parts(o, &Live { frame, engine, ins }) else {
+                        let Some((count, list, index)) = enumerate_parts(o, &live) else {
                             return false;
                         };
                         put(&[count as u64, list.0 as u64, index as u64, o.0 as u64]);
                     }
                     Type::Zip if t == engine.symbols.zip_type => {
-                        let Some((a, b, index)) = zip_parts(o, &Live { frame, engine, ins }) else {
+                        let Some((a, b, index)) = zip_parts(o, &live) else {
                             return false;
                         };
                         put(&[a.0 as u64, b.0 as u64, index as u64, o.0 as u64]);
@@ -229,12 +236,12 @@ impl Compiled {
             }
             self.packed
                 .overwritten()
-                .all(|slot| self.may_be_overwritten(frame, slot))
+                .all(|slot| self.may_be_overwritten(frame, slot, l))
         }
     }
 
     /// Whether dropping what a slot holds later than the program would is invisible.
-    unsafe fn may_be_overwritten(&self, frame: Frame, slot: Slot) -> bool {
+    unsafe fn may_be_overwritten(&self, frame: Frame, slot: Slot, l: &Layout) -> bool {
         if slot.as_frame().is_some_and(|i| i >= self.packed.locals as usize) {
             return true; // stack entries are the trace's own inputs
         }
@@ -248,7 +255,8 @@ impl Compiled {
             return true;
         }
         let ours = self.packed.overwritten().filter(|s| self.slot(frame, *s) == o).count();
-        count as usize > ours
+        // SAFETY: a live object.
+        count as usize > ours || unsafe { may_go(o, l) }
     }
 
     /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken, after the frame was put
@@ -293,6 +301,9 @@ impl Compiled {
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
             let dropped: Vec<usize> = std::slice::from_raw_parts(log, logged).to_vec();
+            for o in &dropped {
+                known_again(Obj(*o));
+            }
             let to = self.packed.exit(exit);
             let (pc, depth) = (to.pc, to.depth);
             // In the first pass, what earlier passes changed is nothing: the frame has it.

@@ -2,14 +2,15 @@
 
 use crate::attributes;
 use crate::frame::Frame;
-use crate::helpers::{find_int, find_str, generator_of};
+use crate::helpers::{self, find_int, find_str, generator_of};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, type_of};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::Seq;
-use larder_trace::record::{Attribute, Builtin, ByteTest, Callee, Class, World};
+use larder_trace::record::{Attribute, Builtin, Callee, Class, Concrete, World};
 use larder_trace::{Layout, Namespace, Obj};
 use pyo3::ffi;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 pub struct Live<'a> {
@@ -17,6 +18,17 @@ pub struct Live<'a> {
     pub engine: &'a Engine,
     /// The frame's code, decoded.
     pub ins: &'a Rc<[Ins]>,
+    /// Objects made for the recorder to look at.
+    pub examples: RefCell<Vec<Obj>>,
+}
+
+impl Drop for Live<'_> {
+    fn drop(&mut self) {
+        for o in self.examples.take() {
+            // SAFETY: owned by this; they hold numbers, strings, and what the program holds too.
+            unsafe { ffi::Py_DECREF(ptr(o)) };
+        }
+    }
 }
 
 /// The dict object a namespace stands for in this frame.
@@ -57,6 +69,11 @@ impl Live<'_> {
     }
     fn code(&self, code: Obj) -> Obj {
         if code.is_null() { self.frame.code() } else { code }
+    }
+    /// An object that lives as long as this.
+    fn keep(&self, o: *mut ffi::PyObject) -> Obj {
+        self.examples.borrow_mut().push(obj(o));
+        obj(o)
     }
     /// The list and position of a list iterator that nobody else holds.
     unsafe fn list_iter(&self, it: Obj) -> Option<(Obj, i64)> {
@@ -184,6 +201,55 @@ impl World for Live<'_> {
     fn is_leaf(&self, o: Obj) -> bool {
         // SAFETY: `o` is live.
         crate::run::is_leaf(unsafe { type_of(o) })
+    }
+    fn is_leaf_type(&self, ty: Obj) -> bool {
+        crate::run::is_leaf(ty)
+    }
+    fn is_quiet(&self, o: Obj) -> bool {
+        // SAFETY: `o` is live.
+        unsafe { helpers::is_quiet(o, self.layout()) }
+    }
+    fn container_types(&self) -> [Obj; 2] {
+        [
+            Obj(&raw const ffi::PyList_Type as usize),
+            Obj(&raw const ffi::PyTuple_Type as usize),
+        ]
+    }
+    fn example(&self, tuple: bool, items: &[Concrete]) -> Obj {
+        let size = items.len() as ffi::Py_ssize_t;
+        // SAFETY: a new container, filled with new references before anybody sees it; errors leave it as it is.
+        unsafe {
+            let made = if tuple {
+                ffi::PyTuple_New(size)
+            } else {
+                ffi::PyList_New(size)
+            };
+            if made.is_null() {
+                ffi::PyErr_Clear();
+                return self.none();
+            }
+            for (k, item) in items.iter().enumerate() {
+                let o = match item {
+                    Concrete::Int(v) => ffi::PyLong_FromLongLong(*v),
+                    Concrete::Float(v) => ffi::PyFloat_FromDouble(*v),
+                    Concrete::Object(o) => {
+                        ffi::Py_INCREF(ptr(*o));
+                        ptr(*o)
+                    }
+                };
+                if tuple {
+                    ffi::PyTuple_SetItem(made, k as ffi::Py_ssize_t, o);
+                } else {
+                    ffi::PyList_SetItem(made, k as ffi::Py_ssize_t, o);
+                }
+            }
+            self.keep(made)
+        }
+    }
+    fn slice(&self, o: Obj, start: i64, stop: i64) -> Option<Obj> {
+        // SAFETY: a live list, tuple or str.
+        let made = unsafe { helpers::slice(ptr(o), start, stop) };
+        (!made.is_null()).then(|| self.keep(made))
     }
     fn is_immortal(&self, o: Obj) -> bool {
         // SAFETY: `o` is live.
@@ -317,19 +383,23 @@ impl World for Live<'_> {
     fn method(&self, ty: Obj, name: Obj) -> Obj {
         // Built-in types do not change: their methods are those known by name.
         let list = ty.0 == &raw const ffi::PyList_Type as usize;
-        let wanted = if list { Builtin::Append } else { Builtin::Get };
-        let word: &[u8] = if list { b"append" } else { b"get" };
-        // SAFETY: names are strings.
-        let same = unsafe {
+        // SAFETY: names are strings; the text lives as long as the name.
+        let word = unsafe {
             let mut size = 0;
             let text = ffi::PyUnicode_AsUTF8AndSize(ptr(name), &mut size);
             if text.is_null() {
                 ffi::PyErr_Clear();
                 return Obj::NULL;
             }
-            std::slice::from_raw_parts(text.cast::<u8>(), size as usize) == word
+            std::slice::from_raw_parts(text.cast::<u8>(), size as usize)
         };
-        let known = self.engine.builtins.iter().find(|b| same && b.1 == wanted);
+        let wanted = match (list, word) {
+            (true, b"append") => Builtin::Append,
+            (true, b"pop") => Builtin::Pop,
+            (false, b"get") => Builtin::Get,
+            _ => return Obj::NULL,
+        };
+        let known = self.engine.builtins.iter().find(|b| b.1 == wanted);
         known.map_or(Obj::NULL, |k| k.0)
     }
     fn attribute(&self, o: Obj, name: Obj) -> Option<(Attribute, u32)> {

@@ -98,6 +98,16 @@ pub struct Helpers {
     pub str_cmp: usize,
     /// `fn(generator) -> f64`.
     pub random: usize,
+    /// `fn(count) -> owned list`, `fn(count, quiet) -> owned tuple`, `fn(tuple) -> owned list`.
+    pub new_list: usize,
+    pub new_tuple: usize,
+    pub list_of: usize,
+    /// `fn(sequence, start, stop) -> owned slice, or 0`.
+    pub slice: usize,
+    /// `fn(list) -> owned object`.
+    pub pop: usize,
+    /// `fn(object) -> 0 or 1`.
+    pub quiet: usize,
     /// The functions of [`larder_trace::ops::Call`], in order.
     pub calls: [usize; 11],
 }
@@ -118,7 +128,7 @@ impl Helpers {
             h.str_cmp,
             h.random,
         ];
-        let often = often.into_iter().chain(h.calls);
+        let often = often.into_iter().chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet]).chain(h.calls);
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {
             if !all.iter().any(|have| have.address == address) {
                 all.push(Helper { address, keeps });
@@ -606,6 +616,14 @@ impl Lower<'_, '_> {
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
                 self.b.ins().icmp_imm_s(IntCC::SignedLessThan, count, 0)
             }
+            Op::GuardObject => {
+                let odd = self.b.ins().band_imm_s(x, 1);
+                self.b.ins().icmp_imm_s(IntCC::Equal, odd, 0)
+            }
+            Op::GuardQuiet => match self.call(self.host.helpers.quiet, &[x], Some(I64)) {
+                Some(quiet) => quiet,
+                None => return,
+            },
             Op::GuardByte => {
                 let byte = self.b.ins().uload8(I32, MEM, x, imm as i32);
                 let mask = imm >> 32 & 0xff;

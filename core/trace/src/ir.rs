@@ -540,7 +540,13 @@ impl Tree {
 
     /// Whether entering the tree may leave this input unread: every way back to the head writes it, none reads it.
     pub fn write_only(&self, input: u32) -> bool {
-        !self.inputs[input as usize].read && self.always_fresh(input)
+        let changed = |t: &Trace| match &t.end {
+            End::Leave(_) => true,
+            End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
+        };
+        let object = matches!(self.inputs[input as usize].ty, Type::Ptr(_) | Type::Bool);
+        let written = self.always_fresh(input) || object && self.traces.iter().all(changed);
+        !self.inputs[input as usize].read && written
     }
 
     /// Bytes this tree occupies besides its machine code.

@@ -172,6 +172,8 @@ ops! {
     GuardShared "guardshared" "p" n [exits] "" "exits when the object has one owner only";
     GuardImmortal "guardimmortal" "p" n [exits] "" "exits when the object is counted";
     GuardByte "guardbyte" "p" n [exits] "mask, offset" "exits when no bit of the mask is set in the byte at this offset: attributes moved";
+    GuardObject "guardobject" "p" n [exits] "" "exits when an identity is a name, and no object has been made of it";
+    GuardQuiet "guardquiet" "p" n [exits] "" "exits when the death of the object could be noticed";
     GuardLatin "guardlatin" "p" n [exits] "" "exits unless the string keeps one byte a character, in itself";
 
     UnboxI "unboxi" "p" i [exits, reads NUMBER] "" "value of an int object; exits when it needs more than 64 bits";
@@ -197,6 +199,12 @@ ops! {
     NewF "newf" "f" p [effect] "" "a float object of its own";
     MakeI "makei" "ip" p [exits, effect] "" "the object of an int, owned: the one it has, or a new one; exits when it is shared without an object";
     MakeF "makef" "fp" p [exits, effect] "" "the object of a float, owned";
+    NewList "newlist" "i" p [effect] "" "an owned list of empty places, unknown to the collector";
+    ListOf "listof" "p" p [effect] "" "an owned list of a constant tuple's items, unknown to the collector";
+    NewTuple "newtuple" "i" p [effect] "quiet" "an owned tuple of empty places; unknown to the collector if quiet";
+    Fill "fill" "pip" n [effect] "tuple" "puts an owned object in an empty place of a new list or tuple";
+    Slice "slice" "pii" p [exits, effect, reads ITEMS, reads SHAPE] "" "an owned slice; exits when it is long, or when it is not quiet";
+    Pop "pop" "p" p [writes ITEMS, writes SHAPE] "" "takes the last object out of a list that is not empty; it is owned";
     ReplaceI "replacei" "pi" p [writes NUMBER] "holders" "an owned object for an int: the int object given, if only its place holds it, else a new one and the old is let go";
     ReplaceF "replacef" "pf" p [writes NUMBER] "holders" "the same for a float";
     Incref "incref" "p" n [effect] "" "one more owner";

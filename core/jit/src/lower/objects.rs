@@ -71,6 +71,28 @@ impl Lower<'_, '_> {
             Op::Random => self.called(h.random, &[x], F64)?,
             Op::NewI => self.called(h.new_int, &[x], I64)?,
             Op::NewF => self.called(h.new_float, &[x], I64)?,
+            Op::NewList => self.called(h.new_list, &[x], I64)?,
+            Op::ListOf => self.called(h.list_of, &[x], I64)?,
+            Op::NewTuple => {
+                let quiet = self.b.ins().iconst(I64, imm);
+                self.called(h.new_tuple, &[x, quiet], I64)?
+            }
+            Op::Fill => {
+                let (base, first) = if imm == 0 {
+                    (self.b.ins().load(I64, MEM, x, l.list_items as i32), 0)
+                } else {
+                    (x, l.tuple_items as i32)
+                };
+                let at = self.item(base, y);
+                self.b.ins().store(MEM, z, at, first);
+                return Ok(None);
+            }
+            Op::Slice => {
+                let made = self.called(h.slice, &[x, y, z], I64)?;
+                self.exit_unless(made, exit);
+                made
+            }
+            Op::Pop => self.called(h.pop, &[x], I64)?,
             Op::MakeI | Op::MakeF => self.make(op == Op::MakeI, x, y, exit)?,
             Op::ReplaceI | Op::ReplaceF => self.replace(op == Op::ReplaceI, x, y, imm, None)?,
             Op::Incref => {

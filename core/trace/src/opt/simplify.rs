@@ -183,7 +183,7 @@ impl Walk {
             }
             Op::GuardImmortal => tree.inst(a).op == Op::BoxB || self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             // How many own an object changes; everything else a guard asks stays as it is.
-            Op::GuardShared => false,
+            Op::GuardShared | Op::GuardQuiet => false,
             op if op.is_guard() => self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             _ => false,
         }
@@ -284,7 +284,7 @@ impl Walk {
                     .retain(|k, _| k.0 != Op::Load || (k.1 == items && apart(tree, k.2, at)));
                 self.stored.insert((Op::Load, items, at, 0), inst.args[2]);
             }
-            Op::Append => self.stored.retain(|k, _| k.0 != Op::Load),
+            Op::Append | Op::Pop => self.stored.retain(|k, _| k.0 != Op::Load),
             Op::PutField => {
                 self.stored.retain(|k, _| k.0 != Op::Field || k.3 != inst.imm);
                 self.stored

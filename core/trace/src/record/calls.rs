@@ -191,6 +191,11 @@ impl<W: World> Recorder<'_, W> {
                 self.append(*list, *v)?;
                 Ok(Val::Known(self.world.none()))
             }
+            (Builtin::Pop, [Val::Ptr(list, _)]) if self.world.class(self.o(*list)) == Class::List => self.pop(*list),
+            (Builtin::Len, [Val::Tuple(t)]) => {
+                let n = self.tree.tuples[*t as usize].len() as i64;
+                Ok(fresh_int(self.int(n)))
+            }
             (Builtin::Get, [Val::Ptr(dict, _), key, rest @ ..]) if rest.len() <= 1 => {
                 if self.world.class(self.o(*dict)) != Class::Dict {
                     return Err(NOT_YET);

@@ -186,7 +186,7 @@ impl<W: World> Recorder<'_, W> {
     // --- stores ---
 
     /// An owned object for a value, to be given away at once.
-    fn owned(&mut self, v: Val) -> Step<Ref> {
+    pub(super) fn owned(&mut self, v: Val) -> Step<Ref> {
         let v = Self::storable(v)?;
         Ok(match v {
             Val::Int { boxed, .. } | Val::Float { boxed, .. } if self.object_of(boxed) => {
@@ -222,6 +222,7 @@ impl<W: World> Recorder<'_, W> {
                 }
                 r
             }
+            Val::Tuple(t) => self.make_tuple(t, false)?,
             _ => return Err("storing something virtual"),
         })
     }
@@ -229,13 +230,19 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn object_of(&self, id: Ref) -> bool {
         id.is_inst() && !matches!(self.tree.inst(id).op, Op::Input | Op::Named)
     }
-    /// The exits that `owned` may need, before anything is changed.
-    fn prepare_owned(&mut self, v: Val) {
-        if let Val::Int { boxed, .. } | Val::Float { boxed, .. } = v
-            && boxed.is_inst()
-            && !self.object_of(boxed)
-        {
-            self.exit("a shared number that has no object");
+    /// The checks that `owned` needs, before anything is changed: it will not leave after these.
+    pub(super) fn prepare_owned(&mut self, v: Val) {
+        match v {
+            Val::Int { boxed, .. } | Val::Float { boxed, .. } if boxed.is_inst() && !self.object_of(boxed) => {
+                let e = self.exit("a shared number that has no object");
+                self.emit(Op::GuardObject, &[boxed], 0, e, 0);
+            }
+            Val::Tuple(t) => {
+                for item in self.tree.tuples[t as usize].clone() {
+                    self.prepare_owned(item);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -314,9 +321,6 @@ impl<W: World> Recorder<'_, W> {
             return Err("a store that is not traced yet");
         };
         let v = Self::storable(v)?;
-        if matches!(v, Val::Tuple(_)) {
-            return Err("storing something virtual");
-        }
         match (self.world.class(self.o(r)), self.number(key)) {
             (Class::List, Val::Int { value, .. }) => {
                 let n = self.length(r)?;
@@ -331,13 +335,22 @@ impl<W: World> Recorder<'_, W> {
                 });
                 let items = self.pure(Op::Items, &[r], 0);
                 let old = self.pure(Op::Load, &[items, at], self.pointer(found));
+                self.require_lasting(r, v)?;
                 let new = self.replacement(old, found, v)?;
+                let v = self.as_made(v, new);
                 self.emit(Op::Put, &[items, at, new], 0, ExitId::NONE, 0);
                 self.stored((o, r), i, false, v, new);
                 Ok(())
             }
             (Class::Dict, _) => self.store_dict(r, key, v),
             _ => Err("a store that is not traced yet"),
+        }
+    }
+    /// What was stored: a tuple that was made for it is that object now.
+    fn as_made(&self, v: Val, object: Ref) -> Val {
+        match v {
+            Val::Tuple(_) => Val::Ptr(object, self.world.container_types()[1]),
+            v => v,
         }
     }
     pub(super) fn stored(&mut self, (on, by): (Obj, Ref), place: i64, field: bool, v: Val, object: Ref) {
@@ -356,13 +369,12 @@ impl<W: World> Recorder<'_, W> {
     }
 
     pub(super) fn append(&mut self, list: Ref, v: Val) -> Step<()> {
-        if matches!(v, Val::Tuple(_)) {
-            return Err("storing something virtual");
-        }
+        self.require_lasting(list, v)?;
         self.prepare_owned(v);
         let o = self.o(list);
         let place = self.size_now(o);
         let new = self.owned(v)?;
+        let v = self.as_made(v, new);
         self.emit(Op::Append, &[list, new], 0, ExitId::NONE, 0);
         self.stored((o, list), place, false, v, new);
         self.lengths.push((o, 1));
@@ -411,6 +423,9 @@ impl<W: World> Recorder<'_, W> {
 
     /// Storing under a key that compares without Python, new or not.
     fn store_dict(&mut self, dict: Ref, key: Val, v: Val) -> Step<()> {
+        if matches!(v, Val::Tuple(_)) {
+            return Err("storing something virtual");
+        }
         // A dict of numbers and strings is unknown to the cyclic collector until something else is put in.
         let plain = match v {
             Val::Ptr(r, _) => self.world.is_leaf(self.o(r)),

@@ -18,6 +18,7 @@ mod arith;
 mod attrs;
 mod calls;
 mod containers;
+mod fresh;
 mod iterate;
 mod state;
 mod walk;
@@ -55,6 +56,14 @@ pub enum Class {
     Other,
 }
 
+/// An item of an object made for the recorder to look at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Concrete {
+    Int(i64),
+    Float(f64),
+    Object(Obj),
+}
+
 /// Callables with a meaning of their own in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
@@ -86,8 +95,9 @@ pub enum Builtin {
     Floor,
     Ceil,
     Fabs,
-    /// `list.append` and `dict.get`, the methods of the types.
+    /// `list.append`, `list.pop` and `dict.get`, the methods of the types.
     Append,
+    Pop,
     Get,
     /// `random.random`, the method of the type; the module's function is bound to its generator.
     Random,
@@ -126,6 +136,7 @@ impl Builtin {
             "math.ceil" => Ceil,
             "math.fabs" => Fabs,
             "list.append" => Append,
+            "list.pop" => Pop,
             "dict.get" => Get,
             "random.random" => Random,
             _ => return None,
@@ -192,6 +203,15 @@ pub trait World {
     fn bool_object(&self, value: bool) -> Obj;
     /// An exact type whose death runs no code: numbers, strings, bytes.
     fn is_leaf(&self, o: Obj) -> bool;
+    fn is_leaf_type(&self, ty: Obj) -> bool;
+    /// Whether nobody could notice the death of an object: a leaf, None or the like, or a tuple of such.
+    fn is_quiet(&self, o: Obj) -> bool;
+    /// The types list and tuple.
+    fn container_types(&self) -> [Obj; 2];
+    /// A list or tuple of these items that the program never sees; it lives as long as the recording.
+    fn example(&self, tuple: bool, items: &[Concrete]) -> Obj;
+    /// The same for a slice; none when the trace would not make it.
+    fn slice(&self, o: Obj, start: i64, stop: i64) -> Option<Obj>;
     fn is_immortal(&self, o: Obj) -> bool;
     /// Whether more than one owner holds it.
     fn is_shared(&self, o: Obj) -> bool;
@@ -317,6 +337,8 @@ pub struct Recorder<'a, W: World> {
     /// What the iteration would have stored: object, index or offset, value.
     memory: Vec<Stored>,
     lengths: Vec<(Obj, i64)>,
+    /// The tuple that is being made, under the name it goes by.
+    making: Option<Val>,
     /// An inlined call has written something: no exit may follow inside it.
     written: bool,
     /// One did follow.
@@ -384,6 +406,7 @@ pub fn record<W: World>(
         body: vec![],
         memory: vec![],
         lengths: vec![],
+        making: None,
         written: false,
         late: false,
         checkpoint: None,
@@ -585,6 +608,30 @@ impl<W: World> Recorder<'_, W> {
     }
 
     fn close(&mut self) -> Step<End> {
+        // No tuple crosses the head unmade.
+        let slots = self.s.vals.iter().chain(self.s.names.iter());
+        let mut tuples: Vec<Val> = slots
+            .flatten()
+            .copied()
+            .filter(|v| matches!(v, Val::Tuple(_)))
+            .collect();
+        while let Some(v) = tuples.pop() {
+            if self
+                .s
+                .vals
+                .iter()
+                .chain(self.s.names.iter())
+                .any(|have| *have == Some(v))
+            {
+                self.real(v)?;
+                let slots = self.s.vals.iter().chain(self.s.names.iter());
+                tuples = slots
+                    .flatten()
+                    .copied()
+                    .filter(|v| matches!(v, Val::Tuple(_)))
+                    .collect();
+            }
+        }
         let here = self.snapshot(self.s.pc);
         let mut slots = Vec::with_capacity(here.slots.len());
         for (slot, val) in here.slots {

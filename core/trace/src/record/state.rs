@@ -258,9 +258,25 @@ impl<W: World> Recorder<'_, W> {
         }
     }
 
+    /// Every place that holds a tuple now knows its object.
+    pub(super) fn tuple_made(&mut self, tuple: Val, object: Val) {
+        let slots = self.s.vals.iter_mut().zip(self.s.dirty.iter_mut());
+        let slots = slots.chain(self.s.names.iter_mut().zip(self.s.names_dirty.iter_mut()));
+        let above = self
+            .callers
+            .iter_mut()
+            .flat_map(|c| c.vals.iter_mut().zip(c.dirty.iter_mut()));
+        for (val, dirty) in slots.chain(above) {
+            if *val == Some(tuple) {
+                (*val, *dirty) = (Some(object), true);
+            }
+        }
+    }
+
     fn rename_tuple(&mut self, old: u32, new: u32) {
         let above = self.callers.iter_mut().flat_map(|c| c.vals.iter_mut());
-        for v in self.s.vals.iter_mut().chain(self.s.names.iter_mut()).chain(above) {
+        let all = self.s.vals.iter_mut().chain(self.s.names.iter_mut()).chain(above);
+        for v in all.chain(std::iter::once(&mut self.making)) {
             if *v == Some(Val::Tuple(old)) {
                 *v = Some(Val::Tuple(new));
             }

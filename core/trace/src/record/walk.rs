@@ -209,6 +209,26 @@ impl<W: World> Recorder<'_, W> {
                 self.append(list, v)?;
                 self.s.depth -= 1;
             }
+            Bc::BUILD_LIST => {
+                // `[1, 2, 3]` is an empty list that is extended by a constant.
+                let following = self.ins.get(next).copied();
+                let extended = following.and_then(|load| Some((load, *self.ins.get(load.next as usize)?)));
+                if let (0, Some((load, extend))) = (arg, extended)
+                    && (load.bc, extend.bc, extend.arg) == (Bc::LOAD_CONST, Bc::LIST_EXTEND, 1)
+                {
+                    let v = self.list_of(self.world.constant(self.code, load.arg as usize))?;
+                    self.push(v)?;
+                    self.s.pc = extend.next as usize;
+                    return Ok(());
+                }
+                let v = self.build_list(arg)?;
+                self.replace(arg, v)?;
+            }
+            Bc::BINARY_SLICE => {
+                let (stop, start, on) = (self.peek(1)?, self.peek(2)?, self.peek(3)?);
+                let v = self.slice(on, start, stop)?;
+                self.replace(3, v)?;
+            }
             Bc::BUILD_TUPLE => {
                 let v = self.build_tuple(arg)?;
                 self.replace(arg, v)?;
@@ -230,7 +250,9 @@ impl<W: World> Recorder<'_, W> {
                 let v = self.constant(self.world.constant(self.code, arg))?;
                 return self.leave(v);
             }
-            Bc::Unknown | Bc::CACHE | Bc::EXTENDED_ARG => return Err("a bytecode that is not traced yet"),
+            Bc::Unknown | Bc::CACHE | Bc::EXTENDED_ARG | Bc::LIST_EXTEND => {
+                return Err("a bytecode that is not traced yet");
+            }
         }
         self.s.pc = next;
         Ok(())
