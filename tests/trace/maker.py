@@ -297,6 +297,9 @@ class Maker:
                         "D['k'] = x",
                         "E[W[a & 7]] = t",
                         "D[a & 7] = a",
+                        "B[a & 15] = b",
+                        "if B: B[next(iter(B))] = a",
+                        "if len(B) > 3: del B[next(iter(B))]",
                     ]
                 )
             )
@@ -423,9 +426,31 @@ class Maker:
                 (f"for {v}, e{v} in zip(L, {r.choice(['F', 'R[2]'])}):", "float"),
                 (f"for {v}, e{v} in T:", "float"),
                 (f"for {v}, e{v} in enumerate(F):", "float"),
+                (f"for {v}, e{v} in B.items():", "int"),
+                (f"for {v}, e{v} in list(zip(B, B.values())):", "int"),
+                (f"for ch, e{v} in E.items():", None),
+                (f"for e{v} in {r.choice(['E', 'B', 'dict(B)'])}.values():", None),
+                (
+                    f"for {v} in {r.choice(['B', 'B.keys()', 'reversed(L)', 'set(L)', 'reversed(range(30))', '{1, 2, 300}'])}:",
+                    "only",
+                ),
+                (
+                    f"for {v}, e{v} in enumerate({r.choice(['B', 'B.values()', 'range(a & 7, 40)', 'tuple(L)', 'set(M)'])}, a):",
+                    "int",
+                ),
+                (
+                    f"for {v}, e{v} in zip(range(a & 7, {n}), {r.choice(['L', 'tuple(M)', 'range(0, 200, 7)', 'B', 'L * 5'])}):",
+                    "int",
+                ),
+                (f"for {v}, (e{v}, ch) in enumerate(zip({r.choice(['L', 'range(20)'])}, W)):", "int"),
+                (f"for {v}, e{v}, ch in zip(L * 4, M * 4, W * 2):", "int"),
             ]
             text, kind = r.choice(forms)
             name = f"e{v}"
+            if kind is None:
+                v = None
+            elif kind == "only":
+                name = v
             self.put(text)
         elif k < 0.65:
             self.put(f"for {r.choice(['ch', 'ch'])} in {r.choice(['W', 'list(W)'])}:")

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::making;
 pub use crate::making::{is_quiet, known_again, may_go, slice};
 use crate::object::{int_value, load, obj, ptr, store, type_of};
+use crate::walkers;
 use larder_jit::Helpers;
 use larder_jit::lower::{FITS, LOGGED, SCRATCH};
 use larder_trace::{Layout, Obj};
@@ -28,6 +29,10 @@ pub fn table() -> Helpers {
         str_eq: str_eq as *const () as usize,
         str_cmp: str_cmp as *const () as usize,
         random: random as *const () as usize,
+        dict_next: walkers::dict_next as *const () as usize,
+        dict_step: walkers::dict_step as *const () as usize,
+        dict_done: walkers::dict_done as *const () as usize,
+        dict_iterator: walkers::dict_iterator as *const () as usize,
         new_list: making::new_list as *const () as usize,
         new_tuple: making::new_tuple as *const () as usize,
         list_of: making::list_of as *const () as usize,
@@ -174,6 +179,9 @@ pub fn set_namespaces(frame: Frame, others: &[usize]) {
 }
 
 /// Whether a dict can be looked into: not split, nobody watches it, and no register knows better.
+///
+/// # Safety
+/// GIL held; a live dict.
 pub unsafe fn readable(dict: Obj, l: &Layout) -> bool {
     // SAFETY: a live dict; the GIL is held.
     unsafe {

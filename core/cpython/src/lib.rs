@@ -21,4 +21,5 @@ pub mod rows;
 pub mod run;
 pub mod stdio;
 pub mod walk;
+pub mod walkers;
 pub mod world;

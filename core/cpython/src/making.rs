@@ -85,12 +85,12 @@ fn untracked(p: *mut ffi::PyObject) -> *mut ffi::PyObject {
     p
 }
 
-pub unsafe extern "C" fn new_list(count: i64) -> *mut ffi::PyObject {
+pub(crate) unsafe extern "C" fn new_list(count: i64) -> *mut ffi::PyObject {
     // SAFETY: GIL held while a trace runs.
     untracked(unsafe { ffi::PyList_New(count as ffi::Py_ssize_t) })
 }
 
-pub unsafe extern "C" fn new_tuple(count: i64, quiet: u64) -> *mut ffi::PyObject {
+pub(crate) unsafe extern "C" fn new_tuple(count: i64, quiet: u64) -> *mut ffi::PyObject {
     // SAFETY: GIL held while a trace runs; the collector does not run before the places are filled.
     let made = untracked(unsafe { ffi::PyTuple_New(count as ffi::Py_ssize_t) });
     if quiet == 0 {
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn new_tuple(count: i64, quiet: u64) -> *mut ffi::PyObject
 }
 
 /// As the interpreter makes it: an empty list that is extended.
-pub unsafe extern "C" fn list_of(tuple: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(crate) unsafe extern "C" fn list_of(tuple: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: a live tuple; GIL held.
     unsafe {
         let list = untracked(ffi::PyList_New(0));
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn slice(o: *mut ffi::PyObject, start: i64, stop: i64) -> 
 }
 
 /// Takes the last object out of a list, as `list.pop` does.
-pub unsafe extern "C" fn pop(list: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(crate) unsafe extern "C" fn pop(list: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let l = layout();
     // SAFETY: a live list that is not empty.
     unsafe {
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn pop(list: *mut ffi::PyObject) -> *mut ffi::PyObject {
     }
 }
 
-pub unsafe extern "C" fn guard_quiet(o: *mut ffi::PyObject) -> u64 {
+pub(crate) unsafe extern "C" fn guard_quiet(o: *mut ffi::PyObject) -> u64 {
     // SAFETY: a live object.
     u64::from(unsafe { is_quiet(obj(o), layout()) })
 }

@@ -67,6 +67,13 @@ pub struct Symbols {
     pub builtin_type: usize,
     pub cell_type: usize,
     pub method_type: usize,
+    pub str_iter_type: usize,
+    pub reverse_iter_type: usize,
+    /// Iterators of a dict's keys, values and items, and of a set.
+    pub dict_iter_types: [usize; 3],
+    pub set_iter_type: usize,
+    /// What stands in a set where something was taken out.
+    pub set_dummy: usize,
     pub code_bytes: CodeBytes,
     pub request_extra: RequestExtra,
     pub get_extra: GetExtra,
@@ -91,11 +98,33 @@ fn symbol(name: &'static CStr) -> Result<usize, String> {
     }
 }
 
+/// The type of what iterates over an ASCII string, which has no name.
+unsafe fn ascii_iter_type() -> Result<usize, String> {
+    // SAFETY: GIL held, as whenever symbols are asked for first; results are checked.
+    unsafe {
+        let text = ffi::PyUnicode_FromStringAndSize(c"ab".as_ptr(), 2);
+        let it = if text.is_null() {
+            text
+        } else {
+            ffi::PyObject_GetIter(text)
+        };
+        if it.is_null() {
+            ffi::PyErr_Clear();
+            return Err("no memory for an iterator".into());
+        }
+        let ty = type_of(obj(it)).0;
+        ffi::Py_DECREF(it);
+        ffi::Py_DECREF(text);
+        Ok(ty)
+    }
+}
+
 static SYMBOLS: OnceLock<Result<Symbols, String>> = OnceLock::new();
 
 /// The looked-up symbols, or which one is missing.
 pub fn symbols() -> Result<&'static Symbols, String> {
     let found = SYMBOLS.get_or_init(|| {
+        let dummy = symbol(c"_PySet_Dummy").ok();
         // SAFETY: each symbol has had this signature in every version that exports it (3.12 and later).
         unsafe {
             Ok(Symbols {
@@ -109,6 +138,16 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                 builtin_type: symbol(c"PyCFunction_Type")?,
                 cell_type: symbol(c"PyCell_Type")?,
                 method_type: symbol(c"PyMethodDescr_Type")?,
+                str_iter_type: ascii_iter_type()?,
+                // Where one is missing, nothing has that type.
+                reverse_iter_type: symbol(c"PyListRevIter_Type").unwrap_or(0),
+                dict_iter_types: [
+                    symbol(c"PyDictIterKey_Type").unwrap_or(0),
+                    symbol(c"PyDictIterValue_Type").unwrap_or(0),
+                    symbol(c"PyDictIterItem_Type").unwrap_or(0),
+                ],
+                set_iter_type: dummy.and(symbol(c"PySetIter_Type").ok()).unwrap_or(0),
+                set_dummy: dummy.map_or(0, |at| load(at, 0)),
                 code_bytes: std::mem::transmute::<usize, CodeBytes>(symbol(c"PyCode_GetCode")?),
                 request_extra: std::mem::transmute::<usize, RequestExtra>(symbol(
                     c"PyUnstable_Eval_RequestCodeExtraIndex",

@@ -211,7 +211,7 @@ impl Compiled {
                         let wanted = match seq {
                             Seq::List => engine.symbols.list_iter_type,
                             Seq::Tuple => engine.symbols.tuple_iter_type,
-                            Seq::Str => return false,
+                            Seq::Str => engine.symbols.str_iter_type,
                         };
                         let on: u64 = if t == wanted { load(o.0, l.listiter_list) } else { 0 };
                         if on == 0 {

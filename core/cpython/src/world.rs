@@ -5,9 +5,10 @@ use crate::frame::Frame;
 use crate::helpers::{self, find_int, find_str, generator_of};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, type_of};
+use crate::walkers;
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::Seq;
-use larder_trace::record::{Attribute, Builtin, Callee, Class, Concrete, World};
+use larder_trace::record::{Attribute, Builtin, Callee, Class, Concrete, Gives, Walker, World};
 use larder_trace::{Layout, Namespace, Obj};
 use pyo3::ffi;
 use std::cell::RefCell;
@@ -164,6 +165,8 @@ impl World for Live<'_> {
                 seq(Seq::List)
             } else if t == symbols.tuple_iter_type {
                 seq(Seq::Tuple)
+            } else if t == symbols.str_iter_type {
+                seq(Seq::Str)
             } else if t == symbols.enumerate_type {
                 enumerate_parts(o, self).map_or(Class::Other, |(a, b, c)| Class::Enumerate(a, b, c))
             } else if t == symbols.zip_type {
@@ -397,6 +400,9 @@ impl World for Live<'_> {
             (true, b"append") => Builtin::Append,
             (true, b"pop") => Builtin::Pop,
             (false, b"get") => Builtin::Get,
+            (false, b"keys") => Builtin::Keys,
+            (false, b"values") => Builtin::Values,
+            (false, b"items") => Builtin::Items,
             _ => return Obj::NULL,
         };
         let known = self.engine.builtins.iter().find(|b| b.1 == wanted);
@@ -409,6 +415,32 @@ impl World for Live<'_> {
     fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)> {
         // SAFETY: as above.
         unsafe { attributes::of_class(class, name, self.layout()) }
+    }
+    fn walker(&self, o: Obj) -> Option<Walker> {
+        if o.is_null() {
+            return None;
+        }
+        // SAFETY: a live object.
+        unsafe { walkers::walker(o, self.layout(), self.engine.symbols) }
+    }
+    fn dict_next(&self, it: Obj) -> Option<Obj> {
+        // SAFETY: a live iterator, as its walker said.
+        let place = unsafe { walkers::next(it, self.layout(), self.engine.symbols) };
+        (place != 1).then_some(Obj(place))
+    }
+    fn dict_iterator(&self, dict: Obj, gives: Gives) -> Option<Obj> {
+        // SAFETY: a live dict.
+        let made = unsafe { walkers::iterator(dict, gives as i64) };
+        if made.is_null() {
+            // SAFETY: GIL held.
+            unsafe { ffi::PyErr_Clear() };
+            return None;
+        }
+        Some(self.keep(made))
+    }
+    fn raw(&self, o: Obj, offset: usize) -> i64 {
+        // SAFETY: an offset that this object's walker named.
+        unsafe { load(o.0, offset) }
     }
     fn field(&self, o: Obj, offset: usize) -> Obj {
         // SAFETY: an offset the interpreter's own cache named for this type.

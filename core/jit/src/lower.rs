@@ -108,6 +108,12 @@ pub struct Helpers {
     pub pop: usize,
     /// `fn(object) -> 0 or 1`.
     pub quiet: usize,
+    /// `fn(iterator) -> place, 0 at the end, 1 when only the interpreter can tell`, `fn(iterator, place)`.
+    pub dict_next: usize,
+    pub dict_step: usize,
+    /// `fn(iterator)`, `fn(dict, what it gives) -> owned iterator`.
+    pub dict_done: usize,
+    pub dict_iterator: usize,
     /// The functions of [`larder_trace::ops::Call`], in order.
     pub calls: [usize; 11],
 }
@@ -128,7 +134,7 @@ impl Helpers {
             h.str_cmp,
             h.random,
         ];
-        let often = often.into_iter().chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet]).chain(h.calls);
+        let often = often.into_iter().chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet]).chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator]).chain(h.calls);
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {
             if !all.iter().any(|have| have.address == address) {
                 all.push(Helper { address, keeps });

@@ -24,6 +24,8 @@ pub mod part {
     pub const FIELDS: u8 = 8;
     /// Keys of dicts, and where their values are.
     pub const DICT: u8 = 16;
+    /// Where iterators are.
+    pub const ITER: u8 = 32;
 }
 
 /// What an operation produces and how the passes may treat it.
@@ -194,6 +196,13 @@ ops! {
     Field "field" "p" p [reads FIELDS] "offset" "an attribute, null when it is not set";
     DictI "dicti" "pi" p [exits, reads DICT] "" "where a dict keeps the value of an int key, null when there is none; exits when only Python can compare";
     DictP "dictp" "pp" p [exits, reads DICT] "" "the same for a str key";
+
+    Raw "raw" "p" i [reads ITER] "offset" "a number that an iterator keeps";
+    PutRaw "putraw" "pi" n [writes ITER] "offset" "moves an iterator";
+    DictNext "dictnext" "p" p [reads DICT, reads ITER] "" "where a dict or set keeps what its iterator gives next, null at its end, 1 when only the interpreter can tell";
+    DictStep "dictstep" "pp" n [writes ITER] "" "moves a dict's iterator past that";
+    DictDone "dictdone" "p" n [writes ITER, writes FIELDS] "offset" "makes a dict's iterator let go of the dict, which somebody else owns too";
+    NewDictIter "newdictiter" "p" p [effect, reads DICT] "keys, values or items" "an owned iterator of a dict";
 
     NewI "newi" "i" p [effect] "" "an int object of its own; whoever comes next in the body owns it";
     NewF "newf" "f" p [effect] "" "a float object of its own";

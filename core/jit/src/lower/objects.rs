@@ -71,6 +71,24 @@ impl Lower<'_, '_> {
             Op::Random => self.called(h.random, &[x], F64)?,
             Op::NewI => self.called(h.new_int, &[x], I64)?,
             Op::NewF => self.called(h.new_float, &[x], I64)?,
+            Op::Raw => self.b.ins().load(I64, MEM, x, imm as i32),
+            Op::PutRaw => {
+                self.b.ins().store(MEM, y, x, imm as i32);
+                return Ok(None);
+            }
+            Op::DictNext => self.called(h.dict_next, &[x], I64)?,
+            Op::DictStep => {
+                self.call(h.dict_step, &[x, y], None);
+                return Ok(None);
+            }
+            Op::DictDone => {
+                self.call(h.dict_done, &[x], None);
+                return Ok(None);
+            }
+            Op::NewDictIter => {
+                let gives = self.b.ins().iconst(I64, imm);
+                self.called(h.dict_iterator, &[x, gives], I64)?
+            }
             Op::NewList => self.called(h.new_list, &[x], I64)?,
             Op::ListOf => self.called(h.list_of, &[x], I64)?,
             Op::NewTuple => {

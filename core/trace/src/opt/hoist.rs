@@ -48,9 +48,15 @@ pub fn hoist(tree: &Tree) -> Vec<Ref> {
             }
             Op::LoadT | Op::Byte => inside.contains(&(inst.args[1], inst.args[0])),
             Op::Field | Op::GuardByte | Op::GuardLatin => sure(inst.args[0]),
-            Op::DictI | Op::DictP | Op::StrEq | Op::StrCmp | Op::GuardShared | Op::GuardImmortal | Op::GuardQuiet => {
-                false
-            }
+            Op::DictI
+            | Op::DictP
+            | Op::StrEq
+            | Op::StrCmp
+            | Op::GuardShared
+            | Op::GuardImmortal
+            | Op::GuardQuiet
+            | Op::Raw
+            | Op::DictNext => false,
             _ => true,
         };
         if !allowed {

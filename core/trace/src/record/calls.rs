@@ -42,6 +42,29 @@ impl<W: World> Recorder<'_, W> {
             return Err("a call that is not traced yet");
         };
         let v = match self.world.builtin(f) {
+            // What these give is iterated at once, or not followed.
+            Some(which @ (Builtin::Keys | Builtin::Values | Builtin::Items)) => {
+                let iterated = self
+                    .ins
+                    .get(next)
+                    .filter(|ins| ins.bc == Bc::GET_ITER)
+                    .map(|ins| ins.next);
+                let (Some(after), [Val::Ptr(dict, _)]) = (iterated, &args[..]) else {
+                    return Err("a view of a dict that is not traced yet");
+                };
+                if self.world.class(self.o(*dict)) != Class::Dict {
+                    return Err("a view of a dict that is not traced yet");
+                }
+                let gives = match which {
+                    Builtin::Keys => Gives::Keys,
+                    Builtin::Values => Gives::Values,
+                    _ => Gives::Items,
+                };
+                let it = self.dict_iterator(*dict, gives)?;
+                self.replace(arg + 2, it)?;
+                self.s.pc = after as usize;
+                return Ok(());
+            }
             Some(which) => self.builtin(which, &args)?,
             None => self.bound(f, &args)?,
         };

@@ -52,7 +52,8 @@ impl<W: World> Recorder<'_, W> {
 
     pub(super) fn get_iter(&mut self) -> Step<()> {
         let zero = self.int(0);
-        let v = match self.peek(1)? {
+        let on = self.peek(1)?;
+        let v = match self.real(on)? {
             Val::Range { start, stop, step } => self.iterate_range(start, stop, step)?,
             v @ (Val::RangeIter { .. } | Val::SeqIter { .. } | Val::Enumerate { .. } | Val::Zip { .. }) => v,
             Val::Ptr(on, _) => {
@@ -63,6 +64,11 @@ impl<W: World> Recorder<'_, W> {
                         self.latin(on)?;
                         Seq::Str
                     }
+                    Class::Dict => {
+                        let it = self.dict_iterator(on, Gives::Keys)?;
+                        return self.replace(1, it);
+                    }
+                    _ if self.world.walker(self.o(on)).is_some() => return Ok(()),
                     _ => return Err("an iteration that is not traced yet"),
                 };
                 Val::SeqIter {
@@ -194,6 +200,7 @@ impl<W: World> Recorder<'_, W> {
                     },
                 ))
             }
+            Val::Ptr(it, _) => self.advance_object(it)?.map(|item| (item, v)),
             _ => return Err("an iteration that is not traced yet"),
         })
     }
@@ -201,7 +208,9 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn for_iter(&mut self, first: bool, next: usize, arg: usize) -> Step<()> {
         let v = self.peek(1)?;
         if let Some((item, after)) = self.advance(v)? {
-            self.set(1, after);
+            if after != v {
+                self.set(1, after);
+            }
             self.push(item)?;
             self.s.pc = next;
             return Ok(());
@@ -214,6 +223,7 @@ impl<W: World> Recorder<'_, W> {
             Val::RangeIter { .. } => Ref::NONE,
             Val::SeqIter { on, object, .. } if object.is_inst() => on,
             Val::SeqIter { .. } => Ref::NONE,
+            Val::Ptr(it, _) if self.dict_done(it)? => Ref::NONE,
             _ => return Err("the end of an iterator over others"),
         };
         if !held.is_none() {
@@ -242,6 +252,10 @@ impl<W: World> Recorder<'_, W> {
                 Ok(())
             }
             Val::Enumerate { .. } | Val::Zip { .. } => Err("an abandoned iterator"),
+            Val::Ptr(it, _) if self.world.walker(self.o(it)).is_some() => match self.dict_done(it)? {
+                true => Ok(()),
+                false => Err("an abandoned iterator"),
+            },
             _ => Ok(()),
         }
     }

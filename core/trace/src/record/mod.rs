@@ -22,8 +22,10 @@ mod fresh;
 mod iterate;
 mod state;
 mod walk;
+mod walkers;
 
 pub use arith::{float_floor, float_mod};
+pub use walkers::{Gives, Walker};
 
 use crate::bytecode::{Bc, Ins};
 use crate::ir::*;
@@ -98,6 +100,10 @@ pub enum Builtin {
     /// `list.append`, `list.pop` and `dict.get`, the methods of the types.
     Append,
     Pop,
+    /// The methods of dict that give what it can be iterated by.
+    Keys,
+    Values,
+    Items,
     Get,
     /// `random.random`, the method of the type; the module's function is bound to its generator.
     Random,
@@ -137,6 +143,9 @@ impl Builtin {
             "math.fabs" => Fabs,
             "list.append" => Append,
             "list.pop" => Pop,
+            "dict.keys" => Keys,
+            "dict.values" => Values,
+            "dict.items" => Items,
             "dict.get" => Get,
             "random.random" => Random,
             _ => return None,
@@ -253,6 +262,14 @@ pub trait World {
     fn attribute(&self, o: Obj, name: Obj) -> Option<(Attribute, u32)>;
     /// The object that is a class's attribute, and the version of the class this is true for.
     fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)>;
+    /// How an iterator that stays an object goes on.
+    fn walker(&self, o: Obj) -> Option<Walker>;
+    /// Where a dict keeps what its iterator gives next, null at the end; none when only the interpreter can tell.
+    fn dict_next(&self, it: Obj) -> Option<Obj>;
+    /// An iterator of a dict that the program never sees; it lives as long as the recording.
+    fn dict_iterator(&self, dict: Obj, gives: Gives) -> Option<Obj>;
+    /// The number at an offset of an object.
+    fn raw(&self, o: Obj, offset: usize) -> i64;
     /// The object at an offset, possibly null.
     fn field(&self, o: Obj, offset: usize) -> Obj;
     fn function(&self, o: Obj) -> Option<Callee>;
