@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+from attacks import CASES
 
 import larder
 import larder.optimiser
@@ -384,3 +385,8 @@ def test_nothing_is_left_behind():
     finally:
         larder.trace.clear()
         larder.trace.disable()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_attack(name):
+    both(CASES[name], at_least=0)

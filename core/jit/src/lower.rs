@@ -134,7 +134,11 @@ impl Helpers {
             h.str_cmp,
             h.random,
         ];
-        let often = often.into_iter().chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet]).chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator]).chain(h.calls);
+        let often = often
+            .into_iter()
+            .chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet])
+            .chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator])
+            .chain(h.calls);
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {
             if !all.iter().any(|have| have.address == address) {
                 all.push(Helper { address, keeps });

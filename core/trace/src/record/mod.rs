@@ -183,10 +183,7 @@ pub enum Attribute {
         keys: Option<(u32, ByteTest)>,
     },
     /// The same for an object that is given as it is.
-    OfClass {
-        value: Obj,
-        keys: Option<(u32, ByteTest)>,
-    },
+    OfClass { value: Obj, keys: Option<(u32, ByteTest)> },
 }
 
 /// A byte of an object, by its offset, in which one of these bits is set as long as attributes are where they were.

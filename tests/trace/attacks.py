@@ -1,0 +1,636 @@
+"""Programs meant to catch the optimiser out: aliases, types and namespaces that change, finalizers, threads, odd numbers.
+
+Each defines ``run()``, whose result must be the same plain and optimised.
+"""
+
+CASES = {}
+
+
+def case(name, source):
+    CASES[name] = source
+
+
+case(
+    "module attr alias",
+    """
+import sys
+me = sys.modules.setdefault("probe_mod", type(sys)("probe_mod"))
+def run():
+    ns = me.__dict__
+    exec(compile('''
+import sys
+me = sys.modules["probe_mod"]
+g = 0
+def go():
+    global g
+    t = 0
+    for i in range(3000):
+        g = i
+        t += me.g
+    return t
+''', "x", "exec"), ns)
+    return ns["go"]()
+""",
+)
+case(
+    "globals dict alias",
+    """
+g = 0
+def run():
+    global g
+    d = globals()
+    t = 0
+    for i in range(3000):
+        d['g'] = i
+        t += g
+        if i % 500 == 499: g = 1
+        t += d['g']
+    return t
+""",
+)
+case(
+    "globals dict get alias",
+    """
+g = 0
+def run():
+    global g
+    d = globals()
+    t = 0
+    for i in range(3000):
+        g = i
+        t += d['g'] + d.get('g')
+    return t
+""",
+)
+case(
+    "builtins alias",
+    """
+import builtins
+def run():
+    builtins.zz = 1
+    d = builtins.__dict__
+    t = 0
+    for i in range(3000):
+        d['zz'] = i
+        t += zz
+    del builtins.zz
+    return t
+""",
+)
+case(
+    "vars instance dict",
+    """
+class P: pass
+def run():
+    p = P(); p.n = 0
+    d = vars(p)
+    t = 0
+    for i in range(3000):
+        p.n = i
+        t += d['n']
+        d['n'] = i * 2
+        t += p.n
+    return t
+""",
+)
+case(
+    "class dict mutation",
+    """
+class P:
+    k = 1
+    def f(self): return 1
+def run():
+    p = P(); t = 0
+    for i in range(3000):
+        t += p.f()
+        if i == 2000:
+            P.f = lambda self: 5
+    return t
+""",
+)
+case(
+    "cell shared with frame local",
+    """
+def run():
+    k = 0
+    def get(): return k
+    t = 0
+    for i in range(3000):
+        k = i
+        t += get()
+    return t
+""",
+)
+case(
+    "locals in callee frames",
+    """
+import sys
+def peek():
+    return sys._getframe(1).f_locals['t']
+def run():
+    t = 0; out = []
+    for i in range(3000):
+        t += i
+        if i % 100 == 0:
+            out.append(peek())
+    return out, t
+""",
+)
+case(
+    "f_locals write through (3.13)",
+    """
+import sys
+def poke(i):
+    sys._getframe(1).f_locals['t'] = i
+def run():
+    t = 0
+    for i in range(3000):
+        t += i
+        if i % 100 == 0:
+            poke(i)
+    return t
+""",
+)
+case(
+    "frame kept in a callee list",
+    """
+import sys
+def run():
+    f = sys._getframe()
+    loc = f.f_locals
+    t = 0; u = 0
+    for i in range(3000):
+        t += i
+        u += loc['t'] & 1
+    return t, u
+""",
+)
+case(
+    "int subclass",
+    """
+class I(int):
+    def __add__(self, o): return 7
+    def __eq__(self, o): return True
+    __hash__ = int.__hash__
+def run():
+    a = [1, 2, I(3), 4] * 500; t = 0
+    d = {1: 5, I(2): 9}
+    for x in a:
+        t += x + 1
+        t += d.get(2, 0)
+    return t
+""",
+)
+case(
+    "list subclass",
+    """
+class L(list):
+    def __getitem__(self, i): return 99
+    def __len__(self): return 1
+def run():
+    a, b = [1, 2, 3], L([4, 5, 6]); t = 0
+    for i in range(3000):
+        x = b if i > 2000 else a
+        t += x[i % 3] + len(x)
+    return t
+""",
+)
+case(
+    "small ints",
+    """
+def run():
+    t = 0
+    for i in range(-10, 3000):
+        a = i % 300
+        b = (a + 1) - 1
+        if a is b: t += 1
+        if (a * 1000) is (a * 1000 + 0): t += 1
+    return t
+""",
+)
+case(
+    "nan identity",
+    """
+def run():
+    nan = float('nan'); a = [nan, 1.0, -0.0, 0.0]; t = 0; out = []
+    for i in range(3000):
+        x = a[i & 3]
+        if x is nan: t += 1
+        if x == x: t += 10
+        if x in (1.0, 5.0): t += 3
+        out.append(x)
+    return t, [o is nan for o in out[:8]], repr(out[:8])
+""",
+)
+case(
+    "tuple contains identity",
+    """
+def run():
+    t = 0
+    for i in range(3000):
+        if i in (1, 5, 7.0, 300): t += 1
+        if (i & 3) in (True, 2): t += 1
+    return t
+""",
+)
+case(
+    "shadow builtin mid loop",
+    """
+def run():
+    t = 0
+    out = []
+    for i in range(3000):
+        t += len(out)
+        if i == 1500:
+            globals()['len'] = lambda x: 100
+        if i == 1600:
+            del globals()['len']
+    return t
+""",
+)
+case(
+    "exec in loop",
+    """
+g = 1
+def run():
+    global g
+    g = 1
+    t = 0
+    for i in range(3000):
+        t += g
+        if i % 700 == 699:
+            exec("g += 1", globals())
+    return t
+""",
+)
+case(
+    "except chains",
+    """
+def run():
+    t = 0; out = []
+    for i in range(3000):
+        try:
+            try:
+                t += i
+                if i % 900 == 899: 1 // 0
+            except ZeroDivisionError as e:
+                raise KeyError(i) from e
+            finally:
+                t += 1
+        except KeyError as e:
+            out.append((repr(e), repr(e.__cause__), repr(e.__context__), e.__traceback__.tb_lineno))
+    return t, out
+""",
+)
+case(
+    "with in loop",
+    """
+class C:
+    def __init__(self): self.n = 0
+    def __enter__(self): self.n += 1; return self
+    def __exit__(self, *a): self.n += 10; return True
+def run():
+    c = C(); t = 0
+    for i in range(3000):
+        with c as d:
+            t += d.n
+            if i % 500 == 0: t // 0
+            t += 1
+    return t, c.n
+""",
+)
+case(
+    "weakref callback",
+    """
+import weakref
+class P: pass
+def run():
+    log = []; held = [None] * 4; refs = []
+    for i in range(2000):
+        held[i & 3] = 5
+        if i % 50 == 0:
+            p = P()
+            refs.append(weakref.ref(p, lambda r, i=i: log.append(i)))
+            held[i & 3] = p
+            p = None
+        log.append(-i)
+    return log
+""",
+)
+case(
+    "gc finalizers",
+    """
+import gc
+class N:
+    def __init__(self): self.me = self
+    def __del__(self): log.append(len(out))
+log = []; out = []
+def run():
+    log.clear(); out.clear()
+    for i in range(3000):
+        out.append(i)
+        if i % 500 == 0:
+            N()
+            gc.collect()
+    return log
+""",
+)
+case(
+    "async",
+    """
+import asyncio
+async def sub(x):
+    t = 0
+    for i in range(200): t += i * x
+    await asyncio.sleep(0)
+    return t
+async def main():
+    t = 0
+    for i in range(50):
+        t += await sub(i)
+    r = await asyncio.gather(*(sub(k) for k in range(20)))
+    return t, r
+def run(): return asyncio.run(main())
+""",
+)
+case(
+    "class body",
+    """
+def run():
+    class A:
+        t = 0
+        for i in range(3000):
+            t += i
+        u = t * 2
+    return A.t, A.u, A.i
+""",
+)
+case(
+    "exec with separate locals",
+    """
+def run():
+    l, g = {}, {'k': 3}
+    exec("t = 0\\nfor i in range(3000):\\n  t += i * k\\n", g, l)
+    class D(dict):
+        def __getitem__(self, k):
+            return 5 if k == 'k' else dict.__getitem__(self, k)
+    l2 = D()
+    exec("t = 0\\nfor i in range(3000):\\n  t += i * k\\n", {'k': 3}, l2)
+    return l['t'], l2['t']
+""",
+)
+case(
+    "recursion re-enters trace",
+    """
+def f(n, d):
+    t = 0
+    for i in range(n):
+        t += i
+        if d and i % 20 == 10:
+            t += f(n, d - 1)
+    return t
+def run(): return f(60, 4)
+""",
+)
+case(
+    "slots descriptor replaced",
+    """
+class S:
+    __slots__ = ('n',)
+def run():
+    global S
+    class S:
+        __slots__ = ('n', 'm')
+    s = S(); s.n = 1; s.m = 5; t = 0
+    old = S.n
+    for i in range(3000):
+        t += s.n
+        s.n = i & 7
+        if i == 1000: S.n = S.m
+        if i == 1500: S.n = old
+        if i == 2000: S.n = property(lambda self: 50, lambda self, v: None)
+    return t
+""",
+)
+case(
+    "dict keys reorder",
+    """
+def run():
+    d = {'a': 1, 'b': 2, 'c': 3}; t = 0
+    for i in range(3000):
+        t += d['a'] * 3 + d['c']
+        if i % 400 == 0:
+            v = d.pop('a'); d['a'] = v + 1
+        if i == 2000: d.clear(); d.update(c=5, a=9)
+    return t, list(d)
+""",
+)
+case(
+    "dict with odd keys",
+    """
+class K:
+    def __init__(self, h): self.h = h
+    def __hash__(self): return self.h
+    def __eq__(self, o): log.append(1); return False
+log = []
+def run():
+    log.clear()
+    d = {1: 10, K(1): 5, K(2): 6, 2: 8}; t = 0
+    for i in range(3000):
+        t += d.get(i % 4, 0)
+    return t, len(log)
+""",
+)
+case(
+    "thread mutates list",
+    """
+import threading
+def run():
+    a = [1] * 100; stop = [False]
+    def other():
+        while not stop[0]:
+            a.append(2)
+            if len(a) > 200: del a[100:]
+            a.clear(); a.extend([1]*100)
+    th = threading.Thread(target=other); th.start()
+    n = 0
+    try:
+        for i in range(200000):
+            try: n += a[i % 100] & 0
+            except IndexError: pass
+    finally:
+        stop[0] = True; th.join()
+    return n
+""",
+)
+case(
+    "del local mid",
+    """
+def run():
+    out = []
+    for k in range(3):
+        try:
+            for i in range(1000):
+                x = i
+                if i == 900:
+                    del x
+                y = x
+        except UnboundLocalError as e:
+            out.append((str(e), i, y))
+    return out
+""",
+)
+case(
+    "negative zero",
+    """
+def run():
+    x = 0.0; out = []
+    for i in range(3000):
+        x = -x
+        y = x * 1
+        z = 0 * -1.0
+        w = min(0.0, -0.0); v = max(-0.0, 0.0); r = round(-0.3); f = -0.0 + 0
+        if i % 500 < 2: out.append(repr((x, y, z, w, v, r, f, abs(-0.0), -0.0 // 1, 5 % -0.5, -0.0 % 3)))
+    return out
+""",
+)
+case(
+    "int float eq big",
+    """
+def run():
+    t = 0
+    for i in range(3000):
+        n = 2**53 + (i & 3)
+        f = float(2**53)
+        if n == f: t += 1
+        if n < f + 2: t += 10
+        if n > f: t += 100
+    return t
+""",
+)
+case(
+    "shift and pow",
+    """
+def run():
+    out = []
+    for i in range(200):
+        a = (1 << (i % 70)); b = (-1 >> (i % 80)); c = (-7) ** (i % 5); d = 2 ** -(i % 3)
+        out.append((a, b, c, d))
+    return out
+""",
+)
+case(
+    "string ops latin",
+    """
+def run():
+    s = ["abc", "\\xe9\\xe8", "\\u4e2d\\u6587", "\\U0001f600x", ""]; t = 0
+    for i in range(3000):
+        w = s[i % 5]
+        for c in w: t += ord(c)
+        if w < "b": t += 1
+        t += len(w)
+    return t
+""",
+)
+case(
+    "mutating eq",
+    """
+class E:
+    def __eq__(self, o): a.append(1); return True
+    __hash__ = None
+a = []
+def run():
+    a.clear(); a.extend([1, 2, 3])
+    e = E(); t = 0
+    for i in range(3000):
+        if i % 100 == 0:
+            if e == 3: t += len(a)
+        t += a[-1] + len(a)
+    return t
+""",
+)
+case(
+    "class swap",
+    """
+class A:
+    def __init__(s): s.n = 1
+    def f(s): return s.n
+class B:
+    def __init__(s): s.n = 1
+    def f(s): return s.n * 100
+def run():
+    a = A(); t = 0
+    for i in range(3000):
+        t += a.f()
+        if i == 1000: a.__class__ = B
+        if i == 2000: a.__class__ = A
+    return t
+""",
+)
+case(
+    "dict materialised",
+    """
+class A:
+    def __init__(s): s.n = 1; s.m = 2
+def run():
+    a = A(); t = 0
+    for i in range(3000):
+        t += a.n
+        a.n = i & 15
+        if i == 1000: d = a.__dict__
+        if i > 1000: t += d['n']
+        if i == 2000: a.__dict__ = {'n': 7}
+        if i == 2500: a.zzz = 5
+    return t, d
+""",
+)
+case(
+    "nonlocal cells",
+    """
+def run():
+    n = 0
+    def inc():
+        nonlocal n
+        n += 1
+        return n
+    t = 0
+    for i in range(3000):
+        t += inc()
+        n = n + 1
+        if i % 100 == 0: n = 0
+    return t, n
+""",
+)
+case(
+    "same iter zip",
+    """
+def run():
+    out = []
+    it = iter(list(range(1000)))
+    for x, y in zip(it, it): out.append(x * y)
+    a = list(range(500))
+    for x, y in zip(a, a):
+        out.append(x + y)
+        if x == 300: del a[400:]
+    e = enumerate(a)
+    for i, x in e:
+        out.append(x)
+        if x % 50 == 0: next(e, None)
+    return out
+""",
+)
+case(
+    "iter kept",
+    """
+def run():
+    it = iter(list(range(3000))); t = 0; out = []
+    for x in it:
+        t += x
+        if x % 100 == 50: out.append(next(it, None))
+    r = iter(range(3000))
+    for x in r:
+        t += x
+        if x % 100 == 50: out.append(next(r, None)); out.append(r.__length_hint__())
+    return t, out
+""",
+)
