@@ -15,6 +15,7 @@
 //! - Bytes change only while nothing runs (see [`Arena::enter`]): what is freed meanwhile is freed afterwards.
 //! - A byte that was code and is none now is 0xcc, so a stale address traps instead of running something else's code.
 
+use crate::frame;
 use std::fs::File;
 use std::io;
 use std::os::fd::FromRawFd;
@@ -25,17 +26,20 @@ const ALIGN: usize = 16;
 const TRAP: u8 = 0xcc;
 /// What a link to a helper reaches.
 const TRAMPOLINE: usize = 16;
-/// `fn(code, a, b) -> u64` in C's convention: keeps the registers that C wants kept and calls the code, which keeps none.
-/// So no trace needs to.
+/// `fn(code, a, b) -> u64` in C's convention: keeps the registers that C wants kept, makes room for spill slots, and calls
+/// the code, which keeps no register and has no frame. The stack is aligned inside the code, rbp points at
+/// `frame::MIDDLE` in the slots.
 #[rustfmt::skip]
-const ENTRY: [u8; 48] = [
+const ENTRY: [u8; 64] = [
     0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, // push rbp, rbx, r12, r13, r14, r15
-    0x48, 0x83, 0xec, 0x08,                                     // sub rsp, 8
+    0x48, 0x81, 0xec, 0, (frame::ROOM >> 8) as u8, 0, 0,        // sub rsp, ROOM
+    0x48, 0x8d, 0xac, 0x24, frame::MIDDLE as u8, 0, 0, 0,       // lea rbp, [rsp + MIDDLE]
     0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,       // mov rax, rdi; mov rdi, rsi; mov rsi, rdx
     0xff, 0xd0,                                                 // call rax
-    0x48, 0x83, 0xc4, 0x08,                                     // add rsp, 8
+    0x48, 0x81, 0xc4, 0, (frame::ROOM >> 8) as u8, 0, 0,        // add rsp, ROOM
     0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, 0x5d, // pop r15, r14, r13, r12, rbx, rbp
-    0xc3, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,       // ret
+    0xc3,                                                       // ret
+    TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
 ];
 
 /// What the trampolines of helpers that keep every register go on with: the helper in rax, rax itself on the stack.

@@ -1,6 +1,7 @@
 //! Trace trees to machine code: Cranelift lowering and the packed code arena.
 
 pub mod arena;
+mod frame;
 pub mod lower;
 pub mod packed;
 pub mod shrink;

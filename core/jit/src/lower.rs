@@ -286,7 +286,8 @@ struct Lower<'a, 'b> {
     /// Inputs that stay the same inside the innermost loop, and the words of the buffer where they are kept: only the
     /// end of an outer trace writes there.
     homes: HashMap<Ref, usize>,
-    first_exit_word: usize,
+    /// The words exits may write: those no home lies in.
+    exit_words: Vec<usize>,
     /// Passes of the head so far.
     count: Value,
     buffer: Value,
@@ -364,7 +365,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         inner,
         inner_carried,
         homes: HashMap::new(),
-        first_exit_word: FIRST,
+        exit_words: Vec::new(),
         count: zero,
         buffer,
         before: None,
@@ -385,7 +386,8 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
             }
         }
     }
-    l.first_exit_word = next;
+    let homes: HashSet<usize> = l.homes.values().copied().collect();
+    l.exit_words = (FIRST..FITS).filter(|at| !homes.contains(at)).collect();
     if next > FITS {
         return Err("a trace with too many inputs".into());
     }

@@ -11,8 +11,9 @@
 use crate::arena::{Link, Target};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code as C, Decoder, DecoderOptions, FlowControl, Instruction, InstructionBlock,
-    OpKind,
+    OpKind, RflagsBits,
 };
+use std::collections::{HashMap, HashSet};
 
 /// Where the code is thought to lie while it is worked on; far from where it is put.
 const OLD: u64 = 0x1000_0000;
@@ -24,14 +25,19 @@ const ALIGN: usize = 16;
 /// A call of a helper: offset of its distance in the code, and the helper's index.
 pub type Call = (u32, u16);
 
-/// The same code in fewer bytes, with links for the calls.
+/// `sub rsp, 8; call code; add rsp, 8; ret`: the stack as C aligns it, for code with a frame of its own.
+const WRAP: [u8; ALIGN] = [
+    0x48, 0x83, 0xec, 8, 0xe8, 7, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3, 0xcc, 0xcc,
+];
+
+/// The same code in fewer bytes, with links for the calls, to be run by the arena's entry.
 pub fn shrink(code: &[u8], calls: &[Call]) -> (Vec<u8>, Vec<Link>) {
     smaller(code, calls).unwrap_or_else(|| {
         let link = |call: &Call| Link {
-            at: call.0,
+            at: call.0 + ALIGN as u32,
             to: Target::Helper(call.1),
         };
-        (code.to_vec(), calls.iter().map(link).collect())
+        ([&WRAP, code].concat(), calls.iter().map(link).collect())
     })
 }
 
@@ -39,8 +45,16 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
     let (mut all, pool) = decode(code, calls)?;
     for i in &mut all {
         short_constant(i);
+        short_vector(i);
     }
     overflow_jumps(&mut all);
+    let targets = targets(&all);
+    if !crate::frame::share(&mut all, &|ip| targets.contains(&ip)) {
+        return None;
+    }
+    by_one(&mut all);
+    numbers_of_exits(&mut all, &targets);
+    thread_jumps(&mut all);
     let mut found = None;
     // The first round tells how long the code is, the second knows where the constants lie behind it.
     let mut room = code.len();
@@ -72,7 +86,7 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
         out.resize(place, 0xcc);
         out.extend_from_slice(&code[pool..]);
     }
-    (out.len() < code.len()).then_some((out, links))
+    Some((out, links))
 }
 
 /// All instructions, and where the constants behind them begin.
@@ -161,11 +175,7 @@ fn short_constant(i: &mut Instruction) {
 
 /// `seto r; test r, r; jnz x` is `jo x`: the register holds the flag for that one question.
 fn overflow_jumps(all: &mut Vec<Instruction>) {
-    let targets: std::collections::HashSet<u64> = all
-        .iter()
-        .filter(|i| is_jump(i))
-        .map(Instruction::near_branch_target)
-        .collect();
+    let targets = targets(all);
     let mut gone = vec![false; all.len()];
     for k in 0..all.len().saturating_sub(2) {
         let (set, test, jump) = (all[k], all[k + 1], all[k + 2]);
@@ -188,6 +198,111 @@ fn overflow_jumps(all: &mut Vec<Instruction>) {
     }
     let mut gone = gone.into_iter();
     all.retain(|_| !gone.next().unwrap_or(false));
+}
+
+fn targets(all: &[Instruction]) -> HashSet<u64> {
+    let jumps = all.iter().filter(|i| is_jump(i));
+    jumps.map(Instruction::near_branch_target).collect()
+}
+
+/// Moves of whole vector registers, by the names that are a byte shorter.
+fn short_vector(i: &mut Instruction) {
+    let code = match i.code() {
+        C::Movdqa_xmm_xmmm128 | C::Movapd_xmm_xmmm128 => C::Movaps_xmm_xmmm128,
+        C::Movdqa_xmmm128_xmm | C::Movapd_xmmm128_xmm => C::Movaps_xmmm128_xmm,
+        C::Movdqu_xmm_xmmm128 | C::Movupd_xmm_xmmm128 => C::Movups_xmm_xmmm128,
+        C::Movdqu_xmmm128_xmm | C::Movupd_xmmm128_xmm => C::Movups_xmmm128_xmm,
+        C::Xorpd_xmm_xmmm128 | C::Pxor_xmm_xmmm128 => C::Xorps_xmm_xmmm128,
+        C::Andpd_xmm_xmmm128 | C::Pand_xmm_xmmm128 => C::Andps_xmm_xmmm128,
+        _ => return,
+    };
+    i.set_code(code);
+}
+
+/// `add r, 1` as `inc r`, which leaves the carry alone: only where nobody asks for it.
+fn by_one(all: &mut [Instruction]) {
+    for k in 0..all.len() {
+        let i = all[k];
+        let wide = match i.code() {
+            C::Add_rm64_imm8 | C::Sub_rm64_imm8 => true,
+            C::Add_rm32_imm8 | C::Sub_rm32_imm8 => false,
+            _ => continue,
+        };
+        let n = i.immediate(1) as i8;
+        if i.op0_kind() != OpKind::Register || n.unsigned_abs() != 1 || carry_is_used(&all[k + 1..]) {
+            continue;
+        }
+        let up = (n == 1) == matches!(i.code(), C::Add_rm64_imm8 | C::Add_rm32_imm8);
+        let code = match (up, wide) {
+            (true, true) => C::Inc_rm64,
+            (false, true) => C::Dec_rm64,
+            (true, false) => C::Inc_rm32,
+            (false, false) => C::Dec_rm32,
+        };
+        if let Ok(mut short) = Instruction::with1(code, i.op0_register()) {
+            short.set_ip(i.ip());
+            all[k] = short;
+        }
+    }
+}
+
+/// Whether the carry flag may be read before it is written. Flags never live across a block's end.
+fn carry_is_used(rest: &[Instruction]) -> bool {
+    for i in rest {
+        if i.rflags_read() & RflagsBits::CF != 0 {
+            return true;
+        }
+        let ends = matches!(
+            i.flow_control(),
+            FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Call
+        );
+        if ends || i.rflags_modified() & RflagsBits::CF != 0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// `mov r, small` at the beginning of an exit as `push small; pop r`: three bytes for five, and slow, which an exit may be.
+fn numbers_of_exits(all: &mut Vec<Instruction>, targets: &HashSet<u64>) {
+    let mut out = Vec::with_capacity(all.len() + 16);
+    for (k, i) in all.iter().enumerate() {
+        let small = i.code() == C::Mov_r32_imm32 && i.immediate32() < 128;
+        let stub = targets.contains(&i.ip())
+            && all[k + 1..]
+                .iter()
+                .find(|i| !matches!(i.code(), C::Mov_rm64_r64 | C::Mov_r64_rm64 | C::Movsd_xmmm64_xmm))
+                .is_some_and(|i| i.flow_control() == FlowControl::UnconditionalBranch);
+        let register = i.op0_register().full_register();
+        let pair = (small && stub).then(|| {
+            let push = Instruction::with1(C::Pushq_imm8, i.immediate32() as i32);
+            (push, Instruction::with1(C::Pop_r64, register))
+        });
+        if let Some((Ok(mut push), Ok(pop))) = pair {
+            push.set_ip(i.ip());
+            out.extend([push, pop]);
+        } else {
+            out.push(*i);
+        }
+    }
+    *all = out;
+}
+
+/// A jump to a jump goes where that goes.
+fn thread_jumps(all: &mut [Instruction]) {
+    let jumps: HashMap<u64, u64> = all
+        .iter()
+        .filter(|i| i.flow_control() == FlowControl::UnconditionalBranch && is_jump(i))
+        .map(|i| (i.ip(), i.near_branch_target()))
+        .collect();
+    for i in all.iter_mut().filter(|i| is_jump(i)) {
+        for _ in 0..4 {
+            match jumps.get(&i.near_branch_target()) {
+                Some(to) => i.set_near_branch64(*to),
+                None => break,
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -239,27 +354,27 @@ mod tests {
 
     #[test]
     fn calls_become_links_where_they_are_now() {
-        // `sub rsp, 8; add rax, 1 (long); call h; add rsp, 8; ret`
+        // `push rbp; mov rbp, rsp; add rax, 1 (long); call h; mov rsp, rbp; pop rbp; ret`
         let code = [
-            0x48, 0x83, 0xec, 8, 0x48, 0x05, 1, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3,
+            0x55, 0x48, 0x89, 0xe5, 0x48, 0x05, 1, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0xec, 0x5d, 0xc3,
         ];
         let (short, links) = shrink(&code, &[(11, 3)]);
         assert_eq!(
             links,
             [Link {
-                at: 9,
+                at: 4,
                 to: Target::Helper(3)
             }]
         );
-        assert_eq!(short[8], 0xe8);
-        assert_eq!(short.len(), 18);
+        // `inc rax; call h; ret`
+        assert_eq!((&short[..4], &short[8..]), (&[0x48, 0xff, 0xc0, 0xe8][..], &[0xc3][..]));
     }
 
     #[test]
     fn what_is_not_understood_stays() {
         let junk = [0x06, 0x07, 0xff, 0xff, 0xff];
-        assert_eq!(shrink(&junk, &[]), (junk.to_vec(), vec![]));
+        assert_eq!(shrink(&junk, &[]), ([&WRAP[..], &junk].concat(), vec![]));
         let outside = [0xe9, 0x00, 0x10, 0, 0];
-        assert_eq!(shrink(&outside, &[]), (outside.to_vec(), vec![]));
+        assert_eq!(shrink(&outside, &[]), ([&WRAP[..], &outside].concat(), vec![]));
     }
 }

@@ -96,10 +96,10 @@ impl Lower<'_, '_> {
             self.b.switch_to_block(*block);
             self.b.set_cold_block(*block);
             for (r, at) in &node.stores {
-                let at = self.first_exit_word + usize::from(*at);
-                if at >= FITS {
-                    return Err("an exit with too many values".into());
-                }
+                let at = *self
+                    .exit_words
+                    .get(usize::from(*at))
+                    .ok_or("an exit with too many values")?;
                 let x = self.word(*r)?;
                 self.b.ins().store(MEM, x, self.buffer, word(at));
             }
@@ -124,7 +124,7 @@ impl Lower<'_, '_> {
         for r in wanted {
             if let Some(at) = plan.word(head, r).filter(|_| done.insert(r)) {
                 let x = self.word(r)?;
-                let at = self.first_exit_word + usize::from(at);
+                let at = self.exit_words[usize::from(at)];
                 self.b.ins().store(MEM, x, self.buffer, word(at));
             }
         }
@@ -141,7 +141,7 @@ impl Lower<'_, '_> {
             *source = match (self.constant(r), plan.word(number, r)) {
                 (Some(v), _) => Source::Const(v),
                 (None, _) if self.homes.contains_key(&r) => Source::Buffer(self.homes[&r] as u16),
-                (None, Some(at)) => Source::Buffer(self.first_exit_word as u16 + at),
+                (None, Some(at)) => Source::Buffer(self.exit_words[usize::from(at)] as u16),
                 // Not needed.
                 (None, None) => Source::Const(0),
             };
