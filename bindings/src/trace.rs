@@ -269,8 +269,10 @@ fn trace_listing(py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<String> {
                 "loop at {}, {} entries, {} passes\n",
                 l.header, c.entries, c.passed
             ));
-            let taken = c.taken.iter().enumerate().filter(|t| *t.1 > 0);
-            let taken: Vec<String> = taken.map(|(e, n)| format!("{e}: {n}")).collect();
+            let row = l.row.and_then(|row| engine.rows.get(row));
+            let exits = row.map_or(&[][..], |row| &row.exits[..]);
+            let taken = exits.iter().enumerate().filter(|t| t.1.taken > 0);
+            let taken: Vec<String> = taken.map(|(e, x)| format!("{e}: {}", x.taken)).collect();
             out.push_str(&format!("exits taken {}\n", taken.join(", ")));
             if let Some(g) = &c.growth {
                 out.push_str(&larder_trace::text::listing(&g.tree));

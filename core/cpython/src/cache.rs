@@ -48,9 +48,9 @@ impl Engine {
 
     /// Throws a loop's code away.
     pub fn discard(&mut self, l: &mut Loop, event: Event) {
-        let Some(mut old) = l.compiled.take() else { return };
+        let Some(old) = l.compiled.take() else { return };
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
-            row.gather(&mut old, &self.arena);
+            row.measure(&old, &self.arena);
             row.forget_code();
         }
         self.arena.release(old.piece);
@@ -86,7 +86,7 @@ impl Engine {
 
     /// Discards the compiled loop that was idle longest, and of those the one that ran least; false when there is none.
     fn evict(&mut self, keep: *const Loop) -> bool {
-        let mut coldest: Option<(u8, u64, *mut Loop)> = None;
+        let mut coldest: Option<(u8, u32, *mut Loop)> = None;
         for info in &self.infos {
             // SAFETY: registered, so alive; the GIL is held. The loop to keep is not looked into.
             let loops = unsafe { &raw mut (**info).loops };
@@ -117,13 +117,13 @@ impl Engine {
         true
     }
 
-    /// Rows as of now, with what compiled loops have counted since they were last asked.
+    /// Rows as of now, with what compiled loops occupy.
     pub fn told(&mut self) -> &[crate::rows::Row] {
         for info in &self.infos {
             // SAFETY: registered, so alive; the GIL is held.
             for l in unsafe { &mut (**info).loops } {
-                if let (Some(row), Some(c)) = (l.row.and_then(|row| self.rows.get_mut(row)), l.compiled.as_mut()) {
-                    row.gather(c, &self.arena);
+                if let (Some(row), Some(c)) = (l.row.and_then(|row| self.rows.get_mut(row)), &l.compiled) {
+                    row.measure(c, &self.arena);
                 }
             }
         }

@@ -166,14 +166,14 @@ static NAMESPACES: Namespaces = Namespaces(UnsafeCell::new([0; 2 + OTHERS]));
 
 /// A trace is about to run, or to be recorded, for this frame.
 #[inline]
-pub fn set_namespaces(frame: Frame, others: &[usize]) {
+pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
     // SAFETY: called with the GIL held; nobody holds a reference to the array.
     unsafe {
         let all = &mut *NAMESPACES.0.get();
         all[0] = frame.globals().0;
         all[1] = frame.builtins().0;
-        for (place, dict) in all[2..].iter_mut().zip(others.iter().chain(std::iter::repeat(&0))) {
-            *place = *dict;
+        for (place, dict) in all[2..].iter_mut().zip(others.chain(std::iter::repeat(Obj::NULL))) {
+            *place = dict.0;
         }
     }
 }

@@ -37,8 +37,8 @@ pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// Traces per tree at most.
 const TRACES_MAX: usize = 24;
 /// A compiled loop must stay this many iterations per entry, looked at every so many entries.
-const PAYS_ITERATIONS: u64 = 4;
-const PAYS_WINDOW: u64 = 64;
+const PAYS_ITERATIONS: u32 = 4;
+const PAYS_WINDOW: u32 = 64;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
 
@@ -316,7 +316,7 @@ impl Engine {
             .filter(|l| l.compiled.is_some())
             .map(|l| l.header)
             .collect();
-        helpers::set_namespaces(frame, &[]);
+        helpers::set_namespaces(frame, std::iter::empty());
         let world = Live {
             frame,
             engine: self,
@@ -334,7 +334,7 @@ impl Engine {
             .compiler
             .compile(&tree)
             .map_err(|_| late("the code generator refused it"))?;
-        let packed = Packed::new(&tree, &code.exits).map_err(|_| late("too large to keep"))?;
+        let packed = Packed::new(&tree, &code, dies).map_err(|_| late("too large to keep"))?;
         let piece = self
             .publish(&code.bytes, &code.links, &raw const info.loops[index])
             .ok_or(late("the limit for machine code is reached"))?;
@@ -343,19 +343,13 @@ impl Engine {
             unsafe { ffi::Py_INCREF(ptr(*o)) };
         }
         let mut compiled = Box::new(Compiled::new(tree, packed, piece));
-        debug_assert!(compiled.spaces.len() <= helpers::OTHERS);
+        debug_assert!(compiled.packed.spaces().count() <= helpers::OTHERS);
         let l = &mut info.loops[index];
-        if let Some(mut old) = l.compiled.take() {
-            if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
-                row.gather(&mut old, &self.arena);
-            }
-            compiled.taken[..old.taken.len()].copy_from_slice(&old.taken);
+        if let Some(old) = l.compiled.take() {
+            compiled.packed.take_over(&old.packed);
             if let (Some(growth), Some(before)) = (&mut compiled.growth, &old.growth) {
                 growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
             }
-            (compiled.entries, compiled.refused, compiled.passed) = (old.entries, old.refused, old.passed);
-            compiled.told = old.told;
-            compiled.since = (old.entries, old.passed);
             self.arena.release(old.piece);
             self.freed.extend_from_slice(old.packed.objects());
         }
@@ -398,6 +392,7 @@ impl Engine {
     /// # Safety
     /// As [`Engine::run`].
     unsafe fn run_one(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> Option<(usize, u32)> {
+        let row = info.loops[index].row;
         let c = info.loops[index].compiled.as_mut()?;
         if frame.depth(info.locals as usize) != c.packed.depth as usize {
             return None;
@@ -406,7 +401,10 @@ impl Engine {
         // SAFETY: by contract; the log is the one the code was compiled for.
         let exit = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
-                c.refused += 1;
+                c.refused = c.refused.saturating_add(1);
+                if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+                    row.refused += 1;
+                }
                 // The same code in another namespace: what was recorded is for that.
                 if c.elsewhere(frame) && info.loops[index].reopened < REOPEN_ELSEWHERE {
                     info.loops[index].reopened += 1;
@@ -414,15 +412,17 @@ impl Engine {
                 }
                 return None;
             }
-            c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer)
+            let row = row.and_then(|row| self.rows.get_mut(row));
+            c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer, row)
         };
         let c = info.loops[index].compiled.as_ref()?;
-        let pc = c.packed.exit(exit).pc as u32;
-        if exit == 0 || c.taken[exit] < self.limits.side || c.linked.contains(&(exit as u32)) {
+        let to = c.packed.exit(exit);
+        let (pc, taken, side) = (to.pc as u32, u32::from(c.packed.taken(exit)), self.limits.side.min(255));
+        if exit == 0 || taken < side || to.linked {
             return Some((exit, pc));
         }
         let Some(growth) = &c.growth else {
-            if c.taken[exit] == self.limits.side {
+            if taken == side {
                 info.loops[index].reopened += 1;
                 self.discard(&mut info.loops[index], Event::Reopened);
             }
@@ -475,6 +475,12 @@ impl Engine {
         self.callbacks = 0;
         self.evictions = 0;
     }
+}
+
+/// Whether an object could die at all; the interpreter keeps some for ever.
+fn dies(o: Obj) -> bool {
+    // SAFETY: asked of live objects only.
+    unsafe { crate::object::refcount(o) >= 0 }
 }
 
 unsafe fn attribute_text(o: Obj, name: &CStr) -> String {
@@ -576,9 +582,9 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             let ran = engine.run(info, index, frame);
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
                 // A tree that has just grown is judged anew.
-                let (entries, passes) = (c.entries - c.since.0, c.passed - c.since.1);
-                let enough = entries < PAYS_WINDOW || passes >= PAYS_ITERATIONS * entries;
-                enough && (c.refused < 4 * PAYS_WINDOW || c.refused < 4 * c.entries)
+                let (entries, passes) = (c.entries, c.passed);
+                let enough = entries < PAYS_WINDOW || passes / PAYS_ITERATIONS >= entries;
+                enough && (c.refused < 4 * PAYS_WINDOW || c.refused / 4 < c.entries)
             });
             if !pays {
                 event = Event::Unprofitable;

@@ -139,21 +139,28 @@ impl Row {
                 after: overhead::of_trace(tree, owner as usize, Some(ExitId(number as u32))),
             })
             .collect();
+        self.live = true;
     }
 
-    /// Adds what a compiled loop has counted since it was last asked, and what it occupies now.
-    pub fn gather(&mut self, c: &mut Compiled, arena: &Arena) {
-        let now = [c.passed, c.entries, c.refused];
-        let before = std::mem::replace(&mut c.told, now);
-        self.native += now[0] - before[0];
-        self.entries += now[1] - before[1];
-        self.refused += now[2] - before[2];
-        for (trace, runs) in self.traces.iter_mut().zip(&mut c.runs) {
-            trace.runs += std::mem::take(runs);
+    /// Counts one entry: the exit it ended at, passes of the head, iterations, how often each side trace was begun.
+    #[inline]
+    pub fn ran(&mut self, exit: usize, passes: u64, iterations: u64, sides: &[std::mem::MaybeUninit<u64>]) {
+        self.entries += 1;
+        self.native += iterations;
+        if let Some(exit) = self.exits.get_mut(exit) {
+            exit.taken = exit.taken.saturating_add(1);
         }
-        for (exit, taken) in self.exits.iter_mut().zip(&c.taken) {
-            exit.taken = *taken;
+        if let Some((root, traces)) = self.traces.split_first_mut() {
+            root.runs += passes;
+            for (trace, begun) in traces.iter_mut().zip(sides) {
+                // SAFETY: the counters were set before the code ran.
+                trace.runs += unsafe { begun.assume_init() };
+            }
         }
+    }
+
+    /// What a compiled loop occupies now.
+    pub fn measure(&mut self, c: &Compiled, arena: &Arena) {
         let (kept, growing) = c.sizes();
         (self.code_bytes, self.metadata_bytes) = (arena.len(c.piece), kept + arena.metadata(c.piece));
         (self.growing_bytes, self.live) = (growing, true);

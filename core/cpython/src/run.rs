@@ -14,20 +14,20 @@ use crate::frame::{Frame, breaker};
 use crate::helpers::{known_again, may_go, set_namespaces};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
+use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
-use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
+use larder_jit::lower::{BREAKER, BUFFER_WORDS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
 use larder_jit::packed::{Exit, Value, kind};
 use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::{Condition, Seq};
-use larder_trace::record::ANOTHER;
-use larder_trace::{Layout, Namespace, Obj, Slot, Tree, Type};
+use larder_trace::{Layout, Obj, Slot, Tree, Type};
 use pyo3::ffi;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
-type Entry = unsafe extern "C" fn(*const u8, *mut u64, *const u32) -> u64;
+type Entry = unsafe extern "C" fn(*const u8, *mut u64) -> u64;
 pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
 
 /// What a tree needs to grow: it goes when the tree settles.
@@ -37,63 +37,32 @@ pub struct Growth {
     pub failed: Vec<u8>,
 }
 
-/// A tree with its machine code.
+/// A tree with its machine code. What it has done is counted in its [`Row`].
 pub struct Compiled {
     pub packed: Packed,
     pub growth: Option<Box<Growth>>,
     pub piece: Piece,
-    pub taken: Box<[u32]>,
-    /// How often each trace ran, since that was last asked.
-    pub runs: Box<[u64]>,
-    pub entries: u64,
-    pub refused: u64,
-    /// Iterations.
-    pub passed: u64,
-    /// As much of the three as has been told.
-    pub told: [u64; 3],
+    /// Entries and iterations since the tree grew last, or since both were halved; and entries refused.
+    pub entries: u32,
+    pub passed: u32,
+    pub refused: u32,
     /// Entered since the last tick.
     pub used: bool,
-    /// Entries and iterations in all when the tree grew last.
-    pub since: (u64, u64),
-    /// Exits that lead to the head of another loop: they grow nothing.
-    pub linked: Box<[u32]>,
-    /// The dicts of other modules whose names are kept in registers.
-    pub spaces: Box<[usize]>,
 }
 
 impl Compiled {
     pub fn new(tree: Tree, packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
-        let linked = tree
-            .exits
-            .iter()
-            .enumerate()
-            .filter(|e| e.1.reason == ANOTHER)
-            .map(|e| e.0 as u32)
-            .collect();
-        let spaces = tree.names.iter().filter_map(|name| match name.space {
-            Namespace::Dict(dict) => Some(dict.0),
-            Namespace::Globals | Namespace::Builtins => None,
-        });
-        let mut spaces: Vec<usize> = spaces.collect();
-        spaces.sort_unstable();
-        spaces.dedup();
         Compiled {
-            spaces: spaces.into(),
-            since: (0, 0),
-            linked,
             packed,
             piece,
-            taken: vec![0; exits].into(),
-            runs: vec![0; tree.traces.len()].into(),
             growth: Some(Box::new(Growth {
                 tree,
                 failed: vec![0; exits],
             })),
             entries: 0,
-            refused: 0,
             passed: 0,
-            told: [0; 3],
+            refused: 0,
             used: true,
         }
     }
@@ -107,9 +76,20 @@ impl Compiled {
     pub fn sizes(&self) -> (usize, usize) {
         let growth = self.growth.as_ref();
         let growing = growth.map_or(0, |g| size_of::<Growth>() + g.tree.metadata_bytes() + g.failed.len());
-        let counters = size_of_val(&*self.taken) + size_of_val(&*self.runs) + size_of_val(&*self.linked);
-        let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size() + counters;
+        let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size();
         (kept, growing)
+    }
+
+    /// Counts one entry; the average stays when there were many.
+    fn count(&mut self, iterations: u64) {
+        self.entries += 1;
+        self.passed = self
+            .passed
+            .saturating_add(u32::try_from(iterations).unwrap_or(u32::MAX));
+        if (self.entries | self.passed) >> 31 != 0 {
+            (self.entries, self.passed) = (self.entries >> 1, self.passed >> 1);
+        }
+        self.used = true;
     }
 
     fn slot(&self, frame: Frame, slot: Slot) -> Obj {
@@ -152,7 +132,7 @@ impl Compiled {
         if !plain_namespaces(frame) || (self.packed.module_level && frame.locals() != frame.globals()) {
             return false;
         }
-        set_namespaces(frame, &self.spaces);
+        set_namespaces(frame, self.packed.spaces());
         let live = Live {
             frame,
             engine,
@@ -272,32 +252,28 @@ impl Compiled {
         arena: &mut Arena,
         log: *const usize,
         buffer: &mut Buffer,
+        row: Option<&mut Row>,
     ) -> usize {
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
             buffer[LOGGED].write(0);
-            for counter in &mut buffer[COUNTERS + 1..COUNTERS + self.runs.len()] {
+            buffer[BREAKER].write(breaker(l) as u64);
+            let counters = self.packed.counters();
+            for counter in &mut buffer[counters.clone()] {
                 counter.write(0);
             }
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
             arena.enter();
-            let exit = entry(
-                arena.address(self.piece),
-                buffer.as_mut_ptr().add(ORIGIN).cast(),
-                breaker(l),
-            ) as usize;
+            let exit = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast()) as usize;
             arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
             let passes = buffer[ITERATIONS].assume_init();
             let iterations = passes.saturating_sub(1);
-            self.entries += 1;
-            self.passed += iterations;
-            self.used = true;
-            self.runs[0] += passes;
-            for (runs, counter) in self.runs.iter_mut().zip(&buffer[COUNTERS..]).skip(1) {
-                *runs += counter.assume_init();
+            self.count(iterations);
+            self.packed.take(exit);
+            if let Some(row) = row {
+                row.ran(exit, passes, iterations, &buffer[counters]);
             }
-            self.taken[exit] = self.taken[exit].saturating_add(1);
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
             let dropped: Vec<usize> = std::slice::from_raw_parts(log, logged).to_vec();

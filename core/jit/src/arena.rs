@@ -26,7 +26,7 @@ const ALIGN: usize = 16;
 const TRAP: u8 = 0xcc;
 /// What a link to a helper reaches.
 const TRAMPOLINE: usize = 16;
-/// `fn(code, a, b) -> u64` in C's convention: keeps the registers that C wants kept, makes room for spill slots, and calls
+/// `fn(code, buffer) -> u64` in C's convention: keeps the registers that C wants kept, makes room for spill slots, and calls
 /// the code, which keeps no register and has no frame. The stack is aligned inside the code, rbp points at
 /// `frame::MIDDLE` in the slots.
 #[rustfmt::skip]
@@ -34,12 +34,12 @@ const ENTRY: [u8; 64] = [
     0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, // push rbp, rbx, r12, r13, r14, r15
     0x48, 0x81, 0xec, 0, (frame::ROOM >> 8) as u8, 0, 0,        // sub rsp, ROOM
     0x48, 0x8d, 0xac, 0x24, frame::MIDDLE as u8, 0, 0, 0,       // lea rbp, [rsp + MIDDLE]
-    0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,       // mov rax, rdi; mov rdi, rsi; mov rsi, rdx
+    0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7,                         // mov rax, rdi; mov rdi, rsi
     0xff, 0xd0,                                                 // call rax
     0x48, 0x81, 0xc4, 0, (frame::ROOM >> 8) as u8, 0, 0,        // add rsp, ROOM
     0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, 0x5d, // pop r15, r14, r13, r12, rbx, rbp
     0xc3,                                                       // ret
-    TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
+    TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
 ];
 
 /// What the trampolines of helpers that keep every register go on with: the helper in rax, rax itself on the stack.
@@ -99,11 +99,71 @@ pub struct Link {
 
 #[derive(Debug)]
 struct Held {
-    offset: usize,
-    len: usize,
-    links: Box<[Link]>,
-    /// Released while something ran.
-    dying: bool,
+    offset: u32,
+    /// In units of [`ALIGN`], times two, plus one when it was released while something ran.
+    size: u32,
+    /// Packed; see [`pack`].
+    links: Box<[u8]>,
+}
+
+impl Held {
+    fn offset(&self) -> usize {
+        self.offset as usize
+    }
+    fn len(&self) -> usize {
+        (self.size >> 1) as usize * ALIGN
+    }
+    fn dying(&self) -> bool {
+        self.size & 1 != 0
+    }
+    fn links(&self) -> impl Iterator<Item = Link> + '_ {
+        let mut bytes = self.links.iter();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let mut number = || {
+                let (mut n, mut shift) = (0u32, 0);
+                loop {
+                    let byte = bytes.next()?;
+                    n |= u32::from(byte & 127) << shift;
+                    shift += 7;
+                    if *byte < 128 {
+                        return Some(n);
+                    }
+                }
+            };
+            at += number()?;
+            let to = number()?;
+            let to = if to & 1 == 0 {
+                Target::Helper((to >> 1) as u16)
+            } else {
+                Target::Piece(Piece(to >> 1))
+            };
+            Some(Link { at, to })
+        })
+    }
+}
+
+/// Links in the order of their places: the distance from the last, and where it leads, seven bits a byte.
+fn pack(links: &[Link]) -> Box<[u8]> {
+    let mut links = links.to_vec();
+    links.sort_by_key(|l| l.at);
+    let (mut out, mut last) = (Vec::new(), 0);
+    let mut put = |mut n: u32| {
+        while n > 127 {
+            out.push(n as u8 | 128);
+            n >>= 7;
+        }
+        out.push(n as u8);
+    };
+    for link in links {
+        put(link.at - last);
+        last = link.at;
+        put(match link.to {
+            Target::Helper(index) => u32::from(index) << 1,
+            Target::Piece(piece) => piece.0 << 1 | 1,
+        });
+    }
+    out.into()
 }
 
 /// How full the arena is, and what it has done.
@@ -197,7 +257,7 @@ impl Arena {
     pub fn usage(&self) -> Usage {
         let spread = self.holes.last().filter(|h| h.0 + h.1 == self.write.len());
         Usage {
-            pieces: self.held.iter().flatten().filter(|h| !h.dying).count(),
+            pieces: self.held.iter().flatten().filter(|h| !h.dying()).count(),
             used: self.used,
             spread: spread.map_or(self.write.len(), |h| h.0) - self.base,
             limit: self.limit,
@@ -234,10 +294,9 @@ impl Arena {
         };
         self.used += len;
         let held = Held {
-            offset,
-            len,
-            links: links.into(),
-            dying: false,
+            offset: offset as u32,
+            size: (len / ALIGN) as u32 * 2,
+            links: pack(links),
         };
         let piece = match self.vacant.pop() {
             Some(index) => {
@@ -283,12 +342,12 @@ impl Arena {
 
     /// Writes the distances of a piece's links.
     fn connect(&mut self, piece: Piece) {
-        let Held { offset, len, links, .. } = self.held(piece);
-        let (offset, len) = (*offset, *len);
-        for link in links.clone() {
+        let held = self.held(piece);
+        let (offset, len) = (held.offset(), held.len());
+        for link in held.links().collect::<Vec<_>>() {
             let to = match link.to {
                 Target::Helper(index) => ENTRY.len() + index as usize * TRAMPOLINE,
-                Target::Piece(other) => self.held(other).offset,
+                Target::Piece(other) => self.held(other).offset(),
             };
             assert!(link.at as usize + 4 <= len, "a link outside its piece");
             let at = offset + link.at as usize;
@@ -303,26 +362,27 @@ impl Arena {
     /// When the piece has no link there.
     pub fn relink(&mut self, piece: Piece, at: u32, to: Target) {
         let held = self.held[piece.0 as usize].as_mut().expect("a piece that was released");
-        let link = held.links.iter_mut().find(|l| l.at == at).expect("no link there");
-        link.to = to;
+        let mut links: Vec<Link> = held.links().collect();
+        links.iter_mut().find(|l| l.at == at).expect("no link there").to = to;
+        held.links = pack(&links);
         self.connect(piece);
     }
 
     /// Where a piece is executed now; asked for at every entry, since compaction moves it.
     #[inline]
     pub fn address(&self, piece: Piece) -> *const u8 {
-        let offset = self.held(piece).offset;
+        let offset = self.held(piece).offset();
         // SAFETY: pieces lie inside the mapping.
         unsafe { self.exec.as_ptr().add(offset) }
     }
 
-    /// Runs a piece: `entry(address, a, b)`, where the code takes `(a, b)` and keeps no register.
+    /// Runs a piece: `entry(address, buffer)`, where the code takes `(buffer)` and keeps no register.
     pub fn entry(&self) -> *const u8 {
         self.exec.as_ptr()
     }
 
     pub fn len(&self, piece: Piece) -> usize {
-        self.held(piece).len
+        self.held(piece).len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -331,7 +391,7 @@ impl Arena {
 
     /// Bytes kept beside the code of a piece: its place and its links.
     pub fn metadata(&self, piece: Piece) -> usize {
-        size_of::<Option<Held>>() + self.held(piece).links.len() * size_of::<Link>()
+        size_of::<Option<Held>>() + self.held(piece).links.len()
     }
 
     /// Says that code of the arena begins to run; [`Arena::leave`] must follow. Nothing is freed or moved in between,
@@ -360,16 +420,17 @@ impl Arena {
                 .held
                 .iter()
                 .flatten()
-                .any(|h| !h.dying && h.links.iter().any(|l| l.to == Target::Piece(piece))),
+                .any(|h| !h.dying() && h.links().any(|l| l.to == Target::Piece(piece))),
             "a piece that others link to"
         );
         if self.running > 0 {
             let held = self.held[piece.0 as usize].as_mut().expect("a piece that was released");
-            held.dying = true;
+            held.size |= 1;
             self.dying += 1;
             return;
         }
-        let Held { offset, len, .. } = self.held[piece.0 as usize].take().expect("a piece that was released");
+        let held = self.held[piece.0 as usize].take().expect("a piece that was released");
+        let (offset, len) = (held.offset(), held.len());
         self.vacant.push(piece.0);
         self.used -= len;
         self.bytes(offset, &vec![TRAP; len]);
@@ -390,7 +451,7 @@ impl Arena {
         }
         self.dying = 0;
         for index in 0..self.held.len() as u32 {
-            if self.held[index as usize].as_ref().is_some_and(|h| h.dying) {
+            if self.held[index as usize].as_ref().is_some_and(Held::dying) {
                 self.release(Piece(index));
             }
         }
@@ -404,23 +465,24 @@ impl Arena {
         let mut order: Vec<u32> = (0..self.held.len() as u32)
             .filter(|i| self.held[*i as usize].is_some())
             .collect();
-        order.sort_unstable_by_key(|i| self.held(Piece(*i)).offset);
+        order.sort_unstable_by_key(|i| self.held(Piece(*i)).offset());
         let mut to = self.base;
         for index in &order {
             let Some(held) = self.held[*index as usize].as_mut() else {
                 continue;
             };
-            if held.offset != to {
+            let (offset, len) = (held.offset(), held.len());
+            if offset != to {
                 // SAFETY: both stretches lie inside the mapping, `to` below `offset`; `copy` allows overlap, and
                 // nothing executes here.
                 unsafe {
                     let base = self.write.as_mut_ptr();
-                    std::ptr::copy(base.add(held.offset), base.add(to), held.len);
+                    std::ptr::copy(base.add(offset), base.add(to), len);
                 }
-                self.moved += held.len as u64;
-                held.offset = to;
+                self.moved += len as u64;
+                held.offset = to as u32;
             }
-            to += held.len;
+            to += len;
         }
         // Everything above was either moved away or is a trap already, beyond the old end.
         let end = self

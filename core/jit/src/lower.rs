@@ -1,8 +1,8 @@
 //! Lowers a whole trace tree to one machine function.
 //!
-//! `fn(buffer, breaker) -> exit`: the buffer brings the inputs' components in order, and takes back what the exit's
-//! map names; the word at [`ITERATIONS`] gets the passes of the loop head, those at [`COUNTERS`] the side traces begun.
-//! `buffer` points at word [`ORIGIN`]; `breaker` is polled at every pass.
+//! `fn(buffer) -> exit`: the buffer brings the inputs' components in order, and takes back what the exit's map names; the
+//! word at [`ITERATIONS`] gets the passes of the loop head, those behind the inputs the side traces begun. `buffer` points
+//! at word [`ORIGIN`]; what the word at [`BREAKER`] points at is polled at every pass.
 //!
 //! Invariants
 //!
@@ -43,13 +43,13 @@ pub const ORIGIN: usize = 16;
 pub const ITERATIONS: usize = 0;
 /// The word a helper uses for its result, and the one that tells whether there is any.
 pub const SCRATCH: usize = 1;
-pub const FITS: usize = COUNTERS - 1;
+pub const FITS: usize = BUFFER_WORDS - 1;
 /// The word that counts objects in the release log.
 pub const LOGGED: usize = 2;
-/// Where inputs and values of exits begin.
-pub const FIRST: usize = 3;
-/// Where they end. Behind it are the counters: how often each side trace was begun.
-pub const COUNTERS: usize = BUFFER_WORDS - 64;
+/// The word with the address that is polled at every pass.
+pub const BREAKER: usize = 3;
+/// Where inputs, counters of side traces, and values of exits begin.
+pub const FIRST: usize = 4;
 
 /// Distance of a word from the address the code is given.
 fn word(index: usize) -> i32 {
@@ -173,6 +173,8 @@ pub struct Code {
     /// Calls of helpers, by their place in [`Helpers::all`].
     pub links: Vec<Link>,
     pub exits: Vec<ExitMap>,
+    /// The word before the one that counts how often the first side trace was begun.
+    pub counters: u16,
 }
 
 pub struct Compiler {
@@ -229,13 +231,14 @@ impl Compiler {
         self.context.clear();
         // Arguments as in C, but no register is kept: the arena's entry keeps them all, once.
         let mut signature = Signature::new(CallConv::Winch);
-        signature.params = vec![AbiParam::new(I64), AbiParam::new(I64)];
+        signature.params = vec![AbiParam::new(I64)];
         signature.returns = vec![AbiParam::new(I64)];
         self.context.func = Function::with_name_signature(UserFuncName::user(0, 0), signature);
         let mut exits = vec![ExitMap::default(); tree.exits.len()];
+        let counters;
         {
             let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-            lower(&mut b, tree, &self.host, self.hoist, &mut exits)?;
+            counters = lower(&mut b, tree, &self.host, self.hoist, &mut exits)?;
             b.seal_all_blocks();
             b.finalize(self.isa.frontend_config());
         }
@@ -255,7 +258,12 @@ impl Compiler {
             }
         }
         let (bytes, links) = shrink(compiled.code_buffer(), &calls);
-        Ok(Code { bytes, links, exits })
+        Ok(Code {
+            bytes,
+            links,
+            exits,
+            counters,
+        })
     }
 }
 
@@ -331,11 +339,11 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
     ends && changed && !in_exits && !in_tuples && !used
 }
 
-fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: &mut [ExitMap]) -> Result<(), String> {
+fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: &mut [ExitMap]) -> Result<u16, String> {
     let (entry, outer, inner) = (b.create_block(), b.create_block(), b.create_block());
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
-    let (buffer, breaker) = (b.block_params(entry)[0], b.block_params(entry)[1]);
+    let buffer = b.block_params(entry)[0];
     let before = if hoist {
         larder_trace::opt::hoist(tree)
     } else {
@@ -386,8 +394,11 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
             }
         }
     }
+    let counters = next - 1;
+    next += tree.traces.len() - 1;
     let homes: HashSet<usize> = l.homes.values().copied().collect();
-    l.exit_words = (FIRST..FITS).filter(|at| !homes.contains(at)).collect();
+    let taken = |at: &usize| homes.contains(at) || (counters + 1..next).contains(at);
+    l.exit_words = (FIRST..FITS).filter(|at| !taken(at)).collect();
     if next > FITS {
         return Err("a trace with too many inputs".into());
     }
@@ -418,8 +429,13 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
     l.b.switch_to_block(inner);
     l.count = l.b.ins().iadd_imm_s(passes, 1);
     // Another thread sets this word: the load must happen every time.
-    let flags = l.b.ins().atomic_load(I32, MEM, breaker);
-    let wanted = l.b.ins().band_imm_s(flags, i64::from(host.breaker_mask as i32));
+    let breaker = l.b.ins().load(I64, MEM, buffer, word(BREAKER));
+    let wanted = if host.breaker_mask == 0xff {
+        l.b.ins().atomic_load(I8, MEM, breaker)
+    } else {
+        let flags = l.b.ins().atomic_load(I32, MEM, breaker);
+        l.b.ins().band_imm_s(flags, i64::from(host.breaker_mask as i32))
+    };
     l.exit_if(wanted, ExitId::HEAD);
     let releases = tree.releases();
     if releases > 0 {
@@ -438,7 +454,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         l.b.set_cold_block(block);
         match tree.exits[exit.at()].side {
             Some(side) => {
-                let counter = word(COUNTERS + side as usize);
+                let counter = word(counters + side as usize);
                 let count = l.b.ins().load(I64, MEM, buffer, counter);
                 let count = l.b.ins().iadd_imm_s(count, 1);
                 l.b.ins().store(MEM, count, buffer, counter);
@@ -448,7 +464,8 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         }
     }
     // The early exit sees the values as they were outside.
-    l.stubs(exits, early, outside)
+    l.stubs(exits, early, outside)?;
+    Ok(counters as u16)
 }
 
 impl Lower<'_, '_> {

@@ -4,20 +4,25 @@
 //! small numbers in one byte, objects as indices into one list, and an exit as its difference to another exit.
 //!
 //! ```text
+//! spaces       count, then the dicts of other modules whose names are kept in registers
 //! inputs       count, then (slot, type, object?) each
 //! overwritten  count, then slots
 //! names        namespace and key, two bytes each
 //! conditions   count, then (kind, object, version or code) each
-//! exit         pc, depth, base exit + 1 or 0, kept entries of the base as a bit set, count, entries
+//! exit         distance of its pc from the head, depth * 2 + whether it leads to another loop's head,
+//!              base exit + 1 or 0, kept entries of the base as a bit set, count, entries
 //! entry        slot, kind, object?, one source per component
 //! table        two bytes an exit: where it begins
-//! source       word * 4,  or 1 and a constant,  or 2 for the constant 0
+//! taken        one byte an exit: how often it was taken, up to 255
+//! slot         index * 2, or a name's index * 2 + 1
+//! source       2 + the word, counted from the first;  or 1 and a constant;  or 0 for the constant 0
 //! ```
 
-use crate::lower::{ExitMap, Item, Source};
+use crate::lower::{Code, ExitMap, FIRST, Item, Source};
 use larder_trace::ir::{Condition, Seq};
 use std::mem::MaybeUninit;
 
+use larder_trace::record::ANOTHER;
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
 
 #[derive(Clone, Debug)]
@@ -25,15 +30,19 @@ pub struct Packed {
     bytes: Box<[u8]>,
     /// The objects the tree keeps alive.
     objects: Box<[Obj]>,
-    pub header: u32,
+    header: u32,
     /// Where each part begins in the bytes.
     overwritten: u16,
     conditions: u16,
     names: u16,
     table: u16,
+    taken: u16,
+    /// The word of the buffer behind which the counters of side traces lie, and how many there are.
+    counters: u16,
+    sides: u8,
+    pub module_level: bool,
     pub locals: u16,
     pub depth: u16,
-    pub module_level: bool,
 }
 
 /// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
@@ -52,18 +61,35 @@ pub struct Entry {
 pub struct Exit<'a> {
     pub pc: usize,
     pub depth: usize,
+    /// It leads to the head of another loop: it grows nothing.
+    pub linked: bool,
     entries: Entries<'a>,
 }
 
 impl Packed {
     /// # Errors
     /// Text when the tree is larger than the packing allows.
-    pub fn new(tree: &Tree, maps: &[ExitMap]) -> Result<Packed, String> {
-        let mut objects = tree.pins.clone();
+    ///
+    /// `dies` says of a pinned object whether it could go away at all.
+    pub fn new(tree: &Tree, code: &Code, dies: impl Fn(Obj) -> bool) -> Result<Packed, String> {
+        let maps = &code.exits;
+        let mut objects = Vec::new();
         let mut bytes = Vec::new();
+        let mut spaces = Vec::new();
+        for name in &tree.names {
+            if let Namespace::Dict(dict) = name.space
+                && !spaces.contains(&dict)
+            {
+                spaces.push(dict);
+            }
+        }
+        put(&mut bytes, spaces.len() as u64);
+        for dict in spaces {
+            put(&mut bytes, index(&mut objects, dict));
+        }
         put(&mut bytes, tree.inputs.len() as u64);
         for (number, input) in tree.inputs.iter().enumerate() {
-            put(&mut bytes, u64::from(input.slot.0));
+            put_slot(&mut bytes, input.slot);
             let (tag, object) = match input.ty {
                 Type::Int => (0, None),
                 Type::Float => (1, None),
@@ -112,7 +138,7 @@ impl Packed {
         slots.dedup();
         put(&mut bytes, slots.len() as u64);
         for slot in slots {
-            put(&mut bytes, u64::from(slot));
+            put_slot(&mut bytes, Slot(slot));
         }
         let mut identities: Vec<Ref> = Vec::new();
         let mut starts: Vec<u16> = Vec::with_capacity(maps.len());
@@ -121,12 +147,13 @@ impl Packed {
         for (number, map) in maps.iter().enumerate() {
             starts.push(u16::try_from(bytes.len()).map_err(|_| "a tree with too many exits")?);
             let snapshot = &tree.exits[number].snapshot;
-            put(&mut bytes, u64::from(snapshot.pc));
-            put(&mut bytes, u64::from(snapshot.depth));
+            let linked = u64::from(tree.exits[number].reason == ANOTHER);
+            put(&mut bytes, zigzag(i64::from(snapshot.pc) - i64::from(tree.header)));
+            put(&mut bytes, u64::from(snapshot.depth) << 1 | linked);
             let slots = map.slots.iter().enumerate();
             let entries = slots.map(|(k, (slot, val, sources))| {
                 let mut out = Vec::new();
-                put(&mut out, u64::from(slot.0));
+                put_slot(&mut out, *slot);
                 let mut pack = Pack {
                     objects: &mut objects,
                     identities: &mut identities,
@@ -167,7 +194,14 @@ impl Packed {
         }
         let table = bytes.len();
         starts.iter().for_each(|at| bytes.extend(at.to_le_bytes()));
-        if objects.len() > 10_000 || bytes.len() > usize::from(u16::MAX) {
+        let taken = bytes.len();
+        bytes.resize(taken + maps.len(), 0);
+        for o in &tree.pins {
+            if !objects.contains(o) && dies(*o) {
+                objects.push(*o);
+            }
+        }
+        if objects.len() > 10_000 || tree.traces.len() > 250 || bytes.len() > usize::from(u16::MAX) {
             return Err("a tree that is too large".into());
         }
         Ok(Packed {
@@ -178,6 +212,9 @@ impl Packed {
             conditions: conditions as u16,
             names: names as u16,
             table: table as u16,
+            taken: taken as u16,
+            counters: code.counters,
+            sides: (tree.traces.len() - 1) as u8,
             locals: tree.locals as u16,
             depth: tree.depth as u16,
             module_level: tree.module_level,
@@ -191,6 +228,33 @@ impl Packed {
     /// Bytes this takes.
     pub fn size(&self) -> usize {
         size_of::<Packed>() + self.bytes.len() + size_of_val(&*self.objects)
+    }
+
+    /// Words of the buffer that count how often each side trace was begun.
+    #[inline]
+    pub fn counters(&self) -> std::ops::Range<usize> {
+        let first = usize::from(self.counters) + 1;
+        first..first + usize::from(self.sides)
+    }
+
+    /// How often an exit was taken, up to 255.
+    #[inline]
+    pub fn taken(&self, exit: usize) -> u8 {
+        self.bytes[usize::from(self.taken) + exit]
+    }
+
+    /// Counts one more exit.
+    #[inline]
+    pub fn take(&mut self, exit: usize) {
+        let count = &mut self.bytes[usize::from(self.taken) + exit];
+        *count = count.saturating_add(1);
+    }
+
+    /// Goes on counting where the tree's last code stopped.
+    pub fn take_over(&mut self, old: &Packed) {
+        let (mine, theirs) = (usize::from(self.taken), usize::from(old.taken));
+        let count = (self.bytes.len() - mine).min(old.bytes.len() - theirs);
+        self.bytes[mine..mine + count].copy_from_slice(&old.bytes[theirs..theirs + count]);
     }
 
     #[inline]
@@ -234,9 +298,12 @@ impl Packed {
     /// whether what the frame holds there does not matter, because it is written before it is read.
     pub fn inputs(&self) -> impl Iterator<Item = (Slot, Type, bool)> + '_ {
         let mut from = Reader { bytes: &self.bytes };
+        for _ in 0..from.number() {
+            from.number();
+        }
         let count = from.number();
         (0..count).map(move |_| {
-            let slot = Slot(from.number() as u32);
+            let slot = from.slot();
             let tag = from.byte();
             let ty = match tag & !WRITE_ONLY {
                 0 => Type::Int,
@@ -256,20 +323,29 @@ impl Packed {
         })
     }
 
+    /// The dicts of other modules whose names are kept in registers.
+    #[inline]
+    pub fn spaces(&self) -> impl Iterator<Item = Obj> + '_ {
+        let mut from = Reader { bytes: &self.bytes };
+        let count = from.number();
+        (0..count).map(move |_| self.objects[from.number() as usize])
+    }
+
     /// The slots some exit writes.
     pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
         let mut from = Reader {
             bytes: &self.bytes[self.overwritten as usize..],
         };
         let count = from.number();
-        (0..count).map(move |_| Slot(from.number() as u32))
+        (0..count).map(move |_| from.slot())
     }
 
     pub fn exit(&self, number: usize) -> Exit<'_> {
         let mut own = Reader {
             bytes: &self.bytes[self.word(self.table as usize + 2 * number)..],
         };
-        let (pc, depth) = (own.number() as usize, own.number() as usize);
+        let (distance, depth) = (unzigzag(own.number()), own.number() as usize);
+        let pc = (i64::from(self.header) + distance) as usize;
         let base = own.number() as usize;
         let (mut bits, mut kept) = (Reader { bytes: &[] }, (Reader { bytes: &[] }, 0));
         if base > 0 {
@@ -292,7 +368,12 @@ impl Packed {
             base: kept,
             own: (own, left),
         };
-        Exit { pc, depth, entries }
+        Exit {
+            pc,
+            depth: depth >> 1,
+            linked: depth & 1 != 0,
+            entries,
+        }
     }
 }
 
@@ -310,7 +391,7 @@ impl<'a> Exit<'a> {
         } = self.entries;
         let mut part = |(mut reader, count): (Reader<'a>, usize), bits: Option<&[u8]>| {
             for at in 0..count {
-                let slot = Slot(reader.number() as u32);
+                let slot = reader.slot();
                 let tag = reader.byte();
                 let kept = bits.is_none_or(|bits| bits[at / 8] >> (at % 8) & 1 != 0);
                 let mut value = Value {
@@ -386,15 +467,11 @@ impl<'a> Value<'_, 'a> {
     /// The code that left here has written every word this exit names.
     #[inline]
     pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
-        let n = self.reader.number();
-        match n & 3 {
+        match self.reader.number() as usize {
+            0 => 0,
+            1 => unzigzag(self.reader.number()) as u64,
             // SAFETY: by contract.
-            0 => unsafe { buffer[(n >> 2) as usize].assume_init() },
-            1 => {
-                let v = self.reader.number();
-                ((v >> 1) as i64 ^ -((v & 1) as i64)) as u64
-            }
-            _ => 0,
+            n => unsafe { buffer[n - 2 + FIRST].assume_init() },
         }
     }
 
@@ -413,7 +490,7 @@ impl<'a> Value<'_, 'a> {
             self.number();
         }
         for _ in 0..COMPONENTS[usize::from(self.kind)] {
-            if self.number() & 3 == 1 {
+            if self.number() == 1 {
                 self.number();
             }
         }
@@ -473,6 +550,22 @@ fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+fn put_slot(out: &mut Vec<u8>, slot: Slot) {
+    match (slot.as_frame(), slot.as_name()) {
+        (Some(index), _) => put(out, (index as u64) << 1),
+        (_, index) => put(out, (index.unwrap_or(0) as u64) << 1 | 1),
+    }
+}
+
+/// Small for numbers near zero, of either sign.
+fn zigzag(v: i64) -> u64 {
+    (v << 1 ^ v >> 63) as u64
+}
+
+fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
 /// Bits beside an input's type and a value's kind.
 const WRITE_ONLY: u8 = 0x40;
 const CARRIED: u8 = 0x40;
@@ -520,11 +613,11 @@ impl Pack<'_> {
         }
         for source in &sources[from] {
             match *source {
-                Source::Buffer(word) => put(out, u64::from(word) << 2),
-                Source::Const(0) => out.push(2),
+                Source::Buffer(word) => put(out, u64::from(word) - FIRST as u64 + 2),
+                Source::Const(0) => out.push(0),
                 Source::Const(v) => {
                     out.push(1);
-                    put(out, (v << 1 ^ v >> 63) as u64);
+                    put(out, zigzag(v));
                 }
             }
         }
@@ -570,8 +663,18 @@ impl Reader<'_> {
         }
     }
 
+    #[inline]
+    fn slot(&mut self) -> Slot {
+        let n = self.number() as usize;
+        if n & 1 == 0 {
+            Slot::frame(n >> 1)
+        } else {
+            Slot::name(n >> 1)
+        }
+    }
+
     fn entry(&mut self, objects: &[Obj]) -> Entry {
-        let slot = Slot(self.number() as u32);
+        let slot = self.slot();
         let kind = self.byte();
         let mut items = Vec::new();
         let (val, sources) = self.value(kind & !CARRIED, objects, &mut items);
@@ -645,14 +748,10 @@ impl Reader<'_> {
         };
         let mut sources = [Source::Const(0); 4];
         for source in &mut sources[..count.unwrap_or(val.components().1)] {
-            let n = self.number();
-            *source = match n & 3 {
-                0 => Source::Buffer((n >> 2) as u16),
-                1 => {
-                    let v = self.number();
-                    Source::Const((v >> 1) as i64 ^ -((v & 1) as i64))
-                }
-                _ => Source::Const(0),
+            *source = match self.number() {
+                0 => Source::Const(0),
+                1 => Source::Const(unzigzag(self.number())),
+                n => Source::Buffer(n as u16 - 2 + FIRST as u16),
             };
         }
         if let Val::Tuple(_) = val {

@@ -6,12 +6,12 @@
 //! Invariants
 //!
 //! - Code that is not understood to the last byte is left as it is.
-//! - Constants keep their place modulo 16 bytes.
+//! - A constant lies at a multiple of its size.
 
 use crate::arena::{Link, Target};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code as C, Decoder, DecoderOptions, FlowControl, Instruction, InstructionBlock,
-    OpKind, RflagsBits,
+    OpKind, Register, RflagsBits,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -53,19 +53,25 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
         return None;
     }
     by_one(&mut all);
-    numbers_of_exits(&mut all, &targets);
+    short_test(&mut all);
+    numbers_of_exits(&mut all);
     thread_jumps(&mut all);
+    merge_tails(&mut all);
+    jumps_over_jumps(&mut all);
+    let data = Data::collect(&mut all, &code[pool..], pool)?;
     let mut found = None;
     // The first round tells how long the code is, the second knows where the constants lie behind it.
     let mut room = code.len();
-    for _ in 0..2 {
-        let place = room + (pool + ALIGN - room % ALIGN) % ALIGN;
-        let moved: Vec<Instruction> = all.iter().map(|i| with_pool(*i, pool, place)).collect();
+    for _ in 0..3 {
+        let place = room.next_multiple_of(data.align);
+        let moved: Vec<Instruction> = all.iter().map(|i| data.placed(*i, place)).collect();
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
         let done = BlockEncoder::encode(64, InstructionBlock::new(&moved, NEW), options).ok()?;
         room = done.code_buffer.len();
-        let place_now = room + (pool + ALIGN - room % ALIGN) % ALIGN;
-        found = (place_now == place || pool == code.len()).then_some((done, place));
+        found = (room.next_multiple_of(data.align) == place || data.bytes.is_empty()).then_some((done, place));
+        if found.is_some() {
+            break;
+        }
     }
     let (done, place) = found?;
     let mut links = Vec::new();
@@ -82,9 +88,9 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
         return None;
     }
     let mut out = done.code_buffer;
-    if pool < code.len() {
+    if !data.bytes.is_empty() {
         out.resize(place, 0xcc);
-        out.extend_from_slice(&code[pool..]);
+        out.extend_from_slice(&data.bytes);
     }
     Some((out, links))
 }
@@ -108,7 +114,7 @@ fn decode(code: &[u8], calls: &[Call]) -> Option<(Vec<Instruction>, usize)> {
         }
         all.push(i);
         // Between the last jump or return and the constants there is only padding.
-        if matches!(i.flow_control(), FlowControl::Return | FlowControl::UnconditionalBranch) {
+        if goes_nowhere_on(&i) {
             ends = all.len();
         }
     }
@@ -128,16 +134,65 @@ fn is_jump(i: &Instruction) -> bool {
     )
 }
 
+/// Whether nothing follows: the instruction behind it is reached by jumps only.
+fn goes_nowhere_on(i: &Instruction) -> bool {
+    matches!(
+        i.flow_control(),
+        FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Exception
+    )
+}
+
 fn is_call(i: &Instruction) -> bool {
     i.code() == C::Call_rel32_64
 }
 
-fn with_pool(mut i: Instruction, pool: usize, place: usize) -> Instruction {
-    if i.is_ip_rel_memory_operand() {
-        let at = i.ip_rel_memory_address() - OLD - pool as u64;
-        i.set_memory_displacement64(NEW + place as u64 + at);
+/// The constants behind the code, each once and no further apart than they need to be.
+struct Data {
+    bytes: Vec<u8>,
+    align: usize,
+}
+
+impl Data {
+    /// Where constants are thought to lie meanwhile: their address is this and their place.
+    const BASE: u64 = 0x3000_0000;
+
+    fn collect(all: &mut [Instruction], pool: &[u8], start: usize) -> Option<Data> {
+        let mut data = Data {
+            bytes: Vec::new(),
+            align: 1,
+        };
+        let size = |i: &Instruction| i.memory_size().size();
+        let mut users: Vec<usize> = (0..all.len()).filter(|k| all[*k].is_ip_rel_memory_operand()).collect();
+        users.sort_by_key(|k| std::cmp::Reverse(size(&all[*k])));
+        for k in users {
+            let i = &mut all[k];
+            let (size, at) = (
+                size(i),
+                i.ip_rel_memory_address().checked_sub(OLD + start as u64)? as usize,
+            );
+            let wanted = pool.get(at..at + size).filter(|w| !w.is_empty())?;
+            data.align = data.align.max(size);
+            let found = (0..data.bytes.len())
+                .step_by(size)
+                .find(|at| data.bytes[*at..].starts_with(wanted));
+            let place = found.unwrap_or_else(|| {
+                let place = data.bytes.len().next_multiple_of(size);
+                data.bytes.resize(place, 0);
+                data.bytes.extend_from_slice(wanted);
+                place
+            });
+            i.set_memory_displacement64(Data::BASE + place as u64);
+        }
+        (data.align <= ALIGN).then_some(data)
     }
-    i
+
+    fn placed(&self, mut i: Instruction, place: usize) -> Instruction {
+        if i.is_ip_rel_memory_operand() {
+            let at = i.ip_rel_memory_address() - Data::BASE;
+            i.set_memory_displacement64(NEW + place as u64 + at);
+        }
+        i
+    }
 }
 
 /// `add r, 1` with four bytes for the one.
@@ -229,7 +284,7 @@ fn by_one(all: &mut [Instruction]) {
             _ => continue,
         };
         let n = i.immediate(1) as i8;
-        if i.op0_kind() != OpKind::Register || n.unsigned_abs() != 1 || carry_is_used(&all[k + 1..]) {
+        if n.unsigned_abs() != 1 || carry_is_used(&all[k + 1..]) {
             continue;
         }
         let up = (n == 1) == matches!(i.code(), C::Add_rm64_imm8 | C::Add_rm32_imm8);
@@ -239,10 +294,7 @@ fn by_one(all: &mut [Instruction]) {
             (true, false) => C::Inc_rm32,
             (false, false) => C::Dec_rm32,
         };
-        if let Ok(mut short) = Instruction::with1(code, i.op0_register()) {
-            short.set_ip(i.ip());
-            all[k] = short;
-        }
+        all[k].set_code(code);
     }
 }
 
@@ -263,29 +315,143 @@ fn carry_is_used(rest: &[Instruction]) -> bool {
     true
 }
 
-/// `mov r, small` at the beginning of an exit as `push small; pop r`: three bytes for five, and slow, which an exit may be.
-fn numbers_of_exits(all: &mut Vec<Instruction>, targets: &HashSet<u64>) {
+/// `mov r, small` on the way out as `push small; pop r`: three bytes for five, and slow, which an exit may be.
+fn numbers_of_exits(all: &mut Vec<Instruction>) {
+    let place: HashMap<u64, usize> = all.iter().enumerate().map(|(k, i)| (i.ip(), k)).collect();
+    let leaves = |from: usize| {
+        let mut k = from;
+        for _ in 0..60 {
+            let Some(i) = all.get(k) else { return false };
+            k = match i.flow_control() {
+                FlowControl::Return => return true,
+                FlowControl::UnconditionalBranch if is_jump(i) => match place.get(&i.near_branch_target()) {
+                    Some(to) => *to,
+                    None => return false,
+                },
+                FlowControl::Next => k + 1,
+                _ => return false,
+            };
+        }
+        false
+    };
     let mut out = Vec::with_capacity(all.len() + 16);
     for (k, i) in all.iter().enumerate() {
         let small = i.code() == C::Mov_r32_imm32 && i.immediate32() < 128;
-        let stub = targets.contains(&i.ip())
-            && all[k + 1..]
-                .iter()
-                .find(|i| !matches!(i.code(), C::Mov_rm64_r64 | C::Mov_r64_rm64 | C::Movsd_xmmm64_xmm))
-                .is_some_and(|i| i.flow_control() == FlowControl::UnconditionalBranch);
         let register = i.op0_register().full_register();
-        let pair = (small && stub).then(|| {
+        let pair = (small && leaves(k)).then(|| {
             let push = Instruction::with1(C::Pushq_imm8, i.immediate32() as i32);
             (push, Instruction::with1(C::Pop_r64, register))
         });
-        if let Some((Ok(mut push), Ok(pop))) = pair {
+        if let Some((Ok(mut push), Ok(mut pop))) = pair {
             push.set_ip(i.ip());
+            pop.set_ip(i.ip() + 1); // inside the old instruction, so nothing else's
             out.extend([push, pop]);
         } else {
             out.push(*i);
         }
     }
     *all = out;
+}
+
+/// `test r, 255` as a test of the byte, where only zero or not is asked.
+fn short_test(all: &mut [Instruction]) {
+    for k in 1..all.len() {
+        let (i, next) = (all[k - 1], all[k]);
+        let asked = matches!(
+            next.code(),
+            C::Je_rel32_64 | C::Jne_rel32_64 | C::Je_rel8_64 | C::Jne_rel8_64
+        );
+        let whole = matches!(i.code(), C::Test_EAX_imm32 | C::Test_rm32_imm32) && i.op0_kind() == OpKind::Register;
+        if !asked || !whole || i.immediate(1) != 255 {
+            continue;
+        }
+        let Some(byte) = low_byte(i.op0_register()) else {
+            continue;
+        };
+        if let Ok(mut short) = Instruction::with2(C::Test_rm8_r8, byte, byte) {
+            short.set_ip(i.ip());
+            all[k - 1] = short;
+        }
+    }
+}
+
+fn low_byte(r: Register) -> Option<Register> {
+    const BYTES: [Register; 16] = [
+        Register::AL,
+        Register::CL,
+        Register::DL,
+        Register::BL,
+        Register::SPL,
+        Register::BPL,
+        Register::SIL,
+        Register::DIL,
+        Register::R8L,
+        Register::R9L,
+        Register::R10L,
+        Register::R11L,
+        Register::R12L,
+        Register::R13L,
+        Register::R14L,
+        Register::R15L,
+    ];
+    r.is_gpr32().then(|| BYTES[r.number()])
+}
+
+/// `jcc a; jmp b; a:` as `jncc b; a:`.
+fn jumps_over_jumps(all: &mut Vec<Instruction>) {
+    let targets = targets(all);
+    let mut k = 0;
+    while k + 2 < all.len() {
+        let (mut over, jump, to) = (all[k], all[k + 1], all[k + 2].ip());
+        let skips = over.flow_control() == FlowControl::ConditionalBranch && over.near_branch_target() == to;
+        let plain = jump.flow_control() == FlowControl::UnconditionalBranch && is_jump(&jump);
+        if skips && plain && !targets.contains(&jump.ip()) {
+            over.negate_condition_code();
+            over.set_near_branch64(jump.near_branch_target());
+            all[k] = over;
+            all.remove(k + 1);
+        }
+        k += 1;
+    }
+}
+
+/// What ends in the same way and goes on at the same place is there once: the shorter one jumps into the other.
+fn merge_tails(all: &mut Vec<Instruction>) {
+    let same = |a: &Instruction, b: &Instruction| a == b && a.code() == b.code();
+    loop {
+        let ends: Vec<usize> = (0..all.len()).filter(|k| goes_nowhere_on(&all[*k])).collect();
+        // The stretch from just behind one end to the next.
+        let begin = |at: usize| if at == 0 { 0 } else { ends[at - 1] + 1 };
+        let mut best: Option<(usize, usize, usize)> = None;
+        for b in 1..ends.len() {
+            for a in 0..b {
+                let most = (ends[a] - begin(a)).min(ends[b] - begin(b)) + 1;
+                let common = (0..most)
+                    .take_while(|k| same(&all[ends[a] - k], &all[ends[b] - k]))
+                    .count();
+                // A return is shorter than a jump to one.
+                let worth = if is_jump(&all[ends[b]]) { 2 } else { 3 };
+                if common >= worth && best.is_none_or(|found| common > found.2) {
+                    best = Some((ends[a], ends[b], common));
+                }
+            }
+        }
+        let Some((into, from, common)) = best else { return };
+        let (kept, gone) = (into + 1 - common, from + 1 - common);
+        let moved: HashMap<u64, u64> = (0..common).map(|k| (all[gone + k].ip(), all[kept + k].ip())).collect();
+        let entered = gone == 0 || !goes_nowhere_on(&all[gone - 1]);
+        let (ip, to) = (all[gone].ip(), all[kept].ip());
+        all.drain(gone..gone + common);
+        if entered && let Ok(mut jump) = Instruction::with_branch(C::Jmp_rel32_64, to) {
+            jump.set_ip(ip);
+            all.insert(gone, jump);
+        }
+        for i in all.iter_mut().filter(|i| is_jump(i)) {
+            if let Some(to) = moved.get(&i.near_branch_target()) {
+                i.set_near_branch64(*to);
+            }
+        }
+    }
 }
 
 /// A jump to a jump goes where that goes.

@@ -1,10 +1,10 @@
 //! Thousands of real traces in a small arena: compiled, run, freed, moved and run again, against a model in Rust.
 
-use larder_jit::lower::{BUFFER_WORDS, COUNTERS, FIRST, ITERATIONS, ORIGIN};
+use larder_jit::lower::{BREAKER, BUFFER_WORDS, FIRST, ITERATIONS, ORIGIN};
 use larder_jit::{Arena, Code, Compiler, Helpers, Host, Piece, Source};
 use larder_trace::{Cond, End, Exit, ExitId, Input, Inst, Layout, Op, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 
-type Entry = unsafe extern "C" fn(*const u8, *mut u64, *const u32) -> u64;
+type Entry = unsafe extern "C" fn(*const u8, *mut u64) -> u64;
 
 /// Counters a program works on: slot 0 counts down to zero, the others are mixed.
 const SLOTS: usize = 4;
@@ -167,15 +167,12 @@ fn run(arena: &mut Arena, piece: Piece, code: &Code, x: [i64; SLOTS]) -> (u64, [
         buffer[FIRST + 2 * index] = *v as u64;
     }
     let breaker = 0u32;
+    buffer[BREAKER] = &raw const breaker as u64;
     arena.enter();
     // SAFETY: the code was compiled for a buffer of this size and published whole.
     let exit = unsafe {
         let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
-        entry(
-            arena.address(piece),
-            buffer.as_mut_ptr().add(ORIGIN),
-            &raw const breaker,
-        )
+        entry(arena.address(piece), buffer.as_mut_ptr().add(ORIGIN))
     };
     arena.leave();
     let mut out = x;
@@ -187,10 +184,6 @@ fn run(arena: &mut Arena, piece: Piece, code: &Code, x: [i64; SLOTS]) -> (u64, [
         };
     }
     assert!(buffer[ITERATIONS] > 0);
-    assert!(
-        buffer[COUNTERS..].iter().all(|w| *w == 0),
-        "no side traces, so none was counted"
-    );
     (exit, out)
 }
 

@@ -427,6 +427,9 @@ impl Lower<'_, '_> {
         self.keeping(self.host.helpers.unbox_int, &[o, scratch]);
         let fits = self.b.ins().load(I64, MEM, self.buffer, word(FITS));
         self.exit_unless(fits, exit);
+        if let Some(on) = self.b.current_block() {
+            self.b.set_cold_block(on);
+        }
         let value = self.b.ins().load(I64, MEM, self.buffer, word(SCRATCH));
         self.b.ins().jump(done, &[value.into()]);
         self.b.switch_to_block(done);

@@ -72,7 +72,7 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
             Slot(slot),
             val,
             [
-                Source::Buffer(word),
+                Source::Buffer(word + 10),
                 Source::Const(0),
                 Source::Const(0),
                 Source::Const(0),
@@ -104,11 +104,12 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
             Source::Const(i64::MIN),
             Source::Const(-1),
             Source::Buffer(500),
-            Source::Buffer(3),
+            Source::Buffer(30),
         ],
     );
     let mut tree = Tree::new(9, 1, 4);
-    tree.pins = vec![o];
+    let (mortal, immortal) = (Obj(0x3000), Obj(0x4000));
+    tree.pins = vec![immortal, o, mortal];
     tree.names = vec![
         Name {
             space: Namespace::Builtins,
@@ -145,10 +146,27 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     maps[5].carried = 2;
     maps[5].tuples = vec![(3, inside.clone())];
     tree.exits = exits;
-    let packed = Packed::new(&tree, &maps).unwrap();
+    tree.exits[3].reason = ANOTHER;
+    let trace = || larder_trace::Trace {
+        body: vec![],
+        end: larder_trace::End::Head(vec![]),
+        bytecodes: 0,
+        from: None,
+        outer: false,
+    };
+    tree.traces = vec![trace(), trace(), trace()];
+    let code = Code {
+        bytes: vec![],
+        links: vec![],
+        exits: maps.clone(),
+        counters: 40,
+    };
+    let mut packed = Packed::new(&tree, &code, |o| o != immortal).unwrap();
+    assert_eq!(packed.counters(), 41..43);
     for (number, map) in maps.iter().enumerate() {
         let found = packed.exit(number);
         assert_eq!((found.pc, found.depth), (tree.exits[number].snapshot.pc as usize, 3));
+        assert_eq!(found.linked, number == 3);
         check_each(&packed, number);
         let mut found: Vec<Entry> = found.entries().collect();
         let wanted = map.slots.iter().enumerate().map(|(k, (slot, val, sources))| Entry {
@@ -182,11 +200,20 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         ]
     );
     assert_eq!([packed.name(0), packed.name(1)], [tree.names[0], tree.names[1]]);
-    assert_eq!(packed.objects(), [o, dict]);
+    assert_eq!(packed.spaces().collect::<Vec<_>>(), [dict]);
+    assert_eq!(packed.objects(), [dict, o, mortal]);
     let entries: usize = maps.iter().map(|m| m.slots.len()).sum();
     assert!(
         packed.bytes.len() < 8 * entries,
         "{} bytes for {entries} entries",
         packed.bytes.len()
     );
+    for _ in 0..300 {
+        packed.take(5);
+    }
+    packed.take(0);
+    let mut grown = Packed::new(&tree, &code, |_| true).unwrap();
+    grown.take_over(&packed);
+    let taken: Vec<u8> = (0..6).map(|exit| grown.taken(exit)).collect();
+    assert_eq!(taken, [1, 0, 0, 0, 0, 255]);
 }
