@@ -21,6 +21,22 @@ class P:
         return self.n + k
     def swap(self, other):
         self.w, other.w = other.w, self.w
+    def step(self, k):
+        self.n = (self.n + k) % 1000
+        self.w = self.w * 0.5 + self.n
+        if self.n & 3:
+            self.w += 1.0
+            self.n = self.n + 1
+        return self.n
+    def trade(self, other):
+        self.n, other.n = other.n, self.n
+        if self.n > other.n:
+            other.n = other.n - 1
+        return self.n * 2 + other.n
+    def both(self, other, k):
+        self.w = other.w
+        other.w = self.w + k
+        return self.w
 class S:
     __slots__ = ("n", "w")
     def __init__(self, i):
@@ -37,6 +53,47 @@ def f2(a, x):
     return x
 def f3(l, i):
     l[i & 3] = l[(i + 1) & 3]
+def f4(l, i, j):
+    l[i & 3], l[j & 3] = l[j & 3], l[i & 3]
+    l[i & 3] = l[j & 3]
+    return l[i & 3]
+def f5(l, m, i):
+    l[i & 3] = m[(i + 1) & 3]
+    m[i & 3] = l[i & 3]
+    return len(l) + len(m)
+def f6(l, v):
+    if len(l) < 40:
+        l.append(v)
+        l.append(v)
+    return len(l)
+def f7(d, k, v):
+    d[k] = v
+    d[k] = d[k] + 1
+    return d[k]
+def f8(p, l, i):
+    p.n = l[i & 3]
+    l[i & 3] = p.n + 1
+    if l[i & 3] > 500:
+        l[i & 3] = 0
+    p.n += l[(i + 1) & 3]
+    return p.n
+def f9(p, q):
+    k = p.n
+    p.n = 70000
+    q.n = k
+    q.o = (q.o or 0) + 1
+    return p.n
+count = 0
+def tick(k):
+    global count
+    count = (count + k) & 1023
+    if count > 900:
+        count = count - 900
+    return count
+def deep(p, l, i):
+    p.step(i)
+    l[i & 3] = tick(p.n)
+    return p.step(l[i & 3])
 def counter(k):
     def add(v):
         nonlocal k
@@ -63,7 +120,9 @@ SETUP = [
     "J, w, h = [1, 2, 700], (0, 0.5), 'abc'",
     "G = [True] * 9; N = [None, 5, None, 2.5]; R = [[1, 2, 3, 4], [500, 600, 700, 800], [2.5, 1.5, 0.5, 7.25]]",
 ]
-NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, cnt(0) * 1"
+NAMES = (
+    "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, count, cnt(0) * 1"
+)
 
 
 class Maker:
@@ -75,7 +134,7 @@ class Maker:
         self.lines.append("    " * self.indent + text)
 
     def int(self, d=0):
-        r, k = self.r, self.r.randrange(29 if d < 3 else 3)
+        r, k = self.r, self.r.randrange(30 if d < 3 else 3)
         if k == 0:
             return r.choice(INTS)
         if k in (1, 2):
@@ -149,6 +208,23 @@ class Maker:
                     "J.pop()",
                     f"(a, {self.int(d + 1)})[b & 1]",
                     "len((a, b))",
+                ]
+            )
+        if k == 29:
+            o, m = r.choice(["p", "q", "Q[a & 3]"]), r.choice(["p", "q", "Q[b & 3]"])
+            return r.choice(
+                [
+                    f"{o}.step({self.int(d + 1)})",
+                    f"{o}.trade({m})",
+                    f"f4(L, {self.int(d + 1)}, b)",
+                    f"f5({r.choice(['L', 'M', 'J'])}, {r.choice(['L', 'M'])}, {self.int(d + 1)})",
+                    f"f6({r.choice(['J', 'A'])}, {self.int(d + 1)})",
+                    f"f7({r.choice(['D', 'B'])}, a & 1, {self.int(d + 1)})",
+                    f"f8({r.choice([o, 's', 'K[a % 3]'])}, {r.choice(['L', 'R[a & 1]'])}, {self.int(d + 1)})",
+                    f"f9({o}, {m})",
+                    f"tick({self.int(d + 1)})",
+                    f"deep({o}, L, {self.int(d + 1)})",
+                    f"int({o}.both({m}, {self.float(d + 1)}) > 1)",
                 ]
             )
         if k == 23:
@@ -277,6 +353,14 @@ class Maker:
                 r.choice(
                     [
                         "p.add(a)",
+                        "p.step(a); q.step(b)",
+                        "x = p.both(Q[a & 3], y)",
+                        "a = p.trade(Q[b & 3])",
+                        "f4(F, a, b); f4(L, b, a)",
+                        "f5(L, L, a)",
+                        "f6(A, x); f6(J, a)",
+                        "b = deep(Q[a & 3], L, a)",
+                        "f9(p, p); f9(p, Q[a & 3])",
                         "Q[b & 3].add(1)",
                         "p.swap(q)",
                         "Q[a & 3].swap(p)",

@@ -638,8 +638,10 @@ impl Lower<'_, '_> {
             Op::GuardNull => self.b.ins().icmp_imm_s(IntCC::Equal, x, 0),
             Op::GuardSame => self.b.ins().icmp(IntCC::Equal, x, y),
             Op::GuardShared => {
+                // The count of an immortal object is large, taken as unsigned.
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
-                self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1)
+                let owners = self.b.ins().iconst(I32, imm.max(1));
+                self.b.ins().icmp(IntCC::UnsignedGreaterThan, count, owners)
             }
             Op::GuardImmortal => {
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);

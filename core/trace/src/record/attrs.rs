@@ -64,12 +64,18 @@ impl<W: World> Recorder<'_, W> {
                     Attribute::Slot(_) | Attribute::Inline { .. } | Attribute::Tagged { .. } => {
                         // What this very object was just given needs no look, and no check.
                         if let Attribute::Slot(offset) | Attribute::Inline { offset, .. } = found
+                            && self.pending.is_empty()
                             && let Some(v) = self.given(r, offset)
                         {
                             self.s.depth -= 1;
                             return self.call_with_null(v, method);
                         }
                         let (r, o, offset) = self.place(r, o, found);
+                        if let Some(k) = self.waiting_field(r, offset as i64) {
+                            let v = self.pending[k].value;
+                            self.s.depth -= 1;
+                            return self.call_with_null(v, method);
+                        }
                         let now = self.seen(o, offset);
                         let place = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
                         if now.is_none_or_missing() {
@@ -85,6 +91,13 @@ impl<W: World> Recorder<'_, W> {
             }
             _ => Err(NOT_YET),
         }
+    }
+
+    /// What is in an attribute's place before this call stored anything, in the trace and now.
+    pub(super) fn field_there(&mut self, r: Ref, offset: i64) -> (containers::Item, Ref) {
+        let now = self.seen(self.o(r), offset as usize);
+        let old = self.emit(Op::Field, &[r], offset, ExitId::NONE, self.word(now));
+        (now, old)
     }
 
     /// What the class says holds for this instance as long as it has no attribute of the name.
@@ -183,6 +196,11 @@ impl<W: World> Recorder<'_, W> {
             self.emit(Op::GuardNull, &[d], 0, e, 0);
         }
         let (r, o, offset) = self.place(r, o, found);
+        let known = self.waiting_field(r, offset as i64);
+        if known.is_some() {
+            self.s.depth -= 2;
+            return self.wait(known, r, pending::Place::Field { offset: offset as i64 }, v);
+        }
         let now = self.seen(o, offset);
         if now.is_none_or_missing() {
             return Err("a new attribute");
@@ -190,6 +208,10 @@ impl<W: World> Recorder<'_, W> {
         let old = self.emit(Op::Field, &[r], offset as i64, ExitId::NONE, self.word(now));
         let e = self.exit("a new attribute");
         self.emit(Op::GuardSome, &[old], 0, e, 0);
+        if self.waits() {
+            self.s.depth -= 2;
+            return self.wait(None, r, pending::Place::Field { offset: offset as i64 }, v);
+        }
         let new = self.replacement(old, now, v)?;
         self.emit(Op::PutField, &[r, new], offset as i64, ExitId::NONE, 0);
         self.stored((o, r), offset as i64, true, v, new);
@@ -210,6 +232,9 @@ impl<W: World> Recorder<'_, W> {
     }
     pub(super) fn load_cell(&mut self, index: usize) -> Step<Val> {
         let (r, o) = self.cell(index)?;
+        if let Some(k) = self.waiting_field(r, CELL as i64) {
+            return Ok(self.pending[k].value);
+        }
         if let Some(v) = self.given(r, CELL) {
             return Ok(v);
         }
@@ -229,6 +254,11 @@ impl<W: World> Recorder<'_, W> {
         if matches!(v, Val::Tuple(_)) {
             return Err("storing something virtual");
         }
+        let known = self.waiting_field(r, CELL as i64);
+        if known.is_some() {
+            self.s.depth -= 1;
+            return self.wait(known, r, pending::Place::Field { offset: CELL as i64 }, v);
+        }
         let now = self.seen(o, CELL);
         if now.is_none_or_missing() {
             return Err("an unbound variable");
@@ -236,6 +266,10 @@ impl<W: World> Recorder<'_, W> {
         let old = self.emit(Op::Field, &[r], CELL as i64, ExitId::NONE, self.word(now));
         let e = self.exit("an unbound variable");
         self.emit(Op::GuardSome, &[old], 0, e, 0);
+        if self.waits() {
+            self.s.depth -= 1;
+            return self.wait(None, r, pending::Place::Field { offset: CELL as i64 }, v);
+        }
         let new = self.replacement(old, now, v)?;
         self.emit(Op::PutField, &[r, new], CELL as i64, ExitId::NONE, 0);
         self.stored((o, r), CELL as i64, true, v, new);

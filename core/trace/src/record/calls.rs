@@ -81,6 +81,7 @@ impl<W: World> Recorder<'_, W> {
         }
         // It changes the generator: no exit may follow within this instruction, and none does.
         self.tree.pin(f);
+        self.effect_now()?;
         self.written = true;
         let g = self.object(generator);
         let r = self.emit(Op::Random, &[g], 0, ExitId::NONE, 0.5f64.to_bits());
@@ -341,6 +342,12 @@ impl<W: World> Recorder<'_, W> {
 
     pub(super) fn leave(&mut self, v: Val) -> Step<()> {
         let v = Self::storable(v)?;
+        // On the stack it learns of the object that storing it may make.
+        self.push(v)?;
+        if self.callers.len() == 1 {
+            self.flush()?;
+        }
+        let v = self.peek(1)?;
         let c = self.callers.pop().ok_or("the end of the function")?;
         self.code = c.code;
         self.ins = c.ins;

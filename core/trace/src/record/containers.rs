@@ -1,11 +1,12 @@
 //! Lists, tuples, strings and dicts: reading items, storing them, appending.
 
 use super::arith::fresh_int;
+use super::pending::Old;
 use super::*;
 
 impl<W: World> Recorder<'_, W> {
     /// The length of a sequence or dict, as far as this iteration has changed it.
-    fn size_now(&self, o: Obj) -> i64 {
+    pub(super) fn size_now(&self, o: Obj) -> i64 {
         let more: i64 = self.lengths.iter().filter(|l| l.0 == o).map(|l| l.1).sum();
         self.world.size(o) + more
     }
@@ -19,7 +20,13 @@ impl<W: World> Recorder<'_, W> {
             _ => return Err("a length that is not traced yet"),
         };
         let n = self.size_now(o);
-        Ok(self.pure(op, &[r], n as u64))
+        let size = self.pure(op, &[r], n as u64);
+        let more = if op == Op::Size { self.waiting_ends(r) } else { 0 };
+        if more == 0 {
+            return Ok(size);
+        }
+        let by = self.int(more);
+        Ok(self.pure(Op::AddW, &[size, by], (n + more) as u64))
     }
 
     /// An index in range: itself, or counted from the end.
@@ -124,16 +131,10 @@ impl<W: World> Recorder<'_, W> {
     }
 
     pub(super) fn load_item(&mut self, list: Ref, at: Ref) -> Step<Val> {
-        let (o, i) = (self.o(list), self.i(at));
-        let found = self.at(o, i, || {
-            if i < self.world.size(o) {
-                self.world.item(o, i)
-            } else {
-                Obj::NULL
-            }
-        });
-        let items = self.pure(Op::Items, &[list], 0);
-        let r = self.pure(Op::Load, &[items, at], self.pointer(found));
+        if let Some(k) = self.waiting_item(list, at)? {
+            return Ok(self.pending[k].value);
+        }
+        let (found, r) = self.item_there(list, at);
         self.item_value(r, found)
     }
     pub(super) fn load_from_tuple(&mut self, tuple: Ref, at: Ref) -> Step<Val> {
@@ -249,6 +250,13 @@ impl<W: World> Recorder<'_, W> {
     /// Replaces an object by a value at a place that owns it; gives the owned object to put there. The old one is
     /// known by what the iteration sees there.
     pub(super) fn replacement(&mut self, old: Ref, found: Item, v: Val) -> Step<Ref> {
+        let known = self.replaced(old, found, v)?;
+        self.put_in_place(old, known, v)
+    }
+
+    /// The checks of a store, before anything is changed.
+    pub(super) fn replaced(&mut self, old: Ref, found: Item, v: Val) -> Step<Old> {
+        const WHY: &str = "a store over another kind of object";
         let [int, float, _] = self.world.number_types();
         let ty = match found {
             Item::Object(o) => self.world.type_of(o),
@@ -262,58 +270,66 @@ impl<W: World> Recorder<'_, W> {
             Item::Object(o) => self.world.is_immortal(o) && ty != int && ty != float,
             Item::Stored(v) => matches!(v, Val::Bool(_) | Val::Known(_)),
         };
-        let fresh = |v: Val| matches!(v, Val::Int { boxed, .. } | Val::Float { boxed, .. } if !boxed.is_inst());
         self.prepare_owned(v);
+        let e = self.exit(WHY);
         if immortal {
-            let e = self.exit("a store over another kind of object");
             self.emit(Op::GuardImmortal, &[old], 0, e, 0);
-            return self.owned(v);
+            return Ok(Old::Immortal);
         }
-        match v {
-            Val::Int { value, boxed } | Val::Float { value, boxed } if fresh(v) && (ty == int || ty == float) => {
-                let op = if matches!(v, Val::Int { .. }) {
-                    Op::ReplaceI
-                } else {
-                    Op::ReplaceF
-                };
-                let wanted = if op == Op::ReplaceI { int } else { float };
-                if ty != wanted {
-                    let e = self.exit("a store over another kind of object");
-                    self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
-                    let r = self.owned(v)?;
-                    self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
-                    return Ok(r);
-                }
-                let e = self.exit("a store over another kind of object");
-                self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+        let leaf = match found {
+            Item::Object(o) => self.world.is_leaf(o),
+            Item::Stored(v) => matches!(v, Val::Int { .. } | Val::Float { .. }),
+        };
+        if leaf {
+            self.tree.pin(ty);
+            self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+            return Ok(Old::Leaf(ty));
+        }
+        // The death of a container may be seen: it is for the interpreter.
+        if let Item::Object(o) = found
+            && !self.world.is_shared(o)
+        {
+            return Err("a store that ends an object's life");
+        }
+        self.emit(Op::GuardShared, &[old], self.releases, e, 0);
+        Ok(Old::Shared)
+    }
+
+    /// The owned object for a value that takes the place of an old one, which is let go.
+    pub(super) fn put_in_place(&mut self, old: Ref, known: Old, v: Val) -> Step<Ref> {
+        let [int, float, _] = self.world.number_types();
+        match (known, v) {
+            (Old::Immortal, _) => self.owned(v),
+            (Old::Leaf(ty), Val::Int { value, boxed } | Val::Float { value, boxed })
+                if !boxed.is_inst() && ty == if matches!(v, Val::Int { .. }) { int } else { float } =>
+            {
+                let op = if ty == int { Op::ReplaceI } else { Op::ReplaceF };
                 let holders = self.holders();
                 let r = self.emit(op, &[old, value], holders, ExitId::NONE, 0);
                 self.made(boxed, r);
                 Ok(r)
             }
             _ => {
-                let leaf = match found {
-                    Item::Object(o) => self.world.is_leaf(o),
-                    Item::Stored(v) => matches!(v, Val::Int { .. } | Val::Float { .. }),
-                };
-                let e = self.exit("a store over another kind of object");
-                if leaf {
-                    self.tree.pin(ty);
-                    self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
-                } else {
-                    // The death of a container may be seen: it is for the interpreter.
-                    if let Item::Object(o) = found
-                        && !self.world.is_shared(o)
-                    {
-                        return Err("a store that ends an object's life");
-                    }
-                    self.emit(Op::GuardShared, &[old], 0, e, 0);
-                }
                 let r = self.owned(v)?;
                 self.emit(Op::Release, &[old], 0, ExitId::NONE, 0);
                 Ok(r)
             }
         }
+    }
+
+    /// What is in a list's place before this call stored anything, in the trace and now.
+    pub(super) fn item_there(&mut self, list: Ref, at: Ref) -> (Item, Ref) {
+        let (o, i) = (self.o(list), self.i(at));
+        let found = self.at(o, i, || {
+            if i < self.world.size(o) {
+                self.world.item(o, i)
+            } else {
+                Obj::NULL
+            }
+        });
+        let items = self.pure(Op::Items, &[list], 0);
+        let old = self.pure(Op::Load, &[items, at], self.pointer(found));
+        (found, old)
     }
 
     pub(super) fn store_subscript(&mut self, on: Val, key: Val, v: Val) -> Step<()> {
@@ -325,17 +341,14 @@ impl<W: World> Recorder<'_, W> {
             (Class::List, Val::Int { value, .. }) => {
                 let n = self.length(r)?;
                 let at = self.index(n, value)?;
-                let (o, i) = (self.o(r), self.i(at));
-                let found = self.at(o, i, || {
-                    if i < self.world.size(o) {
-                        self.world.item(o, i)
-                    } else {
-                        Obj::NULL
-                    }
-                });
-                let items = self.pure(Op::Items, &[r], 0);
-                let old = self.pure(Op::Load, &[items, at], self.pointer(found));
                 self.require_lasting(r, v)?;
+                if self.waits() {
+                    let known = self.waiting_item(r, at)?;
+                    return self.wait(known, r, pending::Place::Item { at }, v);
+                }
+                let (o, i) = (self.o(r), self.i(at));
+                let (found, old) = self.item_there(r, at);
+                let items = self.pure(Op::Items, &[r], 0);
                 let new = self.replacement(old, found, v)?;
                 let v = self.as_made(v, new);
                 self.emit(Op::Put, &[items, at, new], 0, ExitId::NONE, 0);
@@ -370,6 +383,9 @@ impl<W: World> Recorder<'_, W> {
 
     pub(super) fn append(&mut self, list: Ref, v: Val) -> Step<()> {
         self.require_lasting(list, v)?;
+        if self.waits() {
+            return self.wait(None, list, pending::Place::End, v);
+        }
         self.prepare_owned(v);
         let o = self.o(list);
         let place = self.size_now(o);
@@ -403,6 +419,9 @@ impl<W: World> Recorder<'_, W> {
 
     /// The value in a place that is there.
     pub(super) fn dict_load(&mut self, place: Ref, found: Obj) -> Step<Val> {
+        if let Some(k) = self.waiting_field(place, 0) {
+            return Ok(self.pending[k].value);
+        }
         if let Some(v) = self.given(place, 0) {
             return Ok(v);
         }
@@ -442,6 +461,10 @@ impl<W: World> Recorder<'_, W> {
             return self.put_dict(dict, key, v);
         }
         self.emit(Op::GuardSome, &[place], 0, e, 0);
+        if self.waits() {
+            let known = self.waiting_field(place, 0);
+            return self.wait(known, place, pending::Place::Field { offset: 0 }, v);
+        }
         let now = self.seen(found, 0);
         let old = self.emit(Op::Field, &[place], 0, ExitId::NONE, self.pointer(now));
         let new = self.replacement(old, now, v)?;
@@ -454,6 +477,7 @@ impl<W: World> Recorder<'_, W> {
         if matches!(key, Val::Int { boxed, .. } if boxed.is_inst() && !self.object_of(boxed)) {
             return Err("a key that may have no object");
         }
+        self.effect_now()?;
         let new = self.owned(v)?;
         let k = self.owned(key)?;
         self.emit(Op::DictPut, &[dict, k, new], 0, ExitId::NONE, 0);

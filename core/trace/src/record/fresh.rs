@@ -107,7 +107,6 @@ impl<W: World> Recorder<'_, W> {
                 *later = later.with_identity(o);
             }
         }
-        self.written = true;
         Ok(made)
     }
 
@@ -143,7 +142,6 @@ impl<W: World> Recorder<'_, W> {
         let tuple = self.object(constants);
         let list = self.emit(Op::ListOf, &[tuple], 0, ExitId::NONE, example.0 as u64);
         self.emit(Op::Keep, &[list], 0, ExitId::NONE, 0);
-        self.written = true;
         Ok(Val::Ptr(list, self.world.container_types()[0]))
     }
 
@@ -176,6 +174,9 @@ impl<W: World> Recorder<'_, W> {
             Val::Known(o) if o == none => Ok(r.int(open)),
             _ => Err("a slice that is not traced yet"),
         };
+        if self.lists_wait() {
+            return Err("a slice in an inlined function that stores");
+        }
         let (start, stop) = (bound(self, start, 0)?, bound(self, stop, i64::MAX)?);
         let on = self.real(on)?;
         let Val::Ptr(r, ty) = on else {
@@ -189,7 +190,6 @@ impl<W: World> Recorder<'_, W> {
         let e = self.fork("a slice that is long, or of objects");
         let made = self.emit(Op::Slice, &[r, start, stop], 0, e, example.0 as u64);
         self.emit(Op::Keep, &[made], 0, ExitId::NONE, 0);
-        self.written = true;
         Ok(Val::Ptr(made, ty))
     }
 
@@ -212,6 +212,7 @@ impl<W: World> Recorder<'_, W> {
             let e = self.exit("a pop of an object that only the list holds");
             self.emit(Op::GuardShared, &[r], 0, e, 0);
         }
+        self.effect_now()?;
         let popped = self.emit(Op::Pop, &[list], 0, ExitId::NONE, 0);
         let end = if quiet { Op::Keep } else { Op::Release };
         self.emit(end, &[popped], 0, ExitId::NONE, 0);

@@ -12,7 +12,8 @@
 //!
 //! - An instruction that could raise is never followed: the trace leaves before it.
 //! - Within one bytecode every exit is emitted before the first write.
-//! - An inlined call writes nothing, and its exits are the call's: the interpreter makes the whole call again.
+//! - What an inlined call stores waits for its return, and its exits are the call's: the interpreter makes the whole
+//!   call again.
 
 mod arith;
 mod attrs;
@@ -20,6 +21,7 @@ mod calls;
 mod containers;
 mod fresh;
 mod iterate;
+mod pending;
 mod state;
 mod walk;
 mod walkers;
@@ -289,6 +291,8 @@ const UNROLL_MAX: u32 = 6;
 const STACK_MAX: usize = 48;
 const SIDE_MIN: usize = 10;
 const INLINE_MAX: usize = 4;
+/// Stores that one inlined call may make.
+const PENDING_MAX: usize = 24;
 /// Dicts of other modules one tree may know names of.
 const MODULES_MAX: usize = 6;
 const ENDING: &str = "the loop was ending";
@@ -353,6 +357,10 @@ pub struct Recorder<'a, W: World> {
     lengths: Vec<(Obj, i64)>,
     /// The tuple that is being made, under the name it goes by.
     making: Option<Val>,
+    /// Stores of the call being inlined; see [`pending`].
+    pending: Vec<pending::Pending>,
+    /// Owners that an object must have more of, to stay while these stores let it go.
+    releases: i64,
     /// An inlined call has written something: no exit may follow inside it.
     written: bool,
     /// One did follow.
@@ -421,6 +429,8 @@ pub fn record<W: World>(
         memory: vec![],
         lengths: vec![],
         making: None,
+        pending: vec![],
+        releases: 1,
         written: false,
         late: false,
         checkpoint: None,
@@ -605,6 +615,8 @@ impl<W: World> Recorder<'_, W> {
 
     /// Back to the frame's own code.
     fn unwind(&mut self) {
+        self.pending.clear();
+        self.releases = 1;
         if !self.callers.is_empty() {
             let c = self.callers.swap_remove(0);
             self.callers.clear();

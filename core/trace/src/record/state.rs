@@ -240,6 +240,11 @@ impl<W: World> Recorder<'_, W> {
                 (*val, *dirty) = (Some(v.with_identity(object)), true);
             }
         }
+        for p in &mut self.pending {
+            if p.value.identity() == Some(id) {
+                p.value = p.value.with_identity(object);
+            }
+        }
         // Earlier exits name the old tuples; from here on, their holders mean new ones.
         for old in 0..self.tree.tuples.len() {
             if self.tree.tuples[old].iter().any(|v| v.identity() == Some(id)) {
@@ -287,7 +292,14 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn holders(&mut self) -> i64 {
         let mut found = Holders::default();
         let above = self.callers.iter().flat_map(|c| c.vals.iter());
-        let here = self.s.vals.iter().chain(self.s.names.iter()).chain(above);
+        let waiting: Vec<Option<Val>> = self.pending.iter().map(|p| Some(p.value)).collect();
+        let here = self
+            .s
+            .vals
+            .iter()
+            .chain(self.s.names.iter())
+            .chain(above)
+            .chain(&waiting);
         let tuples = &self.tree.tuples;
         let inside = |v: &Val| match v {
             Val::Tuple(t) => tuples[*t as usize].clone(),

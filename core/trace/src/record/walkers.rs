@@ -75,6 +75,7 @@ impl<W: World> Recorder<'_, W> {
                 }
             }
         }
+        self.effect_now()?;
         for m in look.moves {
             match m {
                 Move::To { it, offset, value } => {
@@ -285,6 +286,7 @@ impl<W: World> Recorder<'_, W> {
             return Err("the end of a dict that only the loop holds");
         }
         self.emit(Op::GuardShared, &[on], 0, e, 0);
+        self.effect_now()?;
         self.emit(Op::DictDone, &[it], dict as i64, ExitId::NONE, 0);
         self.written = true;
         Ok(true)
@@ -295,7 +297,6 @@ impl<W: World> Recorder<'_, W> {
         let o = self.world.dict_iterator(self.o(dict), gives).ok_or(NOT_YET)?;
         let it = self.emit(Op::NewDictIter, &[dict], gives as i64, ExitId::NONE, o.0 as u64);
         self.emit(Op::Keep, &[it], 0, ExitId::NONE, 0);
-        self.written = true;
         Ok(Val::Ptr(it, self.world.type_of(o)))
     }
 }
