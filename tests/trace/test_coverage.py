@@ -694,8 +694,7 @@ def measure(source):
 
 
 NOT_YET = """None, bytes compare, list iterated, slices open and negative, slice stores, min max sum of lists, isinstance,
-    default and keyword arguments, functions that write, then go on, functions that append, then go on,
-    functions that swap, sets, f-strings"""
+    default and keyword arguments, functions that swap, sets, f-strings"""
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
