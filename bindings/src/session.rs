@@ -1,8 +1,9 @@
 //! What recovery asks of Rust: what changed since it was last saved, and digests of what is about to be.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use larder_cpython::walk::{Kinds, Memory, Stop, Walk};
+use larder_cpython::walk::{Held, Kinds, Memory, Stop, Walk};
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -29,6 +30,7 @@ struct Walked {
     simple: bool,
     weak: Vec<Py<PyAny>>,
     _pins: Vec<Py<PyAny>>,
+    _helds: Vec<Arc<Held>>,
 }
 
 #[pymethods]
@@ -127,14 +129,26 @@ impl Walker {
         self.kinds.begin();
     }
 
+    /// After a round of walks below all variables.
+    fn sweep(&mut self) {
+        self.kinds.sweep();
+    }
+
     /// What is below `value`, or the name of a type nothing can be said of. With `hold` the result may be compared with
     /// those of later walks: it keeps what its digest names by address only.
     fn walk(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>, hold: bool) -> PyResult<Py<PyAny>> {
+        self.walk_all(py, vec![value.clone()], hold)
+    }
+
+    /// What is below several values, one after the other: what they share is walked once.
+    fn walk_all(&mut self, py: Python<'_>, values: Vec<Bound<'_, PyAny>>, hold: bool) -> PyResult<Py<PyAny>> {
         let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold);
-        match walk.enter(value) {
-            Ok(()) => {}
-            Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
-            Err(Stop::Raised(error)) => return Err(error),
+        for value in &values {
+            match walk.enter(value) {
+                Ok(()) => {}
+                Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
+                Err(Stop::Raised(error)) => return Err(error),
+            }
         }
         let met = walk.end();
         let reference = py.import("weakref")?.getattr("ref")?;
@@ -150,6 +164,7 @@ impl Walker {
             simple: met.simple,
             weak,
             _pins: met.pins,
+            _helds: met.helds,
         };
         Ok(Py::new(py, found)?.into_any())
     }

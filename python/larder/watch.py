@@ -2,10 +2,12 @@
 
 `classify` names a walk for a type whose instances are fully known, or gives a function that describes one: ``(bytes, parts,
 weak)`` says everything its pickle depends on. ``bytes`` are compared by content, ``parts`` are walked (tuples among them are
-made for the occasion), ``weak`` are objects that never change and are the same as long as they live. What no rule here covers
-is *opaque*: the variable that reaches it is serialised again after every cell, and compared then.
+made for the occasion), ``weak`` are objects that never change and are the same as long as they live. A rule has to be complete:
+whatever can change in the object and shows in its pickle must be in what is said. So there are few.
 
-A rule has to be complete: whatever can change in the object and shows in its pickle must be in what is said. So there are few.
+For all other objects the walk asks what pickle asks, ``__reduce_ex__`` or what is registered in its place, and walks the answer:
+what pickle would see is what is said. What that fails for, and what our pickler treats in a way of its own, is *opaque*: the
+variable that reaches it is serialised again after every cell, and compared then.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import array
 import collections
 import copyreg
 import functools
+import io
 import pickle
 import sys
 import types
@@ -21,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import groups
-from ._larder import PrivateBuffer
+from ._larder import PrivateBuffer, digest
 
 Said = tuple[bytes, tuple, tuple]
 
@@ -37,7 +40,7 @@ _PLAIN: dict[type, Any] = {
 }
 
 
-def classify(kind: type) -> str | Callable[[Any], Said | None]:
+def classify(kind: type) -> str | Callable[[Any], Said | None] | tuple[str, Callable]:
     """How instances of ``kind`` are walked."""
     if kind in groups.LEAVES:
         return "leaf"
@@ -62,7 +65,33 @@ def classify(kind: type) -> str | Callable[[Any], Said | None]:
         return _dict_like
     if issubclass(kind, list) and _container(kind, list, ("__iter__",)):
         return _list_like
-    return "instance" if _instance(kind) else "opaque"
+    if kind.__name__ == "CallbackRegistry" and kind.__module__ == "matplotlib.cbook":
+        return _callbacks
+    return "instance" if _instance(kind) else _reduced(kind, root)
+
+
+def _reduced(kind: type, root: str) -> str | tuple[str, Callable]:
+    """What pickle asks an object of a type without a rule for."""
+    if kind in groups._VIEWS or root in ("torch", "polars"):
+        return "opaque"
+    if issubclass(kind, io.IOBase) and not issubclass(kind, (io.BytesIO, io.StringIO)):
+        return "opaque"
+    from cloudpickle import Pickler
+
+    registered = Pickler.dispatch_table.get(kind)
+    if registered is not None:
+        return "reduce", registered
+    np = sys.modules.get("numpy")
+    if np is not None and issubclass(kind, np.generic):
+        return "opaque"
+    if np is not None and issubclass(kind, np.ndarray):
+        return "subarray"
+    own = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__ and _getattr(kind)
+    if own and kind.__getstate__ is not object.__getstate__ and not issubclass(kind, (list, dict)):
+        asked = ("__getnewargs__", "__getnewargs_ex__", "__getattr__")
+        if not any(hasattr(kind, name) for name in asked):
+            return "state"
+    return "reduce"
 
 
 def _plain(kind: type, base: type) -> bool:
@@ -215,6 +244,12 @@ def _slice(one: slice) -> Said:
     return b"", (one.start, one.stop, one.step), ()
 
 
+def _pickle_buffer(buffer: pickle.PickleBuffer) -> Said:
+    """Bytes a library hands to pickle; those of arrays are seen as arrays before."""
+    raw = buffer.raw()
+    return digest([raw]) + bytes([raw.readonly]), (), ()
+
+
 def _memoryview(view: memoryview) -> Said:
     """Met below arrays only: what it looks at; the bytes are the array's."""
     return b"", (view.obj,), ()
@@ -255,6 +290,7 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     array.array: _array,
     slice: _slice,
     memoryview: _memoryview,
+    pickle.PickleBuffer: _pickle_buffer,
     groups.Restored: _own_memory,
     PrivateBuffer: _own_memory,
 }
@@ -267,7 +303,7 @@ def _of_numpy(np: Any, kind: type) -> Any:
     if issubclass(kind, np.generic):
         return "opaque" if kind in (np.void, np.object_) else "leaf"
     if issubclass(kind, np.dtype):
-        return "opaque" if kind is type(np.dtype("V8")) else "leaf"
+        return _records if kind is type(np.dtype("V8")) else "leaf"
     if kind is np.ufunc:
         return "leaf"
     if kind is np.random.Generator:
@@ -280,7 +316,34 @@ def _of_numpy(np: Any, kind: type) -> Any:
         return lambda one: (pickle.dumps(one, 5), (one._bit_generator,), ())
     if issubclass(kind, type):
         return _other_class
-    return "opaque"
+    return _reduced(kind, "numpy")
+
+
+def _records(dtype: Any) -> Said:
+    """The names of fields can be set."""
+    fields = () if dtype.names is None else tuple(part for name in dtype.names for part in (name, *dtype.fields[name]))
+    below = () if dtype.subdtype is None else dtype.subdtype
+    layout = f"{dtype.str} {dtype.itemsize} {dtype.alignment} {dtype.flags} {dtype.isalignedstruct} {dtype.type.__name__}"
+    return f"{layout} {dtype.shape} {dtype.names}".encode(), (fields, below), ()
+
+
+# --- matplotlib ---
+
+
+def _callbacks(one: Any) -> Said:
+    """A registry of callbacks; to pickle one takes a number from its counter, which is no change."""
+    kept = tuple(
+        part
+        for name, value in vars(one).items()
+        if name not in ("callbacks", "_func_cid_map", "_cid_gen")
+        for part in (name, value)
+    )
+    calls = tuple(
+        part
+        for signal, found in one.callbacks.items()
+        for part in (signal, *(x for cid, ref in found.items() for x in (cid, ref() if cid in one._pickled_cids else None)))
+    )
+    return b"", (type(one), kept, calls), ()
 
 
 # --- pandas ---
@@ -291,9 +354,8 @@ def _of_pandas(pd: Any, kind: type) -> Any:
     if kind in (pd.DataFrame, pd.Series):
         return _frame
     if issubclass(kind, pd.Index):
-        return (
-            _index if kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind) else "opaque"
-        )
+        known = kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind)
+        return _index if known else _reduced(kind, "pandas")
     if kind in (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray):
         return lambda one: (b"", (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)), ())
     if kind is arrays.IntervalArray:
@@ -307,12 +369,12 @@ def _of_pandas(pd: Any, kind: type) -> Any:
     if kind is pd.CategoricalDtype:
         return lambda one: (repr(one.ordered).encode(), (one.categories,), ())
     if issubclass(kind, pd.api.extensions.ExtensionDtype):
-        return "leaf" if kind.__module__.startswith("pandas") else "opaque"
+        return "leaf" if kind.__module__.startswith("pandas") else _reduced(kind, "pandas")
     if kind in (pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)) or issubclass(kind, pd.offsets.BaseOffset):
         return "leaf"
     if kind.__name__ == "FrozenList":
         return lambda one: (b"", tuple(one), ())
-    return _other_class if issubclass(kind, type) else "opaque"
+    return _other_class if issubclass(kind, type) else _reduced(kind, "pandas")
 
 
 def _known_index(pd: Any, kind: type) -> bool:

@@ -11,6 +11,7 @@
 //! | array                              | its header, a digest of its bytes, or what [`Memory`] says of them | its base, its items if they are objects |
 //! | plain instance                     | its address, its type                       | its `__dict__`, its class |
 //! | described                          | its address, its type, the words a Python function gives | the parts it gives |
+//! | reduced                            | its address, its type                       | what pickle would write of it (see `reduced`) |
 //! | anything else                      | the walk fails: nothing can be said          |                           |
 //!
 //! Invariants
@@ -18,9 +19,14 @@
 //! - A leaf is held from the walk that saw it to the next one, so that its address cannot become another object's.
 //! - What can change is not held (a deleted variable is deleted), and is looked into every time instead: an object that took
 //!   the address of another is the same if it holds the same.
+//! - Of many items the digest of their addresses is said; which of them are leaves is remembered (see `held`).
 //! - `ids` are the addresses of all objects met that can be shared and changed; leaves and tuples are not among them.
 
+mod held;
+mod reduced;
+
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
@@ -28,6 +34,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+pub use self::held::Held;
+use self::held::{DictItems, Items, ListItems, MANY, Pointers, These, TupleItems};
+use self::reduced::How;
 use crate::object::load;
 
 /// What is known of memory without reading it.
@@ -47,15 +56,21 @@ enum Kind {
     Bytes,
     ByteArray,
     Array,
+    /// An array of a subclass: its memory, and what pickle sees.
+    SubArray,
     Instance,
     Described(Py<PyAny>),
+    Reduced(How),
     Opaque,
 }
 
 /// Types and how they are walked; `classify` is asked once for each type it does not know.
 pub struct Kinds {
-    known: HashMap<usize, (Kind, Py<PyAny>)>,
+    known: HashMap<usize, (Arc<Kind>, Py<PyAny>)>,
     classify: Py<PyAny>,
+    /// By the address of a container of many items, which may be another's by now: what was held there, and whether it was
+    /// met since [`Kinds::sweep`].
+    held: HashMap<usize, (Arc<Held>, bool)>,
     /// Digests of memory read since [`Kinds::begin`]: what several variables look at is read once.
     sums: HashMap<(usize, usize), u128>,
 }
@@ -81,6 +96,12 @@ pub struct Walk<'a, 'py> {
     pins: Vec<Py<PyAny>>,
     weak: Vec<Py<PyAny>>,
     spans: Vec<(usize, usize)>,
+    helds: Vec<Arc<Held>>,
+    scratch: Vec<usize>,
+    /// What was made for the walk: alive until it ends.
+    keep: Vec<Bound<'py, PyAny>>,
+    /// How many values of reductions we are in.
+    below: usize,
 }
 
 /// What one walk found.
@@ -91,6 +112,8 @@ pub struct Met {
     pub ids: Vec<u64>,
     /// What the digest names by address only.
     pub pins: Vec<Py<PyAny>>,
+    /// The same for the items of large containers.
+    pub helds: Vec<Arc<Held>>,
     /// What has to be alive for the digest to mean anything: to be held weakly.
     pub weak: Vec<Py<PyAny>>,
     /// Memory of the arrays met.
@@ -116,7 +139,7 @@ impl From<PyErr> for Stop {
 const DEPTH_MAX: usize = 500;
 const FLUSH_WORDS: usize = 8192;
 /// Longer bytes are digested, not held.
-const HELD_BYTES_MAX: isize = 4096;
+const HELD_BYTES_MAX: usize = 4096;
 
 const TAG: u64 = 0x6c61_7264_0000_0000;
 
@@ -125,6 +148,7 @@ impl Kinds {
         Kinds {
             known: HashMap::new(),
             classify,
+            held: HashMap::new(),
             sums: HashMap::new(),
         }
     }
@@ -135,7 +159,12 @@ impl Kinds {
         self.known.clear();
     }
 
-    fn of(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> PyResult<&Kind> {
+    /// After a round of walks below all variables: what none of them met is let go.
+    pub fn sweep(&mut self) {
+        self.held.retain(|_, (_, met)| std::mem::take(met));
+    }
+
+    fn of(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> PyResult<Arc<Kind>> {
         let key = kind as usize;
         if !self.known.contains_key(&key) {
             // SAFETY: the type of a live object, under the GIL.
@@ -155,15 +184,21 @@ impl Kinds {
                     "bytes" => Kind::Bytes,
                     "bytearray" => Kind::ByteArray,
                     "array" => Kind::Array,
+                    "subarray" => Kind::SubArray,
                     "instance" => Kind::Instance,
+                    "reduce" => Kind::Reduced(How::Reduce),
+                    "state" => Kind::Reduced(How::State),
                     _ => Kind::Opaque,
                 },
                 Err(_) if said.is_callable() => Kind::Described(said.unbind()),
-                Err(_) => Kind::Opaque,
+                Err(_) => match said.extract::<(String, Py<PyAny>)>() {
+                    Ok((_, function)) => Kind::Reduced(How::Function(function)),
+                    Err(_) => Kind::Opaque,
+                },
             };
-            self.known.insert(key, (found, object.unbind()));
+            self.known.insert(key, (Arc::new(found), object.unbind()));
         }
-        Ok(&self.known[&key].0)
+        Ok(self.known[&key].0.clone())
     }
 }
 
@@ -186,6 +221,10 @@ impl<'a, 'py> Walk<'a, 'py> {
             pins: Vec::new(),
             weak: Vec::new(),
             spans: Vec::new(),
+            helds: Vec::new(),
+            scratch: Vec::new(),
+            keep: Vec::new(),
+            below: 0,
         }
     }
 
@@ -203,6 +242,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             digest: self.hash.digest128().to_le_bytes(),
             ids,
             pins: self.pins,
+            helds: self.helds,
             weak: self.weak,
             spans: self.spans,
             simple: self.simple,
@@ -253,7 +293,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         if self.leaves.contains(&kind) {
             return true;
         }
-        let leaf = matches!(self.kinds.known.get(&kind), Some((Kind::Leaf, _)));
+        let leaf = self.kinds.known.get(&kind).is_some_and(|(kind, _)| matches!(**kind, Kind::Leaf));
         if leaf {
             self.leaves.rotate_right(1);
             self.leaves[0] = kind;
@@ -280,57 +320,28 @@ impl<'a, 'py> Walk<'a, 'py> {
     fn meet(&mut self, object: &Bound<'py, PyAny>, said: bool) -> Result<(), Stop> {
         let at = object.as_ptr();
         // SAFETY: a live object.
-        let kind = unsafe { ffi::Py_TYPE(at) };
-        enum Step {
-            Leaf,
-            List,
-            Tuple,
-            Dict,
-            Set,
-            FrozenSet,
-            Bytes,
-            ByteArray,
-            Array,
-            Instance,
-        }
-        let step = match self.kinds.of(self.py, kind)? {
-            Kind::Leaf => Step::Leaf,
-            Kind::List => Step::List,
-            Kind::Tuple => Step::Tuple,
-            Kind::Dict => Step::Dict,
-            Kind::Set => Step::Set,
-            Kind::FrozenSet => Step::FrozenSet,
-            Kind::Bytes => Step::Bytes,
-            Kind::ByteArray => Step::ByteArray,
-            Kind::Array => Step::Array,
-            Kind::Instance => Step::Instance,
-            Kind::Described(how) => {
-                let how = how.clone_ref(self.py);
-                return self.described(object, kind, how.bind(self.py));
-            }
-            Kind::Opaque => return Err(Stop::Opaque(type_name(object))),
-        };
+        let kind = self.kinds.of(self.py, unsafe { ffi::Py_TYPE(at) })?;
         // Whether a type was asked about already must not show in the words.
-        if !(said && matches!(step, Step::Leaf)) {
+        if !(said && matches!(*kind, Kind::Leaf)) {
             self.say(at as u64);
         }
-        match step {
-            Step::Leaf => {
+        match *kind {
+            Kind::Opaque => return Err(Stop::Opaque(type_name(object))),
+            Kind::Leaf => {
                 self.pin(at);
                 return Ok(());
             }
-            Step::Bytes => {
-                // SAFETY: an object of exactly this type.
-                let (data, len) = unsafe { (ffi::PyBytes_AsString(at), ffi::PyBytes_Size(at)) };
-                if len <= HELD_BYTES_MAX {
+            Kind::Bytes => {
+                // SAFETY: bytes never change and `object` holds them.
+                let bytes = unsafe { bytes_in(at) };
+                if bytes.len() <= HELD_BYTES_MAX {
                     self.pin(at);
                 } else {
-                    // SAFETY: bytes never change and `object` holds them.
-                    self.digest(unsafe { std::slice::from_raw_parts(data.cast(), len as usize) });
+                    self.digest(bytes);
                 }
                 return Ok(());
             }
-            Step::Tuple | Step::FrozenSet => {
+            Kind::Tuple | Kind::FrozenSet => {
                 if !self.tuples.insert(at as usize) {
                     self.say(TAG | 1);
                     return Ok(());
@@ -343,90 +354,139 @@ impl<'a, 'py> Walk<'a, 'py> {
                 }
             }
         }
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(Stop::Opaque("something nested too deeply".into()));
-        }
+        self.deeper()?;
         let mut later = Vec::new();
-        match step {
-            Step::List => {
-                // SAFETY: an exact list, and no Python code runs in the loop, so its size stays.
-                unsafe {
-                    let len = ffi::PyList_Size(at);
-                    self.say(TAG | 2);
-                    self.say(len as u64);
-                    for i in 0..len {
-                        self.item(ffi::PyList_GetItem(at, i), &mut later);
-                    }
-                }
+        match &*kind {
+            Kind::List => {
+                self.say(TAG | 2);
+                // SAFETY: an exact list.
+                let len = unsafe { ffi::PyList_Size(at) };
+                self.items(at as usize, len as usize, &ListItems(at), &mut later)?;
             }
-            Step::Tuple => {
+            Kind::Tuple => {
+                self.say(TAG | 3);
                 // SAFETY: an exact tuple.
-                unsafe {
-                    let len = ffi::PyTuple_Size(at);
-                    self.say(TAG | 3);
-                    self.say(len as u64);
-                    for i in 0..len {
-                        self.item(ffi::PyTuple_GetItem(at, i), &mut later);
-                    }
-                }
+                let len = unsafe { ffi::PyTuple_Size(at) };
+                self.items(at as usize, len as usize, &TupleItems(at), &mut later)?;
             }
-            Step::Dict => self.dict(at, &mut later),
-            Step::Set | Step::FrozenSet => {
-                self.say(TAG | 5);
-                for part in object.try_iter()? {
-                    let part = part?;
-                    self.item(part.as_ptr(), &mut later);
-                }
-                self.say(TAG | 5);
+            Kind::Dict => {
+                self.say(TAG | 4);
+                // SAFETY: a dict.
+                let len = unsafe { ffi::PyDict_Size(at) };
+                self.items(at as usize, 2 * len as usize, &DictItems(at), &mut later)?;
             }
-            Step::ByteArray => {
+            Kind::Set | Kind::FrozenSet => {
+                self.say(TAG | 5);
+                let parts = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+                self.items(at as usize, parts.len(), &These(&parts), &mut later)?;
+            }
+            Kind::ByteArray => {
                 self.say(TAG | 6);
-                // SAFETY: an exact bytearray; its bytes are read before any Python code runs.
-                unsafe {
-                    let len = ffi::PyByteArray_Size(at) as usize;
-                    let data = ffi::PyByteArray_AsString(at).cast::<u8>();
-                    self.digest(if len == 0 {
-                        &[]
-                    } else {
-                        std::slice::from_raw_parts(data, len)
-                    });
-                }
+                // SAFETY: its bytes are read before any Python code runs.
+                self.digest(unsafe { bytes_in_array(at) });
             }
-            Step::Array => self.array(object, &mut later)?,
-            Step::Instance => {
+            Kind::Array => self.array(object, false, &mut later)?,
+            Kind::SubArray => {
+                self.array(object, false, &mut later)?;
+                self.reduced(object, &How::Reduce, false)?;
+            }
+            Kind::Instance => {
                 self.simple = false;
                 self.say(TAG | 7);
-                self.say(kind as u64);
-                // SAFETY: an instance whose type has a `__dict__` of the ordinary sort.
-                let own = unsafe { ffi::PyObject_GenericGetDict(at, std::ptr::null_mut()) };
-                if own.is_null() {
-                    return Err(Stop::Raised(PyErr::fetch(self.py)));
-                }
-                // SAFETY: a new reference from the call above; the type of a live object.
-                unsafe {
-                    later.push(Bound::from_owned_ptr(self.py, own));
-                    later.push(Bound::from_borrowed_ptr(self.py, kind.cast()));
-                }
+                let kind = object.get_type();
+                self.say(kind.as_ptr() as u64);
+                later.push(own_dict(object)?);
+                later.push(kind.into_any());
             }
-            Step::Leaf | Step::Bytes => {}
+            Kind::Described(how) => self.described(object, how.bind(self.py), false)?,
+            Kind::Reduced(how) => self.reduced(object, how, false)?,
+            Kind::Leaf | Kind::Bytes | Kind::Opaque => {}
         }
         self.all(later)?;
         self.depth -= 1;
         Ok(())
     }
 
-    fn dict(&mut self, at: *mut ffi::PyObject, later: &mut Vec<Bound<'py, PyAny>>) {
-        self.say(TAG | 4);
-        let (mut key, mut value, mut position) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        // SAFETY: a dict; no Python code runs in the loop, so it does not change under it.
-        unsafe {
-            self.say(ffi::PyDict_Size(at) as u64);
-            while ffi::PyDict_Next(at, &mut position, &mut key, &mut value) != 0 {
-                self.item(key, later);
-                self.item(value, later);
+    /// Something made for the walk, which nobody else can know: all it holds, not where it is.
+    fn fresh(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
+        let at = object.as_ptr();
+        // SAFETY: a live object.
+        let kind = self.kinds.of(self.py, unsafe { ffi::Py_TYPE(at) })?;
+        self.deeper()?;
+        let mut later = Vec::new();
+        match &*kind {
+            Kind::Opaque => return Err(Stop::Opaque(type_name(object))),
+            Kind::Leaf => self.by_value(object)?,
+            Kind::Bytes => {
+                self.say(TAG | 18);
+                // SAFETY: bytes never change and `object` holds them.
+                self.digest(unsafe { bytes_in(at) });
             }
+            Kind::ByteArray => {
+                self.say(TAG | 6);
+                // SAFETY: its bytes are read before any Python code runs.
+                self.digest(unsafe { bytes_in_array(at) });
+            }
+            Kind::Dict => self.fresh_dict(object.cast::<PyDict>().map_err(PyErr::from)?)?,
+            Kind::List | Kind::Tuple | Kind::Set | Kind::FrozenSet => {
+                self.say(match *kind {
+                    Kind::List => TAG | 2,
+                    Kind::Tuple => TAG | 3,
+                    _ => TAG | 5,
+                });
+                let parts = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+                self.say(parts.len() as u64);
+                for part in &parts {
+                    self.part(part)?;
+                }
+            }
+            Kind::Array => self.array(object, true, &mut later)?,
+            Kind::SubArray => self.reduced(object, &How::Reduce, true)?,
+            Kind::Instance => {
+                self.say(TAG | 7);
+                let kind = object.get_type();
+                self.say(kind.as_ptr() as u64);
+                self.part(&own_dict(object)?)?;
+                later.push(kind.into_any());
+            }
+            Kind::Described(how) => self.described(object, how.bind(self.py), true)?,
+            Kind::Reduced(how) => self.reduced(object, how, true)?,
         }
+        for part in later {
+            self.part(&part)?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn deeper(&mut self) -> Result<(), Stop> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(Stop::Opaque("something nested too deeply".into()));
+        }
+        Ok(())
+    }
+
+    /// The items of the container at `key`.
+    fn items(
+        &mut self,
+        key: usize,
+        len: usize,
+        items: &impl Items,
+        later: &mut Vec<Bound<'py, PyAny>>,
+    ) -> Result<(), Stop> {
+        if len >= MANY {
+            return self.many(key, items, later);
+        }
+        let mut at = std::mem::take(&mut self.scratch);
+        at.clear();
+        items.read(&mut at);
+        self.say(at.len() as u64);
+        for item in &at {
+            self.item(*item as *mut ffi::PyObject, later);
+        }
+        self.scratch = at;
+        Ok(())
     }
 
     fn digest(&mut self, bytes: &[u8]) {
@@ -441,9 +501,14 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     /// A NumPy array: its header by the offsets NumPy's ABI fixes.
-    fn array(&mut self, object: &Bound<'py, PyAny>, later: &mut Vec<Bound<'py, PyAny>>) -> Result<(), Stop> {
+    fn array(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        fresh: bool,
+        later: &mut Vec<Bound<'py, PyAny>>,
+    ) -> Result<(), Stop> {
         let at = object.as_ptr() as usize;
-        // SAFETY: an exact `numpy.ndarray`, which holds its dtype and base; see `Header::of` for the layout.
+        // SAFETY: a `numpy.ndarray`, which holds its dtype and base; see `Header::of` for the layout.
         let (header, base, dtype, flags, kind) = unsafe {
             let dtype: usize = load(at, 56);
             let itemsize: usize = object.getattr("itemsize")?.extract()?;
@@ -455,11 +520,15 @@ impl<'a, 'py> Walk<'a, 'py> {
                 load::<u8>(dtype, 24),
             )
         };
-        if !b"?biufcmMSUO".contains(&kind) {
+        let records = kind == b'V';
+        if !records && !b"?biufcmMSUO".contains(&kind) {
             return Err(Stop::Opaque(format!("an array of kind {}", kind as char)));
         }
+        // An array made for the walk over memory of its own: where that is means nothing.
+        let loose = fresh && base.is_null();
         self.say(TAG | 8);
-        for word in [header.data as u64, base as u64, dtype as u64, flags as u64] {
+        self.say(if loose { 0 } else { header.data as u64 });
+        for word in [base as u64, dtype as u64, flags as u64] {
             self.say(word);
         }
         self.say(header.axes.len() as u64);
@@ -468,8 +537,16 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.say(*stride as u64);
         }
         self.pin(dtype as *mut ffi::PyObject);
+        if records {
+            // SAFETY: held by the array.
+            let dtype = unsafe { Bound::from_borrowed_ptr(self.py, dtype as *mut ffi::PyObject) };
+            if dtype.getattr("hasobject")?.is_truthy()? {
+                return Err(Stop::Opaque("an array of records with objects".into()));
+            }
+            later.push(dtype);
+        }
         let (low, high) = (header.low, header.high);
-        if low < high {
+        if low < high && !loose {
             self.spans.push((low, high));
         }
         if !base.is_null() {
@@ -495,11 +572,13 @@ impl<'a, 'py> Walk<'a, 'py> {
             if high - low != header.count * 8 {
                 return Err(Stop::Opaque("an array of objects with gaps".into()));
             }
-            for at in (low..high).step_by(8) {
-                // SAFETY: `count` pointers, each null or to an object the array holds.
-                let part = unsafe { load::<*mut ffi::PyObject>(at, 0) };
-                self.item(part, later);
-            }
+            return self.items(low, header.count, &Pointers(low, high), later);
+        }
+        // SAFETY: `low..high` lies within memory the array or its base holds: NumPy checks that when it makes them
+        // (`as_strided`, which does not, is its caller's risk in every use of the array).
+        let bytes = unsafe { std::slice::from_raw_parts(low as *const u8, high - low) };
+        if loose {
+            self.digest(bytes);
             return Ok(());
         }
         if let Some([which, version]) = self.memory.version(low, high) {
@@ -508,27 +587,18 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.say(version);
             return Ok(());
         }
-        let sum = *self.kinds.sums.entry((low, high)).or_insert_with(|| {
-            // SAFETY: `low..high` lies within memory the array or its base holds: NumPy checks that when it makes them
-            // (`as_strided`, which does not, is its caller's risk in every use of the array).
-            sum_of(unsafe { std::slice::from_raw_parts(low as *const u8, high - low) })
-        });
+        if self.below > 0 {
+            // It may be gone when the walk ends: not what another array there holds later.
+            self.digest(bytes);
+            return Ok(());
+        }
+        let sum = *self.kinds.sums.entry((low, high)).or_insert_with(|| sum_of(bytes));
         self.sum(high - low, sum);
         Ok(())
     }
 
     /// What a Python function says: `(bytes, parts, weakly held)`, or `None` when it cannot say.
-    fn described(
-        &mut self,
-        object: &Bound<'py, PyAny>,
-        kind: *mut ffi::PyTypeObject,
-        how: &Bound<'py, PyAny>,
-    ) -> Result<(), Stop> {
-        self.say(object.as_ptr() as u64);
-        if !self.seen.insert(object.as_ptr() as usize) {
-            self.say(TAG | 1);
-            return Ok(());
-        }
+    fn described(&mut self, object: &Bound<'py, PyAny>, how: &Bound<'py, PyAny>, fresh: bool) -> Result<(), Stop> {
         let said = match how.call1((object,)) {
             // A library that is not what its rule was written for: nothing can be said.
             Err(error) if error.is_instance_of::<PyException>(self.py) => return Err(Stop::Opaque(type_name(object))),
@@ -537,11 +607,14 @@ impl<'a, 'py> Walk<'a, 'py> {
         if said.is_none() {
             return Err(Stop::Opaque(type_name(object)));
         }
+        self.keep.push(said.clone());
         let (bytes, parts, weak): (Bound<'_, PyBytes>, Bound<'_, PyTuple>, Bound<'_, PyTuple>) = said.extract()?;
         self.say(TAG | 10);
-        self.say(kind as u64);
+        self.say(object.get_type_ptr() as u64);
         self.digest(bytes.as_bytes());
-        self.more.extend(dict_of(object));
+        if !fresh {
+            self.more.extend(dict_of(object));
+        }
         self.simple = false;
         for part in weak.iter() {
             self.say(part.as_ptr() as u64);
@@ -553,13 +626,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.weak.push(part.unbind());
             }
         }
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(Stop::Opaque("something nested too deeply".into()));
-        }
-        self.loose(&parts, 0)?;
-        self.depth -= 1;
-        Ok(())
+        self.loose(&parts, 0)
     }
 
     /// Parts in tuples that were made for the walk (two levels of them at most): their own addresses mean nothing.
@@ -630,6 +697,39 @@ fn type_name(object: &Bound<'_, PyAny>) -> String {
     let kind: Bound<'_, PyType> = object.get_type();
     kind.fully_qualified_name()
         .map_or_else(|_| "?".into(), |name| name.to_string())
+}
+
+/// # Safety
+/// An exact `bytes` that is held as long as what is returned is used.
+unsafe fn bytes_in<'a>(at: *mut ffi::PyObject) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(ffi::PyBytes_AsString(at).cast(), ffi::PyBytes_Size(at) as usize) }
+}
+
+/// # Safety
+/// An exact `bytearray`; no Python code runs while what is returned is used.
+unsafe fn bytes_in_array<'a>(at: *mut ffi::PyObject) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match ffi::PyByteArray_Size(at) as usize {
+            0 => &[],
+            len => std::slice::from_raw_parts(ffi::PyByteArray_AsString(at).cast::<u8>(), len),
+        }
+    }
+}
+
+fn bytes_of(words: &[usize]) -> &[u8] {
+    // SAFETY: words have no padding, and their bytes are as many and as aligned as need be.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+/// The `__dict__` of an instance whose type has one of the ordinary sort.
+fn own_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: as said; a new reference, or null with an exception set.
+    unsafe {
+        let own = ffi::PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(object.py(), own)
+    }
 }
 
 /// Large memory is read by several threads.
