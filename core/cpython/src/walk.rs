@@ -25,13 +25,13 @@
 mod held;
 mod reduced;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
+use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use self::held::Held;
@@ -66,13 +66,13 @@ enum Kind {
 
 /// Types and how they are walked; `classify` is asked once for each type it does not know.
 pub struct Kinds {
-    known: HashMap<usize, (Arc<Kind>, Py<PyAny>)>,
+    known: FxHashMap<usize, (Arc<Kind>, Py<PyAny>)>,
     classify: Py<PyAny>,
     /// By the address of a container of many items, which may be another's by now: what was held there, and whether it was
     /// met since [`Kinds::sweep`].
-    held: HashMap<usize, (Arc<Held>, bool)>,
+    held: FxHashMap<usize, (Arc<Held>, bool)>,
     /// Digests of memory read since [`Kinds::begin`]: what several variables look at is read once.
-    sums: HashMap<(usize, usize), u128>,
+    sums: FxHashMap<(usize, usize), u128>,
 }
 
 /// One walk under way.
@@ -83,12 +83,12 @@ pub struct Walk<'a, 'py> {
     pinning: bool,
     words: Vec<u64>,
     hash: Xxh3,
-    seen: HashSet<usize>,
-    tuples: HashSet<usize>,
+    seen: FxHashSet<usize>,
+    tuples: FxHashSet<usize>,
     /// Addresses others may know parts of what was met by, though the walk did not go there.
     more: Vec<usize>,
     /// Objects pickled by the name they are imported by: they are shared whatever happens.
-    named: HashSet<usize>,
+    named: FxHashSet<usize>,
     /// Only containers, arrays and leaves so far: a pickle of it holds no object that was not met.
     simple: bool,
     leaves: [usize; 4],
@@ -146,10 +146,10 @@ const TAG: u64 = 0x6c61_7264_0000_0000;
 impl Kinds {
     pub fn new(classify: Py<PyAny>) -> Kinds {
         Kinds {
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             classify,
-            held: HashMap::new(),
-            sums: HashMap::new(),
+            held: FxHashMap::default(),
+            sums: FxHashMap::default(),
         }
     }
 
@@ -211,10 +211,10 @@ impl<'a, 'py> Walk<'a, 'py> {
             pinning,
             words: Vec::with_capacity(FLUSH_WORDS),
             hash: Xxh3::new(),
-            seen: HashSet::new(),
-            tuples: HashSet::new(),
+            seen: FxHashSet::default(),
+            tuples: FxHashSet::default(),
             more: Vec::new(),
-            named: HashSet::new(),
+            named: FxHashSet::default(),
             simple: true,
             leaves: [0; 4],
             depth: 0,
@@ -257,11 +257,8 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     fn flush(&mut self) {
-        let mut bytes = Vec::with_capacity(self.words.len() * 8);
-        for word in self.words.drain(..) {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        self.hash.update(&bytes);
+        self.hash.update(bytes_of(&self.words));
+        self.words.clear();
     }
 
     fn pin(&mut self, object: *mut ffi::PyObject) {
@@ -636,7 +633,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         for part in parts.iter() {
             match part.cast_exact::<PyTuple>() {
                 Ok(inner) if level == 0 => self.loose(inner, 1)?,
-                _ => self.enter(&part)?,
+                _ => self.part(&part)?,
             }
         }
         Ok(())
@@ -718,7 +715,11 @@ unsafe fn bytes_in_array<'a>(at: *mut ffi::PyObject) -> &'a [u8] {
     }
 }
 
-fn bytes_of(words: &[usize]) -> &[u8] {
+trait Word {}
+impl Word for u64 {}
+impl Word for usize {}
+
+fn bytes_of<T: Word>(words: &[T]) -> &[u8] {
     // SAFETY: words have no padding, and their bytes are as many and as aligned as need be.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
