@@ -1,6 +1,6 @@
 //! What recovery asks of Rust: what changed since it was last saved, and digests of what is about to be.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use larder_cpython::walk::{Held, Kinds, Memory, Stop, Walk};
@@ -113,6 +113,67 @@ fn pages_size() -> PyResult<(usize, usize)> {
 #[pyclass(module = "larder._larder")]
 struct Walker {
     kinds: Kinds,
+    around: Around,
+}
+
+/// What is below an object that a larger one holds need not be walked after the larger one was.
+///
+/// The digest of a walk says all of what it met, and so fixes what a walk below any one object of that finds. Here are pairs of
+/// walks whose results are held; when the first comes out the same again, the second does.
+#[derive(Default)]
+struct Around {
+    /// Address of what the inner walk began with -> digest of the outer one, both results, and whether it was of use.
+    inner: HashMap<usize, Vec<(Digest, Py<Walked>, Py<Walked>, bool)>>,
+    /// Digests of this round.
+    now: HashSet<Digest>,
+    /// What the large walks of this round that are held met first.
+    met: HashMap<u64, Py<Walked>>,
+}
+
+type Digest = [u8; 16];
+/// Walks that go into fewer objects are not worth it.
+const OUTER_IDS_MIN: usize = 256;
+
+impl Around {
+    fn begin(&mut self) {
+        self.now.clear();
+        self.met.clear();
+    }
+
+    /// What walks below the object at `at` found, if a walk of this round says so.
+    fn find(&mut self, py: Python<'_>, at: usize) -> Option<Py<Walked>> {
+        let pairs = self.inner.get_mut(&at)?;
+        let found = pairs.iter_mut().find(|pair| self.now.contains(&pair.0))?;
+        if !found.1.get().alive(py).ok()? {
+            return None;
+        }
+        found.3 = true;
+        Some(found.2.clone_ref(py))
+    }
+
+    fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>, inner: &[u64], held: bool) {
+        let walked = found.get();
+        self.now.insert(walked.digest);
+        if !held {
+            return;
+        }
+        if let Some(outer) = self.met.get(&(at as u64)) {
+            let pair = (outer.get().digest, outer.clone_ref(py), found.clone_ref(py), true);
+            self.inner.entry(at).or_default().push(pair);
+        } else if inner.len() >= OUTER_IDS_MIN {
+            for id in inner {
+                self.met.entry(*id).or_insert_with(|| found.clone_ref(py));
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.inner.retain(|_, pairs| {
+            pairs.retain_mut(|pair| std::mem::take(&mut pair.3));
+            !pairs.is_empty()
+        });
+        self.begin();
+    }
 }
 
 #[pymethods]
@@ -121,34 +182,34 @@ impl Walker {
     fn new(classify: Py<PyAny>) -> Walker {
         Walker {
             kinds: Kinds::new(classify),
+            around: Around::default(),
         }
     }
 
     /// Before a round of walks.
     fn begin(&mut self) {
         self.kinds.begin();
+        self.around.begin();
     }
 
     /// After a round of walks below all variables.
     fn sweep(&mut self) {
         self.kinds.sweep();
+        self.around.sweep();
     }
 
     /// What is below `value`, or the name of a type nothing can be said of. With `hold` the result may be compared with
     /// those of later walks: it keeps what its digest names by address only.
     fn walk(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>, hold: bool) -> PyResult<Py<PyAny>> {
-        self.walk_all(py, vec![value.clone()], hold)
-    }
-
-    /// What is below several values, one after the other: what they share is walked once.
-    fn walk_all(&mut self, py: Python<'_>, values: Vec<Bound<'_, PyAny>>, hold: bool) -> PyResult<Py<PyAny>> {
+        let at = value.as_ptr() as usize;
+        if let Some(found) = self.around.find(py, at) {
+            return Ok(found.into_any());
+        }
         let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold);
-        for value in &values {
-            match walk.enter(value) {
-                Ok(()) => {}
-                Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
-                Err(Stop::Raised(error)) => return Err(error),
-            }
+        match walk.enter(value) {
+            Ok(()) => {}
+            Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
+            Err(Stop::Raised(error)) => return Err(error),
         }
         let met = walk.end();
         let reference = py.import("weakref")?.getattr("ref")?;
@@ -166,7 +227,9 @@ impl Walker {
             _pins: met.pins,
             _helds: met.helds,
         };
-        Ok(Py::new(py, found)?.into_any())
+        let found = Py::new(py, found)?;
+        self.around.add(py, at, &found, &met.inner, hold);
+        Ok(found.into_any())
     }
 }
 

@@ -258,6 +258,8 @@ def _pickler_class():
         def reducer_override(self, obj):
             if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
+            if isinstance(obj, type) and not _made_in_python(obj) and not _has_name(obj):
+                raise TypeError(f"cannot pickle the type {obj.__qualname__!r}: it is C code, and no module has it by name")
             owner, name = owned_by(obj) or (None, "")
             if owner is not None and owner is self._shelf and name != self._replaces:
                 return _shelved, (name,)
@@ -320,6 +322,33 @@ def _pickler_class():
             return _view, (base, offset, obj.shape, obj.strides, obj.dtype)
 
     return ShelfPickler
+
+
+def nobodys(part: Any) -> bool:
+    """Whether pandas and Cython have this one for everyone: what never changes, names, lists of classes."""
+    kind = type(part)
+    if kind.__name__ == "cython_function_or_method":
+        return True
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not hasattr(pandas, "api"):
+        return False
+    if part is pandas.Series._metadata or part is pandas.DataFrame._metadata:
+        return True
+    return isinstance(part, pandas.api.extensions.ExtensionDtype) and kind.__module__.startswith("pandas")
+
+
+def _made_in_python(kind: type) -> bool:
+    """Whether a class was made by a ``class`` statement or ``type()``, and can be again."""
+    heap_type, immutable_type = 1 << 9, 1 << 8
+    return bool(kind.__flags__ & heap_type) and not kind.__flags__ & immutable_type
+
+
+def _has_name(kind: type) -> bool:
+    """Whether ``kind`` is pickled as a name to import it by."""
+    from cloudpickle import cloudpickle
+
+    special = (type(None), type(NotImplemented), type(...))
+    return kind in special or kind in cloudpickle._BUILTIN_TYPE_NAMES or cloudpickle._should_pickle_by_reference(kind)
 
 
 def _view(base, offset, shape, strides, dtype):

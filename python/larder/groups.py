@@ -291,7 +291,9 @@ def _shareable(part: Any) -> bool:
     if kind is types.FunctionType or isinstance(part, type):
         return part.__module__ == "__main__"
     np = sys.modules.get("numpy")
-    return np is None or isinstance(part, np.void) or not isinstance(part, (np.dtype, np.generic, np.ufunc))
+    if np is not None and isinstance(part, (np.dtype, np.generic, np.ufunc)) and not isinstance(part, np.void):
+        return False
+    return not codec.nobodys(part)
 
 
 # --- the pickler ---

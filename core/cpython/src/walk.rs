@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -110,6 +111,8 @@ pub struct Met {
     pub digest: [u8; 16],
     /// Sorted addresses of what can be shared.
     pub ids: Vec<u64>,
+    /// Addresses of what a walk would go into in the same way if it began there; only if the result is held.
+    pub inner: Vec<u64>,
     /// What the digest names by address only.
     pub pins: Vec<Py<PyAny>>,
     /// The same for the items of large containers.
@@ -231,6 +234,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// What was found, once everything was entered.
     pub fn end(mut self) -> Met {
         self.flush();
+        let inner = if self.pinning { self.seen.iter().map(|id| *id as u64).collect() } else { Vec::new() };
         let shared = self.seen.iter().chain(&self.more);
         let mut ids: Vec<u64> = shared
             .filter(|id| !self.named.contains(id))
@@ -241,6 +245,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         Met {
             digest: self.hash.digest128().to_le_bytes(),
             ids,
+            inner,
             pins: self.pins,
             helds: self.helds,
             weak: self.weak,
@@ -424,18 +429,24 @@ impl<'a, 'py> Walk<'a, 'py> {
                 // SAFETY: its bytes are read before any Python code runs.
                 self.digest(unsafe { bytes_in_array(at) });
             }
-            Kind::Dict => self.fresh_dict(object.cast::<PyDict>().map_err(PyErr::from)?)?,
-            Kind::List | Kind::Tuple | Kind::Set | Kind::FrozenSet => {
-                self.say(match *kind {
-                    Kind::List => TAG | 2,
-                    Kind::Tuple => TAG | 3,
-                    _ => TAG | 5,
-                });
-                let parts = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-                self.say(parts.len() as u64);
-                for part in &parts {
-                    self.part(part)?;
+            Kind::List => {
+                self.say(TAG | 2);
+                self.parts(&ListItems(at))?;
+            }
+            Kind::Tuple => {
+                self.say(TAG | 3);
+                self.parts(&TupleItems(at))?;
+            }
+            Kind::Dict => {
+                self.say(TAG | 4);
+                self.parts(&DictItems(at))?;
+            }
+            Kind::Set | Kind::FrozenSet => {
+                self.say(TAG | 5);
+                for part in object.try_iter()?.collect::<PyResult<Vec<_>>>()? {
+                    self.part(&part)?;
                 }
+                self.say(TAG | 5);
             }
             Kind::Array => self.array(object, true, &mut later)?,
             Kind::SubArray => self.reduced(object, &How::Reduce, true)?,
@@ -508,7 +519,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         // SAFETY: a `numpy.ndarray`, which holds its dtype and base; see `Header::of` for the layout.
         let (header, base, dtype, flags, kind) = unsafe {
             let dtype: usize = load(at, 56);
-            let itemsize: usize = object.getattr("itemsize")?.extract()?;
+            let itemsize: usize = object.getattr(intern!(self.py, "itemsize"))?.extract()?;
             (
                 Header::of(at, itemsize),
                 load::<*mut ffi::PyObject>(at, 48),
@@ -537,7 +548,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         if records {
             // SAFETY: held by the array.
             let dtype = unsafe { Bound::from_borrowed_ptr(self.py, dtype as *mut ffi::PyObject) };
-            if dtype.getattr("hasobject")?.is_truthy()? {
+            if dtype.getattr(intern!(self.py, "hasobject"))?.is_truthy()? {
                 return Err(Stop::Opaque("an array of records with objects".into()));
             }
             later.push(dtype);
@@ -552,7 +563,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             // SAFETY: two live objects; the base is an array if it has this one's type.
             let same = unsafe { ffi::Py_TYPE(base.as_ptr()) == ffi::Py_TYPE(object.as_ptr()) };
             let covered = same && {
-                let itemsize: usize = base.getattr("itemsize")?.extract()?;
+                let itemsize: usize = base.getattr(intern!(self.py, "itemsize"))?.extract()?;
                 // SAFETY: an exact array, as just seen.
                 let under = unsafe { Header::of(base.as_ptr() as usize, itemsize) };
                 under.low <= low && high <= under.high
@@ -755,6 +766,6 @@ fn sum_of(bytes: &[u8]) -> u128 {
 
 /// The instance dictionary of `object`, if it has one of its own: the address others may know it by.
 pub fn dict_of(object: &Bound<'_, PyAny>) -> Option<usize> {
-    let own = object.getattr("__dict__").ok()?;
+    let own = object.getattr(intern!(object.py(), "__dict__")).ok()?;
     own.cast_exact::<PyDict>().ok().map(|dict| dict.as_ptr() as usize)
 }

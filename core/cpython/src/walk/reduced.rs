@@ -8,9 +8,11 @@
 
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use super::held::Items;
 use super::{Stop, TAG, Walk, dict_of, type_name};
 use crate::object::{obj, refcount};
 
@@ -32,8 +34,8 @@ impl<'py> Walk<'_, 'py> {
             self.more.extend(dict_of(object));
         }
         let value = match how {
-            How::Reduce => object.call_method1("__reduce_ex__", (5,)),
-            How::State => object.call_method0("__getstate__"),
+            How::Reduce => object.call_method1(intern!(self.py, "__reduce_ex__"), (5,)),
+            How::State => object.call_method0(intern!(self.py, "__getstate__")),
             How::Function(function) => function.bind(self.py).call1((object,)),
         };
         let value = match value {
@@ -44,8 +46,9 @@ impl<'py> Walk<'_, 'py> {
         self.deeper()?;
         self.below += 1;
         self.keep.push(value.clone());
-        self.meet(object.get_type().as_any(), false)?;
+        self.say(object.get_type_ptr() as u64);
         if matches!(how, How::State) {
+            self.meet(object.get_type().as_any(), true)?;
             self.part(&value)?;
         } else if let Ok(name) = value.cast_exact::<PyString>() {
             // Pickled as a name to import it by.
@@ -145,24 +148,33 @@ impl<'py> Walk<'_, 'py> {
         Ok(())
     }
 
-    /// All of a fresh dictionary: it is not looked for elsewhere.
-    pub(super) fn fresh_dict(&mut self, dict: &Bound<'py, PyDict>) -> Result<(), Stop> {
-        self.say(TAG | 4);
-        self.say(dict.len() as u64);
-        let (mut key, mut value, mut position) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        let mut pairs = Vec::with_capacity(dict.len());
-        // SAFETY: a dict; no Python code runs in the loop.
-        unsafe {
-            while ffi::PyDict_Next(dict.as_ptr(), &mut position, &mut key, &mut value) != 0 {
-                pairs.push((
-                    Bound::from_borrowed_ptr(self.py, key),
-                    Bound::from_borrowed_ptr(self.py, value),
-                ));
+    /// What a fresh container holds: it is not looked for elsewhere.
+    pub(super) fn parts(&mut self, items: &impl Items) -> Result<(), Stop> {
+        let mut at = std::mem::take(&mut self.scratch);
+        at.clear();
+        items.read(&mut at);
+        self.say(at.len() as u64);
+        let mut later = Vec::new();
+        for item in &at {
+            let item = *item as *mut ffi::PyObject;
+            // SAFETY: a live object, held by its container; no Python code runs in the loop.
+            let fresh = unsafe { refcount(obj(item)) } == 1;
+            self.say(if fresh { TAG | 14 } else { item as u64 });
+            // SAFETY: as above.
+            if !fresh && self.is_leaf(unsafe { ffi::Py_TYPE(item) } as usize) {
+                self.pin(item);
+            } else {
+                // SAFETY: as above.
+                later.push((unsafe { Bound::from_borrowed_ptr(self.py, item) }, fresh));
             }
         }
-        for (key, value) in pairs {
-            self.part(&key)?;
-            self.part(&value)?;
+        self.scratch = at;
+        for (item, fresh) in later {
+            if fresh {
+                self.fresh(&item)?;
+            } else {
+                self.meet(&item, true)?;
+            }
         }
         Ok(())
     }
