@@ -126,8 +126,8 @@ struct Around {
     inner: HashMap<usize, Vec<(Digest, Py<Walked>, Py<Walked>, bool)>>,
     /// Digests of this round.
     now: HashSet<Digest>,
-    /// What the large walks of this round that are held met first.
-    met: HashMap<u64, Py<Walked>>,
+    /// Object -> the first large walk of this round that went into it and is held, and where that began.
+    met: HashMap<u64, (Py<Walked>, usize)>,
 }
 
 type Digest = [u8; 16];
@@ -157,12 +157,17 @@ impl Around {
         if !held {
             return;
         }
-        if let Some(outer) = self.met.get(&(at as u64)) {
+        if let Some((outer, from)) = self.met.get(&(at as u64)) {
             let pair = (outer.get().digest, outer.clone_ref(py), found.clone_ref(py), true);
+            if inner.contains(&(*from as u64)) {
+                // They hold each other: whichever comes first will do.
+                let pair = (walked.digest, found.clone_ref(py), outer.clone_ref(py), true);
+                self.inner.entry(*from).or_default().push(pair);
+            }
             self.inner.entry(at).or_default().push(pair);
         } else if inner.len() >= OUTER_IDS_MIN {
             for id in inner {
-                self.met.entry(*id).or_insert_with(|| found.clone_ref(py));
+                self.met.entry(*id).or_insert_with(|| (found.clone_ref(py), at));
             }
         }
     }

@@ -259,7 +259,9 @@ def _pickler_class():
             if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
             if isinstance(obj, type) and not _made_in_python(obj) and not _has_name(obj):
-                raise TypeError(f"cannot pickle the type {obj.__qualname__!r}: it is C code, and no module has it by name")
+                raise TypeError(
+                    f"cannot pickle the type {obj.__qualname__!r}: it is C code, and no module has it by name"
+                )
             owner, name = owned_by(obj) or (None, "")
             if owner is not None and owner is self._shelf and name != self._replaces:
                 return _shelved, (name,)

@@ -323,7 +323,9 @@ def _records(dtype: Any) -> Said:
     """The names of fields can be set."""
     fields = () if dtype.names is None else tuple(part for name in dtype.names for part in (name, *dtype.fields[name]))
     below = () if dtype.subdtype is None else dtype.subdtype
-    layout = f"{dtype.str} {dtype.itemsize} {dtype.alignment} {dtype.flags} {dtype.isalignedstruct} {dtype.type.__name__}"
+    layout = (
+        f"{dtype.str} {dtype.itemsize} {dtype.alignment} {dtype.flags} {dtype.isalignedstruct} {dtype.type.__name__}"
+    )
     return f"{layout} {dtype.shape} {dtype.names}".encode(), (fields, below), ()
 
 
@@ -341,7 +343,10 @@ def _callbacks(one: Any) -> Said:
     calls = tuple(
         part
         for signal, found in one.callbacks.items()
-        for part in (signal, *(x for cid, ref in found.items() for x in (cid, ref() if cid in one._pickled_cids else None)))
+        for part in (
+            signal,
+            *(x for cid, ref in found.items() for x in (cid, ref() if cid in one._pickled_cids else None)),
+        )
     )
     return b"", (type(one), kept, calls), ()
 

@@ -30,6 +30,30 @@ class Sub(Node):
 class D(dict): pass
 class L(list): pass
 class A(np.ndarray): pass
+class Stateful:
+    def __init__(self, data): self.data = data; self.count = 0.5
+    def __getstate__(self): return {**self.__dict__, 'data': [self.data], 'twice': self.count * 2}
+    def __setstate__(self, state): self.data = state['data'][0]; self.count = state['count']
+class Made:
+    def __init__(self, left, right): self.left = left; self.right = right
+    def __reduce__(self): return Made, (self.left, self.right)
+class Bunch(dict):
+    def __getattr__(self, name):
+        try: return self[name]
+        except KeyError: raise AttributeError(name) from None
+    def __setattr__(self, name, value): self[name] = value
+    def __setstate__(self, state): pass
+try:
+    from sklearn.tree import DecisionTreeClassifier
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    X = np.arange(40.0).reshape(20, 2) % 7; Y = np.arange(20) % 3
+except ImportError: pass
+try:
+    from matplotlib.figure import Figure
+    def figure(k):
+        one = Figure(); one.subplots().plot([0, 1], [1, k]); return one
+except ImportError: pass
 Pair = collections.namedtuple('Pair', 'left right')
 def fresh(x):
     def add(v):
@@ -88,6 +112,22 @@ MAKE = [
     "{n} = np.arange(100_000.0)",
     "{n} = pd.DataFrame({{'a': np.arange(50_000.0), 'b': np.arange(50_000.0)}})",
     "{n} = np.ones((300, 400), order='F')",
+    "{n} = Stateful([{k}])",
+    "{n} = Made([{k}], np.arange({k}.0))",
+    "{n} = Bunch(a=[{k}], b=np.arange({k}.0))",
+    "{n} = np.ma.masked_array(np.arange({k} + 2.0), np.arange({k} + 2) % 2)",
+    "{n} = np.zeros(3, dtype=[('f', 'f8'), ('s', 'i4', (2,))])",
+    "{n} = DecisionTreeClassifier(random_state={k}).fit(X, Y)",
+    "{n} = StandardScaler().fit(X)",
+    "{n} = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2).fit(X, Y)",
+    "{n} = figure({k})",
+    "{n} = {{f'k{{i}}': i for i in range(100)}}",
+    "{n} = [f's{{i}}' for i in range(200)]",
+    "{n} = [[i] for i in range(100)]",
+    "{n} = np.array([f's{{i}}' for i in range(100)], dtype=object)",
+    "{n} = {{f'k{{i}}' for i in range(100)}}",
+    "{n} = ValueError([{k}])",
+    "{n} = np.random.RandomState({k})",
 ]
 # Each is tried; one that raises (the wrong type) changes nothing more than a failed cell would.
 SHARE = [
@@ -149,6 +189,25 @@ SHARE = [
     "{n} = weird_{k} = {m}",
     "{n} = {m}.real",
     "{n} = {m}.diagonal()",
+    "{n} = {m}.mask",
+    "{n} = {m}.tree_",
+    "{n} = {m}.tree_.value",
+    "{n} = {m}.mean_",
+    "{n} = {m}.axes[0]",
+    "{n} = {m}.get_lines()[0]",
+    "{n} = {m}.b",
+    "{n} = Made({m}, 1)",
+    "{n} = Made({m}, {m})",
+    "{n} = Stateful({m})",
+    "{n} = Bunch(a={m}, b=[{m}])",
+    "{n} = {m}.__getstate__()",
+    "{n} = {m}.__reduce__()",
+    "{n} = {m}.dtype",
+    "{n} = Slotted(); {n}.b = {m}",
+    "{n} = type(iter({m}))",
+    "{n} = reversed({m})",
+    "{n} = {m}.args",
+    "{n} = {{f'k{{i}}': {m} for i in range(70)}}",
 ]
 CHANGE = [
     "{n}.append({k})",
@@ -195,6 +254,46 @@ CHANGE = [
     "{n}.flat[77_000] = {k}",
     "{n} = {n} + 1",
     "{n}[2] = {k}; {n}.append({k})",
+    "{n}.mask[0] = True",
+    "{n}.data[0] = {k}",
+    "{n}.data.append({k})",
+    "{n}.set_fill_value({k})",
+    "{n}[0] = np.ma.masked",
+    "{n}.harden_mask()",
+    "{n}.tree_.value[0] = {k}",
+    "{n}.tree_.threshold[0] = {k}",
+    "{n}.value[0] = {k}",
+    "{n}.set_params(random_state={k})",
+    "{n}.mean_[0] = {k}",
+    "{n}.axes[0].set_title('t{k}')",
+    "{n}.set_title('u{k}')",
+    "{n}.axes[0].plot([1, {k}])",
+    "{n}.axes[0].lines[0].set_ydata([1, {k}])",
+    "{n}.set_ydata([2, {k}])",
+    "{n}.dtype.names = ('x', 'y{k}')",
+    "{n}['f'][0] = {k}",
+    "{n}.b[0] = {k}",
+    "{n}.left.append({k})",
+    "{n}.right[0] = {k}",
+    "{n}.count += {k}",
+    "np.put({n}, 0, {k})",
+    "np.copyto({n}, {k})",
+    "np.add.at({n}, 0, {k})",
+    "memoryview({n}).cast('B')[0] = {k}",
+    "{n}.byteswap(inplace=True)",
+    "{n}.partition(1)",
+    "{n}[50] = 'other'",
+    "{n}[50] = [{k}]",
+    "{n}[50].append({k})",
+    "{n}['k50'] = 'other'",
+    "{n}['k50'] = {n}.pop('k50')",
+    "{n}.discard('k50')",
+    "{n}.reverse()",
+    "{n}.pop()",
+    "{n}.args[0].append({k})",
+    "{n}.args = ({k},)",
+    "{n}.__setstate__({{'data': [{k}], 'count': {k}}})",
+    "{n}.fit(X[{k}:], Y[{k}:])",
 ]
 
 
@@ -295,7 +394,7 @@ class Fingerprint:
 
                 body.append(zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1)))
             if isinstance(x, np.ma.MaskedArray):
-                body.append(np.ma.getmaskarray(x).tolist())
+                body.append([np.ma.getmaskarray(x).tolist(), repr(x._fill_value)])
             return body
         if isinstance(x, (pd.DataFrame, pd.Series, pd.Index, pd.Categorical)):
             if isinstance(x, pd.DataFrame):
@@ -308,6 +407,15 @@ class Fingerprint:
                 [self.of(v) for v in x.tolist()],
                 repr(x.index.tolist()) if isinstance(x, pd.Series) else "",
             ]
+        if x.__class__.__module__.startswith("matplotlib"):
+            return self.drawn(x)
+        if name in ("Tree", "TreePredictor", "CyHalfMultinomialLoss", "CyHalfBinomialLoss"):
+            made = x.__reduce__()
+            return [name, [self.of(part) for part in made[1][1:]], self.of(made[2]) if name == "Tree" else 0]
+        if isinstance(x, np.random.RandomState):
+            return ["rng", [repr(part) for part in x.get_state()]]
+        if isinstance(x, BaseException):
+            return [name, self.of(x.args)]
         if isinstance(x, memoryview):
             return ["memoryview", self.of(x.obj)]
         if isinstance(x, bytearray):
@@ -353,6 +461,18 @@ class Fingerprint:
         for slot in getattr(kind, "__slots__", ()):
             body.append([slot, self.of(getattr(x, slot, "<unset>"))])
         return body
+
+    def drawn(self, x) -> object:
+        """Of a figure and what it holds: what was set in it, and which figure it is of."""
+        name = type(x).__qualname__
+        if name == "Figure":
+            return [name, [self.of(axes) for axes in x.axes]]
+        if hasattr(x, "get_title"):
+            lines = [self.of(line) for line in x.lines]
+            return [name, self.of(x.figure), x.get_title(), lines, repr(x.dataLim.bounds)]
+        if hasattr(x, "get_ydata"):
+            return [name, self.of(x.axes), repr(list(x.get_xdata())), repr(list(x.get_ydata()))]
+        return name
 
     @classmethod
     def namespace(cls, ns: dict, names: list[str]) -> dict[str, object]:

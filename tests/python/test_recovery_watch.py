@@ -3,7 +3,11 @@
 import collections
 import functools
 import gc
+import io
 import os
+import pickle
+import threading
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -24,6 +28,53 @@ class Plain:
 
 class Dict(dict):
     pass
+
+
+class Slotted:
+    __slots__ = ("a", "b")
+
+
+def slotted():
+    one = Slotted()
+    one.a = [1]
+    return one
+
+
+class Stateful:
+    def __init__(self):
+        self.data, self.count, self.name = {"k": []}, 2.5, "n"
+
+    def __getstate__(self):
+        return {"data": dict(self.data), "more": [self.count * 2, self.name + self.name, (self.count, 3)]}
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+
+
+class Reduced:
+    def __init__(self, array, copy=False, start=0):
+        self.array, self.copy, self.start = array, copy, start
+
+    def __reduce__(self):
+        return Reduced, (self.array.copy() if self.copy else self.array[self.start : self.start + 5],)
+
+
+class Bunch(dict):
+    def __setstate__(self, state):
+        pass
+
+
+class Kept(list):
+    def __setstate__(self, state):
+        pass
+
+
+class Handed:
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol):
+        return Handed, (pickle.PickleBuffer(self.memory),)
 
 
 Pair = collections.namedtuple("Pair", "left right")
@@ -98,6 +149,45 @@ CASES = {
     "ordered": (lambda: collections.OrderedDict(a=1, b=2), lambda v: v.move_to_end("a")),
     "counter": (lambda: collections.Counter("aab"), lambda v: v.update("b")),
     "generator of numbers": (lambda: np.random.default_rng(1), lambda v: v.random()),
+    "slots": (slotted, lambda v: v.a.append(1)),
+    "slot": (slotted, lambda v: setattr(v, "b", 1)),
+    "state of its own": (Stateful, lambda v: v.data["k"].append(1)),
+    "number in a state made anew": (Stateful, lambda v: setattr(v, "count", v.count + 1.5)),
+    "text in a state made anew": (Stateful, lambda v: setattr(v, "name", v.name + "x")),
+    "reduction of its own": (lambda: [Reduced(np.arange(5.0))], lambda v: replaced(v[0].array, 2, 7.0)),
+    "array a reduction copies": (lambda: Reduced(np.arange(5.0), copy=True), lambda v: replaced(v.array, 2, 7.0)),
+    "view a reduction moves": (lambda: Reduced(np.zeros(9), start=1), lambda v: setattr(v, "start", 2)),
+    "bunch": (lambda: Bunch(a=[1], b=np.arange(3)), lambda v: replaced(v["b"], 0, 5)),
+    "bunch key": (lambda: Bunch(a=[1]), lambda v: replaced(v, "c", 5)),
+    "list with a state": (lambda: Kept([1, [2]]), lambda v: v[1].append(3)),
+    "exception": (lambda: ValueError([1]), lambda v: v.args[0].append(2)),
+    "iterator": (lambda: iter([1, [2]]), next),
+    "iterator's list": (lambda: iter(([1], 2)), lambda v: v.__reduce__()[1][0][0].append(2)),
+    "masked array": (lambda: np.ma.array([1.0, 2.0], mask=[0, 1]), lambda v: replaced(v, 0, 5.0)),
+    "mask": (lambda: np.ma.array([1.0, 2.0], mask=[0, 1]), lambda v: replaced(v.mask, 0, True)),
+    "fill value": (lambda: np.ma.array([1.0, 2.0]), lambda v: v.set_fill_value(7.0)),
+    "masked array's data": (lambda: np.ma.array(np.arange(9.0)), lambda v: replaced(v.data, 3, 5.0)),
+    "matrix": (lambda: np.arange(2).reshape(1, 2).view(np.matrix), lambda v: replaced(v, (0, 1), 5)),
+    "records": (lambda: np.zeros(4, "f8,i4"), lambda v: replaced(v["f1"], 2, 5)),
+    "names of fields": (lambda: np.zeros(4, "f8,i4"), lambda v: setattr(v.dtype, "names", ("a", "b"))),
+    "record array": (lambda: np.zeros(4, "f8,i4").view(np.recarray), lambda v: setattr(v[1], "f1", 5)),
+    "bytes handed to pickle": (lambda: Handed(bytearray(50_000)), lambda v: replaced(v.memory, 40_000, 1)),
+    "many strings": (lambda: [f"s{i}" for i in range(1000)], lambda v: replaced(v, 500, "s" + str(500) * 2)),
+    "many strings, one more": (lambda: [f"s{i}" for i in range(1000)], lambda v: v.append("last")),
+    "many strings, one fewer": (lambda: [f"s{i}" for i in range(1000)], lambda v: v.pop()),
+    "many strings in another order": (lambda: [f"s{i}" for i in range(1000)], lambda v: v.reverse()),
+    "many strings and a list": (lambda: ["s", [1]] * 50 + [[2]], lambda v: v[-1].append(1)),
+    "many strings, one a list": (lambda: [f"s{i}" for i in range(100)], lambda v: replaced(v, 7, ["s7"])),
+    "many lists, one a string": (lambda: [[i] for i in range(100)], lambda v: replaced(v, 7, "s")),
+    "large dict": (lambda: {f"k{i}": i + 1000 for i in range(1000)}, lambda v: replaced(v, "k500", 7)),
+    "key of a large dict": (lambda: {f"k{i}": i for i in range(1000)}, lambda v: replaced(v, "k500", v.pop("k500"))),
+    "part of a large dict": (lambda: {f"k{i}": [i] for i in range(1000)}, lambda v: v["k500"].append(7)),
+    "large set": (lambda: {f"k{i}" for i in range(1000)}, lambda v: v.discard("k7")),
+    "large tuple": (lambda: tuple([i] for i in range(1000)), lambda v: v[7].append(7)),
+    "large array of objects": (
+        lambda: np.array([f"s{i}" for i in range(999)] + [None], dtype=object),
+        lambda v: replaced(v, 998, "other"),
+    ),
     "spawned": (lambda: np.random.default_rng(1), lambda v: v.spawn(1)),
 }
 
@@ -123,12 +213,119 @@ def test_a_change_shows_and_no_change_does_not(case):
     assert walk(walker, value, False).digest != before.digest
 
 
-UNKNOWN = [iter([1]), (i for i in [1]), np.ma.array([1.0]), np.zeros(2, "f8,i4"), object()]
+class Refusing:
+    def __getstate__(self):
+        raise TypeError("no")
 
 
-@pytest.mark.parametrize("value", UNKNOWN, ids=lambda value: type(value).__name__)
-def test_of_what_no_rule_knows_nothing_is_said(value):
-    assert isinstance(_larder.Walker(watch.classify).walk([value], True), str)
+class Odd:
+    def __reduce__(self):
+        return [Odd, ()]
+
+
+def generator():
+    yield
+
+
+UNKNOWN = {
+    "generator": generator,
+    "keys": lambda: {}.keys(),
+    "iterator over a dict": lambda: iter({1: 2}),
+    "file": lambda: open(os.devnull),
+    "lock": threading.Lock,
+    "weak reference": lambda: weakref.ref(Plain),
+    "row": lambda: np.zeros(2, "f8,i4")[0],
+    "records with objects": lambda: np.zeros(2, "O,i4"),
+    "a state that cannot be had": Refusing,
+    "a reduction that is none": Odd,
+    "a file in a slot": lambda: setattr(one := Slotted(), "a", open(os.devnull)) or one,
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_of_what_cannot_be_pickled_nothing_is_said(case):
+    assert isinstance(_larder.Walker(watch.classify).walk([UNKNOWN[case]()], True), str)
+
+
+def test_what_is_made_anew_for_each_pickle_is_compared_by_what_it_holds():
+    walker, one = _larder.Walker(watch.classify), Stateful()
+    digests = {walk(walker, one).digest for _ in range(50)}
+    assert len(digests) == 1
+    for turn in range(200):
+        before = walk(walker, one).digest
+        one.count = turn + 0.25
+        one.name = f"n{turn}"
+        assert walk(walker, one).digest != before
+
+
+def test_a_text_buffer_is_walked_by_what_it_holds():
+    walker, text = _larder.Walker(watch.classify), io.StringIO("a")
+    before = walk(walker, text).digest
+    assert walk(walker, text).digest == before
+    text.write("b")
+    assert walk(walker, text).digest != before
+
+
+def test_a_walk_inside_another_is_not_made_again_but_as_good():
+    walker = _larder.Walker(watch.classify)
+    inner = [Plain() for _ in range(10)]
+    outer = {"inner": inner, "rest": [[i] for i in range(500)]}
+    walk(walker, outer, True)
+    first = walker.walk(inner, True)
+    for change in (None, lambda: inner[3].part.append(1), lambda: outer["rest"][7].append(1), None):
+        if change:
+            change()
+        walker.begin()
+        walker.walk(outer, False)
+        after = walker.walk(inner, False).digest
+        assert after == _larder.Walker(watch.classify).walk(inner, False).digest
+        assert (after == first.digest) == (len(inner[3].part) == 2)
+
+
+def test_a_dictionary_that_an_object_hides_a_part_of_is_walked_itself():
+    """The walk below the object goes into its ``__dict__`` as its pickle does, without what that leaves out."""
+
+    class Hiding:
+        def __init__(self):
+            self.parts, self.hidden = [[i] for i in range(500)], [0]
+
+        def __getstate__(self):
+            return {"parts": self.parts}
+
+    walker, one = _larder.Walker(watch.classify), Hiding()
+    walk(walker, one, True)
+    before = walker.walk(one.__dict__, True).digest
+    one.hidden.append(1)
+    walker.begin()
+    walker.walk(one, False)
+    assert walker.walk(one.__dict__, False).digest != before
+
+
+def test_a_figure_is_the_same_until_it_is_changed():
+    pytest.importorskip("matplotlib").use("agg")
+    import matplotlib.pyplot as plt
+
+    walker = _larder.Walker(watch.classify)
+    figure, axes = plt.subplots()
+    (line,) = axes.plot([1, 2], [3, 4])
+    pickle.dumps(figure)
+    before = walk(walker, figure)
+    pickle.dumps(figure)
+    assert walk(walker, figure, False).digest == before.digest and before.alive()
+    changes = [
+        lambda: line.set_ydata([3, 5]),
+        lambda: axes.set_title("t"),
+        lambda: axes.get_xticklabels()[0].set_color("red"),
+        lambda: figure.canvas.mpl_connect("button_press_event", print),
+        lambda: figure.set_size_inches(3, 4),
+        lambda: axes.set_xlim(0, 9),
+    ]
+    for change in changes:
+        before = walk(walker, figure)
+        change()
+        assert walk(walker, figure, False).digest != before.digest
+    plt.close(figure)
 
 
 def test_an_object_at_the_address_of_another_is_not_taken_for_it():
@@ -143,8 +340,6 @@ def test_an_object_at_the_address_of_another_is_not_taken_for_it():
 
 
 def test_what_can_change_is_not_kept_alive():
-    import weakref
-
     walker, part = _larder.Walker(watch.classify), Plain()
     gone = weakref.ref(part)
     array = weakref.ref(part.__dict__.setdefault("a", np.zeros(10)))
