@@ -604,4 +604,6 @@ def _view_objects(root, offset, shape, strides, dtype, writeable):
 def _view_memory(memory, offset, shape, strides, dtype, writeable):
     import numpy as np
 
+    # A bytearray that is looked into must not move.
+    memory = np.frombuffer(memory, np.uint8) if len(memory) else memory
     return _finish(np.ndarray(shape, dtype, memory, offset, strides), writeable)

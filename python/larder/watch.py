@@ -5,9 +5,9 @@ weak)`` says everything its pickle depends on. ``bytes`` are compared by content
 made for the occasion), ``weak`` are objects that never change and are the same as long as they live. A rule has to be complete:
 whatever can change in the object and shows in its pickle must be in what is said. So there are few.
 
-For all other objects the walk asks what pickle asks, ``__reduce_ex__`` or what is registered in its place, and walks the answer:
-what pickle would see is what is said. What that fails for, and what our pickler treats in a way of its own, is *opaque*: the
-variable that reaches it is serialised again after every cell, and compared then.
+For all other objects the walk asks what pickle asks, ``__reduce_ex__`` or what is registered in its place, and walks the
+answer: what pickle would see is what is said. What that fails for, and what our pickler treats in a way of its own, is
+*opaque*: the variable that reaches it is serialised again after every cell, and compared then.
 """
 
 from __future__ import annotations

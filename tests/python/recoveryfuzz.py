@@ -33,7 +33,9 @@ class A(np.ndarray): pass
 class Stateful:
     def __init__(self, data): self.data = data; self.count = 0.5
     def __getstate__(self): return {**self.__dict__, 'data': [self.data], 'twice': self.count * 2}
-    def __setstate__(self, state): self.data = state['data'][0]; self.count = state['count']
+    def __setstate__(self, state):
+        del state['twice']
+        self.__dict__.update(state); self.data, = state['data']
 class Made:
     def __init__(self, left, right): self.left = left; self.right = right
     def __reduce__(self): return Made, (self.left, self.right)
@@ -279,8 +281,8 @@ CHANGE = [
     "np.put({n}, 0, {k})",
     "np.copyto({n}, {k})",
     "np.add.at({n}, 0, {k})",
-    "memoryview({n}).cast('B')[0] = {k}",
-    "{n}.byteswap(inplace=True)",
+    "assert not {n}.dtype.hasobject; memoryview({n}).cast('B')[0] = {k}",
+    "assert not {n}.dtype.hasobject; {n}.byteswap(inplace=True)",
     "{n}.partition(1)",
     "{n}[50] = 'other'",
     "{n}[50] = [{k}]",
@@ -292,7 +294,7 @@ CHANGE = [
     "{n}.pop()",
     "{n}.args[0].append({k})",
     "{n}.args = ({k},)",
-    "{n}.__setstate__({{'data': [{k}], 'count': {k}}})",
+    "{n}.__setstate__({{'data': [{k}], 'count': {k}, 'twice': 0}})",
     "{n}.fit(X[{k}:], Y[{k}:])",
 ]
 
@@ -363,6 +365,8 @@ class Fingerprint:
                     if not isinstance(v, (types.MemberDescriptorType, types.GetSetDescriptorType))
                 },
             ]
+        if x is np.ma.masked:
+            return "masked"
         if isinstance(x, np.ndarray):
             low, high = np.lib.array_utils.byte_bounds(x)
             where = next((i for i, (a, b, _) in enumerate(self.memory) if low < b and a < high), None)
@@ -394,7 +398,7 @@ class Fingerprint:
 
                 body.append(zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1)))
             if isinstance(x, np.ma.MaskedArray):
-                body.append([np.ma.getmaskarray(x).tolist(), repr(x._fill_value)])
+                body.append([np.ma.getmaskarray(x).tolist(), repr(x.fill_value)])
             return body
         if isinstance(x, (pd.DataFrame, pd.Series, pd.Index, pd.Categorical)):
             if isinstance(x, pd.DataFrame):
