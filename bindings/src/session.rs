@@ -122,12 +122,19 @@ struct Walker {
 /// walks whose results are held; when the first comes out the same again, the second does.
 #[derive(Default)]
 struct Around {
-    /// Address of what the inner walk began with -> digest of the outer one, both results, and whether it was of use.
-    inner: HashMap<usize, Vec<(Digest, Py<Walked>, Py<Walked>, bool)>>,
+    /// By the address of what the inner walk began with.
+    inner: HashMap<usize, Vec<Pair>>,
     /// Digests of this round.
     now: HashSet<Digest>,
     /// Object -> the first large walk of this round that went into it and is held, and where that began.
     met: HashMap<u64, (Py<Walked>, usize)>,
+}
+
+struct Pair {
+    outer: Py<Walked>,
+    inner: Py<Walked>,
+    /// Whether it was of use since [`Around::sweep`].
+    used: bool,
 }
 
 type Digest = [u8; 16];
@@ -143,12 +150,14 @@ impl Around {
     /// What walks below the object at `at` found, if a walk of this round says so.
     fn find(&mut self, py: Python<'_>, at: usize) -> Option<Py<Walked>> {
         let pairs = self.inner.get_mut(&at)?;
-        let found = pairs.iter_mut().find(|pair| self.now.contains(&pair.0))?;
-        if !found.1.get().alive(py).ok()? {
+        let found = pairs
+            .iter_mut()
+            .find(|pair| self.now.contains(&pair.outer.get().digest))?;
+        if !found.outer.get().alive(py).ok()? {
             return None;
         }
-        found.3 = true;
-        Some(found.2.clone_ref(py))
+        found.used = true;
+        Some(found.inner.clone_ref(py))
     }
 
     fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>, inner: &[u64], held: bool) {
@@ -158,13 +167,16 @@ impl Around {
             return;
         }
         if let Some((outer, from)) = self.met.get(&(at as u64)) {
-            let pair = (outer.get().digest, outer.clone_ref(py), found.clone_ref(py), true);
+            let pair = |outer: &Py<Walked>, inner: &Py<Walked>| Pair {
+                outer: outer.clone_ref(py),
+                inner: inner.clone_ref(py),
+                used: true,
+            };
             if inner.contains(&(*from as u64)) {
                 // They hold each other: whichever comes first will do.
-                let pair = (walked.digest, found.clone_ref(py), outer.clone_ref(py), true);
-                self.inner.entry(*from).or_default().push(pair);
+                self.inner.entry(*from).or_default().push(pair(found, outer));
             }
-            self.inner.entry(at).or_default().push(pair);
+            self.inner.entry(at).or_default().push(pair(outer, found));
         } else if inner.len() >= OUTER_IDS_MIN {
             for id in inner {
                 self.met.entry(*id).or_insert_with(|| (found.clone_ref(py), at));
@@ -174,7 +186,7 @@ impl Around {
 
     fn sweep(&mut self) {
         self.inner.retain(|_, pairs| {
-            pairs.retain_mut(|pair| std::mem::take(&mut pair.3));
+            pairs.retain_mut(|pair| std::mem::take(&mut pair.used));
             !pairs.is_empty()
         });
         self.begin();

@@ -401,6 +401,7 @@ class Recorder:
                 continue
             if now.digest == before.walked.digest and before.walked.alive() and "\0".join(before.names) in self.saved:
                 known[name] = before
+        self.walker.sweep()
         return known, walked
 
     def _remembered(

@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import pickle
+import sys
 import threading
 import weakref
 
@@ -346,6 +347,19 @@ def test_what_can_change_is_not_kept_alive():
     found = walk(walker, {"x": [part]})
     del part
     assert gone() is None and array() is None and found.digest
+
+
+def test_items_of_a_large_list_are_let_go_with_it():
+    walker, text = _larder.Walker(watch.classify), "".join(["te", "xt"])
+    value, alone = [text] * 1000, sys.getrefcount(text)
+    found = walk(walker, value)
+    assert sys.getrefcount(text) > alone + 999
+    walker.sweep()
+    del value, found
+    gc.collect()
+    walk(walker, [1])
+    walker.sweep()
+    assert sys.getrefcount(text) == alone - 1000
 
 
 def test_nested_tuples_are_walked_once():

@@ -234,7 +234,11 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// What was found, once everything was entered.
     pub fn end(mut self) -> Met {
         self.flush();
-        let inner = if self.pinning { self.seen.iter().map(|id| *id as u64).collect() } else { Vec::new() };
+        let inner = if self.pinning {
+            self.seen.iter().map(|id| *id as u64).collect()
+        } else {
+            Vec::new()
+        };
         let shared = self.seen.iter().chain(&self.more);
         let mut ids: Vec<u64> = shared
             .filter(|id| !self.named.contains(id))
@@ -295,7 +299,11 @@ impl<'a, 'py> Walk<'a, 'py> {
         if self.leaves.contains(&kind) {
             return true;
         }
-        let leaf = self.kinds.known.get(&kind).is_some_and(|(kind, _)| matches!(**kind, Kind::Leaf));
+        let leaf = self
+            .kinds
+            .known
+            .get(&kind)
+            .is_some_and(|(kind, _)| matches!(**kind, Kind::Leaf));
         if leaf {
             self.leaves.rotate_right(1);
             self.leaves[0] = kind;

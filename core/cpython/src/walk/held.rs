@@ -65,7 +65,11 @@ impl<'py> Walk<'_, 'py> {
         let known: &[Option<Py<PyAny>>] = before.map_or(&[], |held| &held.items);
         let address = |one: &Option<Py<PyAny>>| one.as_ref().map_or(0, |one| one.as_ptr() as usize);
         let mut same = known.len() == at.len();
-        same = same && known.iter().zip(at).all(|(one, item)| one.is_none() || address(one) == *item);
+        same = same
+            && known
+                .iter()
+                .zip(at)
+                .all(|(one, item)| one.is_none() || address(one) == *item);
         let mut ask: Vec<Bound<'py, PyType>> = Vec::new();
         let mut leaves: Vec<usize> = Vec::new();
         if same && known.iter().all(Option::is_some) {
@@ -161,7 +165,11 @@ impl Items for DictItems {
 impl Items for Pointers {
     fn read(&self, into: &mut Vec<usize>) {
         // SAFETY: the memory of an array of objects that is held.
-        into.extend((self.0..self.1).step_by(8).map(|at| unsafe { crate::object::load::<usize>(at, 0) }));
+        into.extend(
+            (self.0..self.1)
+                .step_by(8)
+                .map(|at| unsafe { crate::object::load::<usize>(at, 0) }),
+        );
     }
 }
 
