@@ -38,7 +38,7 @@ class Stateful:
         self.__dict__.update(state); self.data, = state['data']
 class Made:
     def __init__(self, left, right): self.left = left; self.right = right
-    def __reduce__(self): return Made, (self.left, self.right)
+    def __reduce__(self): return Made, (self.left, self.right), self.__dict__.copy()
 class Bunch(dict):
     def __getattr__(self, name):
         try: return self[name]
