@@ -304,13 +304,25 @@ impl Core {
 
     /// Copies runs of pages to new extents; the buffer with its segments changed.
     fn shadow(&self, stored: &Stored, view: &View, moves: &[(u32, u32)]) -> io::Result<Stored> {
-        let mut stored = stored.clone();
+        let mut made: Vec<Arc<Extent>> = Vec::with_capacity(moves.len());
         for (first, count) in moves {
-            let extent = self.allocate(*count, false, false)?;
-            self.write_run(&extent, 0, view, *first, *count)?;
-            stored = stored.moved(*first, &Segment::whole(extent));
+            let extent = self
+                .allocate(*count, false, false)
+                .and_then(|extent| self.filled(extent, |extent| self.write_run(extent, 0, view, *first, *count)));
+            match extent {
+                Ok(extent) => made.push(extent),
+                Err(error) => {
+                    made.iter().for_each(|extent| self.abandon(extent));
+                    return Err(error);
+                }
+            }
         }
-        Ok(stored)
+        Ok(moves
+            .iter()
+            .zip(made)
+            .fold(stored.clone(), |stored, ((first, _), extent)| {
+                stored.moved(*first, &Segment::whole(extent))
+            }))
     }
 
     /// Appends the record and makes it durable. On return with `Ok` the commit may be acknowledged.

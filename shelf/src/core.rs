@@ -197,11 +197,37 @@ impl Core {
             let end = extent.at + extent.bytes();
             let step = (end / 8).clamp(64 * PAGE, 256 << 20).next_multiple_of(PAGE);
             let step = if self.media.fd().is_some() { step } else { 0 };
-            self.media.set_len(end + step)?;
+            // Without the step, a file that may not grow much further still takes what fits.
+            let grown = self.media.set_len(end + step).or_else(|error| match step {
+                0 => Err(error),
+                _ => self.media.set_len(end),
+            });
+            if let Err(error) = grown {
+                self.space.retract(extent);
+                return Err(error);
+            }
         } else if zeroed && !allocated.fresh {
-            self.media.zero(extent.at, extent.bytes())?;
+            let zeroed = |extent: &Extent| self.media.zero(extent.at, extent.bytes());
+            return self.filled(extent, zeroed);
         }
         Ok(extent)
+    }
+
+    /// A new extent that `fill` fills; if it cannot, the medium has its room back.
+    pub fn filled(&self, extent: Arc<Extent>, fill: impl FnOnce(&Extent) -> io::Result<()>) -> io::Result<Arc<Extent>> {
+        match fill(&extent) {
+            Ok(()) => Ok(extent),
+            Err(error) => {
+                self.abandon(&extent);
+                Err(error)
+            }
+        }
+    }
+
+    /// An extent that nobody was told of: its room goes back at once.
+    pub fn abandon(&self, extent: &Extent) {
+        self.media.discard(extent.at, extent.bytes());
+        extent.abandon();
     }
 
     /// Writes whole pages of an extent from `first` on, and their checksums. `bytes` may end inside its last page.

@@ -171,8 +171,7 @@ impl Shelf {
                     let _state = core.state.lock(); // two at once could set the file's length in the wrong order
                     core.allocate(pages, false, false)?
                 };
-                core.write_pages(&extent, 0, bytes)?;
-                Ok(extent)
+                core.filled(extent, |extent| core.write_pages(extent, 0, bytes))
             };
             let extent = place().map_err(|error| core.write_failed(&core.state.lock(), name, error))?;
             stored.push(Stored::new(bytes.len() as u64, vec![Segment::whole(extent)]));
@@ -204,8 +203,9 @@ impl Shelf {
             let place = || -> io::Result<Arc<Extent>> {
                 let extent = core.allocate(pages, false, true)?;
                 let zero = crc(&[0u8; PAGE as usize]).to_le_bytes();
-                core.write(extent.crc_at(0), &zero.repeat(pages as usize))?;
-                Ok(extent)
+                core.filled(extent, |extent| {
+                    core.write(extent.crc_at(0), &zero.repeat(pages as usize))
+                })
             };
             state.unsynced = true;
             let extent = place().map_err(|error| core.write_failed(&state, name, error))?;

@@ -3,7 +3,8 @@
 //! Free space is derived, never written down: at open it is what no catalog entry, snapshot, log or superblock
 //! covers. An [`Extent`] is owned by reference count: catalog versions and live views hold it; when the last holder
 //! lets go it is *quarantined*, because the state on the medium may still need it. Only a checkpoint, which makes
-//! that state durable without it, moves it to the free list.
+//! that state durable without it, moves it to the free list. One that could not be filled was never part of any state, and
+//! is free again at once.
 //!
 //! Invariants
 //!
@@ -14,7 +15,7 @@
 use crate::format::{HEAP_START, PAGE, pages};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A run of heap pages followed by their checksums (4 bytes per page, padded to pages).
@@ -27,6 +28,8 @@ pub struct Extent {
     space: Weak<Space>,
     /// Pins older than this commit may show it, whenever it is let go.
     needed_before: AtomicU64,
+    /// No state names it and no view shows it: free as soon as it is let go.
+    unused: AtomicBool,
 }
 
 impl Extent {
@@ -40,6 +43,10 @@ impl Extent {
     pub fn moved_after(&self, commit: u64) {
         self.needed_before.fetch_max(commit + 1, Ordering::Relaxed);
     }
+    /// It could not be filled, and nobody was told of it.
+    pub fn abandon(&self) {
+        self.unused.store(true, Ordering::Relaxed);
+    }
     pub fn crc_at(&self, page: u32) -> u64 {
         self.at + u64::from(self.data_pages) * PAGE + u64::from(page) * 4
     }
@@ -48,8 +55,12 @@ impl Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         if let Some(space) = self.space.upgrade() {
-            let before = self.needed_before.load(Ordering::Relaxed);
-            space.quarantine(self.at, self.bytes(), before);
+            if self.unused.load(Ordering::Relaxed) {
+                space.take_back(self.at, self.bytes());
+            } else {
+                let before = self.needed_before.load(Ordering::Relaxed);
+                space.quarantine(self.at, self.bytes(), before);
+            }
         }
     }
 }
@@ -148,6 +159,7 @@ impl Space {
             bare,
             space: Arc::downgrade(self),
             needed_before: AtomicU64::new(0),
+            unused: AtomicBool::new(false),
         });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Allocated { extent, fresh }
@@ -202,9 +214,37 @@ impl Space {
             bare,
             space: Arc::downgrade(self),
             needed_before: AtomicU64::new(0),
+            unused: AtomicBool::new(false),
         });
         lists.live.insert(at, (len, Arc::downgrade(&extent)));
         Some(extent)
+    }
+
+    /// The file could not grow for this extent, the last one handed out: the heap ends where it did before.
+    ///
+    /// A superblock says how long the file is; an end beyond it would be taken for a file that was cut.
+    pub fn retract(&self, extent: Arc<Extent>) {
+        let at = extent.at;
+        extent.abandon();
+        drop(extent);
+        let mut lists = self.lists.lock();
+        // It may have joined a free range before it.
+        if let Some((start, len)) = lists.free.last_key_value().map(|(start, len)| (*start, *len))
+            && start <= at
+            && start + len == lists.end
+        {
+            lists.free.remove(&start);
+            if start < at {
+                lists.free.insert(start, at - start);
+            }
+            lists.end = at;
+        }
+    }
+
+    fn take_back(&self, at: u64, len: u64) {
+        let mut lists = self.lists.lock();
+        lists.live.remove(&at);
+        insert_free(&mut lists.free, at, len);
     }
 
     fn quarantine(&self, at: u64, len: u64, needed_before: u64) {

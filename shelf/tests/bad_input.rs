@@ -315,6 +315,47 @@ fn a_full_or_failing_disk_at_any_call_keeps_the_last_commit() {
 }
 
 #[test]
+fn a_file_that_could_not_grow_is_not_taken_for_one_that_was_cut() {
+    for call in [Call::SetLen, Call::Write] {
+        let media = Arc::new(SimMedia::new(sample(true)));
+        let shelf = open(&media).unwrap();
+        // Room for the next snapshot, so that the last checkpoint grows nothing.
+        shelf.put("gap", "bytes", b"", &[&[3u8; 60_000]]).unwrap();
+        shelf.put("after", "bytes", b"", &[&[4u8; 5000]]).unwrap();
+        shelf.commit(None).unwrap();
+        shelf.remove("gap").unwrap();
+        shelf.commit(None).unwrap();
+        shelf.checkpoint().unwrap();
+        let (len, before) = (media.image().len(), shelf.stats());
+        media.fail(Some(Failure {
+            call,
+            after: 0,
+            errno: libc::ENOSPC,
+            sticky: true,
+        }));
+        let put = shelf.put("big", "bytes", b"", &[&vec![5u8; 500_000]]);
+        let allocated = shelf.alloc("big", "bytes", b"", &[500_000]);
+        for error in [put.unwrap_err(), allocated.map(drop).unwrap_err()] {
+            assert_eq!(error.class(), Class::Full, "{call:?}: {error}");
+        }
+        media.fail(None);
+        assert_eq!(shelf.stats().quarantined_bytes, before.quarantined_bytes, "{call:?}");
+        if call == Call::SetLen {
+            assert_eq!(
+                (media.image().len(), shelf.stats().free_bytes),
+                (len, before.free_bytes)
+            );
+        }
+        shelf.put("small", "bytes", b"in the log", &[]).unwrap();
+        shelf.commit(None).unwrap();
+        shelf.close().unwrap();
+        let shelf = open(&media).unwrap_or_else(|error| panic!("{call:?}: {error}"));
+        assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound(), "{call:?}");
+        assert_eq!(differs(&shelf), None, "{call:?}");
+    }
+}
+
+#[test]
 fn a_failed_flush_stops_the_shelf_until_it_is_opened_again() {
     let media = Arc::new(SimMedia::new(sample(true)));
     let shelf = open(&media).unwrap();

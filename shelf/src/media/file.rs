@@ -61,6 +61,13 @@ impl FileMedia {
         &self.file
     }
 
+    /// Makes a hole of this range; false where the file system has none.
+    fn punch(&self, at: u64, len: u64) -> bool {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: a system call on a descriptor we own; no memory is passed.
+        unsafe { libc::fallocate(self.file.as_raw_fd(), mode, at as i64, len as i64) == 0 }
+    }
+
     /// Takes the writer lock, or says which process has it (0 if it cannot be told).
     pub fn lock_writer(file: &File) -> io::Result<Result<(), u32>> {
         if set_lock(file, libc::F_WRLCK, WRITER, 1, false)? {
@@ -96,9 +103,7 @@ impl Media for FileMedia {
     }
 
     fn zero(&self, at: u64, len: u64) -> io::Result<()> {
-        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: a system call on a descriptor we own; no memory is passed.
-        if unsafe { libc::fallocate(self.file.as_raw_fd(), mode, at as i64, len as i64) } == 0 {
+        if self.punch(at, len) {
             return Ok(());
         }
         let zeros = vec![0u8; (len.min(1 << 20)) as usize];
@@ -109,6 +114,10 @@ impl Media for FileMedia {
             done += part;
         }
         Ok(())
+    }
+
+    fn discard(&self, at: u64, len: u64) {
+        self.punch(at, len);
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -45,6 +45,8 @@ pub trait Media: Send + Sync {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes a free range read as zeros.
     fn zero(&self, at: u64, len: u64) -> io::Result<()>;
+    /// Nobody needs what is in this range: its room may go back to the file system. Promises nothing.
+    fn discard(&self, _at: u64, _len: u64) {}
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
     /// Hint: start moving this range to the disk. Promises nothing.
