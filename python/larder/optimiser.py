@@ -34,7 +34,8 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
 
     entries = opcode._inline_cache_entries  # type: ignore[attr-defined]
     caches = [0] * 256
-    by_name = entries if isinstance(entries, dict) else {opcode.opname[i]: n for i, n in enumerate(entries[:256])}
+    # By number in 3.12, by name later.
+    by_name = dict(zip(opcode.opname, entries, strict=False)) if isinstance(entries, list) else entries
     for name, count in by_name.items():
         number = opcode.opmap.get(name, 256)
         if number < 256:

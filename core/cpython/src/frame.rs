@@ -83,11 +83,12 @@ impl Frame {
         unsafe { load(self.base, self.l.frame_slots + slot * 8) }
     }
 
-    /// The object in a slot, borrowed; null when empty.
+    /// The object in a slot, borrowed; null when empty; or a position (see [`Obj::as_position`]).
     #[inline(always)]
     pub fn get(self, slot: usize) -> Obj {
         let bits = self.bits(slot);
-        Obj(if self.l.tagged_slots { bits & !NOT_OWNED } else { bits })
+        let plain = !self.l.tagged_slots || Obj(bits).as_position().is_some();
+        Obj(if plain { bits } else { bits & !NOT_OWNED })
     }
 
     /// Whether a slot relies on another owner of its object, so that the reference count says one less.
@@ -109,13 +110,14 @@ impl Frame {
     /// Puts an owned reference (or null) in a slot and returns what the slot owned, now owned by the caller.
     ///
     /// # Safety
-    /// The slot lies inside the frame; the value is live or null.
+    /// The slot lies inside the frame; the value is live, null, or a position.
     #[inline(always)]
     pub unsafe fn put(self, slot: usize, value: Obj) -> Obj {
         let old = self.owned(slot);
         // SAFETY: by contract. What is immortal is never counted: its slots must say so.
         unsafe {
-            let uncounted = self.l.tagged_slots && (value.is_null() || refcount(value) < 0);
+            let object = !value.is_null() && value.as_position().is_none();
+            let uncounted = self.l.tagged_slots && !(object && refcount(value) >= 0);
             let bits = if uncounted { value.0 | NOT_OWNED } else { value.0 };
             store(self.base, self.l.frame_slots + slot * 8, bits);
         }

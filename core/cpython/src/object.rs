@@ -74,6 +74,8 @@ pub struct Symbols {
     pub set_iter_type: usize,
     /// What stands in a set where something was taken out.
     pub set_dummy: usize,
+    /// 3.15: an import not done yet, which a look-up by name does; null before.
+    pub lazy_type: usize,
     pub code_bytes: CodeBytes,
     pub request_extra: RequestExtra,
     pub get_extra: GetExtra,
@@ -148,6 +150,7 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                 ],
                 set_iter_type: dummy.and(symbol(c"PySetIter_Type").ok()).unwrap_or(0),
                 set_dummy: dummy.map_or(0, |at| load(at, 0)),
+                lazy_type: symbol(c"PyLazyImport_Type").unwrap_or(0),
                 code_bytes: std::mem::transmute::<usize, CodeBytes>(symbol(c"PyCode_GetCode")?),
                 request_extra: std::mem::transmute::<usize, RequestExtra>(symbol(
                     c"PyUnstable_Eval_RequestCodeExtraIndex",

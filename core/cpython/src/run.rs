@@ -163,6 +163,13 @@ impl Compiled {
                     }
                     return false;
                 }
+                if let Some(index) = o.as_position() {
+                    if ty != Type::Position {
+                        return false;
+                    }
+                    put(&[index as u64]);
+                    continue;
+                }
                 let t = type_of(o).0;
                 match ty {
                     Type::Int if t == &raw const ffi::PyLong_Type as usize => match int_value(o, l) {
@@ -339,6 +346,7 @@ impl Restore<'_> {
                 kind::PTR => borrowed(v.word(self.buffer)),
                 kind::KNOWN => borrowed(v.object().0 as u64),
                 kind::NULL => Obj::NULL,
+                kind::POSITION => Obj::position(v.word(self.buffer) as i64),
                 kind::TUPLE => self.tuple(v),
                 _ => self.iterator(v),
             }

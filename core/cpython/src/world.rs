@@ -128,6 +128,9 @@ impl World for Live<'_> {
         if o.is_null() {
             return Class::Other;
         }
+        if let Some(index) = o.as_position() {
+            return Class::Position(index);
+        }
         // SAFETY: `o` is live, and each field is read only after its type is known.
         unsafe {
             let t = type_of(o).0;
@@ -187,8 +190,14 @@ impl World for Live<'_> {
         }
     }
     fn type_of(&self, o: Obj) -> Obj {
+        if o.as_position().is_some() {
+            return Obj::NULL;
+        }
         // SAFETY: `o` is live.
         unsafe { type_of(o) }
+    }
+    fn is_lazy(&self, ty: Obj) -> bool {
+        ty.0 == self.engine.symbols.lazy_type && !ty.is_null()
     }
     fn number_types(&self) -> [Obj; 3] {
         [

@@ -103,6 +103,7 @@ impl Packed {
                 Type::SeqIter(Seq::Str) => (9, None),
                 Type::Enumerate => (10, None),
                 Type::Zip => (11, None),
+                Type::Position => (12, None),
             };
             bytes.push(tag | if tree.write_only(number as u32) { WRITE_ONLY } else { 0 });
             if let Some(o) = object {
@@ -317,7 +318,8 @@ impl Packed {
                 8 => Type::SeqIter(Seq::Tuple),
                 9 => Type::SeqIter(Seq::Str),
                 10 => Type::Enumerate,
-                _ => Type::Zip,
+                11 => Type::Zip,
+                _ => Type::Position,
             };
             (slot, ty, tag & WRITE_ONLY != 0)
         })
@@ -436,10 +438,11 @@ pub mod kind {
     pub const STR_ITER: u8 = 13;
     pub const ENUMERATE: u8 = 14;
     pub const ZIP: u8 = 15;
+    pub const POSITION: u8 = 16;
 }
 
 /// Components of each kind.
-const COMPONENTS: [u8; 16] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4];
+const COMPONENTS: [u8; 17] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1];
 
 /// A value about to be read, part by part: what its kind says comes before its components, then those.
 pub struct Value<'r, 'a> {
@@ -598,6 +601,7 @@ impl Pack<'_> {
             Val::SeqIter { seq: Seq::Str, .. } => (13, None, 0..count),
             Val::Enumerate { .. } => (14, None, 0..count),
             Val::Zip { .. } => (15, None, 0..count),
+            Val::Position(_) => (16, None, 0..count),
         };
         out.push(kind | flag);
         if let Some(o) = object {
@@ -739,6 +743,7 @@ impl Reader<'_> {
                 index: r,
                 object: r,
             },
+            16 => Val::Position(r),
             _ => Val::Zip {
                 first: r,
                 second: r,

@@ -20,6 +20,15 @@ impl Obj {
     pub fn is_null(self) -> bool {
         self.0 == 0
     }
+    const POSITION: usize = 3;
+    /// What a frame's slot holds for a number without an object: where a `for` of 3.15 stands in a sequence.
+    pub fn position(index: i64) -> Obj {
+        Obj((index << 2) as usize | Obj::POSITION)
+    }
+    /// The number, if this is one and no object.
+    pub fn as_position(self) -> Option<i64> {
+        (self.0 & Obj::POSITION == Obj::POSITION).then_some(self.0 as i64 >> 2)
+    }
 }
 
 /// Index of an instruction in [`Tree::insts`].
@@ -112,6 +121,8 @@ pub enum Val {
     Known(Obj),
     /// A null stack entry or an unbound local.
     Null,
+    /// Where a `for` of 3.15 stands in the sequence one slot below.
+    Position(Ref),
     /// An iterator over a range: next value, step, how many are left, the object if there is one.
     RangeIter {
         next: Ref,
@@ -167,6 +178,7 @@ pub enum Type {
     Ptr(Obj),
     Known(Obj),
     Null,
+    Position,
     RangeIter,
     SeqIter(Seq),
     Enumerate,
@@ -182,6 +194,7 @@ impl Type {
             Type::Bool => &[Kind::Bool],
             Type::Ptr(_) => &[Kind::Ptr],
             Type::Known(_) | Type::Null => &[],
+            Type::Position => &[Kind::Int],
             Type::RangeIter => &[Kind::Int, Kind::Int, Kind::Int, Kind::Ptr],
             Type::SeqIter(_) => &[Kind::Ptr, Kind::Int, Kind::Ptr],
             Type::Enumerate => &[Kind::Int, Kind::Ptr, Kind::Int, Kind::Ptr],
@@ -212,7 +225,7 @@ impl Val {
         let no = Ref::NONE;
         match self {
             Val::Int { value, boxed } | Val::Float { value, boxed } => ([value, boxed, no, no], 2),
-            Val::Bool(value) | Val::Ptr(value, _) => ([value, no, no, no], 1),
+            Val::Bool(value) | Val::Ptr(value, _) | Val::Position(value) => ([value, no, no, no], 1),
             Val::Known(_) | Val::Null | Val::Tuple(_) => ([no; 4], 0),
             Val::RangeIter {
                 next,
@@ -246,6 +259,7 @@ impl Val {
             Val::Ptr(_, t) => Type::Ptr(t),
             Val::Known(o) => Type::Known(o),
             Val::Null => Type::Null,
+            Val::Position(_) => Type::Position,
             Val::RangeIter { .. } => Type::RangeIter,
             Val::SeqIter { seq, .. } => Type::SeqIter(seq),
             Val::Enumerate { .. } => Type::Enumerate,
@@ -281,6 +295,7 @@ impl Input {
             Type::Ptr(t) => Val::Ptr(r[0], t),
             Type::Known(o) => Val::Known(o),
             Type::Null => Val::Null,
+            Type::Position => Val::Position(r[0]),
             Type::RangeIter => Val::RangeIter {
                 next: r[0],
                 step: r[1],

@@ -7,6 +7,7 @@ pub mod check;
 mod v312;
 mod v313;
 mod v314;
+mod v315;
 
 use larder_trace::Layout;
 
@@ -23,8 +24,9 @@ pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<
         (3, 12) => Ok(&v312::LAYOUT),
         (3, 13) => Ok(&v313::LAYOUT),
         (3, 14) => Ok(&v314::LAYOUT),
+        (3, 15) => Ok(&v315::LAYOUT),
         _ => Err(format!(
-            "the frames of CPython {major}.{minor} are not known to this build; those of 3.12 to 3.14 are"
+            "the frames of CPython {major}.{minor} are not known to this build; those of 3.12 to 3.15 are"
         )),
     }
 }
@@ -41,6 +43,7 @@ pub unsafe fn check(l: &Layout, hex_version: u32, samples: &check::Samples, main
     let words = match l.minor {
         13 => Some(&v313::WORDS),
         14 => Some(&v314::WORDS),
+        15 => Some(&v315::WORDS),
         _ => None,
     };
     if let Some(words) = words {

@@ -100,7 +100,7 @@ fn for_each_ref(val: &mut Val, f: &mut impl FnMut(&mut Ref)) {
             f(value);
             f(boxed);
         }
-        Val::Bool(r) | Val::Ptr(r, _) => f(r),
+        Val::Bool(r) | Val::Ptr(r, _) | Val::Position(r) => f(r),
         Val::Known(_) | Val::Null | Val::Tuple(_) => {}
         Val::RangeIter {
             next,

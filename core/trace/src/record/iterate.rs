@@ -50,6 +50,13 @@ impl<W: World> Recorder<'_, W> {
         })
     }
 
+    pub(super) fn pop(&mut self) -> Step<()> {
+        let v = self.peek(1)?;
+        self.abandon(v)?;
+        self.s.depth -= 1;
+        Ok(())
+    }
+
     pub(super) fn get_iter(&mut self) -> Step<()> {
         let zero = self.int(0);
         let on = self.peek(1)?;
@@ -66,11 +73,16 @@ impl<W: World> Recorder<'_, W> {
                     }
                     Class::Dict => {
                         let it = self.dict_iterator(on, Gives::Keys)?;
-                        return self.replace(1, it);
+                        self.replace(1, it)?;
+                        return self.beside(Val::Null);
                     }
-                    _ if self.world.walker(self.o(on)).is_some() => return Ok(()),
+                    _ if self.world.walker(self.o(on)).is_some() => return self.beside(Val::Null),
                     _ => return Err("an iteration that is not traced yet"),
                 };
+                if self.layout.for_width == 2 {
+                    // The sequence itself stays below the position.
+                    return self.beside(Val::Position(zero));
+                }
                 Val::SeqIter {
                     seq,
                     on,
@@ -80,7 +92,49 @@ impl<W: World> Recorder<'_, W> {
             }
             _ => return Err("an iteration that is not traced yet"),
         };
-        self.replace(1, v)
+        self.replace(1, v)?;
+        self.beside(Val::Null)
+    }
+
+    /// The second entry of a loop, on versions where it has two.
+    fn beside(&mut self, v: Val) -> Step<()> {
+        match self.layout.for_width {
+            2 => self.push(v),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the `for` on top of the stack goes along.
+    fn iterator(&mut self) -> Step<Val> {
+        let width = self.layout.for_width;
+        let Val::Position(index) = self.peek(1)? else {
+            return self.peek(width);
+        };
+        let Val::Ptr(on, _) = self.peek(2)? else {
+            return Err("an iteration that is not traced yet");
+        };
+        let seq = match self.world.class(self.o(on)) {
+            Class::List => Seq::List,
+            Class::Tuple => Seq::Tuple,
+            Class::Str => {
+                self.latin(on)?;
+                Seq::Str
+            }
+            _ => return Err("an iteration that is not traced yet"),
+        };
+        Ok(Val::SeqIter {
+            seq,
+            on,
+            index,
+            object: Ref::NONE,
+        })
+    }
+
+    /// Whether the loop's head found this object in an entry of the stack, which owns it.
+    fn on_stack(&self, r: Ref) -> bool {
+        let inst = self.tree.inst(r);
+        let slot = |input: i64| self.tree.inputs[input as usize].slot.as_frame();
+        inst.op == Op::Input && slot(inst.imm >> 3).is_some_and(|i| i >= self.tree.locals as usize)
     }
 
     /// One step along a list at an index: whether there is one more, and then the item.
@@ -206,10 +260,13 @@ impl<W: World> Recorder<'_, W> {
     }
 
     pub(super) fn for_iter(&mut self, first: bool, next: usize, arg: usize) -> Step<()> {
-        let v = self.peek(1)?;
+        let v = self.iterator()?;
         if let Some((item, after)) = self.advance(v)? {
             if after != v {
-                self.set(1, after);
+                match (self.peek(1)?, after) {
+                    (Val::Position(_), Val::SeqIter { index, .. }) => self.set(1, Val::Position(index)),
+                    _ => self.set(self.layout.for_width, after),
+                }
             }
             self.push(item)?;
             self.s.pc = next;
@@ -221,7 +278,7 @@ impl<W: World> Recorder<'_, W> {
         // A second list that is too short has cost the first one an item; the interpreter does that.
         let held = match v {
             Val::RangeIter { .. } => Ref::NONE,
-            Val::SeqIter { on, object, .. } if object.is_inst() => on,
+            Val::SeqIter { on, object, .. } if object.is_inst() || self.on_stack(on) => on,
             Val::SeqIter { .. } => Ref::NONE,
             Val::Ptr(it, _) if self.dict_done(it)? => Ref::NONE,
             _ => return Err("the end of an iterator over others"),
@@ -234,7 +291,7 @@ impl<W: World> Recorder<'_, W> {
             let e = self.exit("the end of a sequence that only the loop holds");
             self.emit(Op::GuardShared, &[held], 0, e, 0);
         }
-        self.s.depth -= 1;
+        self.s.depth -= self.layout.for_width;
         self.s.pc = next + arg + self.layout.for_exit_units;
         Ok(())
     }
@@ -243,7 +300,7 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn abandon(&mut self, v: Val) -> Step<()> {
         match v {
             Val::RangeIter { .. } | Val::SeqIter { object: Ref::NONE, .. } => Ok(()),
-            Val::SeqIter { on, .. } => {
+            Val::SeqIter { on, .. } | Val::Ptr(on, _) if !matches!(v, Val::Ptr(..)) || self.on_stack(on) => {
                 if !self.world.is_shared(self.o(on)) {
                     return Err("an abandoned iterator");
                 }

@@ -53,6 +53,8 @@ pub enum Class {
     SeqIter(Seq, Obj, i64),
     Enumerate(i64, Obj, i64),
     Zip(Obj, Obj, i64),
+    /// No object: where a `for` of 3.15 stands.
+    Position(i64),
     /// The place of a variable that functions share.
     Cell,
     /// None, a function, a type, a module: treated as this very object.
@@ -206,6 +208,8 @@ impl ByteTest {
 pub trait World {
     fn class(&self, o: Obj) -> Class;
     fn type_of(&self, o: Obj) -> Obj;
+    /// Whether this is the type of imports that a look-up by name has yet to do.
+    fn is_lazy(&self, ty: Obj) -> bool;
     /// The types int, float and bool.
     fn number_types(&self) -> [Obj; 3];
     fn bool_object(&self, value: bool) -> Obj;
@@ -626,10 +630,11 @@ impl<W: World> Recorder<'_, W> {
 
     /// Whether the loop whose head this is has few passes left: going round it here is better than leaving.
     fn ends_soon(&self) -> bool {
-        if self.s.depth == 0 {
+        let width = self.layout.for_width;
+        if self.s.depth < width {
             return false;
         }
-        let top = self.s.vals[self.locals + self.s.depth - 1];
+        let top = self.s.vals[self.locals + self.s.depth - width];
         matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
     }
 

@@ -18,6 +18,7 @@ impl<W: World> Recorder<'_, W> {
             Class::SeqIter(seq, on, _) if stack && !on.is_null() => Type::SeqIter(seq),
             Class::Enumerate(..) if stack => Type::Enumerate,
             Class::Zip(..) if stack => Type::Zip,
+            Class::Position(_) => Type::Position,
             Class::Known
                 if self
                     .world
@@ -66,6 +67,7 @@ impl<W: World> Recorder<'_, W> {
             Class::Enumerate(count, list, index) => [count as u64, list.0 as u64, index as u64, o.0 as u64],
             Class::Range(a, b, c) => [a as u64, b as u64, c as u64, 0],
             Class::Zip(a, b, index) => [a.0 as u64, b.0 as u64, index as u64, o.0 as u64],
+            Class::Position(index) => [index as u64, 0, 0, 0],
             _ => [o.0 as u64, 0, 0, 0],
         };
         for (r, word) in refs.iter().zip(words) {
@@ -360,6 +362,11 @@ impl<W: World> Recorder<'_, W> {
             Some(v) => v,
             None => self.input(Slot::name(index), self.world.lookup(space, key))?,
         };
+        if let Val::Ptr(_, ty) = v
+            && self.world.is_lazy(ty)
+        {
+            return Err("a lazy import");
+        }
         let v = self.name_it(v);
         self.s.names[index] = Some(v);
         Ok(self.known(v))

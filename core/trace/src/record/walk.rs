@@ -37,10 +37,11 @@ impl<W: World> Recorder<'_, W> {
         let (next, arg) = (ins.next as usize, ins.arg as usize);
         match ins.bc {
             Bc::NOP | Bc::RESUME | Bc::NOT_TAKEN | Bc::COPY_FREE_VARS => {}
-            Bc::POP_TOP | Bc::POP_ITER => {
-                let v = self.peek(1)?;
-                self.abandon(v)?;
-                self.s.depth -= 1;
+            Bc::POP_TOP => self.pop()?,
+            Bc::POP_ITER => {
+                for _ in 0..self.layout.for_width {
+                    self.pop()?;
+                }
             }
             Bc::PUSH_NULL => self.push(Val::Null)?,
             Bc::COPY => {
@@ -196,6 +197,9 @@ impl<W: World> Recorder<'_, W> {
             }
             Bc::FOR_ITER => return self.for_iter(first, next, arg),
             Bc::END_FOR => {}
+            Bc::GET_ITER if arg != 0 && self.layout.for_width == 2 => {
+                return Err("an iteration that is not traced yet");
+            }
             Bc::GET_ITER => self.get_iter()?,
             Bc::LIST_APPEND => {
                 let v = self.peek(1)?;
