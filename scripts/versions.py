@@ -1,12 +1,17 @@
 """The tests on every CPython that larder serves: ``python scripts/versions.py [3.11 3.12 ...]`` (``make versions``).
 
+With ``--fuzz 20000 [--seed N]`` only the optimiser's differential fuzz, that many programs on each version it serves, from
+a seed that is printed (``make fuzz-versions``).
+
 One wheel for all (the stable ABI of 3.11). A version comes from pyenv or PATH, else from Debian's newest suite, unpacked
 beside the benches' peers. Each has a virtual environment under ``target/versions``; what it printed is in its ``log``.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -29,6 +34,7 @@ def from_debian(version: str) -> Path | None:
     import peers
 
     root = peers.debian()
+    peers.testsuites()
     if root is None or not (root / "usr/bin" / f"python{version}").exists():
         return None
     here, library = root / "usr/bin" / f"here{version}", root / "usr/lib/x86_64-linux-gnu"
@@ -59,10 +65,15 @@ def environment(version: str, python: Path, wheel: Path) -> Path:
     return home / "bin/python"
 
 
-def main(versions: list[str]) -> int:
+def main(versions: list[str], programs: int, seed: int) -> int:
     wheel = max((ROOT / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
     # IPython warns in an environment that another one is active, and a warning fails a test.
     plain = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    tests = TESTS
+    if programs:
+        tests = ("tests/trace/test_fuzz.py",)
+        plain |= {"LARDER_FUZZ_PROGRAMS": str(programs), "LARDER_FUZZ_SEED": str(seed)}
+        print(f"{programs} programs from seed {seed} on each version", flush=True)
     failed = 0
     for version in versions:
         python = find(version)
@@ -73,7 +84,7 @@ def main(versions: list[str]) -> int:
         try:
             inside = environment(version, python, wheel)
             with log.open("w") as file:
-                command = [inside, "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider"]
+                command = [inside, "-m", "pytest", *tests, "-q", "-p", "no:cacheprovider"]
                 done = subprocess.run(
                     command, cwd=ROOT, env=plain, stdout=file, stderr=file, stdin=subprocess.DEVNULL, check=False
                 )
@@ -92,4 +103,9 @@ def main(versions: list[str]) -> int:
 
 if __name__ == "__main__":
     HOME.mkdir(parents=True, exist_ok=True)
-    sys.exit(main(sys.argv[1:] or list(VERSIONS)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("versions", nargs="*", default=VERSIONS)
+    parser.add_argument("--fuzz", type=int, default=0, metavar="PROGRAMS")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**9))
+    options = parser.parse_args()
+    sys.exit(main(options.versions, options.fuzz, options.seed))

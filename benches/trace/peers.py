@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("python3.13", "python3.14", "python3.15", "pypy3")
+TESTS = ("libpython3.14-testsuite", "libpython3.15-testsuite")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -36,7 +37,7 @@ def cache() -> Path:
     return Path(os.environ.get("LARDER_PEERS") or Path.home() / ".cache/larder/peers")
 
 
-def _apt(*words: str) -> None:
+def _apt(*words: str, cwd: Path | None = None) -> None:
     base = cache() / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
         (base / folder).mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,9 @@ def _apt(*words: str) -> None:
         "Debug::NoLocking": "1",
     }
     told = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(["apt-get", "-qq", *told, *words], check=True, capture_output=True, text=True, timeout=900)
+    subprocess.run(
+        ["apt-get", "-qq", *told, *words], check=True, capture_output=True, text=True, timeout=900, cwd=cwd
+    )
 
 
 def debian() -> Path | None:
@@ -71,6 +74,24 @@ def debian() -> Path | None:
             return None
         (cache() / "complete").touch()
     return root
+
+
+def testsuites() -> bool:
+    """Adds CPython's own tests to Debian's Pythons; false, with the reason printed, when that fails."""
+    root, folder = debian(), cache() / "testsuites"
+    if root is None or (folder / "complete").exists():
+        return root is not None
+    folder.mkdir(exist_ok=True)
+    try:
+        _apt("update")
+        _apt("download", *TESTS, cwd=folder)
+        for package in sorted(folder.glob("*.deb")):
+            subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"no tests of CPython from Debian: {error} {getattr(error, 'stderr', '')}", file=sys.stderr)
+        return False
+    (folder / "complete").touch()
+    return True
 
 
 def numba() -> Path | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import _larder
 
-SERVED = ((3, 13), (3, 14))
+SERVED = ((3, 12), (3, 13), (3, 14))
 """The versions that passed the differential fuzz; ``LARDER_TRACE_VERSION=any`` admits every version whose layout is known."""
 HOT = 40
 """Iterations from which a loop is recorded."""

@@ -390,3 +390,128 @@ def test_nothing_is_left_behind():
 @pytest.mark.parametrize("name", CASES)
 def test_attack(name):
     both(CASES[name], at_least=0)
+
+
+def test_sequences_only_the_loop_holds_die_when_it_ends():
+    both("""
+        class Loud:
+            def __init__(self, log, name):
+                self.log, self.name = log, name
+            def __del__(self):
+                self.log.append(self.name)
+        def ends(make, log, n):
+            t = 0
+            for x in make([Loud(log, "ended"), *range(n)][1 if n < 100 else 0:]):
+                t += 1
+            log.append(("after", t))
+        def breaks(make, log, n):
+            t = 0
+            for x in make([*range(n), Loud(log, "broken")]):
+                if t > n - 3:
+                    break
+                t += 1
+            log.append(("after", t))
+        def returns(make, log, n):
+            for i in range(5):
+                for k, x in enumerate(make([*range(n), Loud(log, "left")])):
+                    if k > n - 3:
+                        log.append(k)
+                        return k
+        def nested(log, rows):
+            for row in [[Loud(log, r), *range(r)] for r in rows]:
+                t = 0
+                for x in row:
+                    t += 1
+                log.append(t)
+        def run():
+            log = []
+            for make in (list, tuple):
+                for f in (ends, breaks, returns):
+                    for n in (300, 10, 400, 200):
+                        f(make, log, n)
+                        log.append(f.__name__)
+            nested(log, [50, 60, 70, 5, 80])
+            return log
+        """)
+
+
+def test_an_iterator_the_caller_holds_is_seen_to_move():
+    both("""
+        def walk(it, n):
+            t = 0
+            for x in it:
+                t += x
+                if x >= n:
+                    return t
+            return t
+        def run():
+            # Loops that own their iterators are compiled first.
+            out = [walk(range(1000), 900), walk(list(range(1000)), 900)]
+            for make in (lambda: iter(list(range(1000))), lambda: iter(range(1000)), lambda: iter(tuple(range(1000)))):
+                it = make()
+                out.append((walk(it, 300), next(it), walk(it, 600), next(it), walk(it, 5000), next(it, None)))
+            pairs = enumerate(list(range(500)))
+            t = 0
+            for i, x in pairs:
+                t += i * x
+                if i == 300:
+                    break
+            out.append((t, next(pairs)))
+            return out
+        """)
+
+
+def test_arguments_are_whole_again_after_a_loop_that_replaced_them():
+    both("""
+        def work(a, b, n):
+            for i in range(n):
+                if i > n - 5:
+                    a = [i]
+                b = b + 1.5
+            return a, b
+        def run():
+            big, half, out = [1, 2, 3], 2.5, []
+            for n in (300, 200, 100):
+                out.append((work(big, half, n), big, half))
+            return out
+        """)
+
+
+def test_text_and_nested_sequences_are_walked():
+    both("""
+        def run():
+            text, wide, n, out = "abc" * 300, "ab\\u0416" * 100, 0, []
+            for c in text:
+                if c == "b":
+                    n += 1
+            for c in wide:
+                if c != "a":
+                    n += 2
+            for c in b"xyz" * 100:
+                n += c
+            rows = [list(range(k)) for k in range(60)]
+            for row in rows:
+                for x in row:
+                    for y in (1, 2, x):
+                        n += x * y
+                out.append(n)
+            return n, out, [c for c in text if c == "a"], tuple(x for row in rows for x in row)
+        """)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports are 3.15's")
+def test_a_lazy_import_is_done_by_the_loop_that_needs_it():
+    both("""
+        lazy import colorsys
+        lazy import fractions
+        def run():
+            kept, n = None, 0
+            for i in range(300):
+                n += i
+                if i == 200:
+                    kept = colorsys
+                if i > 250:
+                    kept = fractions
+                    n += fractions.Fraction(i, 1).numerator
+            return n, kept.__name__, type(kept).__name__
+        """)

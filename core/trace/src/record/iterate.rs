@@ -300,6 +300,10 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn abandon(&mut self, v: Val) -> Step<()> {
         match v {
             Val::RangeIter { .. } | Val::SeqIter { object: Ref::NONE, .. } => Ok(()),
+            Val::Ptr(it, _) if self.world.walker(self.o(it)).is_some() => match self.dict_done(it)? {
+                true => Ok(()),
+                false => Err("an abandoned iterator"),
+            },
             Val::SeqIter { on, .. } | Val::Ptr(on, _) if !matches!(v, Val::Ptr(..)) || self.on_stack(on) => {
                 if !self.world.is_shared(self.o(on)) {
                     return Err("an abandoned iterator");
@@ -309,10 +313,6 @@ impl<W: World> Recorder<'_, W> {
                 Ok(())
             }
             Val::Enumerate { .. } | Val::Zip { .. } => Err("an abandoned iterator"),
-            Val::Ptr(it, _) if self.world.walker(self.o(it)).is_some() => match self.dict_done(it)? {
-                true => Ok(()),
-                false => Err("an abandoned iterator"),
-            },
             _ => Ok(()),
         }
     }
