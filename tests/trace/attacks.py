@@ -156,9 +156,9 @@ case(
     """
 import sys
 def run():
+    t = 0; u = 0
     f = sys._getframe()
     loc = f.f_locals
-    t = 0; u = 0
     for i in range(3000):
         t += i
         u += loc['t'] & 1

@@ -63,6 +63,7 @@ impl<W: World> Recorder<'_, W> {
                 let it = self.dict_iterator(*dict, gives)?;
                 self.replace(arg + 2, it)?;
                 self.s.pc = after as usize;
+                self.beside(Val::Null)?;
                 return Ok(());
             }
             Some(which) => self.builtin(which, &args)?,

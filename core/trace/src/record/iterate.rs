@@ -50,7 +50,7 @@ impl<W: World> Recorder<'_, W> {
         })
     }
 
-    pub(super) fn pop(&mut self) -> Step<()> {
+    pub(super) fn drop_top(&mut self) -> Step<()> {
         let v = self.peek(1)?;
         self.abandon(v)?;
         self.s.depth -= 1;
@@ -97,7 +97,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     /// The second entry of a loop, on versions where it has two.
-    fn beside(&mut self, v: Val) -> Step<()> {
+    pub(super) fn beside(&mut self, v: Val) -> Step<()> {
         match self.layout.for_width {
             2 => self.push(v),
             _ => Ok(()),

@@ -680,6 +680,10 @@ impl<W: World> Recorder<'_, W> {
             };
             let ty = val.type_at_head().ok_or("a range that is not a loop's")?;
             if ty == Type::Null {
+                // As it was found: the second entry of a loop that goes along an iterator.
+                if self.tree.input_of(slot).is_some_and(|i| self.tree.inputs[i].ty == ty) {
+                    continue;
+                }
                 return Err("an empty place carried round the loop");
             }
             if self.tree.input_of(slot).is_some_and(|i| self.tree.inputs[i].ty != ty) {

@@ -37,10 +37,10 @@ impl<W: World> Recorder<'_, W> {
         let (next, arg) = (ins.next as usize, ins.arg as usize);
         match ins.bc {
             Bc::NOP | Bc::RESUME | Bc::NOT_TAKEN | Bc::COPY_FREE_VARS => {}
-            Bc::POP_TOP => self.pop()?,
+            Bc::POP_TOP => self.drop_top()?,
             Bc::POP_ITER => {
                 for _ in 0..self.layout.for_width {
-                    self.pop()?;
+                    self.drop_top()?;
                 }
             }
             Bc::PUSH_NULL => self.push(Val::Null)?,
