@@ -54,9 +54,7 @@ def _apt(*words: str, cwd: Path | None = None) -> None:
         "Debug::NoLocking": "1",
     }
     told = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(
-        ["apt-get", "-qq", *told, *words], check=True, capture_output=True, text=True, timeout=900, cwd=cwd
-    )
+    subprocess.run(["apt-get", "-qq", *told, *words], check=True, capture_output=True, text=True, timeout=900, cwd=cwd)
 
 
 def debian() -> Path | None:

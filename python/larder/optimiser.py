@@ -55,7 +55,9 @@ def _functions() -> list[tuple[str, Any]]:
 
     found: list[tuple[str, Any]] = [(name, getattr(builtins, name)) for name in _BUILTINS]
     found += [(f"math.{name}", getattr(math, name)) for name in _MATH]
-    found += [("list.append", list.append), ("list.pop", list.pop), ("dict.keys", dict.keys), ("dict.values", dict.values), ("dict.items", dict.items), ("dict.get", dict.get), ("random.random", _random.Random().random)]
+    found += [(f"list.{name}", getattr(list, name)) for name in ("append", "pop")]
+    found += [(f"dict.{name}", getattr(dict, name)) for name in ("get", "keys", "values", "items")]
+    found += [("random.random", _random.Random().random)]
     return found
 
 
