@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import signal
 import sys
+import time
+from getpass import getpass
 from pathlib import Path
+from queue import Empty
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -227,35 +233,88 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
+def _code(given: str) -> str:
+    """What to run: standard input for ``-``, a file's text, or the argument itself. Raises ``ValueError``, ``OSError``."""
+    if given == "-":
+        return sys.stdin.read()
+    if len(given) > 4096 or "\n" in given:
+        return given
+    path = Path(given)
+    if path.suffix == ".ipynb":
+        raise ValueError(f"{given} is a notebook; `jupyter execute --kernel_name=larder {given}` runs it")
+    if path.is_file():
+        return path.read_text()
+    if path.suffix == ".py" and " " not in given:
+        raise FileNotFoundError(f"there is no file {given}")
+    return given
+
+
+def _shown(message: dict, colours: tuple[bool, bool]) -> None:
+    """One message of the kernel, on standard output or standard error; `colours` says which of them takes colours."""
+    kind, content = message["msg_type"], message["content"]
+    if kind == "stream":
+        error, text = content["name"] == "stderr", content["text"]
+    elif kind in ("execute_result", "display_data"):
+        error, text = False, content["data"].get("text/plain", "") + "\n"
+    elif kind == "error":
+        error, text = True, "\n".join(content["traceback"]) + "\n"
+    else:
+        return
+    if kind != "stream" and not colours[error]:
+        text = re.sub("\x1b\\[[0-9;]*m", "", text)
+    out = sys.stderr if error else sys.stdout
+    out.write(text)
+    out.flush()
+
+
+def _asked(client, timeout: float) -> None:
+    """Answers `input()` in the cell from this terminal."""
+    asked = client.get_stdin_msg(timeout=timeout)["content"]
+    try:
+        client.input(getpass(asked["prompt"]) if asked["password"] else input(asked["prompt"]))
+    except EOFError:
+        client.input("\x04")
+
+
 def _exec(args: argparse.Namespace) -> int:
     """Run code in a fresh kernel; its output streams to this terminal, its failure is the exit code."""
-    code = args.code
-    if code == "-":
-        code = sys.stdin.read()
-    elif len(code) < 4096 and Path(code).is_file():
-        code = Path(code).read_text()
-
-    def show(message: dict) -> None:
-        content = message["content"]
-        if message["msg_type"] == "stream":
-            out = sys.stderr if content["name"] == "stderr" else sys.stdout
-            out.write(content["text"])
-            out.flush()
-        elif message["msg_type"] in ("execute_result", "display_data"):
-            print(content["data"].get("text/plain", ""))
-        elif message["msg_type"] == "error":
-            print("\n".join(content["traceback"]), file=sys.stderr)
-
+    try:
+        code = _code(args.code)
+    except (OSError, ValueError) as err:
+        return fail(str(err))
+    plain = os.environ.get("NO_COLOR")
+    colours = (sys.stdout.isatty() and not plain, sys.stderr.isatty() and not plain)
     try:
         manager, client = _start()
     except RuntimeError as err:
         return fail(f"the kernel did not start: {err}", "run `larder doctor`")
+    process = manager.provisioner.process
+    until = None if args.timeout is None else time.monotonic() + args.timeout
     try:
-        reply = client.execute_interactive(code, timeout=args.timeout, output_hook=show, allow_stdin=sys.stdin.isatty())
-        return 0 if reply["content"]["status"] == "ok" else 1
-    except TimeoutError:
-        manager.interrupt_kernel()
-        return fail(f"no answer within {args.timeout} s")
+        msg_id = client.execute(code, allow_stdin=sys.stdin.isatty())
+        while True:
+            dead = process.poll()
+            try:
+                message = client.get_iopub_msg(timeout=0.05)
+            except Empty:
+                if dead is not None:
+                    ended = f"exited with {dead}" if dead >= 0 else f"was killed by {signal.Signals(-dead).name}"
+                    return fail(f"the kernel {ended}")
+                if client.stdin_channel.msg_ready():
+                    _asked(client, 1)
+            else:
+                if message["parent_header"].get("msg_id") != msg_id:
+                    continue
+                _shown(message, colours)
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    break
+            if until is not None and time.monotonic() > until:
+                manager.interrupt_kernel()
+                return fail(f"no answer within {args.timeout} s")
+        while True:
+            reply = client.get_shell_msg(timeout=10)
+            if reply["parent_header"].get("msg_id") == msg_id:
+                return 0 if reply["content"]["status"] == "ok" else 1
     except KeyboardInterrupt:
         manager.interrupt_kernel()
         return 130

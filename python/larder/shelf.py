@@ -112,7 +112,11 @@ def open(
                 shelf._native.history = history
             return shelf
         if mode in ("a", "w", "x") and medium != "dram":
-            where.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                where.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as err:
+                hint = "name a path elsewhere, or set LARDER_HOME"
+                raise ShelfError(f"cannot make the folder of shelf {where}: {err.strerror}; {hint}") from err
         native = _native(where, mode, medium)
         if history is not None and mode != "r":
             native.history = history

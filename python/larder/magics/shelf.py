@@ -133,6 +133,8 @@ class ShelfMagics(Magics):
         self._find(name).close()
 
     def _put(self, name: str | None = None, shelf: str | None = None) -> None:
+        if name is None:
+            raise UsageError("%shelf put needs the name of a variable")
         if name not in self.shell.user_ns:
             raise UsageError(f"the notebook has no variable `{name}`")
         self._find(shelf)[name] = self.shell.user_ns[name]
