@@ -27,6 +27,7 @@ struct Walked {
     digest: [u8; 16],
     ids: Vec<u64>,
     spans: Vec<(usize, usize)>,
+    framed: Vec<bool>,
     simple: bool,
     weak: Vec<Py<PyAny>>,
     _pins: Vec<Py<PyAny>>,
@@ -45,6 +46,12 @@ impl Walked {
     #[getter]
     fn spans(&self) -> Vec<(usize, usize)> {
         self.spans.clone()
+    }
+
+    /// Which of `spans` only frames see: what they share is not shared by what is written to either.
+    #[getter]
+    fn framed(&self) -> Vec<bool> {
+        self.framed.clone()
     }
 
     /// Addresses of what can be shared, if that is all a pickle can share; else `None`.
@@ -239,6 +246,7 @@ impl Walker {
             digest: met.digest,
             ids: met.ids,
             spans: met.spans,
+            framed: met.framed,
             simple: met.simple,
             weak,
             _pins: met.pins,

@@ -326,17 +326,25 @@ def _pickler_class():
     return ShelfPickler
 
 
-def nobodys(part: Any) -> bool:
-    """Whether pandas and Cython have this one for everyone: what never changes, names, lists of classes."""
-    kind = type(part)
+def nobodys(kind: type) -> bool:
+    """Whether pandas and Cython have objects of this type for everyone: what never changes, or is pickled as a name."""
     if kind.__name__ == "cython_function_or_method":
         return True
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not hasattr(pandas, "api"):
+    extensions = getattr(getattr(sys.modules.get("pandas"), "api", None), "extensions", None)
+    return (
+        extensions is not None and issubclass(kind, extensions.ExtensionDtype) and kind.__module__.startswith("pandas")
+    )
+
+
+def ordinary(kind: type) -> bool:
+    """Whether the picklers here have nothing to say of objects of this type (a class, an open file, an array, ...)."""
+    home = kind.__module__
+    if not isinstance(home, str) or issubclass(kind, (type, io.IOBase, types.FunctionType)):
         return False
-    if part is pandas.Series._metadata or part is pandas.DataFrame._metadata:
-        return True
-    return isinstance(part, pandas.api.extensions.ExtensionDtype) and kind.__module__.startswith("pandas")
+    np = sys.modules.get("numpy")
+    if np is not None and issubclass(kind, (np.ndarray, np.generic)):
+        return False
+    return home.partition(".")[0] not in ("larder", "pandas", "polars", "torch") and not hasattr(kind, "_larder_owner")
 
 
 def _made_in_python(kind: type) -> bool:

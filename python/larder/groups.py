@@ -34,7 +34,7 @@ import sys
 import types
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -171,22 +171,34 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
     ids = [key for one in dumps.values() for key in one.ids]
     ids += [id(values[name]) for name in dumps]
     pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
-    spans = sorted((s.low, s.high) for one in dumps.values() for s in one.spans if s.high > s.low)
-    lows, highs, top = [low for low, _ in spans], [], 0
-    for _, high in spans:
-        top = max(top, high)
-        highs.append(top)
+    spans = [s for one in dumps.values() for s in one.spans if s.high > s.low]
+    # What frames share with each other is not shared after recovery.
+    every, alone = _Cover(spans), _Cover([s for s in spans if not s.frame])
     for name in names:
         one = left[name]
         if any(member not in left for member in one.names):
             pulled.add(name)
             continue
-        for low, high in one.walked.spans:
-            at = bisect.bisect_left(lows, high)
-            if at and highs[at - 1] > low:
+        for (low, high), framed in zip(one.walked.spans, one.walked.framed, strict=True):
+            if (alone if framed else every).meets(low, high):
                 pulled.add(name)
                 break
     return sorted(pulled)
+
+
+class _Cover:
+    """Memory that spans cover."""
+
+    def __init__(self, spans: list[Span]) -> None:
+        self._lows, self._highs, top = [], [], 0
+        for span in sorted(spans):
+            top = max(top, span.high)
+            self._lows.append(span.low)
+            self._highs.append(top)
+
+    def meets(self, low: int, high: int) -> bool:
+        at = bisect.bisect_left(self._lows, high)
+        return bool(at) and self._highs[at - 1] > low
 
 
 def _reason(value: Any, name: str, err: BaseException) -> str:
@@ -259,6 +271,18 @@ def plain_instance(kind: type) -> bool:
     )
 
 
+def _overlaps(spans: Iterable[Span]) -> Iterator[tuple[Span, Span]]:
+    """Pairs of spans that overlap; of those that end earlier than another one beside them, enough to tell who is connected."""
+    open_: list[Span] = []
+    for span in sorted(spans):
+        open_ = [other for other in open_ if other.high > span.low]
+        yield from ((span, other) for other in open_)
+        open_ = [
+            other for other in open_ if (other.frame, other.name) != (span.frame, span.name) or other.high > span.high
+        ]
+        open_.append(span)
+
+
 def _components(dumps: dict[str, Dump]) -> list[list[str]]:
     parent = {name: name for name in dumps}
 
@@ -271,29 +295,43 @@ def _components(dumps: dict[str, Dump]) -> list[list[str]]:
     for name, one in dumps.items():
         for key in one.ids:
             parent[root(name)] = root(owner.setdefault(key, name))
-    spans = sorted(s for one in dumps.values() for s in one.spans if s.root and s.high > s.low)
-    high, last = 0, None
-    for span in spans:
-        if last is not None and span.low < high:
-            parent[root(span.name)] = root(last)
-        if span.high > high:
-            high, last = span.high, span.name
+    for span, other in _overlaps(s for one in dumps.values() for s in one.spans if s.root and s.high > s.low):
+        if not (span.frame and other.frame):
+            parent[root(span.name)] = root(other.name)
     members: dict[str, list[str]] = {}
     for name in dumps:
         members.setdefault(root(name), []).append(name)
     return [sorted(names) for names in members.values()]
 
 
-def _shareable(part: Any) -> bool:
-    kind = type(part)
-    if kind in _UNSHARED:
-        return False
-    if kind is types.FunctionType or isinstance(part, type):
-        return part.__module__ == "__main__"
+def _shareable(memo: dict[int, Any]) -> list[int]:
+    """Which of the objects others may hold as well, and would then have to hold again."""
+    kinds: dict[type, bool] = {}
+    ids = []
+    for key, part in memo.items():
+        kind = type(part)
+        if kind is types.FunctionType or isinstance(part, type):
+            shared = part.__module__ == "__main__"
+        elif kind in kinds:
+            shared = kinds[kind]
+        else:
+            shared = kinds[kind] = _shareable_kind(kind)
+        if shared:
+            ids.append(key)
+    pandas = sys.modules.get("pandas")
+    if hasattr(pandas, "DataFrame"):
+        # Lists of these classes, which every pickle of theirs holds.
+        for one in (pandas.DataFrame._metadata, pandas.Series._metadata):
+            if id(one) in memo:
+                ids.remove(id(one))
+    return ids
+
+
+def _shareable_kind(kind: type) -> bool:
     np = sys.modules.get("numpy")
-    if np is not None and isinstance(part, (np.dtype, np.generic, np.ufunc)) and not isinstance(part, np.void):
-        return False
-    return not codec.nobodys(part)
+    if np is not None and issubclass(kind, (np.dtype, np.generic, np.ufunc)):
+        return issubclass(kind, np.void)
+    return kind not in _UNSHARED and not codec.nobodys(kind)
 
 
 # --- the pickler ---
@@ -324,7 +362,7 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
-    ids = [key for key, part in memo.items() if _shareable(part)]
+    ids = _shareable(memo)
     return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs)
 
 
@@ -343,9 +381,15 @@ def _pickler_class():
             self._frames: set[int] = set()
             self._fresh: set[int] = set()
             self._shared_frames = shared
+            self._kinds: dict[type, Any] = {}
 
         def reducer_override(self, obj):
             kind = type(obj)
+            plainly = self._kinds.get(kind)
+            if plainly is None:
+                plainly = self._kinds[kind] = self._plainly(kind)
+            if plainly:
+                return plainly(obj)
             if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
                 _import_home(obj.__module__)
             if kind is types.FunctionType:
@@ -377,20 +421,17 @@ def _pickler_class():
                 return self._instance(obj, kind)
             return reduced
 
+        def _plainly(self, kind):
+            """How an object of a type that no rule is about is reduced; false for the others."""
+            if kind is types.FunctionType or kind is types.CellType or kind in _VIEWS or not codec.ordinary(kind):
+                return False
+            return _dict_instance if self._own_dict(kind) else _as_it_says
+
+        def _own_dict(self, kind):
+            return plain_instance(kind) and kind not in self.dispatch_table and kind.__dictoffset__ != 0
+
         def _instance(self, obj, kind):
-            """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
-            if (
-                kind.__reduce__ is not object.__reduce__
-                or kind.__getstate__ is not object.__getstate__
-                or hasattr(kind, "__setstate__")
-                or kind in self.dispatch_table
-                or kind.__dictoffset__ == 0
-            ):
-                return NotImplemented
-            reduced = obj.__reduce_ex__(5)
-            if len(reduced) > 2 and reduced[2] is obj.__dict__:
-                return (*reduced[:3], *(*reduced[3:], None, None)[:2], _instance_state)
-            return reduced
+            return _dict_instance(obj) if self._own_dict(kind) else NotImplemented
 
         def _function(self, obj):
             """A function that cannot be imported: its globals are the notebook's, its cells may be others' cells too."""
@@ -510,6 +551,18 @@ def _pickler_class():
             return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
 
     return GroupPickler
+
+
+def _as_it_says(obj):
+    return NotImplemented
+
+
+def _dict_instance(obj):
+    """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
+    reduced = obj.__reduce_ex__(5)
+    if len(reduced) > 2 and reduced[2] is obj.__dict__:
+        return (*reduced[:3], *(*reduced[3:], None, None)[:2], _instance_state)
+    return reduced
 
 
 def _import_home(module):

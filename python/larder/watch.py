@@ -357,18 +357,22 @@ def _callbacks(one: Any) -> Said:
 def _of_pandas(pd: Any, kind: type) -> Any:
     arrays = pd.core.arrays
     if kind in (pd.DataFrame, pd.Series):
-        return _frame
+        return "frame", _frame
     if issubclass(kind, pd.Index):
         known = kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind)
-        return _index if known else _reduced(kind, "pandas")
+        return ("frame", _index) if known else _reduced(kind, "pandas")
     if kind in (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray):
-        return lambda one: (b"", (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)), ())
+        return "frame", lambda one: (
+            b"",
+            (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)),
+            (),
+        )
     if kind is arrays.IntervalArray:
-        return lambda one: (b"", (one._left, one._right, one._dtype), ())
+        return "frame", lambda one: (b"", (one._left, one._right, one._dtype), ())
     if kind is pd.Categorical:
-        return lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
+        return "frame", lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
     if kind in (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray):
-        return lambda one: (b"", (one._data, one._mask, dict_items_of(one)), ())
+        return "frame", lambda one: (b"", (one._data, one._mask, dict_items_of(one)), ())
     if kind is arrays.ArrowStringArray:
         return lambda one: (b"", (one._dtype, dict_items_of(one)), (one._pa_array,))
     if kind is pd.CategoricalDtype:

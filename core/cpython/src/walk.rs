@@ -60,7 +60,8 @@ enum Kind {
     /// An array of a subclass: its memory, and what pickle sees.
     SubArray,
     Instance,
-    Described(Py<PyAny>),
+    /// By a function, and whether arrays it gives follow copy on write.
+    Described(Py<PyAny>, bool),
     Reduced(How),
     Opaque,
 }
@@ -97,6 +98,9 @@ pub struct Walk<'a, 'py> {
     pins: Vec<Py<PyAny>>,
     weak: Vec<Py<PyAny>>,
     spans: Vec<(usize, usize)>,
+    framed: Vec<bool>,
+    /// The object that is met next is an array that follows copy on write, if it is one.
+    in_frame: bool,
     helds: Vec<Arc<Held>>,
     scratch: Vec<usize>,
     /// What was made for the walk: alive until it ends.
@@ -121,6 +125,8 @@ pub struct Met {
     pub weak: Vec<Py<PyAny>>,
     /// Memory of the arrays met.
     pub spans: Vec<(usize, usize)>,
+    /// Which of these only something sees that copies before it writes.
+    pub framed: Vec<bool>,
     /// Only containers, arrays and leaves were met: all that a pickle of it can share is in `ids`.
     pub simple: bool,
 }
@@ -193,8 +199,9 @@ impl Kinds {
                     "state" => Kind::Reduced(How::State),
                     _ => Kind::Opaque,
                 },
-                Err(_) if said.is_callable() => Kind::Described(said.unbind()),
+                Err(_) if said.is_callable() => Kind::Described(said.unbind(), false),
                 Err(_) => match said.extract::<(String, Py<PyAny>)>() {
+                    Ok((how, function)) if how == "frame" => Kind::Described(function, true),
                     Ok((_, function)) => Kind::Reduced(How::Function(function)),
                     Err(_) => Kind::Opaque,
                 },
@@ -224,6 +231,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             pins: Vec::new(),
             weak: Vec::new(),
             spans: Vec::new(),
+            framed: Vec::new(),
+            in_frame: false,
             helds: Vec::new(),
             scratch: Vec::new(),
             keep: Vec::new(),
@@ -254,6 +263,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             helds: self.helds,
             weak: self.weak,
             spans: self.spans,
+            framed: self.framed,
             simple: self.simple,
         }
     }
@@ -329,6 +339,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// `said`: its address was, by the container it is in.
     fn meet(&mut self, object: &Bound<'py, PyAny>, said: bool) -> Result<(), Stop> {
         let at = object.as_ptr();
+        let in_frame = std::mem::take(&mut self.in_frame);
         // SAFETY: a live object.
         let kind = self.kinds.of(self.py, unsafe { ffi::Py_TYPE(at) })?;
         // Whether a type was asked about already must not show in the words.
@@ -395,9 +406,9 @@ impl<'a, 'py> Walk<'a, 'py> {
                 // SAFETY: its bytes are read before any Python code runs.
                 self.digest(unsafe { bytes_in_array(at) });
             }
-            Kind::Array => self.array(object, false, &mut later)?,
+            Kind::Array => self.array(object, false, in_frame, &mut later)?,
             Kind::SubArray => {
-                self.array(object, false, &mut later)?;
+                self.array(object, false, in_frame, &mut later)?;
                 self.reduced(object, &How::Reduce, false)?;
             }
             Kind::Instance => {
@@ -408,7 +419,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 later.push(own_dict(object)?);
                 later.push(kind.into_any());
             }
-            Kind::Described(how) => self.described(object, how.bind(self.py), false)?,
+            Kind::Described(how, frame) => self.described(object, how.bind(self.py), *frame, false)?,
             Kind::Reduced(how) => self.reduced(object, how, false)?,
             Kind::Leaf | Kind::Bytes | Kind::Opaque => {}
         }
@@ -420,6 +431,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// Something made for the walk, which nobody else can know: all it holds, not where it is.
     fn fresh(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
         let at = object.as_ptr();
+        let in_frame = std::mem::take(&mut self.in_frame);
         // SAFETY: a live object.
         let kind = self.kinds.of(self.py, unsafe { ffi::Py_TYPE(at) })?;
         self.deeper()?;
@@ -456,7 +468,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 }
                 self.say(TAG | 5);
             }
-            Kind::Array => self.array(object, true, &mut later)?,
+            Kind::Array => self.array(object, true, in_frame, &mut later)?,
             Kind::SubArray => self.reduced(object, &How::Reduce, true)?,
             Kind::Instance => {
                 self.say(TAG | 7);
@@ -465,7 +477,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.part(&own_dict(object)?)?;
                 later.push(kind.into_any());
             }
-            Kind::Described(how) => self.described(object, how.bind(self.py), true)?,
+            Kind::Described(how, frame) => self.described(object, how.bind(self.py), *frame, true)?,
             Kind::Reduced(how) => self.reduced(object, how, true)?,
         }
         for part in later {
@@ -521,6 +533,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         &mut self,
         object: &Bound<'py, PyAny>,
         fresh: bool,
+        in_frame: bool,
         later: &mut Vec<Bound<'py, PyAny>>,
     ) -> Result<(), Stop> {
         let at = object.as_ptr() as usize;
@@ -564,6 +577,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         let (low, high) = (header.low, header.high);
         if low < high && !loose {
             self.spans.push((low, high));
+            self.framed.push(in_frame);
         }
         if !base.is_null() {
             // SAFETY: held by the array.
@@ -576,7 +590,12 @@ impl<'a, 'py> Walk<'a, 'py> {
                 let under = unsafe { Header::of(base.as_ptr() as usize, itemsize) };
                 under.low <= low && high <= under.high
             };
-            later.push(base);
+            self.in_frame = in_frame;
+            if fresh {
+                self.part(&base)?;
+            } else {
+                self.meet(&base, true)?;
+            }
             if covered {
                 return Ok(());
             }
@@ -614,7 +633,13 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     /// What a Python function says: `(bytes, parts, weakly held)`, or `None` when it cannot say.
-    fn described(&mut self, object: &Bound<'py, PyAny>, how: &Bound<'py, PyAny>, fresh: bool) -> Result<(), Stop> {
+    fn described(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        how: &Bound<'py, PyAny>,
+        frame: bool,
+        fresh: bool,
+    ) -> Result<(), Stop> {
         let said = match how.call1((object,)) {
             // A library that is not what its rule was written for: nothing can be said.
             Err(error) if error.is_instance_of::<PyException>(self.py) => return Err(Stop::Opaque(type_name(object))),
@@ -642,17 +667,20 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.weak.push(part.unbind());
             }
         }
-        self.loose(&parts, 0)
+        self.loose(&parts, frame, 0)
     }
 
     /// Parts in tuples that were made for the walk (two levels of them at most): their own addresses mean nothing.
-    fn loose(&mut self, parts: &Bound<'py, PyTuple>, level: usize) -> Result<(), Stop> {
+    fn loose(&mut self, parts: &Bound<'py, PyTuple>, frame: bool, level: usize) -> Result<(), Stop> {
         self.say(TAG | 11);
         self.say(parts.len() as u64);
         for part in parts.iter() {
             match part.cast_exact::<PyTuple>() {
-                Ok(inner) if level == 0 => self.loose(inner, 1)?,
-                _ => self.part(&part)?,
+                Ok(inner) if level == 0 => self.loose(inner, frame, 1)?,
+                _ => {
+                    self.in_frame = frame;
+                    self.part(&part)?;
+                }
             }
         }
         Ok(())
