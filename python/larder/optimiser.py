@@ -18,7 +18,7 @@ from typing import Any
 
 from . import _larder
 
-SERVED = ((3, 12), (3, 13), (3, 14))
+SERVED = ((3, 12), (3, 13), (3, 14), (3, 15))
 """The versions that passed the differential fuzz; ``LARDER_TRACE_VERSION=any`` admits every version whose layout is known."""
 HOT = 40
 """Iterations from which a loop is recorded."""
@@ -91,15 +91,17 @@ def _samples() -> dict[str, Any]:
     walks: dict[str, Any] = {
         "range iterator": iter(span), "list iterator": iter(listed), "tuple iterator": iter(pair),
         "enumerate": enumerate(listed, 5), "zip": zip(listed, listed, strict=False),
+        "dict iterator": iter({5: number, text: number}), "set iterator": iter({number}),
     }  # fmt: skip
-    for walk in walks.values():
-        next(walk)
+    for name, walk in walks.items():
+        if name != "set iterator":
+            next(walk)
     generator = _random.Random(5)
     generator.random()
     state, code = generator.getstate(), function.__code__
     assert plain.first is shown.first is function.__closure__[0].cell_contents  # type: ignore[index]
     return {
-        **walks, "small": 5, "negative": -70_000, "digits": wide, "wide": -(1 << 63), "huge": 1 << 70, "float": number,
+        **walks, "name": "first", "small": 5, "negative": -70_000, "digits": wide, "wide": -(1 << 63), "huge": 1 << 70, "float": number,
         "text": text, "latin": "caf\xe9", "wide text": "\u0416", "bytes": b"abc", "list": listed, "tuple": pair, "range": span,
         "by text": {text: number}, "by number": {wide: number}, "by both": {text: number, wide: number},
         "generator": generator, "generator index": state[624], "generator first": state[0], "generator last": state[623],

@@ -187,3 +187,38 @@ print(repr(larder.trace.stats()["why"]), larder.trace.stats()["compiling"])
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()
     assert "tracer" in first and "'cover'" in second and third == "'' True"
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13), (3, 14), (3, 15), (3, 16)])
+def test_the_layout_of_another_version_is_refused(version):
+    def check(version, free_threaded=False, debug=False):
+        samples = larder.optimiser._samples()
+        larder._larder.trace_check(version, sys.hexversion, free_threaded, debug, samples, True)
+
+    if version == sys.version_info[:2]:
+        check(version)
+        for build in ((True, False), (False, True)):
+            with pytest.raises(RuntimeError, match=r"this is a (free-threaded|debug) build"):
+                check(version, *build)
+    else:
+        with pytest.raises(RuntimeError, match=r"keeps .* otherwise|not known|no sys.monitoring"):
+            check(version)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="3.12 does not describe itself")
+def test_another_patch_release_than_the_running_one_is_refused():
+    with pytest.raises(RuntimeError, match="its description of itself"):
+        larder._larder.trace_check(
+            sys.version_info[:2], sys.hexversion + 256, False, False, larder.optimiser._samples(), True
+        )
+
+
+def test_objects_that_are_not_as_expected_are_named():
+    for name, other, what in [
+        ("float", 1.5, "a float"),
+        ("list", [], "a list's size"),
+        ("instance", object(), "attributes"),
+    ]:
+        samples = {**larder.optimiser._samples(), name: other}
+        with pytest.raises(RuntimeError, match=what):
+            larder._larder.trace_check(sys.version_info[:2], sys.hexversion, False, False, samples, True)

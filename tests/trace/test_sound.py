@@ -23,10 +23,10 @@ def run(source):
     return space["run"]()
 
 
-def both(source, at_least=100):
+def both(source, at_least=100, hot=5):
     """The result of ``run()`` in ``source``, the same plain and optimised twice; asserts that machine code ran."""
     plain = run(source)
-    larder.trace.enable(watch_all=True, hot=5)
+    larder.trace.enable(watch_all=True, hot=hot)
     larder.trace.clear()
     try:
         before = native()
@@ -433,6 +433,34 @@ def test_sequences_only_the_loop_holds_die_when_it_ends():
             nested(log, [50, 60, 70, 5, 80])
             return log
         """)
+
+
+def test_what_one_pass_changed_is_kept_when_the_next_cannot_begin():
+    # The second pass leaves before it begins: what does not change in the loop (t % 7) is looked at first.
+    both(
+        """
+        TEXT = '''
+        class P:
+            def __init__(self, i):
+                self.n = i
+        class V(P):
+            pass
+        t, log, rows = 0, [], [P(0), V(1), P(2), P(3)]
+        for i in range(60):
+            for j in [1, 2, 3, 4, 5]:
+                t += 1
+                for row in rows:
+                    if t % 7 == 3:
+                        log.append(row)
+        '''
+        def run():
+            space = {"__name__": "cell"}
+            exec(compile(TEXT, "<cell>", "exec"), space)
+            return [row.n for row in space["log"]]
+        """,
+        at_least=0,
+        hot=3,
+    )
 
 
 def test_an_iterator_the_caller_holds_is_seen_to_move():

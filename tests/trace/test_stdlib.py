@@ -38,6 +38,7 @@ def outcomes(mode, module, folder):
 
 
 @pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
+@pytest.mark.timeout(600)  # test_int of 3.15 takes a minute, plain
 @pytest.mark.parametrize("module", MODULES)
 def test_cpythons_own_tests_end_as_without_the_optimiser(module, tmp_path):
     if importlib.util.find_spec("test") is None or importlib.util.find_spec(f"test.{module}") is None:

@@ -13,8 +13,8 @@ use pyo3::ffi;
 const ON: usize = 16;
 const USED: usize = 24;
 const POSITION: usize = 32;
-const DICT_LEFT: usize = 48;
-const SET_LEFT: usize = 40;
+pub(crate) const DICT_LEFT: usize = 48;
+pub(crate) const SET_LEFT: usize = 40;
 // A set: how many it holds, the mask of its table, the table of keys with their hashes.
 const SET_USED: usize = 24;
 const SET_MASK: usize = 32;

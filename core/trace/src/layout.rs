@@ -80,8 +80,6 @@ pub struct Layout {
     /// Attributes kept in the object (3.13): behind its basic size, this byte says whether they are in use, and the
     /// values begin here; the dict that shows them, if any, before the object. Zero offsets: not known.
     pub inline_valid: usize,
-    /// An attribute instruction's cache holds the offset in the object (3.14), not the index of the value.
-    pub cached_offset: bool,
     /// 3.12: where later versions have the dict, a pointer whose bit 0 says that it is one past the values, one less.
     pub tagged_values: bool,
     pub inline_values: usize,

@@ -3,9 +3,12 @@
 //!
 //! A patch release or a vendor's build may differ; then nothing is optimised, and the reason names what differs.
 
+use crate::attributes::of_instance;
 use crate::frame::breaker;
 use crate::helpers::{find_int, find_str};
 use crate::object::{int_value, load, ptr, symbols, type_of};
+use crate::walkers::{DICT_LEFT, SET_LEFT, next};
+use larder_trace::record::Attribute;
 use larder_trace::{Layout, Obj, layout};
 use pyo3::ffi;
 use std::collections::HashMap;
@@ -213,6 +216,15 @@ unsafe fn iterators(l: &Layout, s: &Samples) -> Result<(), String> {
         let inner = part("zip", l.zip_inner)?;
         sure(type_of(Obj(inner)).0 == &raw const ffi::PyTuple_Type as usize, "zip")?;
         sure((0..2).all(|k| along(load(inner, l.tuple_items + 8 * k))), "zip")?;
+        let float = get(s, "float")?.0;
+        for (name, back, left) in [("dict iterator", 0, DICT_LEFT), ("set iterator", 8, SET_LEFT)] {
+            let place = next(get(s, name)?, l, symbols);
+            sure(
+                place > 1 && load::<usize>(place - back, 0) == float,
+                "the iterator of a dict or set",
+            )?;
+            sure(load::<i64>(get(s, name)?.0, left) == 1, "the iterator of a dict or set")?;
+        }
         let index: u32 = load(get(s, "generator")?.0, l.random_index);
         sure(
             int_value(get(s, "generator index")?, l) == Some(index.into()),
@@ -291,11 +303,15 @@ unsafe fn classes(l: &Layout, s: &Samples) -> Result<(), String> {
         sure(keys != 0 && keys.is_multiple_of(8), "the names of a class's attributes")?;
         let (kind, log_size): (u8, u8) = (load(keys, l.keys_kind), load(keys, l.keys_log_size));
         sure(kind == 2 && log_size <= 7, "the names of a class's attributes")?;
-        let slotted = get(s, "slotted")?.0;
-        sure(load::<usize>(slotted, 16) == get(s, "float")?.0, "a slot")?;
+        let (name, float) = (get(s, "name")?, get(s, "float")?.0);
+        let slot = of_instance(get(s, "slotted")?, name, l).map(|found| found.0);
+        sure(slot == Some(Attribute::Slot(16)), "a slot")?;
+        sure(load::<usize>(get(s, "slotted")?.0, 16) == float, "a slot")?;
+        let plain = of_instance(get(s, "instance")?, name, l).map(|found| found.0);
+        let fields = matches!(plain, Some(Attribute::Inline { .. } | Attribute::Tagged { .. }));
+        sure(fields, "the names of a class's attributes")?;
         let (fresh, shown) = (get(s, "instance")?.0, get(s, "instance with dict")?.0);
         let dict = |o: usize| load::<usize>(o.wrapping_add_signed(l.managed_dict), 0);
-        let float = get(s, "float")?.0;
         if l.tagged_values {
             let right = dict(fresh) & 1 == 1 && load::<usize>(dict(fresh) + 1, 0) == float;
             sure(right, "an instance's attributes")?;

@@ -64,7 +64,6 @@ pub const LAYOUT: Layout = Layout {
     builtin_def: 16,
     builtin_self: 24,
     inline_valid: 3,
-    cached_offset: false,
     tagged_values: false,
     inline_values: 8,
     managed_dict: -24,

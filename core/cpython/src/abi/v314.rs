@@ -11,7 +11,6 @@ pub const LAYOUT: Layout = Layout {
     monitoring_events: 11,
     // A tuple keeps its hash before its items.
     tuple_items: 32,
-    cached_offset: true,
     ..super::v313::LAYOUT
 };
 
