@@ -426,17 +426,19 @@ impl NativeBuffer {
 #[pyclass(frozen, weakref, module = "larder._larder")]
 struct PrivateBuffer {
     buffer: Buffer,
-    start: usize,
     watched: AtomicBool,
 }
 
 impl PrivateBuffer {
     fn new(buffer: Buffer) -> PrivateBuffer {
         PrivateBuffer {
-            start: buffer.as_ptr() as usize,
             buffer,
             watched: AtomicBool::new(false),
         }
+    }
+
+    fn start(&self) -> usize {
+        self.buffer.as_ptr() as usize
     }
 }
 
@@ -448,12 +450,12 @@ impl PrivateBuffer {
 
     #[getter]
     fn address(&self) -> usize {
-        self.start
+        self.start()
     }
 
     /// From here on stores are told by their pages: `(serial, version)`, or `None` where that cannot be.
     fn watch(&self) -> Option<(u64, u64)> {
-        let place = tracked().ok()?.adopt(self.start, self.buffer.len() as usize)?;
+        let place = tracked().ok()?.adopt(self.start(), self.buffer.len() as usize)?;
         self.watched.store(true, Ordering::Relaxed);
         Some((place.serial, place.version))
     }
@@ -483,7 +485,7 @@ impl Drop for PrivateBuffer {
         if self.watched.load(Ordering::Relaxed)
             && let Ok(pages) = tracked()
         {
-            pages.drop_mapping(self.start);
+            pages.drop_mapping(self.start());
         }
     }
 }

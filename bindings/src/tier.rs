@@ -16,7 +16,7 @@ use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
 use larder_tier::os::sampler::{Frames, Plan, Sampler, Tracked, thread_id};
 use larder_tier::place::{Run, Where, locate, weigh};
-use larder_tier::policy::{self, Candidate, Move};
+use larder_tier::policy::{self, Candidate, Move, Room};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -272,11 +272,13 @@ pub struct TierRecord {
 
 #[pymethods]
 impl TierRecord {
-    /// Bytes per place now, every page asked, nothing touched.
+    /// Bytes per place now; nothing is touched. Every page is asked for its node where there are several.
     fn places<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let found = py
-            .detach(|| locate(&Linux::open()?, &self.ranges, true))
-            .map_err(|e| PyOSError::new_err(e.to_string()))?;
+        let ask = || -> std::io::Result<_> {
+            let os = Linux::open()?;
+            locate(&os, &self.ranges, os.nodes()?.len() > 1)
+        };
+        let found = py.detach(ask).map_err(|e| PyOSError::new_err(e.to_string()))?;
         let out = PyDict::new(py);
         for (place, bytes) in weigh(&self.ranges, &found.runs) {
             out.set_item(name_of(place), bytes)?;
@@ -523,9 +525,10 @@ struct TierSampler {
 
 #[pymethods]
 impl TierSampler {
-    /// `roots` are watched by reference count, the objects of `tracked` in frames, `ranges` by accessed bits.
+    /// `roots` are watched by reference count, the objects of `tracked` in frames, `ranges` by accessed bits;
+    /// `before` is what the run before said of its `bits`.
     #[new]
-    #[pyo3(signature = (roots, ranges, interval_s, epoch_s, cpu_max, burst_s=50e-6, tracked=None))]
+    #[pyo3(signature = (roots, ranges, interval_s, epoch_s, cpu_max, burst_s=50e-6, tracked=None, before=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -536,6 +539,7 @@ impl TierSampler {
         cpu_max: f64,
         burst_s: f64,
         tracked: Option<&TierTracked>,
+        before: Option<(u64, f64)>,
     ) -> PyResult<TierSampler> {
         let sane = interval_s > 0.0 && epoch_s > 0.0 && cpu_max > 0.0 && burst_s >= 0.0;
         if !(sane && interval_s < 60.0 && epoch_s < 3600.0 && burst_s < 1.0) {
@@ -558,6 +562,7 @@ impl TierSampler {
             interval: Duration::from_secs_f64(interval_s),
             burst: Duration::from_secs_f64(burst_s),
             epoch: Duration::from_secs_f64(epoch_s),
+            before,
             cpu_max,
             beside: Some(thread_id()),
         };
@@ -602,6 +607,7 @@ impl TierSampler {
         out.set_item("accessed", seen.accessed)?;
         out.set_item("hot_epochs", seen.hot_epochs)?;
         out.set_item("epochs", seen.epochs)?;
+        out.set_item("bits", (seen.touched_pages, seen.since_clear_s))?;
         out.set_item("bursts", seen.bursts)?;
         out.set_item("seconds", seen.seconds)?;
         out.set_item("cpu_seconds", seen.cpu_seconds)?;
@@ -651,15 +657,16 @@ fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize) -> usize {
     heat_shield::shield(root, on, budget)
 }
 
-/// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit; with
-/// `wanted`, before a cell that uses those.
+/// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit, with
+/// `coming_bytes` of room for what lately came in before cells; with `wanted`, before a cell that uses those.
 #[pyfunction]
-#[pyo3(signature = (variables, used_bytes, limit_bytes, wanted=None))]
+#[pyo3(signature = (variables, used_bytes, limit_bytes, wanted=None, coming_bytes=None))]
 fn tier_plan(
     variables: Vec<(u64, u64, Option<f64>, bool, bool)>,
     used_bytes: u64,
     limit_bytes: u64,
     wanted: Option<Vec<usize>>,
+    coming_bytes: Option<u64>,
 ) -> Vec<(&'static str, usize)> {
     let candidates: Vec<Candidate> = variables
         .into_iter()
@@ -671,9 +678,14 @@ fn tier_plan(
             pinned: v.4,
         })
         .collect();
+    let room = Room {
+        used_bytes,
+        limit_bytes,
+        coming_bytes,
+    };
     let moves = match wanted {
-        Some(wanted) => policy::prepare(&candidates, &wanted, used_bytes, limit_bytes),
-        None => policy::plan(&candidates, used_bytes, limit_bytes),
+        Some(wanted) => policy::prepare(&candidates, &wanted, room),
+        None => policy::plan(&candidates, room),
     };
     moves
         .into_iter()

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import types
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ _limit: int | None = None
 _last: Table | None = None
 _mover: threading.Thread | None = None
 _stop = threading.Event()
+_used: set[str] = set()  # named by the last cell
+_coming: deque[int] = deque(maxlen=4)  # bytes that came in for each of the last cells, or that it made
+_ready: tuple[int, int] | None = None  # bytes that came in before this cell, and what was resident then
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -65,11 +69,13 @@ def resident() -> int:
 def auto(dram: str | int | None = "cgroup") -> str:
     """Keep this process under ``dram`` bytes by moving cold variables out between cells; ``None`` stops that.
 
-    ``"cgroup"`` takes nine tenths of the control group's limit. Above nine tenths of ``dram`` the coldest leave until three
-    quarters are in use, so that what the next cell names finds room. New arrays go to the tier file (see `enable`), and heat is
-    sampled while cells run. Returns what it does now, in words. Raises `TierError` when there is no limit to take.
+    ``"cgroup"`` takes nine tenths of the control group's limit. The coldest leave until there is room for what lately came in
+    before a cell or was made by one (at first: above nine tenths of ``dram``, until three quarters are in use). New arrays
+    go to the tier file (see `enable`), and heat is sampled while cells run. Returns what it does now, in words. Raises
+    `TierError` when there is no limit to take.
     """
     global _limit
+    _coming.clear()
     if dram is None:
         _halt()
         heat.finish()
@@ -99,8 +105,12 @@ def auto(dram: str | int | None = "cgroup") -> str:
 
 def _after(_ip: Any, _result: Any) -> None:
     """Moves out while nobody computes; the prompt does not wait for it, and the next cell ends it."""
-    global _mover
+    global _mover, _ready
     _halt()
+    if _ready is not None:
+        came, then = _ready
+        _coming.append(came + max(resident() - then, 0))
+        _ready = None
     if _limit is not None:
         _stop.clear()
         _mover = threading.Thread(target=_between, name="larder-tier", daemon=True)
@@ -129,11 +139,16 @@ def settle() -> Table | None:
 
 
 def _before(ip: Any, info: Any) -> None:
+    global _ready
     _halt()
     source = getattr(info, "raw_cell", None)
     if source and not info.silent:
         names, written = named(source, ip)
-        prepare(names, written, traced=True)
+        _used.clear()
+        _used.update(names)
+        moved = prepare(names, written, traced=True)
+        came = sum(row["moved"] for row in moved if row["what"] == "promote")
+        _ready = came, resident()
 
 
 def named(source: str, ip: Any = None) -> tuple[list[str], list[str]]:
@@ -179,6 +194,8 @@ def _known(survey: tier.Survey) -> list[tuple[int, int, float | None, bool, bool
         slow = sum(n for place, n in row["places"].items() if place in ("disk", "swap") or place in _slow())
         can = tier.movable(survey, name)[0]
         warm = temperatures.get(name)
+        if name in _used:
+            warm = 1 + (warm or 0.0)  # what the last cell used, the next one is likeliest to use
         out.append((_migrate.in_dram(row["places"]), slow if can else 0, warm, can, name in _migrate.pinned()))
     return out
 
@@ -234,7 +251,7 @@ def _piece(_done: int, _total: int) -> None:
 def _carry_out(survey: tier.Survey, names: list[str] | None, written: list[str]) -> Table:
     wanted = None if names is None else [at for at, name in enumerate(survey.names) if name in names]
     rows: list[dict[str, Any]] = []
-    for verb, at in _larder.tier_plan(_known(survey), resident(), _limit or 0, wanted):
+    for verb, at in _larder.tier_plan(_known(survey), resident(), _limit or 0, wanted, max(_coming, default=None)):
         name = survey.names[at]
         try:
             _piece(0, 0)

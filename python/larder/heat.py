@@ -196,6 +196,7 @@ class _Sampling:
         self.live.update()
         self.frames_refused = _larder.tier_frames() if objects else "not asked for"
         self._native: _larder.TierSampler | None = None
+        self._bits: tuple[int, float] | None = None
 
     def begin(self) -> None:
         if self._native is not None:
@@ -222,6 +223,7 @@ class _Sampling:
             self.cpu_max,
             BURST_S,
             tracked,
+            self._bits,
         )
 
     def _kinds(self) -> list[int]:
@@ -251,6 +253,7 @@ class _Sampling:
         self._native = None
         self._watch.close()
         said = self.said
+        self._bits = seen["bits"] if self._watch.ranges else self._bits
         self.runs += 1
         said.seconds += seen["seconds"]
         said.cpu_seconds += seen["cpu_seconds"]

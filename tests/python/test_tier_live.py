@@ -49,18 +49,20 @@ def test_objects_in_use_are_hotter_than_their_neighbours(space):
 def test_unchanged_variables_are_compared_and_changed_ones_walked_again(space):
     space["rows"] = [{"a": [i], "b": str(i)} for i in range(5000)]
     space["x"] = np.ones(1 << 16)
+    space["held"] = {"deep": [np.ones(1 << 18)]}
     space["names"] = np.array(["a" * 50 + str(i) for i in range(100)], dtype=object)
     live = _live.LiveTrace()
     live.update()
-    assert (live.walked, live.compared) == (3, 0)
+    assert (live.walked, live.compared) == (4, 0)
     live.update()
-    assert (live.walked, live.compared) == (4, 2), "only the object array, whose changes do not show, is walked again"
+    assert (live.walked, live.compared) == (5, 3), "only the object array, whose changes do not show, is walked again"
     changes = [
         lambda: space["rows"][77]["a"].append(object()),
         lambda: space["rows"][78].__setitem__("c", object()),
         lambda: space["rows"].pop(),
         lambda: space.__setitem__("x", np.ones(1 << 17)),
         lambda: space["x"].resize(1 << 18, refcheck=False),
+        lambda: space["held"]["deep"][0].resize((1 << 18) - 7, refcheck=False),
     ]
     for change in changes:
         before = live.walked
@@ -68,9 +70,10 @@ def test_unchanged_variables_are_compared_and_changed_ones_walked_again(space):
         live.update()
         assert live.walked == before + 2
     assert sum(end - start for start, end in live.native.ranges("x", True)) == 8 << 18
+    assert sum(end - start for start, end in live.native.ranges("held", True)) == 8 * ((1 << 18) - 7)
     del space["rows"]
     live.update()
-    assert sorted(live.names()) == ["names", "x"]
+    assert sorted(live.names()) == ["held", "names", "x"]
 
 
 def test_what_a_record_says_is_what_a_fresh_walk_finds(space):

@@ -46,6 +46,12 @@ const LIST_ITEMS_AT: usize = 24;
 const LIST_ALLOCATED_AT: usize = 32;
 const DICT_KEYS_AT: usize = 32;
 const GC_HEAD_BYTES: usize = 16;
+/// Where NumPy's array keeps the number of its dimensions and their lengths; compared with a live array before use.
+const ARRAY_DIMENSIONS_AT: usize = 24;
+const ARRAY_LENGTHS_AT: usize = 32;
+const ARRAY_DIMENSIONS_MAX: usize = 64;
+/// In a leaf's step: its lengths are part of the fingerprint, as `resize` may change nothing else.
+const WITH_LENGTHS: usize = 1 << 32;
 
 /// Reads the word at `address + at`.
 ///
@@ -138,6 +144,7 @@ struct TypeInfo {
     ask_size: bool,
     is_list: bool,
     is_dict: bool,
+    is_array: bool,
     traverse: Option<ffi::traverseproc>,
 }
 
@@ -166,6 +173,8 @@ pub struct Walk {
     skip_types: Vec<Py<PyAny>>,
     budget: u64,
     deadline: Option<Instant>,
+    /// Whether arrays keep their lengths where this file reads them; known from the first array met.
+    lengths: Option<bool>,
 }
 
 struct Frontier {
@@ -205,6 +214,7 @@ impl Walk {
             skip_types,
             budget,
             deadline: None,
+            lengths: None,
         }
     }
 
@@ -280,14 +290,15 @@ impl Walk {
             }
             match info.kind {
                 Kind::Leaf => {
+                    // SAFETY: alive, see above.
+                    let leaf = unsafe { Bound::from_borrowed_ptr(py, object) };
+                    let what = info.basic | if info.is_array { self.with_lengths(&leaf)? } else { 0 };
                     if let Some(trail) = &mut out.trail {
-                        // SAFETY: alive, and as large as its type says.
-                        let print = unsafe { body_print(address, info.basic) };
-                        trail.step(address, type_ptr, info.basic, None, print);
+                        // SAFETY: alive, as large as its type says, and an array where so said.
+                        let print = unsafe { body_print(address, what) };
+                        trail.step(address, type_ptr, what, None, print);
                     }
-                    // SAFETY: alive, see above; this takes a reference of our own.
-                    out.leaves
-                        .push(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind());
+                    out.leaves.push(leaf.unbind());
                 }
                 Kind::Enter => {
                     if let Some(traverse) = info.traverse {
@@ -343,6 +354,31 @@ impl Walk {
         Ok(())
     }
 
+    /// [`WITH_LENGTHS`] when this array, and so every array, has its lengths where they are read.
+    fn with_lengths(&mut self, array: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if self.lengths.is_none() {
+            let shape: Vec<usize> = array.getattr(pyo3::intern!(array.py(), "shape"))?.extract()?;
+            if shape.is_empty() {
+                return Ok(0); // says nothing about where lengths are
+            }
+            let address = array.as_ptr() as usize;
+            // SAFETY: an array of NumPy's own type, which is larger than the words read (checked where this is asked); its
+            // lengths are read only where their number is that of its shape.
+            let fits = unsafe {
+                let lengths = word(address, ARRAY_LENGTHS_AT);
+                word(address, ARRAY_DIMENSIONS_AT) as u32 as usize == shape.len()
+                    && lengths != 0
+                    && lengths.is_multiple_of(8)
+                    && shape
+                        .iter()
+                        .enumerate()
+                        .all(|(at, length)| word(lengths, at * 8) == *length)
+            };
+            self.lengths = Some(fits);
+        }
+        Ok(if self.lengths == Some(true) { WITH_LENGTHS } else { 0 })
+    }
+
     fn describe(&self, class: Bound<'_, PyAny>) -> PyResult<TypeInfo> {
         let py = class.py();
         let type_ptr = class.as_ptr().cast::<ffi::PyTypeObject>();
@@ -388,6 +424,11 @@ impl Walk {
         };
         let exact = |other: Bound<'_, pyo3::types::PyType>| other.as_ptr() == class.as_ptr();
         let exact_dict = exact(py.get_type::<PyDict>());
+        // Only one of the types named by the caller is asked for its name: NumPy's array itself, no subclass.
+        let is_array = kind == Kind::Leaf
+            && basic > ARRAY_LENGTHS_AT
+            && self.leaf_types.iter().any(|other| other.as_ptr() == class.as_ptr())
+            && class.getattr(pyo3::intern!(py, "__name__"))?.eq("ndarray")?;
         let managed = if is_gc && flags & (1 << 3 | 1 << 4) != 0 && flags & 1 << 9 != 0 {
             16
         } else {
@@ -405,6 +446,7 @@ impl Walk {
                 || exact(py.get_type::<PyFrozenSet>()),
             is_list,
             is_dict: exact_dict,
+            is_array,
             traverse: if is_gc { traverse } else { None },
         })
     }
@@ -428,13 +470,20 @@ unsafe fn head_print(address: usize, is_list: bool, is_dict: bool) -> u64 {
     }
 }
 
-/// All words of a leaf behind its count and type, mixed: an array's address, shape and base among them.
+/// All words of a leaf behind its count and type, mixed: an array's address and base among them, and its lengths.
 ///
 /// # Safety
-/// A live object of at least `basic` bytes.
-unsafe fn body_print(address: usize, basic: usize) -> u64 {
+/// A live object of at least as many bytes as `what` says; one of NumPy's arrays, of a verified layout, where so said.
+unsafe fn body_print(address: usize, what: usize) -> u64 {
     // SAFETY: the caller's promise.
-    (2..basic / 8).fold(1, |print, at| fold(print, unsafe { word(address, at * 8) } as u64))
+    let body = |at: usize| unsafe { word(address, at) };
+    let print = (2..(what % WITH_LENGTHS) / 8).fold(1, |print, at| fold(print, body(at * 8) as u64));
+    if what < WITH_LENGTHS {
+        return print;
+    }
+    let (count, lengths) = (body(ARRAY_DIMENSIONS_AT) as u32 as usize, body(ARRAY_LENGTHS_AT));
+    // SAFETY: a live array's lengths, as many as it has dimensions.
+    (0..count.min(ARRAY_DIMENSIONS_MAX)).fold(print, |print, at| fold(print, unsafe { word(lengths, at * 8) } as u64))
 }
 
 fn fold(print: u64, word: u64) -> u64 {
@@ -446,7 +495,7 @@ fn fold(print: u64, word: u64) -> u64 {
 struct Step {
     address: usize,
     class: usize,
-    /// For a leaf the bytes of its body; for a container 1: list, 2: dict, 0: other.
+    /// For a leaf the bytes of its body, with [`WITH_LENGTHS`] for an array; for a container 1: list, 2: dict, 0: other.
     what: usize,
     traverse: Option<ffi::traverseproc>,
     print: u64,
