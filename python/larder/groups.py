@@ -498,6 +498,17 @@ def _pickler_class():
             self.spans.append(Span(low, high, root, frame, id(obj), self._name))
             self.keep.append(obj)
 
+        def _dates(self, obj):
+            """Many dates as the integers they are, whose memory NumPy hands out."""
+            if obj.dtype.kind not in "mM" or obj.nbytes < OUT_OF_BAND_BYTES_MIN or type(obj) is not _ndarray_type():
+                return None
+            if not obj.flags.writeable or not obj.flags.forc:
+                return None
+            numbers = obj.view("i8")
+            self._fresh.add(id(numbers))
+            self.keep.append(numbers)
+            return _as_dates, (numbers, obj.dtype)
+
         def _array(self, obj):
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
@@ -505,7 +516,7 @@ def _pickler_class():
             low, high = np.lib.array_utils.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
                 self._span(obj, low, high, id(obj), True)
-                return None
+                return self._dates(obj)
             frame = id(obj) in self._frames
             root, memory = obj, None
             while True:
@@ -534,7 +545,7 @@ def _pickler_class():
             if root is obj:
                 foreign = obj.base is not None and not isinstance(below, (Restored, bytes, PrivateBuffer))
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
-                return _own(obj)
+                return self._dates(obj) or _own(obj)
             if root.dtype.hasobject and not obj.dtype.hasobject:
                 raise TypeError(
                     "an array over the pointers of an array of objects; they mean nothing in another process"
@@ -622,6 +633,10 @@ def _own(obj):
     if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
         return None  # NumPy hands the memory out, and whether it may be written
     return (*obj.__reduce__()[:3], None, None, _read_only_state)
+
+
+def _as_dates(numbers, dtype):
+    return numbers.view(dtype)
 
 
 def _ndarray_type():

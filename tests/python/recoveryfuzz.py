@@ -130,6 +130,8 @@ MAKE = [
     "{n} = {{f'k{{i}}' for i in range(100)}}",
     "{n} = ValueError([{k}])",
     "{n} = np.random.RandomState({k})",
+    "{n} = (np.arange(5000) * {k}).astype('M8[s]')",
+    "{n} = pd.DataFrame({{'t': pd.date_range('2020', periods=5000, freq='h'), 'a': np.arange(5000.0)}})",
 ]
 # Each is tried; one that raises (the wrong type) changes nothing more than a failed cell would.
 SHARE = [
@@ -210,6 +212,8 @@ SHARE = [
     "{n} = reversed({m})",
     "{n} = {m}.args",
     "{n} = {{f'k{{i}}': {m} for i in range(70)}}",
+    "{n} = {m}['t']",
+    "{n} = {m}['t'].values",
 ]
 CHANGE = [
     "{n}.append({k})",
@@ -296,6 +300,8 @@ CHANGE = [
     "{n}.args = ({k},)",
     "{n}.__setstate__({{'data': [{k}], 'count': {k}, 'twice': 0}})",
     "{n}.fit(X[{k}:], Y[{k}:])",
+    "{n}[3] = np.datetime64({k}, 's')",
+    "{n}.iloc[7, 0] = pd.Timestamp('2021-01-0{k}')",
 ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from larder import _larder, watch
+from larder import _larder, groups, watch
 
 
 class Plain:
@@ -408,3 +408,34 @@ def test_stores_of_every_sort_into_watched_memory_show(request):
     look()
     again = a.__array_interface__["data"][0]
     assert _larder.pages_place(again, again + a.nbytes)[0] != serial
+
+
+def test_many_dates_are_saved_as_the_integers_they_are():
+    dates = np.arange(5000).astype("M8[s]")
+    frame = pd.DataFrame({"t": dates, "n": 1})
+    found, refused = groups.groups({"dates": dates, "view": dates[::2], "frame": frame})
+    assert not refused and {tuple(one.names) for one in found} == {("dates", "view"), ("frame",)}
+    assert all(len(one.stream) < 10_000 for one in found), "the dates are beside the pickle"
+    back = {}
+    for one in found:
+        back |= pickle.loads(one.stream, buffers=[bytearray(buffer) for buffer in one.buffers])
+    assert back["dates"].dtype == dates.dtype and (back["dates"] == dates).all()
+    pd.testing.assert_frame_equal(back["frame"], frame)
+    back["view"][1] = np.datetime64("2021-01-01")
+    assert back["dates"][2] == np.datetime64("2021-01-01")
+
+
+def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
+    first = pd.DataFrame({"a": np.arange(100_000.0), "b": 1})
+    second = first[["a"]]
+    alone = second["a"].values
+    assert np.shares_memory(first["a"].values, alone)
+    found, refused = groups.groups({"first": first, "second": second})
+    assert not refused and sorted(one.names for one in found) == [["first"], ["second"]]
+    walker = _larder.Walker(watch.classify)
+    known = {"first": groups.Known(walk(walker, first), ("first",))}
+    values = {"first": first, "second": second}
+    assert [one.names for one in groups.groups(values, known)[0]] == [["second"]]
+    # An array of the memory itself is of both of them.
+    found, refused = groups.groups({**values, "alone": alone}, known)
+    assert "first" in refused or any("first" in one.names for one in found)
