@@ -219,7 +219,9 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
     for span in spans:
         open_ = [other for other in open_ if other.high > span.low]
         for other in open_:
-            if other.obj == span.obj or (other.root == span.root and span.root) or (other.frame and span.frame):
+            if other.obj == span.obj or (other.frame and span.frame):
+                continue
+            if other.root == span.root and span.root and other.frame == span.frame:
                 continue
             if other.frame or span.frame:
                 frame, alone = (other, span) if other.frame else (span, other)

@@ -425,6 +425,16 @@ def test_many_dates_are_saved_as_the_integers_they_are():
     assert back["dates"][2] == np.datetime64("2021-01-01")
 
 
+def test_a_frame_and_an_array_of_its_memory_share_it_again():
+    frame = pd.DataFrame({"a": np.arange(5000.0), "b": np.arange(5000.0)})
+    values = frame["a"].values
+    found, refused = groups.groups({"frame": frame, "values": values, "twice": [frame, frame]})
+    assert not refused and [one.names for one in found] == [["frame", "twice", "values"]]
+    back = pickle.loads(found[0].stream, buffers=[bytearray(buffer) for buffer in found[0].buffers])
+    frame.iloc[7, 0] = back["frame"].iloc[7, 0] = -1.0
+    assert values[7] == back["values"][7] == -1.0
+
+
 def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
     first = pd.DataFrame({"a": np.arange(100_000.0), "b": 1})
     second = first[["a"]]
