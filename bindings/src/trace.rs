@@ -141,6 +141,7 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("why", row.why)?;
         d.set_item("native", row.native)?;
         d.set_item("entries", row.entries)?;
+        d.set_item("linked", row.linked)?;
         d.set_item("refused", row.refused)?;
         d.set_item("compile_ns", row.compile_ns)?;
         d.set_item("compiles", row.compiles)?;
@@ -150,7 +151,7 @@ fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         d.set_item("growing_bytes", row.growing_bytes)?;
         d.set_item("live", row.live)?;
         // Iterations the interpreter ran of a loop that has traces, each as the root went.
-        let own = row.interpreted + row.entries;
+        let own = row.interpreted + row.entries - row.linked;
         let root = row.traces.first().map_or(Default::default(), |t| t.before);
         d.set_item("without", without)?;
         d.set_item("natively", natively)?;

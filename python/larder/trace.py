@@ -163,7 +163,7 @@ def _since(row: dict, before: dict | None) -> dict:
     if before is None:
         return row
     row = dict(row)
-    for key in ("interpreted", "native", "entries", "refused", "compile_ns", "compiles"):
+    for key in ("interpreted", "native", "entries", "linked", "refused", "compile_ns", "compiles"):
         if key in row:
             row[key] -= before.get(key, 0)
     for part, count in (("traces", "runs"), ("exits", "taken")):
@@ -184,7 +184,8 @@ def rows(since: dict[tuple, dict] | None = None) -> list[dict]:
     for key, row in _raw().items():
         row = _since(row, since.get(key) if since is not None else None)
         entries = row.get("entries", 0)
-        native, interpreted = row.get("native", 0), row["interpreted"] + entries
+        # The interpreter took the back edge that an entry began with, unless another trace led there.
+        native, interpreted = row.get("native", 0), row["interpreted"] + entries - row.get("linked", 0)
         if native + interpreted <= 0:
             continue
         traces, exits = row.get("traces", []), row.get("exits", [])

@@ -98,6 +98,11 @@ def test_a_traced_cell_shows_its_loops_counted_exactly(kernel):
     assert rows["for i in range(5001):"] == 5001
     # The test of `while` stood at the loop's end until 3.13: a back edge a round, but none for the last.
     assert rows["while j < 777:"] == (776 if sys.version_info < (3, 14) else 777)
+    # One inside the other: the machine code of one runs iterations of both.
+    shown = kernel.ok("%%trace\nfor i in range(4003):\n    j = 0\n    while j < 3:\n        j += 1")
+    rows = {r: c for r, c in _rows(html(shown))}
+    assert rows["for i in range(4003):"] == 4003
+    assert rows["while j < 3:"] == (2 if sys.version_info < (3, 14) else 3) * 4003
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")

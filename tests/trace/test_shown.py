@@ -1,8 +1,10 @@
 """What ``larder.trace`` tells of loops is what happened: iterations, runs, exits, operations, bytes."""
 
+import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,61 @@ def test_every_iteration_is_counted_once_native_or_interpreted(trace):
     assert row["iterations"] == 7 * 5_000
     assert row["native"] > 34_000 and row["state"] == "compiled"
     assert row["native"] + row["interpreted"] == row["iterations"]
+
+
+NESTED = """
+def helper(x):
+    s = 0
+    for q in range(3):
+        s += q * x
+    return s
+def run(n):
+    total = 0
+    for i in range(n):
+        for j in range(i % 5):
+            total += j
+        k = 0
+        while k < 3:
+            k += 1
+            if k == 2 and i % 3 == 0:
+                break
+        for a in range(4):
+            for b in range(3):
+                total += a * b
+        total += helper(i)
+    while total > n:
+        total -= n
+        for z in (1, 2, 3):
+            total -= z
+    return total
+"""
+PROGRAMS = Path(__file__).parents[2] / "benches" / "trace" / "programs.py"
+
+
+def iterations(trace, source, n, hot):
+    """Line -> back edges of each loop, counted while ``run(n)`` runs three times."""
+    trace.disable()
+    assert trace.optimise(watch_all=True, hot=hot)
+    trace.clear()
+    run = function(source)
+    with trace.exactly() as before:
+        for _ in range(3):
+            run(n)
+        rows = [r for r in trace.rows(before) if r["file"] == "<run>"]
+    return {(r["code"], r["line"]): r["iterations"] for r in rows}, sum(r["native"] for r in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["nested", "mandelbrot", "sieve", "collatz", "matmul", "nbody", "fib", "bubble", "float"]
+)
+def test_loops_nested_in_anothers_trace_are_counted_as_the_interpreter_would(trace, name):
+    programs = runpy.run_path(str(PROGRAMS))
+    full = next((p for p in programs["SIZES"] if p.startswith(name)), None)
+    source, n = (programs["function"](full), 60) if full else (NESTED, 900)
+    plain, none = iterations(trace, source, n, 10**9)
+    native, some = iterations(trace, source, n, 5)
+    assert (none, native) == (0, plain)
+    assert some > sum(plain.values()) / 2
 
 
 def test_runs_of_traces_and_exits_add_up(trace):

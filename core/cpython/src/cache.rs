@@ -13,6 +13,7 @@
 use crate::hook::{CodeInfo, Engine, Loop, engine};
 use crate::object::ptr;
 use larder_jit::Piece;
+use larder_trace::Obj;
 use larder_trace::policy::{self, Action, Event, Fate};
 use pyo3::ffi;
 
@@ -117,6 +118,13 @@ impl Engine {
         true
     }
 
+    /// Counts back edges that a loop's traces took, each where it belongs.
+    pub fn tell_along(&mut self, row: usize) {
+        for (other, iterations) in self.rows[row].taken_along() {
+            self.rows[other].native += iterations;
+        }
+    }
+
     /// Rows as of now, with what compiled loops occupy.
     pub fn told(&mut self) -> &[crate::rows::Row] {
         for info in &self.infos {
@@ -126,6 +134,9 @@ impl Engine {
                     row.measure(c, &self.arena);
                 }
             }
+        }
+        for row in 0..self.rows.len() {
+            self.tell_along(row);
         }
         &self.rows
     }
@@ -152,6 +163,7 @@ pub unsafe fn release() {
 /// GIL held, and `info` is what the engine registered.
 pub unsafe fn forget(engine: &mut Engine, info: *mut CodeInfo) {
     engine.infos.retain(|other| *other != info);
+    engine.last = (Obj::NULL, std::ptr::null_mut());
     // SAFETY: the caller owns it now.
     for l in unsafe { &mut (*info).loops } {
         engine.discard(l, Event::Discarded);

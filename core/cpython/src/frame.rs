@@ -19,9 +19,17 @@ impl Frame {
     /// The GIL is held, a Python frame is running, and `l` describes this interpreter.
     #[inline(always)]
     pub unsafe fn current(l: &'static Layout) -> Frame {
+        // SAFETY: by contract.
+        unsafe { Frame::of(ffi::PyThreadState_Get() as usize, l) }
+    }
+
+    /// # Safety
+    /// As [`Frame::current`]; `thread` is the state of the running thread.
+    #[inline(always)]
+    pub unsafe fn of(thread: usize, l: &'static Layout) -> Frame {
         // SAFETY: the thread state of the running thread is live, and its frame pointer too.
         unsafe {
-            let at: usize = load(ffi::PyThreadState_Get() as usize, l.thread_frame);
+            let at: usize = load(thread, l.thread_frame);
             Frame {
                 base: if l.thread_frame_indirect { load(at, 0) } else { at },
                 l,
@@ -172,11 +180,10 @@ pub unsafe fn code_watched(code: Obj, tool: u8, l: &Layout) -> bool {
 /// The word that tells the interpreter to look up: signals, other threads, asynchronous exceptions.
 ///
 /// # Safety
-/// As [`Frame::current`].
-pub unsafe fn breaker(l: &Layout) -> *const u32 {
+/// As [`Frame::of`].
+pub unsafe fn breaker(thread: usize, l: &Layout) -> *const u32 {
     // SAFETY: the thread state and its interpreter are live.
     unsafe {
-        let thread = ffi::PyThreadState_Get() as usize;
         let at = match l.interp_breaker {
             Some((interp, offset)) => load::<usize>(thread, interp) + offset,
             None => thread + l.thread_breaker,

@@ -15,7 +15,7 @@ use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::rows::Row;
 use crate::run::{Buffer, Compiled};
 use crate::world::{Live, plain_namespaces};
-use larder_jit::lower::{BUFFER_WORDS, LOG_WORDS};
+use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host, Packed};
 use larder_trace::bytecode::{Ins, Opcodes, decode};
 use larder_trace::opt::{Passes, optimise};
@@ -28,6 +28,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Loops remembered for display; beyond this many, new ones are still optimised but not listed.
 const ROWS_MAX: usize = 4096;
@@ -83,6 +84,8 @@ pub struct Engine {
     pub arena: Arena,
     /// The data of every living code object that was met.
     pub infos: Vec<*mut CodeInfo>,
+    /// The code object asked about last, and its data.
+    pub last: (Obj, *mut CodeInfo),
     /// References that discarded loops held; see [`release`].
     pub freed: Vec<Obj>,
     /// Loops discarded to make room.
@@ -180,6 +183,7 @@ pub unsafe fn start(
             compiler,
             arena,
             infos: Vec::new(),
+            last: (Obj::NULL, std::ptr::null_mut()),
             freed: Vec::new(),
             evictions: 0,
             builtins,
@@ -211,6 +215,18 @@ impl Engine {
     /// # Safety
     /// GIL held; `code` is a live code object. The pointer lives as long as the code object.
     pub unsafe fn info(&mut self, code: Obj) -> *mut CodeInfo {
+        if self.last.0 == code {
+            return self.last.1;
+        }
+        // SAFETY: by contract.
+        let info = unsafe { self.find_info(code) };
+        self.last = (code, info);
+        info
+    }
+
+    /// # Safety
+    /// As [`Engine::info`].
+    unsafe fn find_info(&mut self, code: Obj) -> *mut CodeInfo {
         // SAFETY: the C functions get a live code object and our own index.
         unsafe {
             let mut found: *mut c_void = std::ptr::null_mut();
@@ -304,7 +320,7 @@ impl Engine {
         if !plain_namespaces(frame) {
             return Err(late("namespaces that are not plain dicts"));
         }
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let header = info.loops[index].header;
         let mut tree = match &info.loops[index].compiled {
             Some(c) => c.growth.as_ref().ok_or(late("a loop that has settled"))?.tree.clone(),
@@ -353,13 +369,38 @@ impl Engine {
             self.arena.release(old.piece);
             self.freed.extend_from_slice(old.packed.objects());
         }
-        if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
-            row.compile_ns += started.elapsed().as_nanos() as u64;
-            row.compiles += 1;
-            row.describe(&compiled.growth.as_ref().expect("just compiled").tree, &compiled.packed);
-        }
+        let own = l.row;
         (l.compiled, l.grown) = (Some(compiled), true);
+        // SAFETY: by contract.
+        unsafe { self.describe(info, index, own, frame, started) };
         Ok(())
+    }
+
+    /// Tells the row of a loop that was just compiled what came of it.
+    ///
+    /// # Safety
+    /// As [`Engine::grow`].
+    unsafe fn describe(&mut self, info: &CodeInfo, index: usize, row: Option<usize>, frame: Frame, started: Instant) {
+        let (Some(row), Some(c)) = (row, &info.loops[index].compiled) else {
+            return;
+        };
+        let Some(growth) = &c.growth else { return };
+        let mut rows = Vec::with_capacity(growth.tree.backs.len());
+        for back in &growth.tree.backs {
+            let code = if back.code.is_null() { frame.code() } else { back.code };
+            // SAFETY: the frame's code, or that of a function the tree keeps alive.
+            let ours = back.code.is_null() || unsafe { (*self.info(code)).ours };
+            rows.push(if ours {
+                self.row(code, back.header, back.from)
+            } else {
+                None
+            });
+        }
+        self.tell_along(row);
+        let row = &mut self.rows[row];
+        row.compile_ns += started.elapsed().as_nanos() as u64;
+        row.compiles += 1;
+        row.describe(&growth.tree, &c.packed, &rows);
     }
 
     /// Runs compiled loops from one head until the interpreter is wanted; false when the frame does not fit. An exit at
@@ -367,18 +408,21 @@ impl Engine {
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at the loop's head.
-    unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> bool {
+    unsafe fn run(&mut self, info: &mut CodeInfo, index: usize, frame: Frame, breaker: *const u32) -> bool {
         let mut at = index;
         let mut ran = false;
         loop {
             // SAFETY: by contract, and every exit leaves the frame at a place where it may go on.
-            let Some((exit, pc)) = (unsafe { self.run_one(info, at, frame) }) else {
+            let Some((exit, pc)) = (unsafe { self.run_one(info, at, frame, breaker) }) else {
                 return ran;
             };
+            if ran && let Some(row) = info.loops[at].row.and_then(|row| self.rows.get_mut(row)) {
+                row.linked += 1;
+            }
             ran = true;
             // Something to see to, or a loop entered at its own head: let the interpreter go on.
             // SAFETY: the thread's own word.
-            let wanted = unsafe { *crate::frame::breaker(self.layout) } & self.layout.breaker_mask != 0;
+            let wanted = unsafe { breaker.read_volatile() } & self.layout.breaker_mask != 0;
             let next = info.loops.iter().position(|l| l.header == pc && l.compiled.is_some());
             match next {
                 Some(next) if next != at && exit != 0 && !wanted => at = next,
@@ -391,13 +435,20 @@ impl Engine {
     ///
     /// # Safety
     /// As [`Engine::run`].
-    unsafe fn run_one(&mut self, info: &mut CodeInfo, index: usize, frame: Frame) -> Option<(usize, u32)> {
+    unsafe fn run_one(
+        &mut self,
+        info: &mut CodeInfo,
+        index: usize,
+        frame: Frame,
+        breaker: *const u32,
+    ) -> Option<(usize, u32)> {
         let row = info.loops[index].row;
         let c = info.loops[index].compiled.as_mut()?;
         if frame.depth(info.locals as usize) != c.packed.depth as usize {
             return None;
         }
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
+        buffer[BREAKER].write(breaker as u64);
         // SAFETY: by contract; the log is the one the code was compiled for.
         let exit = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
@@ -513,9 +564,9 @@ unsafe fn addr2line(code: Obj, unit: u32) -> i32 {
 }
 
 /// An index argument of the callback: a small non-negative int.
-unsafe fn unit(arg: *mut ffi::PyObject) -> usize {
+unsafe fn unit(arg: *mut ffi::PyObject, l: &Layout) -> usize {
     // SAFETY: the interpreter passes ints here.
-    unsafe { ffi::PyLong_AsSsize_t(arg) as usize / 2 }
+    unsafe { crate::object::int_value(obj(arg), l).unwrap_or(0) as usize / 2 }
 }
 
 /// The callback for JUMP events: `(code, offset, destination)`.
@@ -548,7 +599,7 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             return new_reference(disable);
         }
         let code = obj(*args);
-        let (from, to) = (unit(*args.add(1)), unit(*args.add(2)));
+        let (from, to) = (unit(*args.add(1), engine.layout), unit(*args.add(2), engine.layout));
         if engine.probe.is_some() {
             probe(engine, code, from, to);
             return none();
@@ -575,11 +626,21 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
                 info.loops.len() - 1
             }
         };
-        let frame = Frame::current(engine.layout);
+        let thread = ffi::PyThreadState_Get() as usize;
+        let frame = Frame::of(thread, engine.layout);
         let mut event = Event::BackEdge;
-        let mut unprofitable = false;
+        let (mut unprofitable, mut ran) = (false, false);
+        let stood = frame.unit();
         if info.loops[index].compiled.is_some() && !frame.watched_by_others(engine.tool) {
-            let ran = engine.run(info, index, frame);
+            ran = engine.run(info, index, frame, crate::frame::breaker(thread, engine.layout));
+            // An exit to the very instruction that called: the interpreter sees no jump, and goes round without asking.
+            if ran
+                && stood == from
+                && frame.unit() == from
+                && let Some(row) = info.loops[index].row.and_then(|row| engine.rows.get_mut(row))
+            {
+                row.interpreted += 1;
+            }
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
                 // A tree that has just grown is judged anew.
                 let (entries, passes) = (c.entries, c.passed);
@@ -623,7 +684,7 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         }
         info.loops[index].head = head;
         if let Some(row) = info.loops[index].row.and_then(|row| engine.rows.get_mut(row)) {
-            row.interpreted += 1;
+            row.interpreted += u64::from(!ran);
             row.state = head.state;
             row.stopped |= action == Action::Disable && !engine.exact;
             if !why.is_empty() {
@@ -680,6 +741,6 @@ unsafe fn none() -> *mut ffi::PyObject {
 
 unsafe fn new_reference(o: Obj) -> *mut ffi::PyObject {
     // SAFETY: a live object.
-    unsafe { ffi::Py_INCREF(ptr(o)) };
+    unsafe { crate::object::incref(o) };
     ptr(o)
 }

@@ -53,6 +53,45 @@ pub fn obj(p: *mut ffi::PyObject) -> Obj {
     Obj(p as usize)
 }
 
+/// One owner more.
+///
+/// # Safety
+/// GIL held; a live object.
+#[inline(always)]
+pub unsafe fn incref(o: Obj) {
+    // SAFETY: a live object; immortal ones are not counted.
+    unsafe {
+        let count: i32 = load(o.0, layout::REFCOUNT);
+        if count >= 0 {
+            store(o.0, layout::REFCOUNT, count.wrapping_add(1));
+        }
+    }
+}
+
+unsafe extern "C" {
+    // Exported by every version; what `Py_DECREF` of the headers calls.
+    fn _Py_Dealloc(o: *mut ffi::PyObject);
+}
+
+/// One owner less.
+///
+/// # Safety
+/// GIL held; an object the caller owns. It may die, which may run any code.
+#[inline(always)]
+pub unsafe fn decref(o: Obj) {
+    // SAFETY: as `incref`.
+    unsafe {
+        let count: i32 = load(o.0, layout::REFCOUNT);
+        if count < 0 {
+            return;
+        }
+        store(o.0, layout::REFCOUNT, count - 1);
+        if count == 1 {
+            _Py_Dealloc(ptr(o));
+        }
+    }
+}
+
 pub type ExtraFree = unsafe extern "C" fn(*mut c_void);
 
 /// Symbols outside the limited API, looked up at start so that the wheel loads on every version.

@@ -22,6 +22,8 @@ pub struct TraceInfo {
     /// What the interpreter does in one run, and what the trace does.
     pub before: Counts,
     pub after: Counts,
+    /// Back edges that one run takes, by their rows.
+    pub along: Vec<(usize, u16)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub struct ExitInfo {
     /// As of the trace, from its beginning to here.
     pub before: Counts,
     pub after: Counts,
+    pub along: Vec<(usize, u16)>,
 }
 
 /// What is known of one loop, for people.
@@ -51,9 +54,12 @@ pub struct Row {
     pub stopped: bool,
     /// Why the loop is left to the interpreter, if it is.
     pub why: &'static str,
-    /// Iterations run as machine code, entries into it, and entries refused because the frame did not fit.
+    /// Back edges taken in machine code, this loop's or another's: as far as they were told, see [`Row::told`].
     pub native: u64,
+    /// Entries into its machine code, those of them that came from another trace and not along a back edge, and entries
+    /// refused because the frame did not fit.
     pub entries: u64,
+    pub linked: u64,
     pub refused: u64,
     pub compile_ns: u64,
     /// Times machine code was made for it, and times it was thrown away.
@@ -69,6 +75,8 @@ pub struct Row {
     pub entry: Counts,
     /// [`Row::overheads`] of code that was thrown away since.
     pub past: [[u64; CATEGORIES]; 2],
+    /// Back edges that this loop's traces took, by the rows of the loops they are of, as far as those have been told.
+    pub told: Vec<(usize, u64)>,
     pub traces: Vec<TraceInfo>,
     pub exits: Vec<ExitInfo>,
 }
@@ -85,6 +93,7 @@ impl Row {
             why: "",
             native: 0,
             entries: 0,
+            linked: 0,
             refused: 0,
             compile_ns: 0,
             compiles: 0,
@@ -95,15 +104,23 @@ impl Row {
             live: false,
             entry: Default::default(),
             past: Default::default(),
+            told: Vec::new(),
             traces: Vec::new(),
             exits: Vec::new(),
         }
     }
 
-    /// Describes a tree that was compiled; what its traces ran so far stays counted.
-    pub fn describe(&mut self, tree: &Tree, packed: &Packed) {
+    /// Describes a tree that was compiled; what its traces ran so far stays counted. `rows` are those of [`Tree::backs`].
+    pub fn describe(&mut self, tree: &Tree, packed: &Packed, rows: &[Option<usize>]) {
+        let along = |crossed: Option<&Vec<u16>>| -> Vec<(usize, u16)> {
+            let crossed = crossed.into_iter().flatten().zip(rows);
+            crossed
+                .filter_map(|(n, row)| (*n > 0).then_some((*row)?).map(|row| (row, *n)))
+                .collect()
+        };
         if !self.live {
             self.past = self.overheads();
+            self.told.clear();
             self.traces.clear();
             self.exits.clear();
         }
@@ -123,6 +140,7 @@ impl Row {
             runs: before.get(index).map_or(0, |t| t.runs),
             before: tree.walked.get(index).copied().unwrap_or_default(),
             after: overhead::of_trace(tree, index, None),
+            along: along(tree.crossed.get(index)),
         };
         self.traces = tree.traces.iter().enumerate().map(|(index, t)| of(index, t)).collect();
         let made = |e: usize| packed.exit(e).entries().filter(|e| is_made(&e.val, &e.sources)).count() as u32;
@@ -137,16 +155,16 @@ impl Row {
                 made: made(number),
                 before: tree.walked_to.get(number).copied().unwrap_or_default(),
                 after: overhead::of_trace(tree, owner as usize, Some(ExitId(number as u32))),
+                along: along(tree.crossed_to.get(number)),
             })
             .collect();
         self.live = true;
     }
 
-    /// Counts one entry: the exit it ended at, passes of the head, iterations, how often each side trace was begun.
+    /// Counts one entry: the exit it ended at, passes of the head, how often each side trace was begun.
     #[inline]
-    pub fn ran(&mut self, exit: usize, passes: u64, iterations: u64, sides: &[std::mem::MaybeUninit<u64>]) {
+    pub fn ran(&mut self, exit: usize, passes: u64, sides: &[std::mem::MaybeUninit<u64>]) {
         self.entries += 1;
-        self.native += iterations;
         if let Some(exit) = self.exits.get_mut(exit) {
             exit.taken = exit.taken.saturating_add(1);
         }
@@ -177,20 +195,50 @@ impl Row {
                 after[k] += n * u64::from(a[k]);
             }
         };
-        let mut whole: Vec<u64> = self.traces.iter().map(|t| t.runs).collect();
         for e in &self.exits {
-            let on = e.side.map_or(0, |side| self.traces[side as usize].runs);
-            let there = u64::from(e.taken) + on;
-            add(there, &e.before, &e.after);
+            add(self.reached(e), &e.before, &e.after);
             add(u64::from(e.taken), &Default::default(), &overhead::of_exit(e.made));
-            let owner = &mut whole[e.owner as usize];
-            *owner = owner.saturating_sub(there);
         }
-        for (t, runs) in self.traces.iter().zip(whole) {
+        for (t, runs) in self.traces.iter().zip(self.whole()) {
             add(runs, &t.before, &t.after);
         }
         add(self.entries, &Default::default(), &self.entry);
         [before, after]
+    }
+
+    /// How often an exit was reached: there a trace leaves, or a side trace begins.
+    fn reached(&self, e: &ExitInfo) -> u64 {
+        u64::from(e.taken) + e.side.map_or(0, |side| self.traces[side as usize].runs)
+    }
+
+    /// How often each trace ran to its end.
+    fn whole(&self) -> Vec<u64> {
+        let mut whole: Vec<u64> = self.traces.iter().map(|t| t.runs).collect();
+        for e in &self.exits {
+            let owner = &mut whole[e.owner as usize];
+            *owner = owner.saturating_sub(self.reached(e));
+        }
+        whole
+    }
+
+    /// Back edges, by row, that traces of this loop took since this was last asked.
+    pub fn taken_along(&mut self) -> Vec<(usize, u64)> {
+        let exits = self.exits.iter().map(|e| (self.reached(e), &e.along));
+        let traces = self.whole().into_iter().zip(self.traces.iter().map(|t| &t.along));
+        let mut sums: Vec<(usize, u64)> = Vec::new();
+        for (runs, along) in exits.chain(traces) {
+            for (row, n) in along {
+                let more = runs * u64::from(*n);
+                match sums.iter_mut().find(|s| s.0 == *row) {
+                    Some(sum) => sum.1 += more,
+                    None => sums.push((*row, more)),
+                }
+            }
+        }
+        let before = |row: usize| self.told.iter().find(|t| t.0 == row).map_or(0, |t| t.1);
+        let new = sums.iter().map(|s| (s.0, s.1.saturating_sub(before(s.0)))).collect();
+        self.told = sums;
+        new
     }
 
     /// The machine code is gone.

@@ -10,13 +10,13 @@
 //! - New objects are made first, then put in place, and old ones are released last.
 
 use crate::attributes::shared_names;
-use crate::frame::{Frame, breaker};
+use crate::frame::Frame;
 use crate::helpers::{known_again, may_go, set_namespaces};
 use crate::hook::Engine;
-use crate::object::{int_value, load, obj, ptr, refcount, store, type_of};
+use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, type_of};
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
-use larder_jit::lower::{BREAKER, BUFFER_WORDS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
+use larder_jit::lower::{BUFFER_WORDS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
 use larder_jit::packed::{Exit, Value, kind};
 use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
@@ -251,7 +251,7 @@ impl Compiled {
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth; `log` is the release log the
-    /// code was compiled for.
+    /// code was compiled for; the buffer's word for what is polled is set.
     pub unsafe fn run(
         &mut self,
         frame: Frame,
@@ -264,7 +264,6 @@ impl Compiled {
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
             buffer[LOGGED].write(0);
-            buffer[BREAKER].write(breaker(l) as u64);
             let counters = self.packed.counters();
             for counter in &mut buffer[counters.clone()] {
                 counter.write(0);
@@ -279,7 +278,7 @@ impl Compiled {
             self.count(iterations);
             self.packed.take(exit);
             if let Some(row) = row {
-                row.ran(exit, passes, iterations, &buffer[counters]);
+                row.ran(exit, passes, &buffer[counters]);
             }
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
@@ -293,7 +292,7 @@ impl Compiled {
             restore(&self.packed, to, passes <= 1, frame, l, buffer, depth);
             frame.jump(pc);
             for o in dropped {
-                ffi::Py_DECREF(o as *mut ffi::PyObject);
+                decref(Obj(o));
             }
             exit
         }
@@ -495,11 +494,11 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
         made: Vec::new(),
         tuples: Vec::new(),
     };
-    let mut fresh: Few<(Slot, Obj)> = Few::new((Slot(0), Obj::NULL));
+    let mut fresh: Few<(Slot, Obj)> = Few::new();
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
         to.each(first, |slot, value| fresh.push((slot, r.object(value))));
-        let mut old: Few<Obj> = Few::new(Obj::NULL);
+        let mut old: Few<Obj> = Few::new();
         for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {
                 let was = frame.put(index, *o);
@@ -518,49 +517,55 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
                 if ffi::PyDict_SetItem(ptr(namespace(frame, name.space)), ptr(name.key), ptr(*o)) != 0 {
                     std::process::abort(); // out of memory, with the frame half written
                 }
-                ffi::Py_DECREF(ptr(*o));
+                decref(*o);
             }
         }
-        for o in old.iter() {
-            ffi::Py_XDECREF(ptr(*o));
+        for o in old.iter().filter(|o| !o.is_null()) {
+            decref(*o);
         }
     }
 }
 
 /// A list whose first items need no allocation: most exits write a handful of slots.
 struct Few<T> {
-    first: [T; 24],
+    first: [MaybeUninit<T>; 24],
     count: usize,
     more: Vec<T>,
 }
 
 impl<T: Copy> Few<T> {
-    fn new(filler: T) -> Few<T> {
+    fn new() -> Few<T> {
         Few {
-            first: [filler; 24],
+            first: [MaybeUninit::uninit(); 24],
             count: 0,
             more: Vec::new(),
         }
     }
 
+    #[inline(always)]
     fn push(&mut self, item: T) {
         match self.first.get_mut(self.count) {
             Some(place) => {
-                *place = item;
+                place.write(item);
                 self.count += 1;
             }
             None => self.more.push(item),
         }
     }
 
+    #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first[..self.count].iter().chain(&self.more)
+        // SAFETY: the first `count` were written.
+        let first = self.first[..self.count]
+            .iter()
+            .map(|item| unsafe { item.assume_init_ref() });
+        first.chain(&self.more)
     }
 }
 
 unsafe fn borrowed(word: u64) -> Obj {
     // SAFETY: a live object by the caller's word.
-    unsafe { ffi::Py_INCREF(word as *mut ffi::PyObject) };
+    unsafe { incref(Obj(word as usize)) };
     Obj(word as usize)
 }
 

@@ -378,6 +378,16 @@ pub struct Name {
     pub key: Obj,
 }
 
+/// The back edge of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// The code it is in; null for the frame's own.
+    pub code: Obj,
+    /// The units of the loop's head and of the jump.
+    pub header: u32,
+    pub from: u32,
+}
+
 #[derive(Clone, Debug)]
 pub struct Tree {
     /// Code unit of the loop head.
@@ -407,6 +417,10 @@ pub struct Tree {
     pub walked: Vec<crate::overhead::Counts>,
     /// The same from the beginning of a trace to each of its exits.
     pub walked_to: Vec<crate::overhead::Counts>,
+    /// The back edges that traces take; how often, up to the end of each trace and to each exit.
+    pub backs: Vec<Back>,
+    pub crossed: Vec<Vec<u16>>,
+    pub crossed_to: Vec<Vec<u16>>,
 }
 
 /// The places that may name a number object without owning it, where a store wants to reuse that object.
@@ -456,6 +470,9 @@ impl Tree {
             pins: Vec::new(),
             walked: Vec::new(),
             walked_to: vec![Default::default()],
+            backs: Vec::new(),
+            crossed: Vec::new(),
+            crossed_to: vec![Vec::new()],
             tokens: 0,
             conditions: Vec::new(),
             holders: Vec::new(),

@@ -340,7 +340,7 @@ extern "C" fn nothing(_: *mut c_void) -> c_int {
 pub unsafe fn polled_word(l: &Layout) -> Result<(), String> {
     // SAFETY: public functions; the word is read as the optimiser does.
     unsafe {
-        let word = breaker(l);
+        let word = breaker(ffi::PyThreadState_Get() as usize, l);
         let asked = ffi::Py_AddPendingCall(Some(nothing), std::ptr::null_mut()) == 0;
         let seen = word.read() & l.breaker_mask != 0;
         if ffi::Py_MakePendingCalls() != 0 {

@@ -312,6 +312,8 @@ struct State {
     names_dirty: Vec<bool>,
     depth: usize,
     pc: usize,
+    /// How often the walk went along each of [`Tree::backs`].
+    crossed: Vec<u16>,
 }
 
 /// Something the iteration has stored.
@@ -428,6 +430,7 @@ pub fn record<W: World>(
             names_dirty: vec![false; names],
             depth,
             pc,
+            crossed: Vec::new(),
         },
         body: vec![],
         memory: vec![],
@@ -462,11 +465,13 @@ pub fn record<W: World>(
         body,
         bytecodes,
         outer,
+        s,
         ..
     } = r;
     if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {
         return Err(failure("too little follows"));
     }
+    tree.crossed.push(s.crossed);
     tree.traces.push(Trace {
         body,
         end,

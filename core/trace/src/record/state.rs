@@ -424,6 +424,24 @@ impl<W: World> Recorder<'_, W> {
 
     // --- exits ---
 
+    /// The walk goes back to the head of a loop.
+    pub(super) fn cross(&mut self, header: usize) {
+        let back = Back {
+            code: self.code,
+            header: header as u32,
+            from: self.s.pc as u32,
+        };
+        let backs = &mut self.tree.backs;
+        let index = backs.iter().position(|b| *b == back).unwrap_or_else(|| {
+            backs.push(back);
+            backs.len() - 1
+        });
+        if self.s.crossed.len() <= index {
+            self.s.crossed.resize(index + 1, 0);
+        }
+        self.s.crossed[index] += 1;
+    }
+
     pub(super) fn snapshot(&self, pc: usize) -> Snapshot {
         let mut slots = Vec::new();
         for i in 0..self.tree.locals as usize + self.s.depth {
@@ -451,6 +469,7 @@ impl<W: World> Recorder<'_, W> {
         let snapshot = self.snapshot(pc);
         let walked = self.tree.walked.last().copied().unwrap_or_default();
         self.tree.walked_to.push(walked);
+        self.tree.crossed_to.push(self.s.crossed.clone());
         self.tree.exits.push(Exit {
             snapshot,
             reason,

@@ -192,6 +192,7 @@ impl<W: World> Recorder<'_, W> {
                         None => self.backs.push((pc, 1)),
                     }
                 }
+                self.cross(target);
                 self.s.pc = target;
                 return Ok(());
             }
