@@ -101,7 +101,8 @@ def _samples() -> dict[str, Any]:
     state, code = generator.getstate(), function.__code__
     assert plain.first is shown.first is function.__closure__[0].cell_contents  # type: ignore[index]
     return {
-        **walks, "name": "first", "small": 5, "negative": -70_000, "digits": wide, "wide": -(1 << 63), "huge": 1 << 70, "float": number,
+        **walks,
+        "name": "first", "small": 5, "negative": -70_000, "digits": wide, "wide": -(1 << 63), "huge": 1 << 70, "float": number,
         "text": text, "latin": "caf\xe9", "wide text": "\u0416", "bytes": b"abc", "list": listed, "tuple": pair, "range": span,
         "by text": {text: number}, "by number": {wide: number}, "by both": {text: number, wide: number},
         "generator": generator, "generator index": state[624], "generator first": state[0], "generator last": state[623],
