@@ -115,8 +115,6 @@ impl Lower<'_, '_> {
         self.b.switch_to_block(early);
         self.b.set_cold_block(early);
         (self.values, self.count) = outside;
-        // The pass that leaves here has begun, as at the exit inside: what earlier passes changed is to be written.
-        self.count = self.b.ins().iadd_imm_s(self.count, 1);
         let head = leaves
             .iter()
             .position(|e| *e == ExitId::HEAD)
