@@ -198,13 +198,6 @@ def _doctor(as_json: bool) -> int:
 
     check("kernel spec", spec)
 
-    def tiers() -> str:
-        from . import tier
-
-        return ", ".join(str(row.get("name", row)) for row in tier.tiers())
-
-    check("tiers", tiers)
-
     def optimiser() -> str:
         from . import trace
 

@@ -93,6 +93,13 @@ def test_completions_have_types_and_signatures(k):
     assert typed["some_function"]["signature"] == "(a, b=1)"
 
 
+def test_what_follows_our_magics_is_not_completed_as_python(k):
+    for line in ("%shelf ", "%tier ", "%trace ", "x = 1\n%shelf "):
+        matches = k.ask("complete", line, len(line))["matches"]
+        assert matches and not {"in", "and", "not"} & set(matches), (line, matches)
+    assert "in" in k.ask("complete", "x i", 3)["matches"]
+
+
 def test_it_all_goes_over_local_sockets_too(tmp_path):
     km = manager(transport="ipc", ip=str(tmp_path / "socket"), connection_file=str(tmp_path / "kernel.json"))
     km.start_kernel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import sys
 
 import kernelfixtures
@@ -89,6 +90,10 @@ def test_magics_complete(kernel):
     for line, wanted in (("%shelf ver", "verify"), ("%shelf get pe", "peach"), ("%trace st", "stats")):
         matches = kernel.ask("complete", line, len(line))["matches"]
         assert any(wanted in match for match in matches), (line, matches)
+    # Nothing but what can stand there: no verb after a verb; ipykernel adds keywords of Python.
+    for line, all_of_it in (("%shelf rm w ", ["peach"]), ("%tier auto ", ["on", "off"]), ("%tier pin ", ["s"])):
+        matches = kernel.ask("complete", line, len(line))["matches"]
+        assert [match for match in matches if not keyword.iskeyword(match)] == all_of_it, line
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")

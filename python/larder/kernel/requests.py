@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+#: What follows is no Python, though it looks like a remainder: ``%shelf in``.
+_OUR_MAGIC = re.compile(r"\s*%{1,2}(shelf|tier|trace)\s")
 
 
 def complete(shell, code: str, cursor_pos: int | None) -> dict[str, Any]:
@@ -12,6 +16,9 @@ def complete(shell, code: str, cursor_pos: int | None) -> dict[str, Any]:
         cursor_pos = len(code)
     with provisionalcompleter():
         found = list(rectify_completions(code, shell.Completer.completions(code, cursor_pos)))
+    line = code[:cursor_pos].rpartition("\n")[2]
+    if _OUR_MAGIC.match(line):
+        found = [c for c in found if c.type != "keyword"]
     typed = [{"start": c.start, "end": c.end, "text": c.text, "type": c.type, "signature": c.signature} for c in found]
     return {
         "status": "ok",

@@ -134,5 +134,19 @@ class TierMagics(Magics):
     def _complete(self, _shell: Any, event: Any) -> list[str]:
         from .. import tier
 
-        names = tier.visible(self.shell.user_ns)
-        return ["--exact", "--help", *VERBS, *names]
+        names = list(tier.visible(self.shell.user_ns))
+        words = event.line.split()[1:]
+        if words and not event.line[-1].isspace():
+            words.pop()  # the one being typed
+        match words:
+            case []:
+                return ["--exact", "--help", *VERBS, *names]
+            case ["auto"]:
+                return ["on", "off"]
+            case ["auto", "on"]:
+                return ["--dram"]
+            case ["heat"]:
+                return ["on", "off", *names]
+            case ["on" | "off" | "auto", *_]:
+                return []
+        return names
