@@ -107,7 +107,8 @@ def test_loops_nested_in_anothers_trace_are_counted_as_the_interpreter_would(tra
     full = next((p for p in programs["SIZES"] if p.startswith(name)), None)
     source, n = (programs["function"](full), 60) if full else (NESTED, 900)
     plain, none = iterations(trace, source, n, 10**9)
-    native, some = iterations(trace, source, n, 5)
+    # The first rows of the Mandelbrot set leave their loop at once: compiled earlier, it would be given up.
+    native, some = iterations(trace, source, n, 20 if name == "mandelbrot" else 5)
     assert (none, native) == (0, plain)
     assert some > sum(plain.values()) / 2
 
