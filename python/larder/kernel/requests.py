@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any
 
@@ -18,7 +19,7 @@ def complete(shell, code: str, cursor_pos: int | None) -> dict[str, Any]:
         found = list(rectify_completions(code, shell.Completer.completions(code, cursor_pos)))
     line = code[:cursor_pos].rpartition("\n")[2]
     if _OUR_MAGIC.match(line):
-        found = [c for c in found if c.type != "keyword"]
+        found = [c for c in found if not keyword.iskeyword(c.text)]  # their type is not always told
     typed = [{"start": c.start, "end": c.end, "text": c.text, "type": c.type, "signature": c.signature} for c in found]
     return {
         "status": "ok",
