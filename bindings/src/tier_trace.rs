@@ -129,12 +129,17 @@ impl TierTrace {
         }
     }
 
-    /// The record begun takes the place of the old one; temperatures of objects found in both are kept.
-    fn finish(&mut self, restless: bool) -> PyResult<()> {
+    /// The record begun takes the place of the old one; temperatures of objects found in both are kept. `False`: it was cut
+    /// short, and the old one says more, so that stays.
+    fn finish(&mut self, restless: bool) -> PyResult<bool> {
         let Some((_, mut record)) = self.making.take() else {
             return Err(PyRuntimeError::new_err("begin() comes before finish()"));
         };
         record.restless = restless;
+        let old = self.records.iter().find(|old| old.name == record.name);
+        if record.reached.cut && old.is_some_and(|old| old.reached.objects > record.reached.objects) {
+            return Ok(false);
+        }
         ranges::normalise(&mut record.buffers);
         record.reached.ranges.extend_from_slice(&record.buffers);
         ranges::normalise(&mut record.reached.ranges);
@@ -157,7 +162,7 @@ impl TierTrace {
             }
             None => self.records.push(record),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets every variable that is not named.

@@ -44,7 +44,8 @@ class LiveTrace:
     def update(self) -> None:
         """Compares every variable with its record and walks again what changed, oldest news first."""
         now = time.monotonic()
-        self._credit_s = min(self._credit_s + EACH_S + SHARE * (now - self._since), FIRST_S)
+        dearest = max(self._cost_s.values(), default=0.0)  # what costs more than a first walk is saved up for
+        self._credit_s = min(self._credit_s + EACH_S + SHARE * (now - self._since), max(FIRST_S, 1.2 * dearest))
         space = tier.namespace()
         values = {name: value for name in tier.visible(space) if not isinstance(value := space[name], _ATOMS)}
         if self.native.refused is not None:
@@ -73,18 +74,22 @@ class LiveTrace:
         if same and self._extent.get(name) != extent:
             same = False  # resized in place: the shape is not in the object's body, and the address may be the same
         self._extent[name] = extent
+        whole = True
         if same is False:
-            self._walk(name, value)
+            whole = self._walk(name, value)
             self.walked += 1
+            if not whole:
+                self.stale.append(name)
         elif same:
             self.compared += 1
         else:
             self.stale.append(name)
         cost = time.monotonic() - began
-        self._cost_s[name] = cost
+        self._cost_s[name] = cost if whole else 2 * cost
         self._credit_s -= cost
 
-    def _walk(self, name: str, value: Any) -> None:
+    def _walk(self, name: str, value: Any) -> bool:
+        """Makes a new record; `False` when the time did not do for all of it."""
         skip = [id(tier.namespace()), id(tier.sys.modules), id(tier.sys.__dict__), id(self), id(self.__dict__)]
         own = tier.own_types()
         native = self.native
@@ -97,7 +102,10 @@ class LiveTrace:
                 for address, size in ranges:
                     native.buffer(address, size)
                 roots.extend(item for item in held if item is not None)
-        native.finish(restless)
+        if not native.finish(restless):
+            return False
+        about = native.about(name)
+        return not about["cut"] or about["objects"] >= OBJECTS_MAX
 
     def names(self) -> list[str]:
         return self.native.names()

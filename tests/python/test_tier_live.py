@@ -103,6 +103,25 @@ def test_a_walk_too_long_for_its_allowance_is_left_for_later(space):
     assert live.stale == []
 
 
+def test_a_walk_that_was_cut_short_does_not_replace_a_whole_one_and_is_saved_up_for(space):
+    space["rows"] = [[i] for i in range(300_000)]
+    live = _live.LiveTrace()
+    live.update()
+    whole = live.native.about("rows")["objects"]
+    space["rows"].append([0])
+    live._credit_s, live._since = 0.0, time.monotonic()
+    live._cost_s.clear()
+    live.update()
+    assert live.stale == ["rows"], "ten milliseconds do not do for 600,000 objects"
+    assert live.native.about("rows")["objects"] == whole and not live.native.about("rows")["cut"]
+    for _ in range(100):
+        live._since -= 1.0  # a second in which cells ran
+        live.update()
+        if not live.stale:
+            break
+    assert live.stale == [] and live.native.about("rows")["objects"] >= whole + 1
+
+
 def test_stop_frees_what_was_known(space):
     space["items"] = [Item() for _ in range(200_000)]
     heat.start()
