@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import os
 import sys
 import sysconfig
 import threading
@@ -19,7 +18,7 @@ from typing import Any
 from . import _larder
 
 SERVED = ((3, 12), (3, 13), (3, 14), (3, 15))
-"""The versions that passed the differential fuzz; ``LARDER_TRACE_VERSION=any`` admits every version whose layout is known."""
+"""The versions that passed the differential fuzz."""
 HOT = 40
 """Iterations from which a loop is recorded."""
 PAGES_PER_TRACE = 8192
@@ -144,7 +143,7 @@ def _self_test() -> str:
 
 def serves() -> bool:
     """Whether this version of CPython is one of those the optimiser takes on."""
-    return sys.version_info[:2] in SERVED or os.environ.get("LARDER_TRACE_VERSION") == "any"
+    return sys.version_info[:2] in SERVED
 
 
 def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
