@@ -222,6 +222,21 @@ impl NativeShelf {
         Ok((info.id != before).then(|| row(info)))
     }
 
+    /// Before a fork: the child may take the right to write, this process must not use it until it takes it back.
+    fn lend(&self) -> PyResult<()> {
+        self.shelf.lend().map_err(raise)
+    }
+
+    /// In the child, or in the parent when every child has ended: the right to write, and what was committed meanwhile.
+    fn take(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.shelf.take()).map_err(raise)
+    }
+
+    #[getter]
+    fn lent(&self) -> bool {
+        self.shelf.is_lent()
+    }
+
     fn rollback(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.shelf.rollback()).map_err(raise)
     }
@@ -501,8 +516,15 @@ fn salvage(py: Python<'_>, path: &str, into: &str) -> PyResult<SalvageRow> {
     Ok((found.commit, found.saved, found.lost))
 }
 
+/// `(the process that has a shelf file open to write, the forked child that writes in its place)`
+#[pyfunction]
+fn shelf_holders(path: &str) -> PyResult<(Option<u32>, Option<u32>)> {
+    Ok(Shelf::holders(Path::new(path))?)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(salvage, module)?)?;
+    module.add_function(wrap_pyfunction!(shelf_holders, module)?)?;
     module.add_class::<NativeShelf>()?;
     module.add_class::<PrivateBuffer>()?;
     module.add_class::<NativeBuffer>()

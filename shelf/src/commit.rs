@@ -139,7 +139,9 @@ impl Shelf {
             }
         }
         state.closed = true;
-        core.release(&state);
+        if core.is_own_process() {
+            core.release(&state);
+        }
         state.pending.clear();
         state.tracked.clear();
         Ok(())

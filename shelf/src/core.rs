@@ -6,7 +6,7 @@
 //!
 //! - `committed` is the state of the last commit, with `overlay` over its pages; `pending` is what the next one changes.
 //! - A view belongs to a name as long as the name's item holds its cell; only such views are looked at by a commit.
-//! - Only the process that opened the shelf writes: a forked child has the descriptor, not the right.
+//! - Only the process that opened the shelf writes, or the forked child it lent the shelf to: see [`crate::lend`].
 
 use crate::catalog::{Commit, Item, Names, Stored};
 use crate::error::{ReadError, WriteError, is_full};
@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 pub(crate) struct Core {
@@ -34,8 +34,10 @@ pub(crate) struct Core {
     pub tuning: Tuning,
     pub memory_max: Option<u64>,
     pub read_only: bool,
-    /// The process that opened it: a forked child shares the lock but must not write.
-    pub pid: u32,
+    /// The process that may write: a forked child shares the lock, not the right. 0 while the shelf is lent.
+    pub writer: AtomicU32,
+    /// The process that opened it.
+    pub opener: u32,
     /// Set for snapshots: keeps the pages of their commit.
     pub pin: Option<Arc<()>>,
     pub state: Mutex<State>,
@@ -102,7 +104,7 @@ impl State {
 
 impl Core {
     pub fn is_own_process(&self) -> bool {
-        self.pid == std::process::id()
+        self.writer.load(Ordering::Relaxed) == std::process::id()
     }
 
     /// Lets the writer lock go; views still in use keep a pin, so that their pages stay what they are.

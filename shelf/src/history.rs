@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Weak};
 
 /// What differs between two commits.
@@ -123,7 +123,8 @@ impl Shelf {
                 tuning: core.tuning,
                 memory_max: None,
                 read_only: true,
-                pid: core.pid,
+                writer: AtomicU32::new(core.opener),
+                opener: core.opener,
                 pin: Some(pin),
                 state: Mutex::new(copy),
                 filling: RwLock::new(()),

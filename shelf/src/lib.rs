@@ -24,6 +24,7 @@ pub mod error;
 pub mod format;
 mod guard;
 mod history;
+mod lend;
 pub mod media;
 mod mprotect;
 mod options;

@@ -32,7 +32,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How far past the end of the log to look for records that prove a damaged one in between, in bytes.
 const LOOK_AHEAD: u64 = 1 << 20;
@@ -208,7 +208,8 @@ fn start(
     let mut core = Core {
         name: shelf_name(path),
         path: place.map(Path::to_path_buf),
-        pid: std::process::id(),
+        writer: AtomicU32::new(std::process::id()),
+        opener: std::process::id(),
         pin: None,
         tracker: Tracker::Hash,
         media,
@@ -467,6 +468,38 @@ fn choose_root(core: &Core, path: &Path, again: Option<OpenError>) -> Result<(Su
             what: "it does not start like one".into(),
         }),
     }
+}
+
+/// Follows another process that wrote to the medium since `state` was last its newest: what it committed, and nothing of
+/// what it left half-done. Views stay what they are.
+pub(crate) fn catch_up(core: &Core, state: &mut State) -> Result<(), OpenError> {
+    let path = core.path.clone().unwrap_or_default();
+    let failed = |error| OpenError::io(&path, error);
+    // A record whose writer was killed before its flush must not be shown and then lost.
+    core.sync().map_err(failed)?;
+    let (root, _, other_bad) = choose_root(core, &path, None)?;
+    if root.generation != state.root.generation {
+        // The log was started over. What the other process let go may be in use again, so our claims on it go first.
+        let old = std::mem::replace(state, State::blank());
+        let pins = old.pins.clone();
+        drop(old);
+        core.space.forget_quarantine();
+        *state = load(core, &path, false, None)?;
+        state.pins = pins;
+        return Ok(());
+    }
+    state.spare_torn = other_bad;
+    replay(core, state, other_bad, false).map_err(|stop| match stop {
+        Stop::Io(error) => failed(error),
+        Stop::Gap(offset, what) | Stop::Damage(offset, what) => OpenError::Corrupt(Damage {
+            name: core.name.clone(),
+            offset,
+            what,
+            variable: None,
+        }),
+    })?;
+    core.space.derive_free(core.media.len().map_err(failed)?);
+    Ok(())
 }
 
 enum Stop {

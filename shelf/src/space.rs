@@ -206,8 +206,9 @@ impl Space {
             return None;
         }
         lists.end = lists.end.max(end);
-        // A log may reuse no range before a checkpoint, but a record may let one go and a later one claim it back.
-        lists.quarantine.retain(|held| held.at != at);
+        // A log may reuse no range before a checkpoint, but a record may let one go and a later one claim it back; and what
+        // another writer has put to use was never durable here.
+        lists.quarantine.retain(|held| held.at >= end || held.at + held.len <= at);
         let extent = Arc::new(Extent {
             at,
             data_pages,
@@ -292,6 +293,11 @@ impl Space {
         lists
             .quarantine
             .extend(free.into_iter().map(|(at, len)| Held { at, len, commit }));
+    }
+
+    /// Whoever wrote last has released, or quarantined anew, what was quarantined here; what is free is derived next.
+    pub fn forget_quarantine(&self) {
+        self.lists.lock().quarantine.clear();
     }
 
     /// How many ranges are quarantined now: what a checkpoint that starts now may release when done.

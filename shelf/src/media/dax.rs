@@ -229,6 +229,9 @@ impl Media for DaxMedia {
     fn end_read(&self, commit: u64) -> io::Result<()> {
         self.file.end_read(commit)
     }
+    fn name_borrower(&self, pid: Option<u32>) {
+        self.file.name_borrower(pid);
+    }
     fn release(&self, pin: Option<u64>) {
         self.file.release(pin);
     }

@@ -7,6 +7,7 @@
 //! |-----------------------|--------|-------------------------------------------------|
 //! | `WRITER`              | writer | the one writer                                  |
 //! | `WRITER_PID + pid`    | writer | whose process id is this                        |
+//! | `BORROWER_PID + pid`  | writer | this forked child writes in the writer's place  |
 //! | `APPLY`               | both   | exclusive: heap pages change; shared: a reader is opening |
 //! | `PIN + commit`        | reader | this reader shows that commit                   |
 
@@ -20,6 +21,7 @@ const LOCKS: i64 = 1 << 60;
 const WRITER: i64 = LOCKS;
 const APPLY: i64 = LOCKS + 1;
 const WRITER_PID: i64 = LOCKS + (1 << 32);
+const BORROWER_PID: i64 = LOCKS + (1 << 33);
 const PIN: i64 = LOCKS + (1 << 40);
 const PIN_MAX: i64 = 1 << 56;
 
@@ -82,6 +84,12 @@ impl FileMedia {
         }
         let holder = first_lock(file, WRITER_PID, 1 << 32)?;
         Ok(Err(holder.map_or(0, |at| (at - WRITER_PID) as u32)))
+    }
+
+    /// The process that opened `file` to write, and the forked child that writes in its place.
+    pub fn holders(file: &File) -> io::Result<(Option<u32>, Option<u32>)> {
+        let pid = |base: i64| Ok::<_, io::Error>(first_lock(file, base, 1 << 32)?.map(|at| (at - base) as u32));
+        Ok((pid(WRITER_PID)?, pid(BORROWER_PID)?))
     }
 }
 
@@ -165,6 +173,13 @@ impl Media for FileMedia {
     fn end_read(&self, commit: u64) -> io::Result<()> {
         set_lock(&self.file, libc::F_RDLCK, PIN + commit as i64, 1, false)?;
         set_lock(&self.file, libc::F_UNLCK, APPLY, 1, false).map(drop)
+    }
+
+    fn name_borrower(&self, pid: Option<u32>) {
+        let _ = set_lock(&self.file, libc::F_UNLCK, BORROWER_PID, 1 << 32, false);
+        if let Some(pid) = pid {
+            let _ = set_lock(&self.file, libc::F_WRLCK, BORROWER_PID + i64::from(pid), 1, false);
+        }
     }
 
     fn release(&self, pin: Option<u64>) {

@@ -72,6 +72,8 @@ pub trait Media: Send + Sync {
     fn end_read(&self, _commit: u64) -> io::Result<()> {
         Ok(())
     }
+    /// Tells others which process writes in the place of the one that opened the file; `None`: that one itself.
+    fn name_borrower(&self, _pid: Option<u32>) {}
     /// Lets the writer's lock go; `pin` keeps that commit's pages for views that are still in use.
     fn release(&self, _pin: Option<u64>) {}
 }
