@@ -34,7 +34,7 @@ import sys
 import types
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -102,7 +102,9 @@ class Known(NamedTuple):
     walked: Any
     """What was met below it (``Walked``), held."""
     names: tuple[str, ...]
-    """Its group."""
+    """Its group; empty while it is being saved beside the kernel, and that is not known yet."""
+    since: int = 0
+    """The state it is what it was in."""
 
 
 class Found(NamedTuple):
@@ -114,13 +116,16 @@ class Found(NamedTuple):
 
 
 def groups(
-    values: Mapping[str, Any], known: Mapping[str, Known] | None = None, walked: Mapping[str, Any] | None = None
+    values: Mapping[str, Any],
+    known: Mapping[str, Known] | None = None,
+    walked: Mapping[str, Any] | None = None,
+    began: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Found], dict[str, str]]:
     """The groups of a namespace, and the names that cannot be saved with the reason.
 
     Names in ``known`` are left alone, and so are their groups, unless one of the others turns out to share an object or
     memory with them, or was in their group: then they are looked at again like the others. ``walked`` has what walks below
-    the names met, where one was possible.
+    the names met, where one was possible. ``began`` is called with each name that is serialised, before it is.
     """
     walked = walked or {}
     refused: dict[str, str] = {}
@@ -129,6 +134,7 @@ def groups(
     todo = [name for name in values if name not in left]
     while todo:
         for name in todo:
+            began(name)
             try:
                 ids = getattr(walked.get(name), "ids", None)
                 dumps[name] = _dump({name: values[name]}, name, frozenset(), ids)
@@ -141,6 +147,7 @@ def groups(
     if shared:
         for name, one in list(dumps.items()):
             if shared.intersection(span.obj for span in one.spans):
+                began(name)
                 try:
                     dumps[name] = _dump({name: values[name]}, name, shared)
                 except Exception as err:
@@ -153,6 +160,7 @@ def groups(
         if len(names) == 1:
             one = dumps[names[0]]
         else:
+            began(names[0])
             try:
                 one = _dump({name: values[name] for name in names}, names[0], shared)
             except Exception as err:
@@ -160,6 +168,7 @@ def groups(
                 refused.update(dict.fromkeys(names, f"shares objects with {', '.join(names)}, together: {why}"))
                 continue
         found.append(Found(names, one.stream, one.buffers, sorted(one.needs)))
+    began("")
     return found, refused
 
 

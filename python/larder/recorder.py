@@ -15,14 +15,19 @@ Invariants
 
 - A version names only records that are on the shelf; what no version names is removed in the same commit.
 - A record is never changed: a group that changed gets a new record, a chunk that changed has another name.
-- `saved`, `known`, `meta` and `ledger` describe the last successful commit, never a pending one.
+- `saved`, `meta` and `ledger` describe the last successful commit that is known here, never a pending one; `known` also says
+  what a child of `saver` was left to save, with the group to be told.
+
+A cell is saved in two steps: `_look` finds what there is and what changed, `_write` puts it on the shelf and says what that did
+(`Saved`), which `_apply` makes our own. A write that would keep the reply waiting is done by a forked child (`saver`); then
+`_apply` comes when the child has ended, here and in every child forked since.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
+import math
 import os
 import sys
 import threading
@@ -32,17 +37,19 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import blocks, codec, groups, watch
+from . import blocks, codec, groups, saver, watch
 from ._larder import Walker, pages_begin
+from .costs import COMMIT_SECONDS, Costs, nbytes_of
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
+from .reader import CHUNK_BYTES, RANDOM, Reader, chunks_of, joined, sums_of
 
-CHUNK_BYTES = 1 << 20
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
 INPUTS_MAX = 1000
-RANDOM = "(random)"
-"""Stands among the names of a version for the states of the global random number generators."""
+REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
+"""A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
+BEFORE_REPLY, BEHIND_REPLY = "before reply", "behind reply"
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 
@@ -50,13 +57,18 @@ BYTES_MAX = 32 << 30
 class _New:
     """What one commit adds."""
 
-    def __init__(self, there: set[str]) -> None:
+    def __init__(self, there: set[str], child: saver.Saver | None) -> None:
+        self.child = child
         self.there = there
         """Names on the shelf, with those added."""
         self.sizes: dict[str, int] = {}
         self.uses: dict[str, frozenset[str]] = {}
         self.bases: dict[tuple[int, int, int], blocks.Base] = {}
-        self.jobs: list[blocks.Job] = []
+
+    def tell(self, nbytes: int) -> None:
+        """So much is written next."""
+        if self.child is not None:
+            self.child.progress("", nbytes)
 
 
 class _Part:
@@ -64,7 +76,7 @@ class _Part:
 
     def __init__(self, view: memoryview, place: tuple[tuple[int, int, int], int] | None) -> None:
         self.view, self.place = view, place
-        self.sums = _sums(view) if place is None else None
+        self.sums = sums_of(view) if place is None else None
 
     @property
     def digested(self) -> Any:
@@ -75,20 +87,51 @@ class _Part:
 
 
 @dataclasses.dataclass(eq=False)
-class _State:
-    """A state of the notebook that is about to be one of its versions."""
+class _Look:
+    """The notebook after a cell, and what a walk found there."""
+
+    seq: int
+    code: str
+    count: int
+    values: dict[str, Any]
+    imports: dict[str, str]
+    known: dict[str, groups.Known]
+    walked: dict[str, Any]
+    walks: dict[str, float]
+    """Seconds of each walk."""
+    of: int | None
+    reply_at: float = math.inf
+    """When the cell will have been answered."""
+
+    @property
+    def changed(self) -> list[str]:
+        return [name for name in self.values if name not in self.known]
+
+    def kind(self, name: str) -> str:
+        """The name of a variable's type."""
+        kind = type(self.values[name])
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@dataclasses.dataclass
+class Saved:
+    """What one commit did."""
 
     version: dict
-    records: set[str]
-    chunks: set[str]
-    needs: list[blocks.Base]
-    """Copies it is not whole without."""
-    since: float
-    spoilt: bool = False
-    """What it needs was written before it was copied."""
+    saved: dict[str, tuple[bytes, str]]
+    unsaved: dict[str, dict]
+    groups: list[tuple[str, ...]]
+    """Those that were serialised."""
+    meta: dict
+    sizes: dict[str, int]
+    uses: dict[str, frozenset[str]]
+    plan: Plan
+    bases: dict[tuple[int, int, int], blocks.Base]
+    costs: list[tuple]
+    seconds: float
 
 
-class Recorder:
+class Recorder(Reader):
     """One notebook's session shelf, open to write."""
 
     def __init__(self, ip: Any, native: Any, path: Path) -> None:
@@ -111,16 +154,26 @@ class Recorder:
         self.hidden = set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"}
         entry = native.get("meta")
         if entry is not None:
-            self.meta.update(json.loads(_joined(entry)))
+            self.meta.update(json.loads(joined(entry)))
         self.versions_max = int(self.meta.get("keep") or VERSIONS_MAX)
         self.known: dict[str, groups.Known] = {}
         """Names that can be told to be unchanged without serialising them."""
         self.walker = Walker(watch.classify)
         self.ledger = Ledger()
         self.blocks = blocks.Blocks()
-        self._pending: list[_State] = []
-        self._flying: dict[str, blocks.Base] = {}
-        self._copier = blocks.Copier(native, path, self._landed)
+        self.costs = Costs()
+        self.savers: list[saver.Saver] = []
+        """Children that save, oldest first."""
+        self.why_no_saver = ""
+        """Why cells are saved before their reply whatever it takes; empty where they are not."""
+        self._not_beside: set[str] = set()
+        """Variables a child came to its end with."""
+        self._fork_seconds = 0.0
+        """What forks took, per byte of resident memory."""
+        self._again: tuple[str, int] | None = None
+        """The cell whose state a child was lost with."""
+        self._cell_began = time.perf_counter()
+        self.fds = _descriptors(path)
         self._states: dict[str, Any] = {}
         self._cwd = _cwd()
         self.deferred: dict[str, str] = {}
@@ -134,7 +187,7 @@ class Recorder:
         sizes = {row["name"]: row["nbytes"] for row in self.native.inspect()}
         for name, size in sizes.items():
             if name.startswith("g:"):
-                self.ledger.add_record(name, size, frozenset(_chunks_of(self.native.get(name))))
+                self.ledger.add_record(name, size, frozenset(chunks_of(self.native.get(name))))
             elif name.startswith(("c:", "b:", "p:")):
                 self.ledger.add_chunk(name, size)
         for seq in self.meta["versions"]:
@@ -156,6 +209,15 @@ class Recorder:
             and name not in ("In", "Out")
         }
 
+    def before_cell(self, ip: Any, info: Any) -> None:
+        """Note the time; and save again what a child was lost with, while it is what it was."""
+        with self._lock:
+            self._collect()
+            again, self._again = self._again, None
+            if again is not None and self.on:
+                self._guarded(*again, math.inf)
+        self._cell_began = time.perf_counter()
+
     def after_cell(self, ip: Any, result: Any) -> None:
         """Save, unless the cell was silent or ran inside another one, whose end is what counts."""
         info = getattr(result, "info", None)
@@ -163,52 +225,113 @@ class Recorder:
             return
         count = getattr(result, "execution_count", None) or max(ip.execution_count - 1, 0)
         began = time.perf_counter()
+        patience = max(REPLY_SECONDS, REPLY_SHARE * (began - self._cell_began))
         with self._lock:
-            try:
-                self.save(getattr(info, "raw_cell", None) or "", count)
-                self.why_off = ""
-            except ShelfFull as err:
-                self._report(f"the state after cell [{count}] is not saved, the disk is full: {err}")
-            except ShelfError as err:
-                self.on = False
-                self._report(f"this notebook is no longer saved after each cell: {err}")
-            late = bool(self._pending) and time.monotonic() - self._pending[0].since > blocks.BEHIND_SECONDS_MAX
-        if late:
-            self.drain()
+            self._guarded(getattr(info, "raw_cell", None) or "", count, patience)
         self.seconds_last = time.perf_counter() - began
         self.seconds += self.seconds_last
+
+    def _guarded(self, code: str, count: int, patience: float) -> None:
+        try:
+            self.save(code, count, patience)
+        except ShelfFull as err:
+            self._report(f"the state after cell [{count}] is not saved, the disk is full: {err}")
+        except ShelfError as err:
+            self.on = False
+            self._report(f"this notebook is no longer saved after each cell: {err}")
 
     def _report(self, why: str) -> None:
         if why != self.why_off:
             self.why_off = why
             print(f"larder: {why}", file=sys.stderr)
 
-    def save(self, code: str, count: int) -> None:
-        """Bring the session shelf up to the namespace, as one commit: all of it, or (on any error) nothing."""
+    def save(self, code: str, count: int, patience: float = math.inf) -> None:
+        """Bring the session shelf up to the namespace, as one commit: all of it, or (on any error) nothing.
+
+        What is expected to take more than ``patience`` seconds is left to a child.
+        """
+        began = time.perf_counter()
+        self._collect()
+        self._again = None
+        look = self._look(code, count)
+        if patience < math.inf or self.savers:
+            seconds = self._seconds(look)
+            if (self.savers or seconds > patience) and self._save_beside(look, seconds, began + patience):
+                return
+        self.drain()
+        look.known = {name: one for name, one in look.known.items() if one.names}
         try:
-            self._save(code, count)
+            saved = self._write(look, None)
         except BaseException:
             try:
                 self.native.rollback()
             except ShelfError:
                 self.on = False
             raise
+        self._apply(saved)
+        fresh = {name for names in saved.groups for name in names} | set(saved.unsaved)
+        self.known = {name: one for name, one in look.known.items() if name not in fresh}
+        self.known |= self._remembered(look, saved.groups)
+        self.restored_from = None
+        self.why_off = ""
 
-    def _save(self, code: str, count: int) -> None:
-        seq = self.meta["seq"] + 1
+    def _look(self, code: str, count: int) -> _Look:
         values = self.namespace()
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
             del values[name]
         values[RANDOM] = self._random()
+        pages_begin()
+        self.walker.begin()
+        known: dict[str, groups.Known] = {}
+        walked: dict[str, Any] = {}
+        walks: dict[str, float] = {}
+        then = time.perf_counter()
+        for name, value in values.items():
+            walked[name] = found = self.walker.walk(value, False)
+            now = time.perf_counter()
+            walks[name], then = now - then, now
+            before = self.known.get(name)
+            if before is None or isinstance(found, str):
+                continue
+            if found.digest == before.walked.digest and before.walked.alive():
+                if not before.names or "\0".join(before.names) in self.saved:
+                    known[name] = before
+        seq = self.meta["seq"] + 1
+        return _Look(seq, code, count, values, imports, known, walked, walks, self.restored_from)
+
+    def _seconds(self, look: _Look) -> float:
+        """What it will take to save what was seen; endless if it holds what was never saved before and cannot be walked."""
+        total = COMMIT_SECONDS
+        for name in look.changed:
+            found = look.walked[name]
+            ruled = not isinstance(found, str)
+            nbytes = nbytes_of(found.spans, self.blocks, blocks.TRACKED_BYTES_MIN) if ruled else None
+            total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None, nbytes)
+        return total
+
+    def _write(self, look: _Look, child: saver.Saver | None) -> Saved:
+        """Commit what was seen; nothing in memory is changed."""
+        began = time.perf_counter()
+        seq, values, imports = look.seq, look.values, dict(look.imports)
         later = {name: record for name, record in self.deferred.items() if name not in values and name not in imports}
-        known, walked = self._unchanged(values)
-        found, refused = groups.groups(values, known, walked)
+        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in self.saved}
+        clock: dict[str, float] = {}
+        in_hand = [began, ""]
+
+        def turn_to(name: str) -> None:
+            now = time.perf_counter()
+            clock[in_hand[1]] = clock.get(in_hand[1], 0.0) + now - in_hand[0]
+            in_hand[:] = now, name
+            if child is not None:
+                child.progress(name)
+
+        found, refused = groups.groups(values, known, look.walked, turn_to)
         unsaved = {
-            name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else count}
+            name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else look.count}
             for name, why in refused.items()
         }
-        new = _New(set(self.ledger.sizes))
+        new = _New(set(self.ledger.sizes), child)
         fresh = {name for group in found for name in group.names} | set(refused)
         kept = {name: one for name, one in known.items() if name not in fresh}
         saved = {"\0".join(one.names): self.saved["\0".join(one.names)] for one in kept.values()}
@@ -219,6 +342,7 @@ class Recorder:
             elif self._last:
                 imports[name] = self._last["imports"][name]
         changed: list[str] = []
+        costs = []
         for names, stream, buffers, needs in found:
             key = "\0".join(names)
             parts = [_Part(memoryview(stream), None), *(_Part(part, self.blocks.place(part)) for part in buffers)]
@@ -230,129 +354,192 @@ class Recorder:
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
-        kept |= self._remembered(values, walked, [tuple(group.names) for group in found])
-        lines = code.strip().splitlines()
+            nbytes = sum(part.view.nbytes for part in parts if part.place is None)
+            costs += [(look.kind(n), n, clock.get(n, 0.0), look.walks[n], nbytes // len(names)) for n in names]
+        costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], 0) for name in refused]
+        lines = look.code.strip().splitlines()
         version = {
             "seq": seq,
             "run": self.run,
-            "count": count,
+            "count": look.count,
             "time": time.time(),
             "line": lines[0][:80] if lines else "",
             "names": placed,
             "changed": sorted(set(changed) - {RANDOM}),
             "gone": sorted(set(self._last["names"]) - set(placed) - {RANDOM}) if self._last else [],
-            "bytes": sum(new.sizes.values()) + sum(job.part.nbytes for job in new.jobs),
+            "bytes": sum(new.sizes.values()),
             "imports": imports,
             "unsaved": {**self._unsaved_later(), **unsaved},
             "cwd": _cwd(),
             "began": self._cwd,
-            "of": self.restored_from,
+            "of": look.of,
+            "how": BEFORE_REPLY if child is None or time.perf_counter() < look.reply_at else BEHIND_REPLY,
         }
-        self._put_json(f"i:{seq}", {"run": self.run, "count": count, "code": code})
-        records = set(placed.values())
-        chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
-        bases = {**self.blocks.bases, **new.bases}
-        needs = [base for base in bases.values() if base.record in chunks and not base.origin.landed]
-        state = _State(version, records, chunks, needs, time.monotonic())
-        if needs:
-            # Copies are still to be made: what is small is on the disk now, the state is one when they have landed.
-            self.native.commit(version["line"] or None)
-            self._added(new)
-            self._pending.append(state)
-            self.meta = {**self.meta, "seq": seq}
-        else:
-            self._commit([state], new)
-            self._pending.clear()
-        self.saved, self.unsaved, self.known, self._last = saved, unsaved, kept, version
-        self.blocks.bases = bases
-        self.blocks.prune()
-        self.restored_from = None
-        for job in new.jobs:
-            self._flying[job.base.record] = job.base
-            self._copier.add(job)
+        self._put_json(f"i:{seq}", {"run": self.run, "count": look.count, "code": look.code})
+        meta, plan = self._commit(version, new)
+        return Saved(
+            version, saved, unsaved, [tuple(group.names) for group in found], meta, new.sizes, new.uses, plan,
+            {**self.blocks.bases, **new.bases}, costs, time.perf_counter() - began,
+        )  # fmt: skip
 
-    def _commit(self, states: list[_State], new: _New) -> None:
-        """Make states durable that nothing is missing from, oldest first, and let those go that are too many."""
-        newest = states[-1]
-        for state in states:
-            self._put_json(f"v:{state.version['seq']}", state.version)
-        waiting = [*states, *self._pending]
-        records = set().union(*(state.records for state in waiting))
-        chunks = set().union(*(state.chunks for state in waiting))
-        room = self.versions_max - len(states)
-        plan = self.ledger.plan(new.sizes, records, chunks, max(room, 0), self.bytes_max, self.meta["recoverable"])
-        self._remove(plan, newest.version["seq"])
-        ids = [state.version["seq"] for state in states]
-        versions = sorted([*(s for s in self.meta["versions"] if s not in plan.versions), *ids])
-        seq = max(self.meta["seq"], *ids)
+    def _commit(self, version: dict, new: _New) -> tuple[dict, Plan]:
+        """Make a state durable, and let those go that are too many."""
+        seq = version["seq"]
+        self._put_json(f"v:{seq}", version)
+        records = set(version["names"].values())
+        chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
+        room = max(self.versions_max - 1, 0)
+        plan = self.ledger.plan(new.sizes, records, chunks, room, self.bytes_max, self.meta["recoverable"])
+        self._remove(plan, seq)
+        versions = [*(s for s in self.meta["versions"] if s not in plan.versions), seq]
         meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
         if not self.deferred:
             meta["finishing"] = 0
         self._put_json("meta", meta)
-        self.native.commit(newest.version["line"] or None)
-        self.meta = meta
-        self._added(new)
-        for state in states:
-            self.ledger.add_state(state.version["seq"], state.records)
-        self.ledger.apply(plan)
-        self._versions = {s: v for s, v in self._versions.items() if s in versions}
-        self._versions |= {state.version["seq"]: state.version for state in states}
-        self._warn_of_size(plan.bytes)
+        new.tell(sum(new.sizes.values()))
+        self.native.commit(version["line"] or None)
+        return meta, plan
 
-    def _added(self, new: _New) -> None:
-        for name, size in new.sizes.items():
-            if name in new.uses:
-                self.ledger.add_record(name, size, new.uses[name])
+    def _apply(self, done: Saved) -> None:
+        """Something was committed: here, or by a child that has ended."""
+        seq = done.version["seq"]
+        self.saved, self.unsaved, self._last = done.saved, done.unsaved, done.version
+        self.meta = {**done.meta, "seq": max(seq, self.meta["seq"])}
+        for name, size in done.sizes.items():
+            if name in done.uses:
+                self.ledger.add_record(name, size, done.uses[name])
             else:
                 self.ledger.add_chunk(name, size)
+        self.ledger.add_state(seq, done.version["names"].values())
+        self.ledger.apply(done.plan)
+        self._versions = {s: v for s, v in self._versions.items() if s in self.meta["versions"]}
+        self._versions[seq] = done.version
+        self.blocks.bases = done.bases
+        self.blocks.prune()
+        for names in done.groups:
+            for name in names:
+                one = self.known.get(name)
+                if one is not None and one.since <= seq:
+                    self.known[name] = one._replace(names=names)
+        for name in done.unsaved:
+            if name in self.known and self.known[name].since <= seq:
+                del self.known[name]
+        for cost in done.costs:
+            self.costs.took(*cost)
+        self.costs.wrote(sum(done.sizes.values()), done.seconds - sum(cost[2] for cost in done.costs))
+        self.costs.keep(done.version["names"])
+        self._warn_of_size(done.plan.bytes)
 
-    def _landed(self, job: blocks.Job) -> None:
-        """A copy was made (this runs in the copier's thread): states that waited for it are made durable."""
-        base = job.base
-        with self._lock:
-            self._flying.pop(base.record, None)
-            try:
-                if not base.failed and not self.native.contains(base.record):
-                    base.failed = "it was rolled back"
-                if not base.failed:
-                    self.native.commit("a copy in the background")
-                    self.ledger.add_chunk(base.record, job.part.nbytes)
-                    base.landed = True
-                    for state in self._pending:
-                        # What was written since that state ended may be in the copy already.
-                        state.spoilt |= any(
-                            need.origin is base and self.blocks.written(need, now=True) != [] for need in state.needs
-                        )
-                    self._settle()
-            except ShelfError as err:
-                base.failed = str(err)
-            if base.failed:
-                self._give_up(base)
+    # --- beside the kernel ---
 
-    def _settle(self) -> None:
-        whole = [state for state in self._pending if all(need.origin.landed for need in state.needs)]
-        good = [state for state in whole if not state.spoilt]
-        self._pending = [state for state in self._pending if state not in whole]
-        if good:
-            self._commit(good, _New(set()))
+    def _save_beside(self, look: _Look, seconds: float, reply_at: float) -> bool:
+        """Leave it to a child, if one can be had and is worth a fork."""
+        self.why_no_saver = saver.why_not()
+        per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
+        resident = saver.resident_bytes()
+        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed):
+            return False
+        if not self.savers and seconds < per_byte * resident:
+            return False
+        look.reply_at = reply_at
+        child = saver.Saver(look.seq, look.count, look.code)
+        before = list(self.savers)
+        # Who is forked next finds out what those before it did; who has not begun by then can go.
+        surplus = before[-1] if len(before) > saver.WAITING_MAX else None
+        if not self.native.lent:
+            self.native.lend()
+        began = time.perf_counter()
+        try:
+            child.fork(before, self.fds, lambda one: self._as_child(before, one, look), self._leave_clean)
+        except OSError as err:
+            self.why_no_saver = f"the kernel cannot be forked: {err}"
+            if not self.savers:
+                self.native.take()
+            return False
+        self._fork_seconds = (time.perf_counter() - began) / resident
+        if surplus is not None and surplus.cancel():
+            self._drop(surplus)
+        self.savers.append(child)
+        held = self._remembered(look, [(name,) for name in look.changed])
+        self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
+        self.meta = {**self.meta, "seq": look.seq}
+        self.restored_from = None
+        if seconds == math.inf or seconds < 2 * (reply_at - began):
+            # It may be quick after all.
+            if child.ended(reply_at - time.perf_counter()):
+                self._collect(BEFORE_REPLY)
+        return True
 
-    def _give_up(self, base: blocks.Base) -> None:
-        """A copy could not be made: the next cell's end tries again."""
-        self._report(f"an array of {base.key[2] >> 20} MiB could not be saved: {base.failed}")
-        lost = {record for record, chunks in self.ledger.uses.items() if base.record in chunks}
-        self.saved = {key: one for key, one in self.saved.items() if one[1] not in lost}
-        self.blocks.bases = {key: one for key, one in self.blocks.bases.items() if one.origin is not base}
-        self._pending = [state for state in self._pending if not any(need.origin is base for need in state.needs)]
+    def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: _Look) -> Saved:
+        """In the child, when those before it have ended."""
+        self.native.take()
+        for one in before:
+            answer = one.answer()
+            if answer is not None and answer.saved is not None:
+                self._apply(answer.saved)
+                look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
+        self.savers = []
+        saved = self._write(look, child)
+        self.meta = saved.meta
+        return saved
+
+    def _leave_clean(self) -> None:
+        self.put_meta("shutdown", clean=True)
+
+    def _collect(self, how: str = BEHIND_REPLY) -> None:
+        """Take over what children have saved that have ended."""
+        while self.savers and self.savers[0].ended():
+            child = self.savers.pop(0)
+            answer, ended = child.answer(), child.end_text()
+            if answer is not None and answer.saved is not None:
+                answer.saved.version["how"] = how
+                self._apply(answer.saved)
+                self._again, self.why_off = None, ""
+            elif answer is not None and answer.full:
+                self._report(f"the state after cell [{child.count}] is not saved, the disk is full: {answer.error}")
+            elif answer is not None and answer.shelf:
+                self.on = False
+                self._report(f"this notebook is no longer saved after each cell: {answer.error}")
+            else:
+                name = child.in_hand
+                if child.blamed and name:
+                    self._not_beside.add(name)
+                where = f" at `{name}`, which is saved before the reply from now on" if name else ""
+                why = answer.error if answer is not None else ended
+                self._report(f"process {child.pid}, which saved the state after cell [{child.count}], {why}{where}")
+                self._again = (child.code, child.count)
+            self._drop(child)
+        if not self.savers and self.native.lent:
+            self.native.take()
+            self.known = {name: one for name, one in self.known.items() if one.names}
+
+    def _drop(self, child: saver.Saver) -> None:
+        if child in self.savers:
+            self.savers.remove(child)
+        child.reap()
+        child.close()
 
     def drain(self, seconds: float | None = None) -> bool:
-        """Wait for what is being saved in the background; whether it is done."""
-        return self._copier.wait(seconds)
-
-    def behind(self) -> list[tuple[int, int]]:
-        """Cells whose states wait for a copy, and the bytes that are still to be copied."""
+        """Wait for what is being saved beside the kernel; whether it is done."""
+        deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
-            left = sum(job.part.nbytes for job in self._copier.waiting() if job.part is not None)
-            return [(state.version["count"], left) for state in self._pending]
+            while self.savers:
+                if not self.savers[0].ended(None if deadline is None else deadline - time.monotonic()):
+                    return False
+                self._collect()
+        return True
+
+    def leave(self, seconds: float) -> bool:
+        """The kernel ends: wait so long for the children. ``False``: the last of them marks the session as shut down."""
+        if self.savers:
+            self.savers[-1].leave_clean(True)
+        return self.drain(seconds)
+
+    def behind(self) -> list[saver.Saver]:
+        """The children that save, oldest first."""
+        with self._lock:
+            self._collect()
+            return list(self.savers)
 
     def _random(self) -> dict[str, Any]:
         """The states of ``random`` and of NumPy's own generator: the same objects as long as they are the same states."""
@@ -388,35 +575,17 @@ class Recorder:
     def _unsaved_later(self) -> dict[str, dict]:
         return self._last["unsaved"] if self.deferred and self._last else {}
 
-    def _unchanged(self, values: dict[str, Any]) -> tuple[dict[str, groups.Known], dict[str, Any]]:
-        """The names that are what they were when they were saved, and what a walk below each of the others met."""
-        pages_begin()
-        self.walker.begin()
-        known: dict[str, groups.Known] = {}
-        walked: dict[str, Any] = {}
-        for name, value in values.items():
-            walked[name] = now = self.walker.walk(value, False)
-            before = self.known.get(name)
-            if before is None or isinstance(now, str):
-                continue
-            if now.digest == before.walked.digest and before.walked.alive() and "\0".join(before.names) in self.saved:
-                known[name] = before
-        self.walker.sweep()
-        return known, walked
-
-    def _remembered(
-        self, values: dict[str, Any], walked: dict[str, Any], found: list[tuple[str, ...]]
-    ) -> dict[str, groups.Known]:
-        """What is known of the names just written: nothing if they changed while they were."""
+    def _remembered(self, look: _Look, found: list[tuple[str, ...]]) -> dict[str, groups.Known]:
+        """What is known of these names: nothing if they changed since they were seen."""
         self.walker.begin()
         kept = {}
         for names in found:
             for name in names:
-                if isinstance(walked[name], str):
+                if isinstance(look.walked[name], str):
                     continue
-                now = self.walker.walk(values[name], True)
-                if not isinstance(now, str) and now.digest == walked[name].digest:
-                    kept[name] = groups.Known(now, names)
+                now = self.walker.walk(look.values[name], True)
+                if not isinstance(now, str) and now.digest == look.walked[name].digest:
+                    kept[name] = groups.Known(now, names, look.seq)
         return kept
 
     def _put_group(self, record: str, parts: list[_Part], needs: list[str], seq: int, new: _New) -> bytes:
@@ -473,7 +642,7 @@ class Recorder:
         """A watched array's memory on the shelf: what is there, with a patch for what was written since, or a new copy."""
         key, version = part.place
         base = new.bases.get(key) or self.blocks.bases.get(key)
-        if base is not None and not base.origin.failed:
+        if base is not None:
             if base.version == version:
                 return base
             ranges = self.blocks.written(base)
@@ -487,12 +656,9 @@ class Recorder:
                 new.bases[key] = base.patched(record if ranges else "", ranges, version)
                 return new.bases[key]
         base = new.bases[key] = blocks.Base(f"b:{seq}:{len(new.bases)}", key, version)
-        if part.view.nbytes < blocks.BACKGROUND_BYTES_MIN:
-            self.native.put(base.record, "block", b"", [part.view])
-            new.sizes[base.record] = part.view.nbytes
-            base.landed = True
-        else:
-            new.jobs.append(blocks.Job(base, part.view))
+        new.tell(part.view.nbytes)
+        self.native.put(base.record, "block", b"", [part.view])
+        new.sizes[base.record] = part.view.nbytes
         return base
 
     def _remove(self, plan: Plan, newest: int) -> None:
@@ -516,6 +682,7 @@ class Recorder:
     def put_meta(self, message: str, **changes: Any) -> None:
         """Change the meta record, durably."""
         with self._lock:
+            self.drain()
             meta = {**self.meta, **changes}
             self._put_json("meta", meta)
             self.native.commit(message)
@@ -524,6 +691,7 @@ class Recorder:
     def forget(self, name: str) -> None:
         """Take ``name``, and what was saved in one group with it, out of every version."""
         with self._lock:
+            self.drain()
             for seq in self.meta["versions"]:
                 version = self.version(seq)
                 record = version["names"].get(name)
@@ -556,114 +724,7 @@ class Recorder:
         else:
             self.native.put(name, "json", b"", [data])
 
-    # --- reading ---
-
-    def version(self, seq: int) -> dict:
-        """One saved state. Raises ``KeyError`` naming those there are."""
-        if seq not in self._versions:
-            entry = self.native.get(f"v:{seq}") if seq in self.meta["versions"] else None
-            if entry is None:
-                raise KeyError(f"no saved state {seq}; there are {self.meta['versions']} (see larder.session.log())")
-            self._versions[seq] = json.loads(_joined(entry))
-        return self._versions[seq]
-
-    def load(self, seq: int, names: list[str] | None, into: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
-        """Put a version (all, or the groups of ``names``) into a namespace: names that are back, and failures.
-
-        Values may need each other while they are made (a class that calls a function of the notebook), so groups go in
-        one by one, oldest first, and those that failed get a second chance when the others are there.
-        """
-        version = self.version(seq)
-        back: list[str] = []
-        failed: dict[str, str] = {}
-        wanted = set(names) if names is not None else {*version["names"], *version["imports"]}
-        if RANDOM not in wanted:
-            version = {**version, "names": {n: r for n, r in version["names"].items() if n != RANDOM}}
-        for name in wanted - set(version["names"]) - set(version["imports"]):
-            failed[name] = version["unsaved"].get(name, {}).get("why") or "it was not saved"
-        for name, module in version["imports"].items():
-            if name in wanted:
-                try:
-                    into[name] = importlib.import_module(module)
-                    back.append(name)
-                except (Exception, SystemExit) as err:
-                    failed[name] = f"import {module}: {err}"
-        records: dict[str, list[str]] = {}
-        for name, record in version["names"].items():
-            records.setdefault(record, []).append(name)
-        todo = [(r, m) for r, m in records.items() if wanted.intersection(m)]
-        todo.sort(key=lambda item: int(item[0].split(":")[1]))
-        for last in (False, True):
-            again = []
-            for record, members in todo:
-                try:
-                    group = self._read_group(record)
-                    if RANDOM in group:
-                        self.set_random(group.pop(RANDOM))
-                    into.update(group)
-                    back += group
-                except (Exception, SystemExit) as err:
-                    again.append((record, members))
-                    if last and RANDOM not in members:
-                        failed.update(dict.fromkeys(members, f"{type(err).__name__}: {err}"))
-            todo = again
-        return back, failed
-
-    def _read_group(self, record: str) -> dict[str, Any]:
-        import pickle
-
-        entry = self.native.get(record)
-        if entry is None:
-            raise ShelfError(f"its record {record} is missing")
-        head, packed = _packed(entry)
-        parts: list[Any] = []
-        at = 0
-        for nbytes, kind, *rest in head["parts"]:
-            if kind == 0:
-                parts.append(groups.Restored(packed[at : at + nbytes]))
-                at += nbytes
-                continue
-            if kind == 2:
-                parts.append(self._read_block(record, nbytes, *rest))
-                continue
-            chunk_bytes = head["chunk"]
-            digests = bytes(packed[at : at + 16 * -(-nbytes // chunk_bytes)])
-            at += len(digests)
-            part = groups.Restored(nbytes)
-            view = memoryview(part)
-            for i in range(0, len(digests), 16):
-                chunk = self.native.get(f"c:{digests[i : i + 16].hex()}")
-                if chunk is None:
-                    raise ShelfError(f"a chunk of {record} is missing")
-                start = i // 16 * chunk_bytes
-                view[start : start + chunk_bytes] = chunk[2][0].read()
-            if _sums(part, chunk_bytes) != digests:
-                raise ShelfError(f"a chunk of {record} does not have the digest it was saved with")
-            parts.append(part)
-        return pickle.loads(parts[0], buffers=[memoryview(part) for part in parts[1:]])
-
-    def _read_block(self, record: str, nbytes: int, base: str, patches: list) -> Any:
-        """The memory of a large array: mapped, not read, with its patches copied over it."""
-        found = self.native.private(base)
-        if found is None or len(found[0]) != nbytes:
-            raise ShelfError(f"the copy {base} of {record} is missing")
-        memory = found[0]
-        view = memoryview(memory)
-        for name, ranges in patches:
-            patch = self.native.get(name)
-            if patch is None:
-                raise ShelfError(f"the patch {name} of {record} is missing")
-            data, at = patch[2][0].read(), 0
-            for start, size in ranges:
-                view[start : start + size] = data[at : at + size]
-                at += size
-        place = memory.watch()
-        if place is not None:
-            one = blocks.Base(base, (place[0], memory.address, nbytes), place[1])
-            one.patches = [(name, [tuple(r) for r in ranges]) for name, ranges in patches]
-            one.landed = True
-            self.blocks.bases[one.key] = one
-        return memory
+    # --- what came back ---
 
     def restored(self, seq: int, back: list[str], more: bool = False) -> None:
         """Names of a version were just put into the namespace: they need not be written again. ``more``: to others."""
@@ -688,47 +749,6 @@ class Recorder:
         if not more:
             self._last = version
 
-    def reach(self, seq: int, names: set[str], blind: frozenset[str]) -> set[str]:
-        """Names of a version that code which uses ``names`` may need: what functions below them use, and so on.
-
-        All of them if one of those functions uses a name in ``blind``, which reaches variables without naming them.
-        """
-        version = self.version(seq)
-        found: set[str] = set()
-        todo = [name for name in names if name in version["names"] or name in version["imports"]]
-        mates: dict[str, list[str]] = {}
-        for name, record in version["names"].items():
-            mates.setdefault(record, []).append(name)
-        while todo:
-            name = todo.pop()
-            if name in found:
-                continue
-            found.add(name)
-            record = version["names"].get(name)
-            if record is None:
-                continue
-            needs = _packed(self.native.get(record))[0].get("needs", [])
-            if not blind.isdisjoint(needs):
-                return {*version["names"], *version["imports"]}
-            todo += [n for n in (*mates[record], *needs) if n in version["names"] or n in version["imports"]]
-        return found
-
-    def restore_inputs(self, seq: int) -> None:
-        """``In`` and the execution count go on where version ``seq`` left them."""
-        version = self.version(seq)
-        inputs: dict[int, str] = {}
-        for number in sorted(int(name[2:]) for name in self.native.names() if name.startswith("i:")):
-            if number <= seq:
-                row = json.loads(_joined(self.native.get(f"i:{number}")))
-                if row["run"] == version["run"]:
-                    inputs[row["count"]] = row["code"]
-        history = self.ip.history_manager
-        for count in range(len(history.input_hist_raw), version["count"] + 1):
-            history.input_hist_raw.append(inputs.get(count, ""))
-            history.input_hist_parsed.append(inputs.get(count, ""))
-        self.ip.execution_count = version["count"] + 1
-        self.run = version["run"]
-
 
 _MISSING = object()
 
@@ -738,6 +758,19 @@ def _cwd() -> str:
         return os.getcwd()
     except OSError:
         return ""
+
+
+def _descriptors(path: Path) -> list[int]:
+    """This process's descriptors of a file."""
+    file = os.stat(path)
+    held = []
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            if os.path.samestat(os.fstat(int(entry)), file):
+                held.append(int(entry))
+        except OSError:
+            continue
+    return held
 
 
 def _inside_a_cell() -> bool:
@@ -751,43 +784,10 @@ def _inside_a_cell() -> bool:
     return False
 
 
-def _joined(entry: tuple) -> bytes:
-    _, meta, buffers = entry
-    return buffers[0].read() if buffers else meta
-
-
-def _packed(entry: tuple) -> tuple[dict, Any]:
-    _, meta, buffers = entry
-    end = meta.index(b"}") + 1
-    head = json.loads(meta[:end])
-    return head, memoryview(buffers[0].read() if buffers else meta[end + 1 :])
-
-
-def _chunks_of(entry: tuple) -> list[str]:
-    head, packed = _packed(entry)
-    found, at = [], 0
-    for nbytes, kind, *rest in head["parts"]:
-        if kind == 2:
-            found += [rest[0], *(name for name, _ in rest[1])]
-            continue
-        size = 16 * -(-nbytes // head["chunk"]) if kind else nbytes
-        if kind:
-            found += [f"c:{bytes(packed[i : i + 16]).hex()}" for i in range(at, at + size, 16)]
-        at += size
-    return found
-
-
 def _digest(parts: list) -> bytes:
     from ._larder import digest
 
     return digest(parts)
-
-
-def _sums(part: Any, chunk_bytes: int = CHUNK_BYTES) -> bytes | None:
-    """The digests of the chunks of a part that is larger than one; ``None`` for the others."""
-    from ._larder import digest_chunks
-
-    return digest_chunks(part, chunk_bytes) if memoryview(part).nbytes > chunk_bytes else None
 
 
 def _sums_of_chunk(data: bytes) -> bytes:

@@ -20,13 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import hooks
+from . import hooks, saver
 from .errors import ShelfBusy, ShelfError
 from .recorder import RANDOM, Recorder, _cwd
 
 ATTEMPTS_MAX = 2
 SHUTDOWN_SECONDS = 3.0
-"""How long a shutdown waits for copies in the background; front ends kill a kernel that takes five."""
+"""How long a shutdown waits for what is saved beside the kernel; front ends kill a kernel that takes five."""
+SAVER_SECONDS_MAX = float(os.environ.get("LARDER_WAIT_SECONDS") or 60)
+"""How long a new kernel waits for what the last one's children still save."""
 POLICIES = ("auto", "ask", "never")
 
 
@@ -79,10 +81,11 @@ def _start(ip: Any, session: str) -> None:
     global _recorder
     path = session_file(session)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rec = _open(ip, path)
+    rec = _open_when_free(ip, path)
+    hooks.BEFORE.append(rec.before_cell)
     hooks.AFTER.append(rec.after_cell)
     _recorder = rec
-    _let_go_in_children(path)
+    _let_go_in_children(rec)
     rec.blocks.turn_on()
     versions = rec.meta["versions"]
     if not versions:
@@ -112,6 +115,41 @@ def _start(ip: Any, session: str) -> None:
         _say(ip, f"larder: the state of this notebook could not be restored ({type(err).__name__}: {err}); it is kept")
 
 
+def _open_when_free(ip: Any, path: Path) -> Recorder:
+    """Open the session shelf; what a child of the last kernel, which has ended, still saves is waited for."""
+    from ._larder import shelf_holders
+
+    began = time.monotonic()
+    told = 0
+    while True:
+        try:
+            rec = _open(ip, path)
+        except ShelfBusy as err:
+            kernel, child = shelf_holders(str(path))
+            waited = time.monotonic() - began
+            if kernel is not None and not _ended(kernel):
+                raise
+            told = child or told
+            if waited > SAVER_SECONDS_MAX:
+                who = f"process {told}" if told else "a process"
+                still = f"{who} is still saving what the last kernel of this notebook had, after {waited:.0f} s"
+                raise ShelfBusy(f"{still}; restart this kernel when it has ended") from err
+            time.sleep(0.02)
+            continue
+        waited = time.monotonic() - began
+        if told and waited > 1:
+            _say(ip, f"larder: waited {waited:.1f} s for process {told}, which saved what the last kernel had")
+        return rec
+
+
+def _ended(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
 def _open(ip: Any, path: Path) -> Recorder:
     """The recorder of a session shelf; one that cannot be read is set aside and a new one begun."""
     from ._larder import NativeShelf
@@ -135,26 +173,18 @@ def _open(ip: Any, path: Path) -> Recorder:
     return rec
 
 
-def _let_go_in_children(path: Path) -> None:
+def _let_go_in_children(rec: Recorder) -> None:
     """A forked child must not hold the shelf's lock when the kernel is gone: its descriptors of the file are replaced."""
-    file = os.stat(path)
-    held = []
-    for entry in os.listdir("/proc/self/fd"):
-        try:
-            if os.path.samestat(os.fstat(int(entry)), file):
-                held.append(int(entry))
-        except OSError:
-            continue
 
     def let_go() -> None:
         global _recorder, _why_none
-        if _recorder is None or _recorder.path != path:
+        if saver.forking or _recorder is not rec:
             return
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        for fd in held:
+        for fd in rec.fds:
             os.dup2(null, fd, inheritable=False)
         os.close(null)
-        _recorder.on = False
+        rec.on = False
         _recorder, _why_none = None, "this process was forked from the kernel"
 
     os.register_at_fork(after_in_child=let_go)
@@ -297,7 +327,9 @@ def clean_shutdown(restart: bool) -> None:
     if rec is None:
         return
     hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook != rec.after_cell]
-    rec.drain(SHUTDOWN_SECONDS)
+    hooks.BEFORE[:] = [hook for hook in hooks.BEFORE if hook != rec.before_cell]
+    if not rec.leave(SHUTDOWN_SECONDS):
+        return  # the child that saves records it
     try:
         rec.put_meta("restart" if restart else "shutdown", clean=True)
         rec.native.close()

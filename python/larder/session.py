@@ -30,8 +30,8 @@ def status() -> Table:
             )
     rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
     rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
-    if rec.meta["versions"]:
-        imports = rec.version(rec.meta["versions"][-1])["imports"]
+    if rec._last is not None:
+        imports = rec._last["imports"]
         rows += [{"name": n, "saved": "yes", "why": f"module {m}, imported again"} for n, m in imports.items()]
     rows = [row for row in rows if row["name"] != RANDOM]
     size = rec.path.stat().st_blocks * 512
@@ -42,10 +42,14 @@ def status() -> Table:
         f"{rec.path}, {bytes_text(size)} on disk, {len(rec.meta['versions'])} of at most {rec.versions_max} states; the last "
         f"cell took {rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
     )
-    behind = rec.behind()
-    if behind:
-        cells = ", ".join(f"[{count}]" for count, _ in behind)
-        footer += f"; being saved in the background: {bytes_text(behind[-1][1])} for cell {cells}"
+    for child in rec.behind():
+        hand = f", at `{child.in_hand}`" if child.in_hand else ""
+        footer += (
+            f"; the state after cell [{child.count}] is being saved behind its reply for "
+            f"{time.monotonic() - child.began:.1f} s by process {child.pid}{hand}"
+        )
+    if rec.why_no_saver:
+        footer += f"; every cell is saved before its reply, whatever that takes: {rec.why_no_saver}"
     return Table(
         sorted(rows, key=lambda r: r["name"]),
         ["name", "saved", "why"],
@@ -69,6 +73,7 @@ def log() -> Table:
                 "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(v["time"])),
                 "changed": ", ".join([*v["changed"], *(f"-{n}" for n in v["gone"])]),
                 "bytes": v["bytes"],
+                "how": v.get("how", ""),
                 "line": v["line"],
             }
         )

@@ -1,0 +1,243 @@
+"""Saving beside the kernel: a forked child has the notebook as it was when its cell ended, and all the time it takes.
+
+The child's copy-on-write memory is the frozen view. It serialises, copies and commits to the session shelf, whose writer it is
+until it ends (``shelf/src/lend.rs``), and leaves what it did in a memory file for those who write next: the kernel, or the
+child forked after the next cell, which waits for it. It lives on when the kernel is killed, so what was answered is
+saved; the next kernel of the notebook waits for it.
+
+Rules
+
+- One writes at a time: a child starts when those before it have ended, the kernel writes when no child is left.
+- A child takes its token before it writes. Who takes the token first can also be the kernel: then the child never begins.
+- A child that makes no progress ends itself (``SIGALRM``). The kernel then saves as if there were no children.
+- It prints nothing, runs no exit handlers and collects no garbage: finalisers are the kernel's to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .errors import ShelfError, ShelfFull
+
+STALLED_SECONDS = float(os.environ.get("LARDER_SAVER_SECONDS") or 30)
+"""A child that reports no progress for so long ends itself."""
+BYTES_PER_SECOND_MIN = 20 << 20
+"""What the slowest disk we reckon with writes."""
+WAITING_MAX = 4
+"""So many children wait at most; one more takes the place of the last of them."""
+SECONDS_PER_BYTE = 10e-3 / (1 << 30)
+"""What a fork costs per byte of resident memory until one was measured (pages of 4 KiB: 7 to 15 ms per GiB)."""
+HOSTILE = {
+    "cupy": "CUDA", "jax": "JAX", "tensorflow": "TensorFlow", "jpype": "a Java machine", "mpi4py": "MPI",
+}  # fmt: skip
+"""Modules whose state does not survive a fork."""
+_HEAD, _NAME, _END = 64, 256, 512
+"""The memory file: flags, the name in hand, and from ``_END`` on the answer behind its length."""
+
+forking = False
+"""True while a saver is forked: hooks of ours that let children go leave it alone."""
+
+
+class Answer(NamedTuple):
+    """What a child left."""
+
+    saved: Any
+    """What it committed (`recorder.Saved`), or ``None``."""
+    error: str
+    full: bool = False
+    shelf: bool = False
+
+
+def why_not() -> str:
+    """Why no child can be forked here; empty where one can."""
+    if not hasattr(os, "pidfd_open"):
+        return "this system has no pidfd_open"
+    if os.environ.get("LARDER_SAVER") == "never":
+        return "LARDER_SAVER=never"
+    for module, what in HOSTILE.items():
+        if module in sys.modules:
+            return f"{what} is in use, which does not survive a fork"
+    torch = sys.modules.get("torch")
+    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
+        return "CUDA is in use, which does not survive a fork"
+    return ""
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Saver:
+    """One child, as the kernel (and every child forked later) knows it."""
+
+    def __init__(self, seq: int, count: int, code: str) -> None:
+        self.seq, self.count, self.code = seq, count, code
+        self.pid = self._pidfd = 0
+        self.began = time.monotonic()
+        self._file = os.memfd_create("larder-saver")
+        os.ftruncate(self._file, _END)
+        self._token = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.status: int | None = None
+
+    # --- in the kernel ---
+
+    def fork(self, before: list[Saver], fds: list[int], work: Callable[[Saver], Any], last: Callable[[], None]) -> None:
+        """Fork a child that waits for those ``before`` it and leaves what ``work`` returns; ``last`` is what it does in the end
+        if it was told to leave the session clean. Raises ``OSError``."""
+        global forking
+        signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        forking = True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # threads: none of ours has a lock now
+                self.pid = os.fork()
+            if self.pid == 0:
+                self._child(before, fds, work, last)
+            with contextlib.suppress(OSError):
+                os.setpgid(self.pid, self.pid)  # a kill of the kernel's group must not reach it, from here on
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            if self.pid > 0:
+                os.kill(self.pid, signal.SIGKILL)
+                self.reap()
+            self.close()
+            raise
+        finally:
+            forking = False
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def cancel(self) -> bool:
+        """End it, if it has not begun to write."""
+        if not self._claim():
+            return False
+        os.kill(self.pid, signal.SIGKILL)
+        return True
+
+    def leave_clean(self, clean: bool) -> None:
+        """Whether, at its end, it marks the session as shut down."""
+        os.pwrite(self._file, b"\1" if clean else b"\0", 0)
+
+    def reap(self) -> None:
+        if self.status is None:
+            try:
+                self.status = os.waitpid(self.pid, 0)[1]
+            except ChildProcessError:
+                self.status = 0  # somebody else waited for it, or it is not our child
+
+    def end_text(self) -> str:
+        """How it ended, when it left no answer."""
+        self.reap()
+        if self.status and os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            if number == signal.SIGALRM:
+                return f"made no progress for {STALLED_SECONDS:g} s"
+            return f"was ended by {signal.Signals(number).name}"
+        return "ended early"
+
+    @property
+    def blamed(self) -> bool:
+        """Whether what it had in hand is the likely reason of its end."""
+        return bool(self.status) and os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) != signal.SIGKILL
+
+    # --- in both ---
+
+    def ended(self, seconds: float | None = 0) -> bool:
+        """Whether it has ended; waits for it for so long, or (``None``) as long as it takes."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1e3))
+
+    def answer(self) -> Answer | None:
+        """What it left, once it has ended; ``None`` if it was ended before."""
+        size = int.from_bytes(os.pread(self._file, 8, _END), "little")
+        return pickle.loads(os.pread(self._file, size, _END + 8)) if size else None
+
+    @property
+    def in_hand(self) -> str:
+        """The variable it serialises, or did when it ended."""
+        return os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
+
+    def close(self) -> None:
+        for fd in (self._file, self._token, self._pidfd):
+            if fd:
+                os.close(fd)
+        self._file = self._token = self._pidfd = 0
+
+    def _claim(self) -> bool:
+        try:
+            return os.eventfd_read(self._token) == 1
+        except BlockingIOError:
+            return False
+
+    # --- in the child ---
+
+    def progress(self, name: str, nbytes: int = 0) -> None:
+        """It goes on: with this variable, which (or ``nbytes``) it may take its time for."""
+        os.pwrite(self._file, name.encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
+        signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN)
+
+    def is_left_clean(self) -> bool:
+        return os.pread(self._file, 1, 0) == b"\1"
+
+    def _child(self, before: list[Saver], fds: list[int], work: Callable, last: Callable) -> None:
+        try:
+            self.pid = os.getpid()
+            _settle_in([*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._pidfd))])
+            for one in before:
+                one.ended(None)
+            if not self._claim():
+                os._exit(0)
+            self.progress("")
+            try:
+                answer = Answer(work(self), "")
+            except ShelfFull as err:
+                answer = Answer(None, str(err), full=True)
+            except ShelfError as err:
+                answer = Answer(None, str(err), shelf=True)
+            data = pickle.dumps(answer)
+            os.pwrite(self._file, data, _END + 8)
+            os.pwrite(self._file, len(data).to_bytes(8, "little"), _END)
+            if answer.saved is not None and self.is_left_clean():
+                last()
+            os._exit(0)
+        except BaseException as err:
+            with contextlib.suppress(BaseException):
+                data = pickle.dumps(Answer(None, f"{type(err).__name__}: {err}"))
+                os.pwrite(self._file, data, _END + 8)
+                os.pwrite(self._file, len(data).to_bytes(8, "little"), _END)
+        finally:
+            os._exit(1)
+
+
+def _settle_in(keep: list[int]) -> None:
+    """Make a forked child independent of the kernel: no signals meant for it, no sockets, pipes and files of its own."""
+    with contextlib.suppress(OSError):
+        os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN if number != signal.SIGCHLD else signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    gc.disable()
+    sys.settrace(None)
+    sys.setprofile(None)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    kept = {0, 1, 2, sys.stdout.fileno(), *keep}
+    for entry in os.listdir("/proc/self/fd"):
+        if int(entry) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(entry))
