@@ -350,10 +350,22 @@ def _shareable_kind(kind: type) -> bool:
 _pickler = None
 
 
-def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[int] | None = None) -> Dump:
+def prepare(values: Iterable[Any]) -> None:
+    """Have here what forked children would else make each for itself: the pickler, and what classes are known by."""
     global _pickler
     if _pickler is None:
         _pickler = _pickler_class()
+    from cloudpickle import cloudpickle
+
+    for value in values:
+        kind = value if isinstance(value, type) else type(value)
+        if kind.__module__ == "__main__":
+            cloudpickle._get_or_create_tracker_id(kind)
+
+
+def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[int] | None = None) -> Dump:
+    if _pickler is None:
+        prepare(())
     if len(values) == 1 and type(values[name]) in ATOMS:
         return Dump(pickle.dumps(values, 5), [], [], [], {}, [], set())
     buffers: list[memoryview] = []

@@ -225,7 +225,7 @@ class Recorder(Reader):
             return
         count = getattr(result, "execution_count", None) or max(ip.execution_count - 1, 0)
         began = time.perf_counter()
-        patience = max(REPLY_SECONDS, REPLY_SHARE * (began - self._cell_began))
+        patience = max(REPLY_SECONDS, REPLY_SHARE * (began - self._cell_began)) if not saver.always() else 0.0
         with self._lock:
             self._guarded(getattr(info, "raw_cell", None) or "", count, patience)
         self.seconds_last = time.perf_counter() - began
@@ -439,13 +439,14 @@ class Recorder(Reader):
         resident = saver.resident_bytes()
         if self.why_no_saver or not self._not_beside.isdisjoint(look.changed):
             return False
-        if not self.savers and seconds < per_byte * resident:
+        if not self.savers and seconds < per_byte * resident and not saver.always():
             return False
         look.reply_at = reply_at
         child = saver.Saver(look.seq, look.count, look.code)
         before = list(self.savers)
         # Who is forked next finds out what those before it did; who has not begun by then can go.
         surplus = before[-1] if len(before) > saver.WAITING_MAX else None
+        groups.prepare(look.values.values())
         if not self.native.lent:
             self.native.lend()
         began = time.perf_counter()
@@ -464,7 +465,7 @@ class Recorder(Reader):
         self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
         self.meta = {**self.meta, "seq": look.seq}
         self.restored_from = None
-        if seconds == math.inf or seconds < 2 * (reply_at - began):
+        if not before and (seconds == math.inf or seconds < 2 * (reply_at - began)):
             # It may be quick after all.
             if child.ended(reply_at - time.perf_counter()):
                 self._collect(BEFORE_REPLY)

@@ -73,6 +73,11 @@ def why_not() -> str:
     return ""
 
 
+def always() -> bool:
+    """Whether every cell is to be saved beside the kernel (for tests)."""
+    return os.environ.get("LARDER_SAVER") == "always"
+
+
 def resident_bytes() -> int:
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

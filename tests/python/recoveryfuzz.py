@@ -502,7 +502,6 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     if not os.environ.get("LARDER_FUZZ_LARGE"):
         # What is done for large arrays, done for those of this size.
         blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
-        blocks.BACKGROUND_BYTES_MIN = 1 << 19
     ip = InteractiveShell.instance()
     ip.history_manager.enabled = False
     hooks.install(ip)
@@ -526,6 +525,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         rec.drain()
         version = rec.version(rec.meta["versions"][-1])
         hooks.AFTER.remove(rec.after_cell)
+        hooks.BEFORE.remove(rec.before_cell)
         row = {
             "unsaved": {n: u["why"] for n, u in version["unsaved"].items()},
             "live": sorted(n for n in ip.user_ns if n in NAMES),
