@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
-from recoveryfuzz import NAMES, PRELUDE, Fingerprint, cells
+from notebooks import NAMES, PRELUDE, cells
+from recoveryfuzz import Fingerprint
 
 
 def main(seed: int, names: list[str], counts: list[int]) -> None:

@@ -1,7 +1,9 @@
-"""SIGKILL at random moments of random notebooks: the state is always that after the last replied cell, or a later one.
+"""SIGKILL at random moments of random notebooks: the state is always that after the last replied cell.
 
-The kernel is real and so is the signal. A round runs cells one after the other, kills the kernel at a random moment, and
-asks a new kernel of the same notebook what it has. ``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
+(Or that of the cell it was killed in, if that one had ended and was about to be answered.) The kernel is real and so is the
+signal, which goes to the kernel or, as front ends send it, to its group. A round runs cells one after the other, kills the
+kernel at a random moment, often with states under way that are saved behind their replies, and asks a new kernel of the same
+notebook what it has. ``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
 """
 
 import json
@@ -14,11 +16,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+sys.path.insert(0, str(Path(__file__).parent))
 from kernelfixtures import kernel
-from recoveryfuzz import PRELUDE, cells
+from notebooks import PRELUDE, cells
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 ROUNDS = int(os.environ.get("LARDER_KILL_ROUNDS", "24"))
@@ -30,13 +34,22 @@ import numpy as np
 step = 0; big = np.zeros(400_000); half = big[200_000:]; trail = []; shared = {'trail': trail}
 class Box: pass
 box = Box(); box.trail = trail
+large = np.zeros(3_000_000)
+import time
+class Slow:
+    def __init__(self, step): self.step = step
+    def __reduce__(self): time.sleep(0.03); return Slow, (self.step,)
+slow = Slow(0)
 """
 # One step changes everything there is; all of it must always be of the same step.
-STEP = "step += 1; big[step * 37 % 400_000] = step; half[step] = step; trail.append(step); box.last = step{pause}"
+STEP = "step += 1; big[step * 37 % 400_000] = step; half[step] = step; trail.append(step); box.last = step{more}{pause}"
+# What takes longer to save than a reply waits: the whole array anew, a few of its pages, a slow pickle.
+MORE = ["", "", "; large[:] = step", "; large[step::50_000] = step", "; slow = Slow(step)", "; large = large + 1"]
 LOOK = """
 import json
 print(json.dumps({'step': step, 'trail': trail, 'last': getattr(box, 'last', 0), 'half': int(half[step]),
-    'big': float(big.sum()), 'same': box.trail is trail and shared['trail'] is trail and np.shares_memory(big, half),
+    'big': float(big.sum()), 'large': [int(large.sum()), len(set(large.tolist())), slow.step],
+    'same': box.trail is trail and shared['trail'] is trail and np.shares_memory(big, half),
     'count': get_ipython().execution_count}))
 """
 
@@ -49,10 +62,31 @@ def expected(step: int) -> float:
     return float(sum(big.values()))
 
 
+def under_way(pid: int) -> int:
+    """How many children of a kernel save what was replied already."""
+    found = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            found += fields[0] != "Z" and int(fields[1]) == pid
+    return found
+
+
+def kill(pid: int, group: bool, counts: list[int]) -> None:
+    counts.append(under_way(pid))
+    os.killpg(pid, signal.SIGKILL) if group else os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.timeout(60 + 10 * ROUNDS)
 def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
     rng = random.Random(SEED)
     replied, tried, count = 0, 0, 0
+    large = np.zeros(3_000_000)
+    expect = {0: (large, 0)}  # step -> what `large` and `slow` are
+    counts: list[int] = []
     for round in range(ROUNDS):
         where = f"seed {SEED}, round {round}"
         with kernel(tmp_path, JPY_SESSION_NAME="kill.ipynb") as k:
@@ -66,16 +100,25 @@ def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
                 assert state["trail"] == list(range(1, step + 1)), where
                 assert (state["last"], state["half"]) == (step, step) and state["same"], f"{where}: {state}"
                 assert state["big"] == expected(step), f"{where}: {state}"
+                large, slow = expect[step]
+                now = [int(large.sum()), len(set(large.tolist())), slow]
+                assert state["large"] == now, f"{where}: {state}, expected {now}"
+                expect = {step: expect[step]}
                 assert state["count"] >= count + 1, f"{where}: {state}"
                 count, replied, tried = state["count"], step, step
             pid = k.pid
             delay = rng.choice([0.0, 0.02, 0.1, 0.4]) * rng.random()
-            killer = threading.Timer(delay, os.kill, (pid, signal.SIGKILL))
+            killer = threading.Timer(delay, kill, (pid, rng.random() < 0.5, counts))
             killer.start()
             for _ in range(CELLS_PER_ROUND_MAX):
                 pause = rng.choice(["", "", "\nimport time; time.sleep(0.01)"])
+                more = rng.choice(MORE)
+                large, slow = expect[tried]
                 tried += 1
-                message = k.send(STEP.format(pause=pause))
+                space = {"large": large.copy(), "slow": slow, "step": tried, "Slow": int}
+                exec(more.removeprefix("; "), space)
+                expect[tried] = (space["large"] if "large" in more else large, space["slow"])
+                message = k.send(STEP.format(more=more, pause=pause))
                 deadline = time.monotonic() + 20
                 while True:
                     try:
@@ -92,6 +135,8 @@ def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
                 replied, count = tried, count + 1
             killer.join()
             k.km.shutdown_kernel(now=True)
+    print(f"{ROUNDS} rounds, {sum(map(bool, counts))} of them with states under way, {max(counts)} at most")
+    assert ROUNDS < 20 or sum(map(bool, counts)) > ROUNDS // 20, f"no states were under way: {counts}"
 
 
 # What came back by itself, before any cell: names, what was not saved, and the fingerprint.
@@ -116,6 +161,7 @@ def plainly(seed: int, names: list[str], counts: set[int]) -> dict[int, list]:
 
 @pytest.mark.timeout(60 + 20 * ROUNDS)
 def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_path):
+    counts: list[int] = []
     for seed in range(SEED, SEED + (ROUNDS + 2) // 3):
         rng = random.Random(seed)
         sources = [PRELUDE, *cells(seed)]
@@ -126,7 +172,7 @@ def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_pa
                 k.run(source, stop_on_error=False)
             message = k.send(sources[last - 1], stop_on_error=False)
             time.sleep(rng.choice([0.0, 0.005, 0.05]) * rng.random())
-            os.kill(k.pid, signal.SIGKILL)
+            kill(k.pid, rng.random() < 0.5, counts)
             try:
                 replied = last if k.reply(message, timeout=0.2) else last - 1
             except Exception:  # queue.Empty: it died first
@@ -144,6 +190,7 @@ def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_pa
         assert same, f"{where}: {difference(back['is'], expected[replied][0])}"
         lost = [set(live) - {*back["names"], *back["unsaved"]} for live in same]
         assert not all(lost), f"{where}: neither saved nor reported: {lost}"
+    print(f"{len(counts)} notebooks, {sum(map(bool, counts))} killed with states under way, {max(counts)} at most")
 
 
 def difference(a: dict, b: dict) -> list:

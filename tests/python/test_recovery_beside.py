@@ -1,0 +1,276 @@
+"""What takes longer to save than a reply may wait is saved by a forked child, which outlives the kernel."""
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+from kernelfixtures import alive, kernel, text, wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+SLOW = """
+import time, os
+class Slow:
+    def __init__(self, value, seconds=0.5): self.value, self.seconds = value, seconds
+    def __reduce__(self):
+        time.sleep(self.seconds)
+        return Slow, (self.value, self.seconds)
+"""
+
+
+def notebook(tmp_path, **env):
+    return kernel(tmp_path, JPY_SESSION_NAME="beside.ipynb", **env)
+
+
+def pids(k):
+    """Living children of the kernel."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and alive(int(entry)):
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
+                if int(stat.read().rpartition(b")")[2].split()[1]) == k.pid:
+                    found.append(int(entry))
+    return found
+
+
+def settle(k):
+    """Wait for what is under way."""
+    k.ok("__import__('larder').recovery.recorder().drain()", silent=True)
+    assert pids(k) == []
+
+
+def ended(pid):
+    return not alive(pid)
+
+
+def kill(k, group=False):
+    os.killpg(k.pid, signal.SIGKILL) if group else os.kill(k.pid, signal.SIGKILL)
+    k.km.shutdown_kernel(now=True)
+
+
+def shut(k):
+    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": False}))
+    wait_until(lambda: not k.km.is_alive(), 20)
+    k.km.shutdown_kernel(now=True)
+
+
+HOW = "for r in larder.session.log(): print(r['cell'], r['how'])"
+
+
+def test_small_states_are_saved_before_the_reply_and_slow_ones_behind_it(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("x = [1]")
+        k.ok("s = Slow(1)")
+        (pid,) = pids(k)
+        status = k.text("print(larder.session.status())", silent=True)
+        assert "cell [3] is being saved behind its reply" in status and f"process {pid}" in status
+        rows = k.text(HOW, silent=True).splitlines()  # waits for it
+        assert rows[1:] == ["2 before reply", "3 behind reply"] and ended(pid) and pids(k) == []
+        assert "behind its reply" not in k.text("print(larder.session.status())", silent=True)
+        k.ok("x.append(2)\n%shelf log")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, s.value)").endswith("\n[1, 2] 1\n")
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_killed_with_states_under_way_the_last_replied_cell_is_back(tmp_path, group):
+    with notebook(tmp_path) as k:
+        k.ok("import numpy as np" + SLOW)
+        settle(k)
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1])")
+        k.ok("big[7] = -1; y = 5")
+        k.ok("big *= 2; s.value.append(y)")
+        under_way = pids(k)
+        assert len(under_way) == 3
+        kill(k, group)
+    with notebook(tmp_path) as k:
+        shown = k.text("print(big[7], big[8], big.sum(), s.value, y)")
+        assert shown.splitlines()[-1] == "-2.0 16.0 24999994999984.0 [1, 5] 5"
+        assert all(map(ended, under_way))
+
+
+def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder, numpy as np" + SLOW)
+        k.ok("s = Slow([0]); big = np.zeros(4_000_000)")
+        for step in range(1, 4):
+            k.ok(f"big[:] = {step}; s.value[0] = {step}")
+        k.ok("%shelf checkout 3")
+        assert k.text("print(s.value, big.min(), big.max())") == "[1] 1.0 1.0\n"
+        k.ok("%shelf checkout 2")
+        assert k.text("print(s.value, big.min(), big.max())") == "[0] 0.0 0.0\n"
+        k.ok("%shelf checkout 5")
+        assert k.text("print(s.value, big.min(), big.max())") == "[3] 3.0 3.0\n"
+
+
+def test_cells_do_not_wait_for_each_others_states_and_the_last_one_counts(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("s = Slow(0, 1.5)")
+        began = k.text("import time; print(time.monotonic())", silent=True)
+        for step in range(12):
+            k.ok(f"x = {step}")
+        ended_at = k.text("print(time.monotonic())", silent=True)
+        waiting = pids(k)
+        if float(ended_at) - float(began) < 1.0:  # a machine so slow that it took longer shows nothing
+            assert 2 <= len(waiting) <= 7, "one saves, some wait, the others were replaced"
+        shown = k.text("rows = larder.session.log(); print(len(rows), rows[-1]['cell'], rows[-1]['line'])", silent=True)
+        assert shown.split()[1:] == ["14", "x", "=", "11"]
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, s.value)").endswith("\n11 0\n")
+
+
+def test_an_interrupt_and_the_end_of_the_group_do_not_reach_what_saves(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("s = Slow('kept', 1)")
+        (pid,) = pids(k)
+        os.killpg(k.pid, signal.SIGINT)
+        k.km.interrupt_kernel()
+        assert k.text("rows = larder.session.log(); print(rows[-1]['how'])", silent=True) == "behind reply\n"
+        assert ended(pid)
+
+
+ONLY_HERE = """
+import os, time, signal
+class Stuck:
+    def __init__(self, value): self.value, self.home = value, os.getpid()
+    def __reduce__(self):
+        if os.getpid() != self.home: {what}
+        return Stuck, (self.value,)
+"""
+
+
+@pytest.mark.parametrize("what", ["time.sleep(600)", "os.kill(os.getpid(), signal.SIGSEGV)"])
+def test_what_does_not_survive_a_fork_is_saved_in_the_kernel(tmp_path, what):
+    with notebook(tmp_path, LARDER_SAVER_SECONDS="0.5", LARDER_SAVER="always") as k:
+        k.ok("import larder\nx = 1" + ONLY_HERE.format(what=what))
+        settle(k)
+        k.ok("s = Stuck([1])")
+        wait_until(lambda: pids(k) == [])
+        said = text(k.ok("x = 2"), "stderr")
+        assert "saved the state after cell [2]" in said and "`s`" in said, said
+        k.ok("s.value.append(2); y = 3")
+        assert "before reply" in k.text(HOW + "\nprint(len(larder.recovery.recorder().behind()))", silent=True)
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x, s.value, y)").endswith("\n2 [1, 2] 3\n")
+
+
+def test_where_no_fork_is_possible_everything_is_saved_before_the_reply_and_status_says_why(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok(
+            "import larder, os, errno\n"
+            "def no(): raise OSError(errno.ENOMEM, 'no memory')\n"
+            "real, os.fork = os.fork, no" + SLOW
+        )
+        k.ok("s = Slow([1], 0.1)")
+        assert pids(k) == []
+        assert "no memory" in k.text("print(larder.session.status())", silent=True)
+        assert k.text(HOW, silent=True).splitlines()[-1] == "2 before reply"
+        k.ok("os.fork = real; s.value.append(2)")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(s.value)").endswith("\n[1, 2]\n")
+
+
+def test_a_shutdown_in_the_middle_is_a_shutdown_and_leaves_no_process(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("s = Slow('there', 4.5)")
+        under_way = pids(k)
+        shut(k)
+    assert len(under_way) == 1 and alive(under_way[0]), "the kernel does not wait as long as that"
+    with notebook(tmp_path) as k:
+        assert k.text("print('s' in globals())").splitlines()[-1] == "False", (
+            "not a crash: nothing comes back by itself"
+        )
+        assert ended(under_way[0])
+        k.ok("%shelf recover")
+        assert k.text("print(s.value)") == "there\n"
+
+
+def test_a_kernel_that_cannot_wait_any_longer_says_for_whom_and_loses_nothing(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("x = 1" + SLOW)
+        settle(k)
+        k.ok("s = Slow('there', 4)")
+        (pid,) = pids(k)
+        kill(k)
+    with notebook(tmp_path, LARDER_WAIT_SECONDS="0.5") as k:
+        shown = k.text("print('s' in globals())")
+        assert f"process {pid} is still saving what the last kernel" in shown and shown.endswith("False\n")
+    wait_until(lambda: ended(pid))
+    with notebook(tmp_path) as k:
+        assert k.text("print(s.value, x)").endswith("\nthere 1\n")
+
+
+def test_what_is_saved_has_no_finaliser_run_twice_and_prints_nothing(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import gc, os" + SLOW.replace("time.sleep", "print('reduced', flush=True); time.sleep"))
+        k.ok(
+            f"class Noted:\n    def __del__(self): open({str(tmp_path / 'noted')!r}, 'a').write(f'{{os.getpid()}} ')\n"
+            "a = Noted(); a.me = a; del a; s = Slow(1, 0.05)"
+        )
+        k.ok("%shelf log")
+        assert "reduced" not in k.text("x = 1")
+        k.ok("gc.collect()")
+        assert (tmp_path / "noted").read_text().split() == [str(k.pid)]
+        kill(k)
+
+
+def test_disk_full_behind_the_reply_is_said_and_the_next_cell_saves_again(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import larder, resource, signal; x = 1")
+        settle(k)
+        # No file may grow past what this one has: writing fails with EFBIG, which the shelf takes for a full disk or an error.
+        k.ok(
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "size = larder.recovery.recorder().path.stat().st_size\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\nbig = bytes(60_000_000)"
+        )
+        wait_until(lambda: pids(k) == [])
+        said = text(k.ok("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2); x = 2"), "stderr")
+        assert "is not saved" in said or "not saved any more" in said or "saved the state" in said, said
+        k.ok("%shelf log")
+        on = k.text("print(larder.recovery.recorder().on)", silent=True)
+        kill(k)
+    if on.strip() == "True":
+        with notebook(tmp_path) as k:
+            assert k.text("print(x, len(big))").endswith("\n2 60000000\n")
+
+
+def test_time_is_not_spent_on_a_fork_that_costs_more_than_the_save():
+    from larder.costs import Costs
+
+    costs = Costs()
+    assert costs.seconds("m.T", "x", None, None) == float("inf"), "what is not known may take any time"
+    costs.took("m.T", "x", 0.5, 0.0, 1000)
+    assert 0.5 < costs.seconds("m.T", "x", None, None) < 0.51
+    assert costs.seconds("m.T", "y", None, None) > 0.5, "as others of its type"
+    assert costs.seconds("m.U", "x", None, None) == float("inf"), "another type under the same name"
+    assert costs.seconds("list", "l", 0.001, 0) == pytest.approx(0.01)
+    costs.took("list", "l", 0.004, 0.001, 0)
+    assert costs.seconds("list", "l", 0.002, 0) == pytest.approx(0.008), "twice as much to walk"
+    before = costs.seconds("ndarray", "a", 0.0, 1 << 30)
+    costs.wrote(1 << 30, 10.0)
+    assert costs.seconds("ndarray", "a", 0.0, 1 << 30) > before, "a slow disk"
+
+
+def test_the_clock_of_the_oldest_child_goes_on(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("s = Slow(1, 1.0)")
+        began = time.monotonic()
+        k.ok("larder.recovery.recorder().drain()", silent=True)
+        assert time.monotonic() - began < 30 and pids(k) == []
