@@ -49,6 +49,7 @@ VERSIONS_MAX = 50
 INPUTS_MAX = 1000
 REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
 """A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
+SLOW_SECONDS = 5e-3
 BEFORE_REPLY, BEHIND_REPLY = "before reply", "behind reply"
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
@@ -100,6 +101,7 @@ class _Look:
     walks: dict[str, float]
     """Seconds of each walk."""
     of: int | None
+    patience: float
     reply_at: float = math.inf
     """When the cell will have been answered."""
 
@@ -166,6 +168,8 @@ class Recorder(Reader):
         """Children that save, oldest first."""
         self.why_no_saver = ""
         """Why cells are saved before their reply whatever it takes; empty where they are not."""
+        self._slow: dict[str, float] = {}
+        """Variables that took long to look at, and how long: those longer than a reply may wait are always serialised, beside."""
         self._not_beside: set[str] = set()
         """Variables a child came to its end with."""
         self._fork_seconds = 0.0
@@ -253,7 +257,7 @@ class Recorder(Reader):
         began = time.perf_counter()
         self._collect()
         self._again = None
-        look = self._look(code, count)
+        look = self._look(code, count, patience)
         if patience < math.inf or self.savers:
             seconds = self._seconds(look)
             if (self.savers or seconds > patience) and self._save_beside(look, seconds, began + patience):
@@ -275,7 +279,7 @@ class Recorder(Reader):
         self.restored_from = None
         self.why_off = ""
 
-    def _look(self, code: str, count: int) -> _Look:
+    def _look(self, code: str, count: int, patience: float) -> _Look:
         values = self.namespace()
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
@@ -286,11 +290,18 @@ class Recorder(Reader):
         known: dict[str, groups.Known] = {}
         walked: dict[str, Any] = {}
         walks: dict[str, float] = {}
+        left = math.inf if saver.why_not() else patience
         then = time.perf_counter()
         for name, value in values.items():
+            if self._slow.get(name, 0.0) > left and name not in self._not_beside:
+                walked[name], walks[name] = "takes long to look at", 0.0
+                continue
             walked[name] = found = self.walker.walk(value, False)
             now = time.perf_counter()
             walks[name], then = now - then, now
+            if walks[name] > SLOW_SECONDS:
+                left -= walks[name]
+                self._slow[name] = walks[name]
             before = self.known.get(name)
             if before is None or isinstance(found, str):
                 continue
@@ -298,7 +309,7 @@ class Recorder(Reader):
                 if not before.names or "\0".join(before.names) in self.saved:
                     known[name] = before
         seq = self.meta["seq"] + 1
-        return _Look(seq, code, count, values, imports, known, walked, walks, self.restored_from)
+        return _Look(seq, code, count, values, imports, known, walked, walks, self.restored_from, patience)
 
     def _seconds(self, look: _Look) -> float:
         """What it will take to save what was seen; endless if it holds what was never saved before and cannot be walked."""
@@ -426,6 +437,8 @@ class Recorder(Reader):
                 del self.known[name]
         for cost in done.costs:
             self.costs.took(*cost)
+            if cost[2] < SLOW_SECONDS:
+                self._slow.pop(cost[1], None)
         self.costs.wrote(sum(done.sizes.values()), done.seconds - sum(cost[2] for cost in done.costs))
         self.costs.keep(done.version["names"])
         self._warn_of_size(done.plan.bytes)
@@ -582,7 +595,7 @@ class Recorder(Reader):
         kept = {}
         for names in found:
             for name in names:
-                if isinstance(look.walked[name], str):
+                if isinstance(look.walked[name], str) or look.walks[name] > look.patience:
                     continue
                 now = self.walker.walk(look.values[name], True)
                 if not isinstance(now, str) and now.digest == look.walked[name].digest:

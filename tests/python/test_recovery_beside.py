@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 SLOW = """
 import time, os
 class Slow:
-    def __init__(self, value, seconds=0.5): self.value, self.seconds = value, seconds
+    def __init__(self, value, seconds=0.25): self.value, self.seconds = value, seconds
     def __reduce__(self):
         time.sleep(self.seconds)
         return Slow, (self.value, self.seconds)
@@ -112,7 +112,7 @@ def test_cells_do_not_wait_for_each_others_states_and_the_last_one_counts(tmp_pa
     with notebook(tmp_path) as k:
         k.ok("import larder" + SLOW)
         settle(k)
-        k.ok("s = Slow(0, 1.5)")
+        k.ok("s = Slow(0, 0.6)")
         began = k.text("import time; print(time.monotonic())", silent=True)
         for step in range(12):
             k.ok(f"x = {step}")
@@ -186,7 +186,7 @@ def test_a_shutdown_in_the_middle_is_a_shutdown_and_leaves_no_process(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder" + SLOW)
         settle(k)
-        k.ok("s = Slow('there', 4.5)")
+        k.ok("s = Slow('there', 2.5)")
         under_way = pids(k)
         shut(k)
     assert len(under_way) == 1 and alive(under_way[0]), "the kernel does not wait as long as that"
@@ -203,7 +203,7 @@ def test_a_kernel_that_cannot_wait_any_longer_says_for_whom_and_loses_nothing(tm
     with notebook(tmp_path) as k:
         k.ok("x = 1" + SLOW)
         settle(k)
-        k.ok("s = Slow('there', 4)")
+        k.ok("s = Slow('there', 1.5)")
         (pid,) = pids(k)
         kill(k)
     with notebook(tmp_path, LARDER_WAIT_SECONDS="0.5") as k:
@@ -270,7 +270,7 @@ def test_the_clock_of_the_oldest_child_goes_on(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder" + SLOW)
         settle(k)
-        k.ok("s = Slow(1, 1.0)")
+        k.ok("s = Slow(1, 0.5)")
         began = time.monotonic()
         k.ok("larder.recovery.recorder().drain()", silent=True)
         assert time.monotonic() - began < 30 and pids(k) == []
