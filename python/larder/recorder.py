@@ -169,7 +169,7 @@ class Recorder(Reader):
         self.why_no_saver = ""
         """Why cells are saved before their reply whatever it takes; empty where they are not."""
         self._slow: dict[str, float] = {}
-        """Variables that took long to look at, and how long: those longer than a reply may wait are always serialised, beside."""
+        """Variables that took long to look at, and how long: who takes longer than a reply waits is serialised, beside."""
         self._not_beside: set[str] = set()
         """Variables a child came to its end with."""
         self._fork_seconds = 0.0
