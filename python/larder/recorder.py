@@ -25,7 +25,6 @@ A cell is saved in two steps: `_look` finds what there is and what changed, `_wr
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -42,7 +41,8 @@ from ._larder import Walker, pages_begin
 from .costs import COMMIT_SECONDS, Costs, nbytes_of
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
-from .reader import CHUNK_BYTES, RANDOM, Reader, chunks_of, joined, sums_of
+from .reader import CHUNK_BYTES, RANDOM, Reader, chunks_of, joined
+from .states import Look, New, Part, Saved
 
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
@@ -53,84 +53,6 @@ SLOW_SECONDS = 5e-3
 BEFORE_REPLY, BEHIND_REPLY = "before reply", "behind reply"
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
-
-
-class _New:
-    """What one commit adds."""
-
-    def __init__(self, there: set[str], child: saver.Saver | None) -> None:
-        self.child = child
-        self.there = there
-        """Names on the shelf, with those added."""
-        self.sizes: dict[str, int] = {}
-        self.uses: dict[str, frozenset[str]] = {}
-        self.bases: dict[tuple[int, int, int], blocks.Base] = {}
-
-    def tell(self, nbytes: int) -> None:
-        """So much is written next."""
-        if self.child is not None:
-            self.child.progress("", nbytes)
-
-
-class _Part:
-    """A stream or a buffer of a group: watched memory, or bytes with the digests of their chunks if they are many."""
-
-    def __init__(self, view: memoryview, place: tuple[tuple[int, int, int], int] | None) -> None:
-        self.view, self.place = view, place
-        self.sums = sums_of(view) if place is None else None
-
-    @property
-    def digested(self) -> Any:
-        """What stands for it in the digest of its group."""
-        if self.place is not None:
-            return repr(self.place).encode()
-        return self.view if self.sums is None else self.sums
-
-
-@dataclasses.dataclass(eq=False)
-class _Look:
-    """The notebook after a cell, and what a walk found there."""
-
-    seq: int
-    code: str
-    count: int
-    values: dict[str, Any]
-    imports: dict[str, str]
-    known: dict[str, groups.Known]
-    walked: dict[str, Any]
-    walks: dict[str, float]
-    """Seconds of each walk."""
-    of: int | None
-    patience: float
-    reply_at: float = math.inf
-    """When the cell will have been answered."""
-
-    @property
-    def changed(self) -> list[str]:
-        return [name for name in self.values if name not in self.known]
-
-    def kind(self, name: str) -> str:
-        """The name of a variable's type."""
-        kind = type(self.values[name])
-        return f"{kind.__module__}.{kind.__qualname__}"
-
-
-@dataclasses.dataclass
-class Saved:
-    """What one commit did."""
-
-    version: dict
-    saved: dict[str, tuple[bytes, str]]
-    unsaved: dict[str, dict]
-    groups: list[tuple[str, ...]]
-    """Those that were serialised."""
-    meta: dict
-    sizes: dict[str, int]
-    uses: dict[str, frozenset[str]]
-    plan: Plan
-    bases: dict[tuple[int, int, int], blocks.Base]
-    costs: list[tuple]
-    seconds: float
 
 
 class Recorder(Reader):
@@ -279,7 +201,7 @@ class Recorder(Reader):
         self.restored_from = None
         self.why_off = ""
 
-    def _look(self, code: str, count: int, patience: float) -> _Look:
+    def _look(self, code: str, count: int, patience: float) -> Look:
         values = self.namespace()
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
@@ -309,9 +231,9 @@ class Recorder(Reader):
                 if not before.names or "\0".join(before.names) in self.saved:
                     known[name] = before
         seq = self.meta["seq"] + 1
-        return _Look(seq, code, count, values, imports, known, walked, walks, self.restored_from, patience)
+        return Look(seq, code, count, values, imports, known, walked, walks, self.restored_from, patience)
 
-    def _seconds(self, look: _Look) -> float:
+    def _seconds(self, look: Look) -> float:
         """What it will take to save what was seen; endless if it holds what was never saved before and cannot be walked."""
         total = COMMIT_SECONDS
         for name in look.changed:
@@ -321,7 +243,7 @@ class Recorder(Reader):
             total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None, nbytes)
         return total
 
-    def _write(self, look: _Look, child: saver.Saver | None) -> Saved:
+    def _write(self, look: Look, child: saver.Saver | None) -> Saved:
         """Commit what was seen; nothing in memory is changed."""
         began = time.perf_counter()
         seq, values, imports = look.seq, look.values, dict(look.imports)
@@ -342,7 +264,7 @@ class Recorder(Reader):
             name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else look.count}
             for name, why in refused.items()
         }
-        new = _New(set(self.ledger.sizes), child)
+        new = New(set(self.ledger.sizes), child)
         fresh = {name for group in found for name in group.names} | set(refused)
         kept = {name: one for name, one in known.items() if name not in fresh}
         saved = {"\0".join(one.names): self.saved["\0".join(one.names)] for one in kept.values()}
@@ -356,7 +278,7 @@ class Recorder(Reader):
         costs = []
         for names, stream, buffers, needs in found:
             key = "\0".join(names)
-            parts = [_Part(memoryview(stream), None), *(_Part(part, self.blocks.place(part)) for part in buffers)]
+            parts = [Part(memoryview(stream), None), *(Part(part, self.blocks.place(part)) for part in buffers)]
             digest = _digest([part.digested for part in parts])
             before = self.saved.get(key)
             if before is None or before[0] != digest:
@@ -393,7 +315,7 @@ class Recorder(Reader):
             {**self.blocks.bases, **new.bases}, costs, time.perf_counter() - began,
         )  # fmt: skip
 
-    def _commit(self, version: dict, new: _New) -> tuple[dict, Plan]:
+    def _commit(self, version: dict, new: New) -> tuple[dict, Plan]:
         """Make a state durable, and let those go that are too many."""
         seq = version["seq"]
         self._put_json(f"v:{seq}", version)
@@ -445,7 +367,7 @@ class Recorder(Reader):
 
     # --- beside the kernel ---
 
-    def _save_beside(self, look: _Look, seconds: float, reply_at: float) -> bool:
+    def _save_beside(self, look: Look, seconds: float, reply_at: float) -> bool:
         """Leave it to a child, if one can be had and is worth a fork."""
         self.why_no_saver = saver.why_not()
         per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
@@ -455,7 +377,7 @@ class Recorder(Reader):
         if not self.savers and seconds < per_byte * resident and not saver.always():
             return False
         look.reply_at = reply_at
-        child = saver.Saver(look.seq, look.count, look.code)
+        child = saver.Saver(look.seq, look.count, look.code, look.changed)
         before = list(self.savers)
         # Who is forked next finds out what those before it did; who has not begun by then can go.
         surplus = before[-1] if len(before) > saver.WAITING_MAX else None
@@ -484,7 +406,7 @@ class Recorder(Reader):
                 self._collect(BEFORE_REPLY)
         return True
 
-    def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: _Look) -> Saved:
+    def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> Saved:
         """In the child, when those before it have ended."""
         self.native.take()
         for one in before:
@@ -589,7 +511,7 @@ class Recorder(Reader):
     def _unsaved_later(self) -> dict[str, dict]:
         return self._last["unsaved"] if self.deferred and self._last else {}
 
-    def _remembered(self, look: _Look, found: list[tuple[str, ...]]) -> dict[str, groups.Known]:
+    def _remembered(self, look: Look, found: list[tuple[str, ...]]) -> dict[str, groups.Known]:
         """What is known of these names: nothing if they changed since they were seen."""
         self.walker.begin()
         kept = {}
@@ -602,7 +524,7 @@ class Recorder(Reader):
                     kept[name] = groups.Known(now, names, look.seq)
         return kept
 
-    def _put_group(self, record: str, parts: list[_Part], needs: list[str], seq: int, new: _New) -> bytes:
+    def _put_group(self, record: str, parts: list[Part], needs: list[str], seq: int, new: New) -> bytes:
         """Write one group; returns its digest. What is written is copied first, and the digest is that of the copy.
 
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
@@ -647,12 +569,12 @@ class Recorder(Reader):
         new.uses[record] = frozenset(own)
         return _digest(digested)
 
-    def _put_chunk(self, name: str, kind: str, data: bytes, new: _New) -> None:
+    def _put_chunk(self, name: str, kind: str, data: bytes, new: New) -> None:
         self.native.put(name, kind, b"", [data])
         new.there.add(name)
         new.sizes[name] = len(data)
 
-    def _base(self, part: _Part, seq: int, new: _New) -> blocks.Base:
+    def _base(self, part: Part, seq: int, new: New) -> blocks.Base:
         """A watched array's memory on the shelf: what is there, with a patch for what was written since, or a new copy."""
         key, version = part.place
         base = new.bases.get(key) or self.blocks.bases.get(key)

@@ -86,8 +86,8 @@ def resident_bytes() -> int:
 class Saver:
     """One child, as the kernel (and every child forked later) knows it."""
 
-    def __init__(self, seq: int, count: int, code: str) -> None:
-        self.seq, self.count, self.code = seq, count, code
+    def __init__(self, seq: int, count: int, code: str, names: list[str]) -> None:
+        self.seq, self.count, self.code, self.names = seq, count, code, names
         self.pid = self._pidfd = 0
         self.began = time.monotonic()
         self._file = os.memfd_create("larder-saver")

@@ -22,12 +22,18 @@ def status() -> Table:
         return Table([], title="this notebook is not saved", empty=off)
     rec = recovery.recorder()
     rows = []
+    behind = rec.behind()
     for key in rec.saved:
         for name in key.split("\0"):
             others = [n for n in key.split("\0") if n != name]
             rows.append(
                 {"name": name, "saved": "yes", "why": f"shares objects with {', '.join(others)}" if others else ""}
             )
+    listed = {row["name"] for row in rows} | set(rec.unsaved)
+    for child in behind:
+        new = [name for name in child.names if name not in listed]
+        rows += [{"name": n, "saved": "not yet", "why": f"is being saved (cell [{child.count}])"} for n in new]
+        listed.update(new)
     rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
     rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
     if rec._last is not None:
@@ -42,7 +48,7 @@ def status() -> Table:
         f"{rec.path}, {bytes_text(size)} on disk, {len(rec.meta['versions'])} of at most {rec.versions_max} states; the last "
         f"cell took {rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
     )
-    for child in rec.behind():
+    for child in behind:
         hand = f", at `{child.in_hand}`" if child.in_hand else ""
         footer += (
             f"; the state after cell [{child.count}] is being saved behind its reply for "

@@ -68,6 +68,7 @@ def test_small_states_are_saved_before_the_reply_and_slow_ones_behind_it(tmp_pat
         (pid,) = pids(k)
         status = k.text("print(larder.session.status())", silent=True)
         assert "cell [3] is being saved behind its reply" in status and f"process {pid}" in status
+        assert [line.split()[:3] for line in status.splitlines() if line.split()[:1] == ["s"]] == [["s", "not", "yet"]]
         rows = k.text(HOW, silent=True).splitlines()  # waits for it
         assert rows[1:] == ["2 before reply", "3 behind reply"] and ended(pid) and pids(k) == []
         assert "behind its reply" not in k.text("print(larder.session.status())", silent=True)

@@ -135,6 +135,7 @@ def test_what_cannot_be_saved_is_listed_with_reason_and_cell_and_does_not_keep_t
             "import threading, socket, os\nbad = {'deep': [threading.Lock()]}; f = open(os.devnull); g = (i for i in [1])"
         )
         k.ok("good.append(2); s = socket.socket()")
+        k.ok("%shelf log")  # waits for what is saved behind the reply
         rows = k.text(
             "for r in larder.session.status() if 'larder' in globals() else __import__('larder').session.status():\n"
             "    print(r['name'], r['saved'], r['why'], sep='|')"
