@@ -257,7 +257,7 @@ class Recorder(Reader):
             clock[in_hand[1]] = clock.get(in_hand[1], 0.0) + now - in_hand[0]
             in_hand[:] = now, name
             if child is not None:
-                child.progress(name)
+                child.progress(name, seconds=100 * max(look.walks.get(name, 0.0), self._slow.get(name, 0.0)))
 
         found, refused = groups.groups(values, known, look.walked, turn_to)
         unsaved = {
@@ -372,7 +372,7 @@ class Recorder(Reader):
         self.why_no_saver = saver.why_not()
         per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
         resident = saver.resident_bytes()
-        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed):
+        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed) or self._unfrozen(look):
             return False
         if not self.savers and seconds < per_byte * resident and not saver.always():
             return False
@@ -405,6 +405,17 @@ class Recorder(Reader):
             if child.ended(reply_at - time.perf_counter()):
                 self._collect(BEFORE_REPLY)
         return True
+
+    def _unfrozen(self, look: Look) -> bool:
+        """Whether what a child would see of the changed variables could change under it."""
+        ranges = saver.not_frozen(str(self.path))
+        if not ranges:
+            return False
+        for name in look.changed:
+            found = look.walked[name]
+            if isinstance(found, str) or any(a < high and low < b for a, b in ranges for low, high in found.spans):
+                return True
+        return False
 
     def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> Saved:
         """In the child, when those before it have ended."""
@@ -533,6 +544,7 @@ class Recorder(Reader):
         buffers, own, digested = [], set(), []
         size = 0
         for part in parts:
+            new.tell(part.view.nbytes)
             if part.place is not None:
                 base = self._base(part, seq, new)
                 own.update(base.records)

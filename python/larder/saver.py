@@ -10,6 +10,7 @@ Rules
 - One writes at a time: a child starts when those before it have ended, the kernel writes when no child is left.
 - A child takes its token before it writes. Who takes the token first can also be the kernel: then the child never begins.
 - A child that makes no progress ends itself (``SIGALRM``). The kernel then saves as if there were no children.
+- What it sees does not change: variables in memory that is shared, or in a shelf, are not left to it.
 - It prints nothing, runs no exit handlers and collects no garbage: finalisers are the kernel's to run.
 """
 
@@ -19,6 +20,7 @@ import contextlib
 import gc
 import os
 import pickle
+import re
 import select
 import signal
 import sys
@@ -71,6 +73,24 @@ def why_not() -> str:
     if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
         return "CUDA is in use, which does not survive a fork"
     return ""
+
+
+_MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw.([sp]) \S+ \S+ (\d+) *(.*)$", re.M)
+
+
+def not_frozen(session: str) -> list[tuple[int, int]]:
+    """Memory that a forked child sees change: what is shared, and shelves, whose pages are private until a checkpoint.
+
+    The session shelf's own pages stay what they are as long as something is mapped from them.
+    """
+    with open("/proc/self/maps", "rb") as maps:
+        found = _MAPPING.findall(maps.read())
+    own = os.stat(session).st_ino
+    return [
+        (int(low, 16), int(high, 16))
+        for low, high, sort, inode, path in found
+        if sort == b"s" or (b".shelf" in path and int(inode) != own)
+    ]
 
 
 def always() -> bool:
@@ -188,10 +208,10 @@ class Saver:
 
     # --- in the child ---
 
-    def progress(self, name: str, nbytes: int = 0) -> None:
-        """It goes on: with this variable, which (or ``nbytes``) it may take its time for."""
+    def progress(self, name: str, nbytes: int = 0, seconds: float = 0.0) -> None:
+        """It goes on: with this variable, or so many bytes to write; it is expected to take ``seconds`` at most."""
         os.pwrite(self._file, name.encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
-        signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN)
+        signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN + seconds)
 
     def is_left_clean(self) -> bool:
         return os.pread(self._file, 1, 0) == b"\1"

@@ -275,3 +275,17 @@ def test_the_clock_of_the_oldest_child_goes_on(tmp_path):
         began = time.monotonic()
         k.ok("larder.recovery.recorder().drain()", silent=True)
         assert time.monotonic() - began < 30 and pids(k) == []
+
+
+def test_memory_that_a_child_would_see_change_is_saved_by_the_kernel(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import larder, mmap, numpy as np\nfrom larder import saver")
+        frozen = "print(saver.not_frozen(str(larder.recovery.recorder().path)) == [])"
+        assert k.text(frozen, silent=True) == "True\n"
+        k.ok("y = 1")
+        k.ok("w = larder.open('other'); w.x = np.zeros(600_000); x = w.x")
+        assert k.text(frozen, silent=True) == "False\n"
+        k.ok("x[:] = 1")
+        k.ok("w.close(); del w, x")
+        rows = [line.split() for line in k.text(HOW, silent=True).splitlines()]
+        assert [row[1] for row in rows][3] == "before" and pids(k) == []
