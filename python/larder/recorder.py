@@ -230,6 +230,7 @@ class Recorder(Reader):
             if found.digest == before.walked.digest and before.walked.alive():
                 if not before.names or "\0".join(before.names) in self.saved:
                     known[name] = before
+        self.walker.sweep()
         seq = self.meta["seq"] + 1
         return Look(seq, code, count, values, imports, known, walked, walks, self.restored_from, patience)
 
