@@ -208,7 +208,9 @@ impl Space {
         lists.end = lists.end.max(end);
         // A log may reuse no range before a checkpoint, but a record may let one go and a later one claim it back; and what
         // another writer has put to use was never durable here.
-        lists.quarantine.retain(|held| held.at >= end || held.at + held.len <= at);
+        lists
+            .quarantine
+            .retain(|held| held.at >= end || held.at + held.len <= at);
         let extent = Arc::new(Extent {
             at,
             data_pages,
