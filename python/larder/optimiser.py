@@ -45,7 +45,10 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
 
 
 _BUILTINS = "range abs len float int bool round divmod pow min max ord chr enumerate zip isinstance".split()
-_MATH = "sqrt sin cos tan atan atan2 exp log floor ceil fabs".split()
+_MATH = (
+    "sqrt sin cos tan atan atan2 exp log floor ceil fabs asin acos sinh cosh tanh asinh acosh atanh log2 log10 log1p expm1 "
+    "exp2 cbrt erf erfc gamma lgamma pow hypot fmod copysign degrees radians isnan isinf isfinite trunc gcd isqrt"
+).split()
 
 
 def _functions() -> list[tuple[str, Any]]:
@@ -53,10 +56,10 @@ def _functions() -> list[tuple[str, Any]]:
     import _random
 
     found: list[tuple[str, Any]] = [(name, getattr(builtins, name)) for name in _BUILTINS]
-    found += [(f"math.{name}", getattr(math, name)) for name in _MATH]
+    found += [(f"math.{name}", getattr(math, name)) for name in _MATH if hasattr(math, name)]
     found += [(f"list.{name}", getattr(list, name)) for name in ("append", "pop")]
     found += [(f"dict.{name}", getattr(dict, name)) for name in ("get", "keys", "values", "items")]
-    found += [("random.random", _random.Random().random)]
+    found += [("set.add", set.add), ("random.random", _random.Random().random)]
     return found
 
 

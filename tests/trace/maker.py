@@ -9,6 +9,7 @@ INTS = ["0", "1", "3", "7", "-1", "-5", "256", "257", "2**30", "-2**45", "2**62"
 
 PRELUDE = """
 from math import sqrt, floor, sin
+import math
 import random
 rng = random.Random(7)
 class P:
@@ -118,11 +119,10 @@ SETUP = [
     "D = {0: 10, 1: 300, 2: 5, 'a': 1, 'b': 700, 'k': 2.5}; E = {'a': 0, 'b': 1, 'c': 2000, 'd': 3}; A = []; W = 'hello abcabd zz'; Y = b'\\x00abc\\xff'",
     "cnt, mul, fmul = counter(5), times(3), times(0.5); B = {i: i * 300 for i in range(5)}",
     "J, w, h = [1, 2, 700], (0, 0.5), 'abc'",
+    "m, Z = None, {1, 300, 5, 'a', 2**40}",
     "G = [True] * 9; N = [None, 5, None, 2.5]; R = [[1, 2, 3, 4], [500, 600, 700, 800], [2.5, 1.5, 0.5, 7.25]]",
 ]
-NAMES = (
-    "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, count, cnt(0) * 1"
-)
+NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, m, len(Z), sorted(Z, key=str), count, cnt(0) * 1"
 
 
 class Maker:
@@ -168,6 +168,10 @@ class Maker:
                     "round(a)",
                     "divmod(a, 7)[1]",
                     "pow(b, 3)",
+                    "math.gcd(a, b)",
+                    "math.isqrt(abs(a))",
+                    "math.isqrt(c)",
+                    "math.trunc(x)",
                     "divmod(a, 2**40)[1]",
                 ]
             )
@@ -250,6 +254,14 @@ class Maker:
         if k == 6:
             return f"F[{self.int(d + 1)} & 3]"
         if k == 7:
+            if r.random() < 0.5:
+                name = r.choice(
+                    "asin acos sinh cosh tanh asinh acosh atanh log2 log10 log1p expm1 exp2 cbrt erf erfc gamma lgamma degrees radians fabs tan atan exp log".split()
+                )
+                pair = f"math.{r.choice(['pow', 'hypot', 'fmod', 'copysign', 'atan2'])}({self.float(d + 1)}, {self.float(d + 1)})"
+                return r.choice(
+                    [pair, f"math.{name}({r.choice([self.float(d + 1), self.int(d + 1), 'x % 1.0', 'abs(y)'])})"]
+                )
             roots = [f"sqrt(abs({self.float(d + 1)}))", f"sqrt({self.float(d + 1)})", f"float({self.int(d + 1)})"]
             return r.choice([*roots, f"sin({self.float(d + 1)})", f"float(floor({self.float(d + 1)}))"])
         if k == 8:
@@ -287,6 +299,17 @@ class Maker:
                     "a & 7 in (1, 300, 5)",
                     "b not in (3, 5)",
                     "a & 15 in B",
+                    "a & 15 in Z",
+                    "ch not in Z",
+                    "a & 7 in {1, 5, 300, 'x'}",
+                    "ch in {'a', 'b', 'z'}",
+                    "m is None",
+                    "isinstance(m, int)",
+                    "isinstance(m, (float, str, P))",
+                    "isinstance(Q[a & 3], V)",
+                    "Y < b'abd'",
+                    "math.isfinite(x)",
+                    "math.isnan(y) or math.isinf(y)",
                 ]
             )
         if kind == 5:
@@ -454,6 +477,21 @@ class Maker:
                     [
                         f"J = [{self.int(2)}, a, b]",
                         "J = [a, a, 300]; J[0] += 1",
+                        "m = None",
+                        "m = a",
+                        "m = x",
+                        "m = Q[a & 3]",
+                        "m = N[b & 3]",
+                        "m = (a, b)",
+                        "m = ch",
+                        "m = a if a & 1 else None",
+                        "if isinstance(m, int): a ^= m",
+                        "if len(A) < 40: A.append(m)",
+                        "for m in [1, 2.5, None, 'x', 7]: t += 1",
+                        "for o in Q: t += o.peek(a) & 3",
+                        "Z.add(a & 63)",
+                        "Z.add(ch)",
+                        "Z.add(b)",
                         "J = [5, 6, 700]",
                         "J = []",
                         f"if len(J) < 30: J.append({self.int(2)})",
@@ -641,7 +679,7 @@ def observe(text, times=1):
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "fuzz"]
             failure = (type(error).__name__, str(error), lines)
             error.__traceback__ = None
-        for name in ("__builtins__", "__name__", "rng", "random", "P", "S", "V"):
+        for name in ("__builtins__", "__name__", "rng", "random", "math", "P", "S", "V"):
             space.pop(name, None)
         left = {k: v for k, v in space.items() if not callable(v)}
         space.clear()

@@ -20,6 +20,7 @@ const SETATTRO: usize = 152;
 const DESCR_GET: usize = 272;
 const DICT_OFFSET: usize = 288;
 const INLINE_VALUES: u64 = 1 << 2;
+const HEAP: u64 = 1 << 9;
 const MANAGED_DICT: u64 = 1 << 4;
 const READY: u64 = 1 << 12;
 // A member descriptor's definition, and the fields of that.
@@ -165,5 +166,41 @@ pub unsafe fn of_class(class: Obj, name: Obj, l: &Layout) -> Option<(Obj, u32)> 
         let value = load::<usize>(type_of(found).0, DESCR_GET) == 0;
         let version = version(class, l);
         (version != 0 && (function || value)).then_some((found, version))
+    }
+}
+
+/// Whether objects of a type are instances of a class, and the version of the type this is true for, if it can change;
+/// none when only Python can tell.
+///
+/// # Safety
+/// GIL held; live objects, the first a type.
+pub unsafe fn is_instance(ty: Obj, class: Obj, l: &Layout) -> Option<(bool, Option<u32>)> {
+    // SAFETY: both are types where they are used as such; a metatype that is `type` itself asks no method.
+    unsafe {
+        let meta = &raw mut ffi::PyType_Type;
+        if type_of(class).0 != meta as usize {
+            return None;
+        }
+        let yes = ffi::PyType_IsSubtype(ptr(ty).cast(), ptr(class).cast()) != 0;
+        if load::<u64>(ty.0, FLAGS) & HEAP == 0 {
+            return Some((yes, None));
+        }
+        if !yes {
+            // What the object says its class is counts too.
+            let name = ffi::PyUnicode_InternFromString(c"__class__".as_ptr());
+            if name.is_null() {
+                ffi::PyErr_Clear();
+                return None;
+            }
+            let plain = &raw mut ffi::PyBaseObject_Type;
+            let said = _PyType_Lookup(ptr(ty), name) == _PyType_Lookup(plain.cast(), name);
+            ffi::Py_DECREF(name);
+            let asked = load::<usize>(ty.0, GETATTRO) == ffi::PyObject_GenericGetAttr as *const () as usize;
+            if !said || !asked {
+                return None;
+            }
+        }
+        let version = version(ty, l);
+        (version != 0).then_some((yes, Some(version)))
     }
 }

@@ -28,6 +28,13 @@ pub fn table() -> Helpers {
         dict_put: dict_put as *const () as usize,
         str_eq: str_eq as *const () as usize,
         str_cmp: str_cmp as *const () as usize,
+        set_int: walkers::set_int as *const () as usize,
+        set_str: walkers::set_str as *const () as usize,
+        set_add: walkers::set_add as *const () as usize,
+        bytes_cmp: bytes_cmp as *const () as usize,
+        call_float: call_float as *const () as usize,
+        gcd: gcd as *const () as usize,
+        isqrt: isqrt as *const () as usize,
         random: random as *const () as usize,
         dict_next: walkers::dict_next as *const () as usize,
         dict_step: walkers::dict_step as *const () as usize,
@@ -240,7 +247,7 @@ unsafe fn find(dict: Obj, hash: i64, l: &Layout, same: impl Fn(Obj) -> Option<bo
 }
 
 /// Hash of an int, as CPython has it: modulo 2^61 - 1, never -1.
-fn int_hash(v: i64) -> i64 {
+pub(crate) fn int_hash(v: i64) -> i64 {
     let h = (v.unsigned_abs() % ((1 << 61) - 1)) as i64;
     let h = if v < 0 { -h } else { h };
     if h == -1 { -2 } else { h }
@@ -250,17 +257,56 @@ fn int_hash(v: i64) -> i64 {
 /// A live dict.
 pub unsafe fn find_int(dict: Obj, key: i64, l: &Layout) -> Option<Obj> {
     // SAFETY: keys are live objects.
+    unsafe { find(dict, int_hash(key), l, |k| same_int(k, key, l)) }
+}
+
+/// Whether a key of equal hash is this int; none when only Python can compare.
+///
+/// # Safety
+/// A live object.
+pub(crate) unsafe fn same_int(k: Obj, key: i64, l: &Layout) -> Option<bool> {
+    // SAFETY: a live object has a type; an int has a value.
     unsafe {
-        find(dict, int_hash(key), l, |k| {
-            let t = type_of(k).0;
-            if t == &raw const ffi::PyLong_Type as usize {
-                Some(int_value(k, l) == Some(key))
-            } else if t == &raw const ffi::PyUnicode_Type as usize {
-                Some(false)
-            } else {
-                None
-            }
-        })
+        let t = type_of(k).0;
+        if t == &raw const ffi::PyLong_Type as usize {
+            Some(int_value(k, l) == Some(key))
+        } else if t == &raw const ffi::PyUnicode_Type as usize {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// The same for a string.
+///
+/// # Safety
+/// A live object and a live str.
+pub(crate) unsafe fn same_str(k: Obj, key: Obj) -> Option<bool> {
+    // SAFETY: comparing exact strings runs no code.
+    unsafe {
+        let t = type_of(k).0;
+        if k == key {
+            Some(true)
+        } else if t == &raw const ffi::PyUnicode_Type as usize {
+            Some(ffi::PyUnicode_Compare(ptr(k), ptr(key)) == 0)
+        } else if t == &raw const ffi::PyLong_Type as usize {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// # Safety
+/// A live str.
+pub(crate) unsafe fn str_hash(key: Obj, l: &Layout) -> i64 {
+    // SAFETY: hashing an exact string runs no code.
+    unsafe {
+        match load::<i64>(key.0, l.str_hash) {
+            -1 => ffi::PyObject_Hash(ptr(key)) as i64,
+            h => h,
+        }
     }
 }
 
@@ -268,24 +314,7 @@ pub unsafe fn find_int(dict: Obj, key: i64, l: &Layout) -> Option<Obj> {
 /// A live dict and a live str.
 pub unsafe fn find_str(dict: Obj, key: Obj, l: &Layout) -> Option<Obj> {
     // SAFETY: hashing and comparing exact strings runs no code.
-    unsafe {
-        let hash = match load::<i64>(key.0, l.str_hash) {
-            -1 => ffi::PyObject_Hash(ptr(key)) as i64,
-            h => h,
-        };
-        find(dict, hash, l, |k| {
-            let t = type_of(k).0;
-            if k == key {
-                Some(true)
-            } else if t == &raw const ffi::PyUnicode_Type as usize {
-                Some(ffi::PyUnicode_Compare(ptr(k), ptr(key)) == 0)
-            } else if t == &raw const ffi::PyLong_Type as usize {
-                Some(false)
-            } else {
-                None
-            }
-        })
-    }
+    unsafe { find(dict, str_hash(key, l), l, |k| same_str(k, key)) }
 }
 
 unsafe extern "C" fn dict_int(dict: *mut ffi::PyObject, key: i64) -> usize {
@@ -322,6 +351,57 @@ unsafe extern "C" fn str_eq(a: *mut ffi::PyObject, b: *mut ffi::PyObject) -> u64
 unsafe extern "C" fn str_cmp(a: *mut ffi::PyObject, b: *mut ffi::PyObject) -> i64 {
     // SAFETY: live strings.
     i64::from(unsafe { ffi::PyUnicode_Compare(a, b) })
+}
+
+/// # Safety
+/// Live bytes objects.
+pub unsafe fn compare_bytes(a: Obj, b: Obj, l: &Layout) -> i64 {
+    // SAFETY: the data of a bytes object lies in it.
+    unsafe {
+        let data = |o: Obj| std::slice::from_raw_parts((o.0 + l.bytes_data) as *const u8, load(o.0, l.var_size));
+        data(a).cmp(data(b)) as i64
+    }
+}
+
+unsafe extern "C" fn bytes_cmp(a: *mut ffi::PyObject, b: *mut ffi::PyObject) -> i64 {
+    // SAFETY: live bytes objects by the recorder's word.
+    unsafe { compare_bytes(obj(a), obj(b), layout()) }
+}
+
+/// A function of the math module, of one float or two; not a number when it raises or gives something else.
+///
+/// # Safety
+/// GIL held; such a function.
+pub unsafe extern "C" fn call_float(f: *mut ffi::PyObject, x: f64, y: f64, count: i64) -> f64 {
+    // SAFETY: results are checked; such functions run no Python code.
+    unsafe {
+        let a = checked(ffi::PyFloat_FromDouble(x));
+        let b = if count > 1 {
+            checked(ffi::PyFloat_FromDouble(y))
+        } else {
+            std::ptr::null_mut()
+        };
+        let end = std::ptr::null_mut::<ffi::PyObject>();
+        let given = ffi::PyObject_CallFunctionObjArgs(f, a, b, end);
+        ffi::Py_DECREF(a);
+        ffi::Py_XDECREF(b);
+        if given.is_null() {
+            ffi::PyErr_Clear();
+            return f64::NAN;
+        }
+        let float = type_of(obj(given)).0 == &raw const ffi::PyFloat_Type as usize;
+        let v = if float { ffi::PyFloat_AsDouble(given) } else { f64::NAN };
+        ffi::Py_DECREF(given);
+        v
+    }
+}
+
+extern "C" fn gcd(a: i64, b: i64) -> i64 {
+    larder_trace::record::gcd(a, b)
+}
+
+extern "C" fn isqrt(v: i64) -> i64 {
+    v.max(0).isqrt()
 }
 
 const WORDS: usize = 624;

@@ -184,6 +184,7 @@ impl Compiled {
                     }
                     Type::Ptr(want) if t == want.0 => put(&[o.0 as u64]),
                     Type::Known(want) if o == want => {}
+                    Type::Any => put(&[o.0 as u64]),
                     // An iterator that somebody else holds must be seen to move.
                     _ if refcount(o) != 1 || slot.as_frame().is_none_or(|i| frame.borrows(i)) => return false,
                     Type::RangeIter if t == engine.symbols.range_iter_type => {

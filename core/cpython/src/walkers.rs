@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here runs Python code or raises; what an iterator cannot do quietly is left to the interpreter.
 
-use crate::helpers::{layout, readable};
+use crate::helpers::{int_hash, layout, readable, same_int, same_str, str_hash};
 use crate::object::{Symbols, load, obj, ptr, store, symbols, type_of};
 use larder_trace::record::{Gives, Walker};
 use larder_trace::{Layout, Obj};
@@ -183,4 +183,64 @@ pub(crate) unsafe extern "C" fn dict_iterator(dict: *mut ffi::PyObject, gives: i
         std::process::abort(); // out of memory where Python could not be told
     }
     it
+}
+
+/// Whether a key is in a set; none when only Python can compare.
+unsafe fn within(set: usize, hash: i64, same: impl Fn(Obj) -> Option<bool>) -> Option<bool> {
+    const NEAR: usize = 9;
+    // SAFETY: a live set; indices stay inside its table, which has a free place.
+    unsafe {
+        let (mask, table): (usize, usize) = (load(set, SET_MASK), load(set, SET_TABLE));
+        let mut perturb = hash as usize;
+        let mut i = perturb & mask;
+        loop {
+            let near = if i + NEAR <= mask { NEAR } else { 0 };
+            for at in i..=i + near {
+                let (key, their): (usize, i64) = (load(table, 16 * at), load(table, 16 * at + 8));
+                if key == 0 && their == 0 {
+                    return Some(false);
+                }
+                if their == hash && key != 0 && same(Obj(key))? {
+                    return Some(true);
+                }
+            }
+            perturb >>= 5;
+            i = (i.wrapping_mul(5).wrapping_add(1).wrapping_add(perturb)) & mask;
+        }
+    }
+}
+
+/// Whether an int is in a set.
+///
+/// # Safety
+/// GIL held; a live set.
+pub unsafe fn set_has_int(set: Obj, key: i64, l: &Layout) -> Option<bool> {
+    // SAFETY: keys of a set are live.
+    unsafe { within(set.0, int_hash(key), |k| same_int(k, key, l)) }
+}
+
+/// Whether a string is in a set.
+///
+/// # Safety
+/// GIL held; a live set and a live str.
+pub unsafe fn set_has_str(set: Obj, key: Obj, l: &Layout) -> Option<bool> {
+    // SAFETY: keys of a set are live; hashing and comparing exact strings runs no code.
+    unsafe { within(set.0, str_hash(key, l), |k| same_str(k, key)) }
+}
+
+pub(crate) unsafe extern "C" fn set_int(set: *mut ffi::PyObject, key: i64) -> u64 {
+    // SAFETY: a live set by the recorder's word.
+    unsafe { set_has_int(obj(set), key, layout()) }.map_or(2, u64::from)
+}
+
+pub(crate) unsafe extern "C" fn set_str(set: *mut ffi::PyObject, key: *mut ffi::PyObject) -> u64 {
+    // SAFETY: a live set and str by the recorder's word.
+    unsafe { set_has_str(obj(set), obj(key), layout()) }.map_or(2, u64::from)
+}
+
+pub(crate) unsafe extern "C" fn set_add(set: *mut ffi::PyObject, key: *mut ffi::PyObject) {
+    // SAFETY: the key was looked for just now, so nothing is compared that needs Python.
+    if unsafe { ffi::PySet_Add(set, key) } != 0 {
+        std::process::abort(); // out of memory where Python could not be told
+    }
 }

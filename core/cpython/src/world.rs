@@ -148,6 +148,8 @@ impl World for Live<'_> {
                 Class::Tuple
             } else if t == &raw const ffi::PyDict_Type as usize {
                 Class::Dict
+            } else if t == &raw const ffi::PySet_Type as usize || t == &raw const ffi::PyFrozenSet_Type as usize {
+                Class::Set
             } else if t == &raw const ffi::PyUnicode_Type as usize {
                 Class::Str
             } else if t == &raw const ffi::PyBytes_Type as usize {
@@ -380,6 +382,15 @@ impl World for Live<'_> {
         // SAFETY: live strings.
         i64::from(unsafe { ffi::PyUnicode_Compare(ptr(a), ptr(b)) })
     }
+    fn compare_bytes(&self, a: Obj, b: Obj) -> i64 {
+        // SAFETY: live bytes objects.
+        unsafe { helpers::compare_bytes(a, b, self.layout()) }
+    }
+    fn call_float(&self, f: Obj, x: f64, y: Option<f64>) -> Option<f64> {
+        // SAFETY: a live function of the math module; GIL held.
+        let v = unsafe { helpers::call_float(ptr(f), x, y.unwrap_or(0.0), 1 + i64::from(y.is_some())) };
+        (!v.is_nan()).then_some(v)
+    }
     fn dict_int(&self, dict: Obj, key: i64) -> Option<Obj> {
         // SAFETY: a live dict.
         unsafe { find_int(dict, key, self.layout()) }
@@ -388,6 +399,14 @@ impl World for Live<'_> {
         // SAFETY: a live dict and str.
         unsafe { find_str(dict, key, self.layout()) }
     }
+    fn set_int(&self, set: Obj, key: i64) -> Option<bool> {
+        // SAFETY: a live set.
+        unsafe { walkers::set_has_int(set, key, self.layout()) }
+    }
+    fn set_str(&self, set: Obj, key: Obj) -> Option<bool> {
+        // SAFETY: a live set and str.
+        unsafe { walkers::set_has_str(set, key, self.layout()) }
+    }
     fn none(&self) -> Obj {
         // SAFETY: always there.
         obj(unsafe { ffi::Py_None() })
@@ -395,6 +414,7 @@ impl World for Live<'_> {
     fn method(&self, ty: Obj, name: Obj) -> Obj {
         // Built-in types do not change: their methods are those known by name.
         let list = ty.0 == &raw const ffi::PyList_Type as usize;
+        let set = ty.0 == &raw const ffi::PySet_Type as usize;
         // SAFETY: names are strings; the text lives as long as the name.
         let word = unsafe {
             let mut size = 0;
@@ -408,6 +428,8 @@ impl World for Live<'_> {
         let wanted = match (list, word) {
             (true, b"append") => Builtin::Append,
             (true, b"pop") => Builtin::Pop,
+            (false, b"add") if set => Builtin::Add,
+            _ if set => return Obj::NULL,
             (false, b"get") => Builtin::Get,
             (false, b"keys") => Builtin::Keys,
             (false, b"values") => Builtin::Values,
@@ -424,6 +446,10 @@ impl World for Live<'_> {
     fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)> {
         // SAFETY: as above.
         unsafe { attributes::of_class(class, name, self.layout()) }
+    }
+    fn is_instance(&self, ty: Obj, class: Obj) -> Option<(bool, Option<u32>)> {
+        // SAFETY: live objects, the first a type.
+        unsafe { attributes::is_instance(ty, class, self.layout()) }
     }
     fn walker(&self, o: Obj) -> Option<Walker> {
         if o.is_null() {

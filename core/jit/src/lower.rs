@@ -91,11 +91,20 @@ pub struct Helpers {
     /// `fn(dict, key) -> borrowed value, 0 when there is none, 1 when only Python can tell`.
     pub dict_int: usize,
     pub dict_str: usize,
+    /// `fn(set, key) -> whether it is there, 2 when only Python can tell`, `fn(set, key)`.
+    pub set_int: usize,
+    pub set_str: usize,
+    pub set_add: usize,
     /// `fn(dict, key, value)`.
     pub dict_put: usize,
     /// `fn(str, str) -> 0 or 1`, and `-> order`.
     pub str_eq: usize,
     pub str_cmp: usize,
+    pub bytes_cmp: usize,
+    /// `fn(function, f64, f64, how many) -> f64`.
+    pub call_float: usize,
+    pub gcd: usize,
+    pub isqrt: usize,
     /// `fn(generator) -> f64`.
     pub random: usize,
     /// `fn(count) -> owned list`, `fn(count, quiet) -> owned tuple`, `fn(tuple) -> owned list`.
@@ -137,6 +146,15 @@ impl Helpers {
         let often = often
             .into_iter()
             .chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet])
+            .chain([
+                h.bytes_cmp,
+                h.call_float,
+                h.gcd,
+                h.isqrt,
+                h.set_int,
+                h.set_str,
+                h.set_add,
+            ])
             .chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator])
             .chain(h.calls);
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {

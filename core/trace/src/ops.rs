@@ -151,6 +151,10 @@ ops! {
     FCall "fcall" "f" f [pure] "function" "one of C's functions of one number; see [`Call`]";
     FCall2 "fcall2" "ff" f [pure] "function" "one of C's functions of two numbers";
 
+    FPy "fpy" "pff" f [pure] "arguments" "a function of the math module, called as it is; not a number when it raises";
+    Gcd "gcd" "ii" i [pure] "" "greatest common divisor of numbers of less than 60 bits";
+    Isqrt "isqrt" "i" i [pure] "" "the whole root of a number known not to be negative";
+
     IToF "itof" "i" f [pure] "" "integer to float, known exact or rounded as CPython rounds";
     FToI "ftoi" "f" i [exits] "" "float to integer towards zero; exits beyond 62 bits";
     BToI "btoi" "b" i [pure] "" "False 0, True 1";
@@ -162,7 +166,11 @@ ops! {
     CmpF "cmpf" "ff" b [pure] "condition" "float comparison; false with nan, except not-equal";
     CmpP "same" "pp" b [pure] "" "whether two pointers are the same object";
     StrEq "streq" "pp" b [pure] "" "whether two strings are equal";
-    StrCmp "strcmp" "pp" i [pure] "" "how two strings compare: negative, zero, positive";
+    StrCmp "strcmp" "pp" i [pure] "bytes" "how two strings, or bytes objects, compare: negative, zero, positive";
+
+    SetI "seti" "pi" i [exits, reads DICT] "" "whether an int is in a set; exits when only Python can compare";
+    SetP "setp" "pp" i [exits, reads DICT] "" "the same for a str";
+    SetAdd "setadd" "pp" n [writes DICT] "" "adds a new key that compares without Python; does not own it";
 
     GuardTrue "guard" "b" n [exits] "" "exits unless true";
     GuardFalse "guardnot" "b" n [exits] "" "exits when true";

@@ -67,10 +67,28 @@ impl Lower<'_, '_> {
                 let found = self.called(h.str_eq, &[x, y], I64)?;
                 self.b.ins().icmp_imm_s(IntCC::NotEqual, found, 0)
             }
+            Op::StrCmp if imm == 1 => self.called(h.bytes_cmp, &[x, y], I64)?,
             Op::StrCmp => self.called(h.str_cmp, &[x, y], I64)?,
+            Op::FPy => {
+                let count = self.b.ins().iconst(I64, imm);
+                self.called(h.call_float, &[x, y, z, count], F64)?
+            }
+            Op::Gcd => self.called(h.gcd, &[x, y], I64)?,
+            Op::Isqrt => self.called(h.isqrt, &[x], I64)?,
             Op::Random => self.called(h.random, &[x], F64)?,
             Op::NewI => self.called(h.new_int, &[x], I64)?,
             Op::NewF => self.called(h.new_float, &[x], I64)?,
+            Op::SetI | Op::SetP => {
+                let helper = if op == Op::SetI { h.set_int } else { h.set_str };
+                let found = self.called(helper, &[x, y], I64)?;
+                let odd = self.b.ins().icmp_imm_s(IntCC::Equal, found, 2);
+                self.exit_if(odd, exit);
+                found
+            }
+            Op::SetAdd => {
+                self.call(h.set_add, &[x, y], None);
+                return Ok(None);
+            }
             Op::Raw => self.b.ins().load(I64, MEM, x, imm as i32),
             Op::PutRaw => {
                 self.b.ins().store(MEM, y, x, imm as i32);

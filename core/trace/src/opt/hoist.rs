@@ -56,7 +56,9 @@ pub fn hoist(tree: &Tree) -> Vec<Ref> {
             | Op::GuardImmortal
             | Op::GuardQuiet
             | Op::Raw
-            | Op::DictNext => false,
+            | Op::DictNext
+            | Op::SetI
+            | Op::SetP => false,
             _ => true,
         };
         if !allowed {

@@ -30,6 +30,15 @@ pub fn float_mod(a: f64, b: f64) -> f64 {
     }
 }
 
+/// Greatest common divisor, never negative.
+pub fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a as i64
+}
+
 /// Python's floor division of floats.
 pub fn float_floor(a: f64, b: f64) -> f64 {
     let m = a % b;
@@ -265,6 +274,12 @@ impl<W: World> Recorder<'_, W> {
             (Val::Ptr(x, t), Val::Ptr(y, u)) if t == u && self.world.class(self.o(x)) == Class::Str => {
                 self.compare_strings(cond, x, y)
             }
+            (Val::Ptr(x, t), Val::Ptr(y, u)) if t == u && self.world.class(self.o(x)) == Class::Bytes => {
+                let c = self.world.compare_bytes(self.o(x), self.o(y));
+                let r = self.emit(Op::StrCmp, &[x, y], 1, ExitId::NONE, c as u64);
+                let zero = self.int(0);
+                Ok(self.compare_ints(cond, r, zero))
+            }
             _ => Err("a comparison that is not traced yet"),
         }
     }
@@ -414,5 +429,88 @@ impl<W: World> Recorder<'_, W> {
         }
         let e = self.exit("a float beyond 62 bits");
         Ok(fresh_int(self.emit(Op::FToI, &[x], 0, e, c as i64 as u64)))
+    }
+
+    /// A function of `math` called as it is, whose result is finite.
+    pub(super) fn of_floats(&mut self, f: Obj, args: &[Val]) -> Step<Val> {
+        const WHY: &str = "a result that is not finite";
+        let mut xs = Vec::new();
+        for v in args {
+            if !matches!(v, Val::Int { .. } | Val::Float { .. }) {
+                return Err("a call that is not traced yet");
+            }
+            if matches!(v, Val::Int { .. }) {
+                self.exact(*v)?;
+            }
+            xs.push(self.as_float(*v)?);
+        }
+        let (&x, y) = (xs.first().ok_or(WHY)?, xs.get(1).copied());
+        let c = self.world.call_float(f, self.f(x), y.map(|y| self.f(y))).ok_or(WHY)?;
+        if !c.is_finite() {
+            return Err(WHY);
+        }
+        let function = self.object(f);
+        let r = self.emit(
+            Op::FPy,
+            &[function, x, y.unwrap_or(x)],
+            args.len() as i64,
+            ExitId::NONE,
+            c.to_bits(),
+        );
+        let magnitude = self.pure(Op::FAbs, &[r], c.abs().to_bits());
+        self.require_float(Cond::Lt, magnitude, f64::INFINITY, WHY)?;
+        Ok(fresh_float(r))
+    }
+
+    /// Functions of `math` that are a few operations.
+    pub(super) fn math_simple(&mut self, which: Builtin, args: &[Val]) -> Step<Val> {
+        const NOT_YET: &str = "a call that is not traced yet";
+        const SMALL: i64 = 1 << 60;
+        match (which, args) {
+            (Builtin::Trunc, [v @ Val::Int { .. }]) => Ok(*v),
+            (Builtin::Trunc, [Val::Float { value, .. }]) => self.truncate(*value),
+            (Builtin::Gcd, [Val::Int { value: x, .. }, Val::Int { value: y, .. }]) => {
+                for r in [*x, *y] {
+                    self.require_int(Cond::Gt, r, -SMALL, "a divisor of something large")?;
+                    self.require_int(Cond::Lt, r, SMALL, "a divisor of something large")?;
+                }
+                let c = gcd(self.i(*x), self.i(*y));
+                Ok(fresh_int(self.pure(Op::Gcd, &[*x, *y], c as u64)))
+            }
+            (Builtin::Isqrt, [Val::Int { value, .. }]) => {
+                self.require_int(Cond::Ge, *value, 0, "the root of a negative number")?;
+                let c = self.i(*value).isqrt();
+                Ok(fresh_int(self.pure(Op::Isqrt, &[*value], c as u64)))
+            }
+            (_, [v @ (Val::Int { .. } | Val::Float { .. })]) => {
+                if matches!(v, Val::Int { .. }) {
+                    self.exact(*v)?;
+                }
+                let x = self.as_float(*v)?;
+                let c = self.f(x);
+                let by = match which {
+                    Builtin::Degrees => 180.0 / std::f64::consts::PI,
+                    Builtin::Radians => std::f64::consts::PI / 180.0,
+                    Builtin::IsNan => {
+                        let r = self.emit(Op::CmpF, &[x, x], Cond::Ne as i64, ExitId::NONE, u64::from(c.is_nan()));
+                        return Ok(Val::Bool(r));
+                    }
+                    _ => {
+                        let (cond, is) = match which {
+                            Builtin::IsInf => (Cond::Eq, c.is_infinite()),
+                            Builtin::IsFinite => (Cond::Lt, c.is_finite()),
+                            _ => return Err(NOT_YET),
+                        };
+                        let size = self.pure(Op::FAbs, &[x], c.abs().to_bits());
+                        let limit = self.float(f64::INFINITY);
+                        let r = self.emit(Op::CmpF, &[size, limit], cond as i64, ExitId::NONE, u64::from(is));
+                        return Ok(Val::Bool(r));
+                    }
+                };
+                let factor = self.float(by);
+                Ok(fresh_float(self.pure(Op::FMul, &[x, factor], (c * by).to_bits())))
+            }
+            _ => Err(NOT_YET),
+        }
     }
 }

@@ -32,7 +32,7 @@ impl<W: World> Recorder<'_, W> {
             }
             Val::Ptr(r, ty) => {
                 let o = self.o(r);
-                if matches!(self.world.class(o), Class::List | Class::Dict) {
+                if matches!(self.world.class(o), Class::List | Class::Dict | Class::Set) {
                     let function = self.world.method(ty, name);
                     if !method || function.is_null() {
                         return Err(NOT_YET);

@@ -66,6 +66,8 @@ impl<W: World> Recorder<'_, W> {
                 self.beside(Val::Null)?;
                 return Ok(());
             }
+            Some(Builtin::OfFloat) if args.len() == 1 => self.of_floats(f, &args)?,
+            Some(Builtin::OfFloats) if args.len() == 2 => self.of_floats(f, &args)?,
             Some(which) => self.builtin(which, &args)?,
             None => self.bound(f, &args)?,
         };
@@ -198,19 +200,50 @@ impl<W: World> Recorder<'_, W> {
                     object: Ref::NONE,
                 })
             }
-            (Builtin::IsInstance, [v, Val::Known(wanted)]) => {
+            (
+                Builtin::Degrees
+                | Builtin::Radians
+                | Builtin::IsNan
+                | Builtin::IsInf
+                | Builtin::IsFinite
+                | Builtin::Trunc
+                | Builtin::Gcd
+                | Builtin::Isqrt,
+                _,
+            ) => self.math_simple(which, args),
+            (Builtin::IsInstance, [v, wanted]) => {
                 let [int, float, boolean] = self.world.number_types();
                 let ty = match v {
                     Val::Int { .. } => int,
                     Val::Float { .. } => float,
                     Val::Bool(_) => boolean,
                     Val::Ptr(_, t) => *t,
+                    Val::Known(o) => self.world.type_of(*o),
+                    Val::Tuple(_) => self.world.container_types()[1],
                     _ => return Err(NOT_YET),
                 };
-                if ty != *wanted {
-                    return Err(NOT_YET);
+                let classes = match wanted {
+                    Val::Known(class) => vec![*class],
+                    Val::Tuple(t) => {
+                        let items = self.tree.tuples[*t as usize].iter().map(|v| match v {
+                            Val::Known(class) => Ok(*class),
+                            _ => Err(NOT_YET),
+                        });
+                        items.collect::<Step<Vec<Obj>>>()?
+                    }
+                    _ => return Err(NOT_YET),
+                };
+                let mut is = false;
+                for class in classes {
+                    let (yes, version) = self.world.is_instance(ty, class).ok_or(NOT_YET)?;
+                    if let Some(version) = version {
+                        self.tree.condition(Condition::TypeVersion(ty, version));
+                        self.tree.pin(ty);
+                    }
+                    self.tree.pin(class);
+                    is |= yes;
                 }
-                Ok(Val::Bool(self.bool(true)))
+                Ok(Val::Bool(self.bool(is)))
             }
             (Builtin::Append, [Val::Ptr(list, _), v]) if self.world.class(self.o(*list)) == Class::List => {
                 self.append(*list, *v)?;
@@ -220,6 +253,10 @@ impl<W: World> Recorder<'_, W> {
             (Builtin::Len, [Val::Tuple(t)]) => {
                 let n = self.tree.tuples[*t as usize].len() as i64;
                 Ok(fresh_int(self.int(n)))
+            }
+            (Builtin::Add, [Val::Ptr(set, _), key]) if self.world.class(self.o(*set)) == Class::Set => {
+                self.add_to_set(*set, *key)?;
+                Ok(Val::Known(self.world.none()))
             }
             (Builtin::Get, [Val::Ptr(dict, _), key, rest @ ..]) if rest.len() <= 1 => {
                 if self.world.class(self.o(*dict)) != Class::Dict {

@@ -488,6 +488,46 @@ impl<W: World> Recorder<'_, W> {
         Ok(())
     }
 
+    // --- sets ---
+
+    /// Whether a key is in a set, as 0 or 1.
+    fn in_set(&mut self, set: Ref, key: Val) -> Step<Ref> {
+        const ODD: &str = "a key that only Python can compare";
+        let o = self.o(set);
+        if self.memory.iter().any(|m| m.on == o) {
+            return Err("a set that just got a new key");
+        }
+        let (op, key, found) = match key {
+            Val::Int { value, .. } => (Op::SetI, value, self.world.set_int(o, self.i(value)).ok_or(ODD)?),
+            Val::Ptr(k, _) if self.world.class(self.o(k)) == Class::Str => {
+                (Op::SetP, k, self.world.set_str(o, self.o(k)).ok_or(ODD)?)
+            }
+            _ => return Err("a key that is not traced yet"),
+        };
+        let e = self.exit(ODD);
+        Ok(self.emit(op, &[set, key], 0, e, u64::from(found)))
+    }
+
+    pub(super) fn add_to_set(&mut self, set: Ref, key: Val) -> Step<()> {
+        if matches!(key, Val::Int { boxed, .. } if boxed.is_inst() && !self.object_of(boxed)) {
+            return Err("a key that may have no object");
+        }
+        let found = self.in_set(set, key)?;
+        let zero = self.int(0);
+        let there = self.compare_ints(Cond::Ne, found, zero);
+        let e = self.fork("a key that is there, or not");
+        self.guard(there, e);
+        if self.b(there) {
+            return Ok(());
+        }
+        self.effect_now()?;
+        let k = self.owned(key)?;
+        self.emit(Op::SetAdd, &[set, k], 0, ExitId::NONE, 0);
+        self.emit(Op::Release, &[k], 0, ExitId::NONE, 0);
+        self.stored((self.o(set), set), 0, false, key, k);
+        Ok(())
+    }
+
     // --- tuples ---
 
     pub(super) fn build_tuple(&mut self, n: usize) -> Step<Val> {
@@ -547,7 +587,7 @@ impl<W: World> Recorder<'_, W> {
                 self.tree.pin(o);
                 Val::Known(o)
             }
-            Class::Str | Class::Tuple | Class::Bytes => {
+            Class::Str | Class::Tuple | Class::Bytes | Class::Set => {
                 let r = self.object(o);
                 Val::Ptr(r, self.world.type_of(o))
             }
@@ -581,6 +621,11 @@ impl<W: World> Recorder<'_, W> {
         };
         if self.tree.inst(r).op == Op::ConstP && self.world.class(self.o(r)) == Class::Tuple {
             return self.among(r, v);
+        }
+        if self.world.class(self.o(r)) == Class::Set {
+            let found = self.in_set(r, v)?;
+            let zero = self.int(0);
+            return Ok(self.compare_ints(Cond::Ne, found, zero));
         }
         if self.world.class(self.o(r)) != Class::Dict {
             return Err("a membership test that is not traced yet");

@@ -26,7 +26,7 @@ mod state;
 mod walk;
 mod walkers;
 
-pub use arith::{float_floor, float_mod};
+pub use arith::{float_floor, float_mod, gcd};
 pub use walkers::{Gives, Walker};
 
 use crate::bytecode::{Bc, Ins};
@@ -45,6 +45,7 @@ pub enum Class {
     List,
     Tuple,
     Dict,
+    Set,
     Str,
     Bytes,
     RangeIter(i64, i64, i64),
@@ -95,12 +96,22 @@ pub enum Builtin {
     Tan,
     Atan,
     Atan2,
-    Hypot,
     Exp,
     Log,
     Floor,
     Ceil,
     Fabs,
+    /// Functions of `math` that are called as they are: of one float, or two.
+    OfFloat,
+    OfFloats,
+    Degrees,
+    Radians,
+    IsNan,
+    IsInf,
+    IsFinite,
+    Trunc,
+    Gcd,
+    Isqrt,
     /// `list.append`, `list.pop` and `dict.get`, the methods of the types.
     Append,
     Pop,
@@ -108,6 +119,8 @@ pub enum Builtin {
     Keys,
     Values,
     Items,
+    /// `set.add`.
+    Add,
     Get,
     /// `random.random`, the method of the type; the module's function is bound to its generator.
     Random,
@@ -139,15 +152,27 @@ impl Builtin {
             "math.tan" => Tan,
             "math.atan" => Atan,
             "math.atan2" => Atan2,
-            "math.hypot" => Hypot,
             "math.exp" => Exp,
             "math.log" => Log,
             "math.floor" => Floor,
             "math.ceil" => Ceil,
             "math.fabs" => Fabs,
+            "math.asin" | "math.acos" | "math.sinh" | "math.cosh" | "math.tanh" | "math.asinh" | "math.acosh"
+            | "math.atanh" | "math.log2" | "math.log10" | "math.log1p" | "math.expm1" | "math.exp2" | "math.cbrt"
+            | "math.erf" | "math.erfc" | "math.gamma" | "math.lgamma" => OfFloat,
+            "math.pow" | "math.hypot" | "math.fmod" | "math.copysign" => OfFloats,
+            "math.degrees" => Degrees,
+            "math.radians" => Radians,
+            "math.isnan" => IsNan,
+            "math.isinf" => IsInf,
+            "math.isfinite" => IsFinite,
+            "math.trunc" => Trunc,
+            "math.gcd" => Gcd,
+            "math.isqrt" => Isqrt,
             "list.append" => Append,
             "list.pop" => Pop,
             "dict.keys" => Keys,
+            "set.add" => Add,
             "dict.values" => Values,
             "dict.items" => Items,
             "dict.get" => Get,
@@ -255,9 +280,13 @@ pub trait World {
     /// The string of one character below 256.
     fn char(&self, c: u8) -> Obj;
     fn compare_strings(&self, a: Obj, b: Obj) -> i64;
+    fn compare_bytes(&self, a: Obj, b: Obj) -> i64;
     /// Where a dict keeps the value of a key, null when there is none; none when only Python can tell.
     fn dict_int(&self, dict: Obj, key: i64) -> Option<Obj>;
     fn dict_str(&self, dict: Obj, key: Obj) -> Option<Obj>;
+    /// Whether a key is in a set; none when only Python can compare.
+    fn set_int(&self, set: Obj, key: i64) -> Option<bool>;
+    fn set_str(&self, set: Obj, key: Obj) -> Option<bool>;
     fn none(&self) -> Obj;
     /// A method of list or dict by name.
     fn method(&self, ty: Obj, name: Obj) -> Obj;
@@ -265,12 +294,17 @@ pub trait World {
     fn attribute(&self, o: Obj, name: Obj) -> Option<(Attribute, u32)>;
     /// The object that is a class's attribute, and the version of the class this is true for.
     fn class_attribute(&self, class: Obj, name: Obj) -> Option<(Obj, u32)>;
+    /// Whether objects of a type are instances of a class, and the version of the type this is true for, if it can change;
+    /// none when only Python can tell.
+    fn is_instance(&self, ty: Obj, class: Obj) -> Option<(bool, Option<u32>)>;
     /// How an iterator that stays an object goes on.
     fn walker(&self, o: Obj) -> Option<Walker>;
     /// Where a dict keeps what its iterator gives next, null at the end; none when only the interpreter can tell.
     fn dict_next(&self, it: Obj) -> Option<Obj>;
     /// An iterator of a dict that the program never sees; it lives as long as the recording.
     fn dict_iterator(&self, dict: Obj, gives: Gives) -> Option<Obj>;
+    /// What a function of floats gives; none when it raises, or gives something else.
+    fn call_float(&self, f: Obj, x: f64, y: Option<f64>) -> Option<f64>;
     /// The number at an offset of an object.
     fn raw(&self, o: Obj, offset: usize) -> i64;
     /// The object at an offset, possibly null.
@@ -643,7 +677,51 @@ impl<W: World> Recorder<'_, W> {
         matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
     }
 
+    /// Whether a slot keeps objects of several types.
+    fn is_any(&self, slot: Slot) -> bool {
+        match self.tree.input_of(slot) {
+            Some(index) => self.tree.inputs[index].ty == Type::Any,
+            None => self.tree.is_mixed(slot),
+        }
+    }
+    /// Sees to it that what a slot holds has an object, which lives until the exit.
+    fn object_in(&mut self, slot: Slot) -> Step<()> {
+        let at = |r: &mut Self| match (slot.as_frame(), slot.as_name()) {
+            (Some(i), _) => r.s.vals[i],
+            (_, Some(n)) => r.s.names[n],
+            _ => None,
+        };
+        let Some(v) = at(self) else { return Ok(()) };
+        if let Val::Int { boxed, .. } | Val::Float { boxed, .. } = v
+            && !self.object_of(boxed)
+        {
+            self.prepare_owned(v);
+            let r = self.owned(v)?;
+            self.emit(Op::Keep, &[r], 0, ExitId::NONE, 0);
+            let v = Some(v.with_identity(r));
+            match (slot.as_frame(), slot.as_name()) {
+                (Some(i), _) => self.s.vals[i] = v,
+                (_, Some(n)) => self.s.names[n] = v,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    fn object_ref(&mut self, v: Val) -> Step<Ref> {
+        match v {
+            Val::Int { boxed, .. } | Val::Float { boxed, .. } => Ok(boxed),
+            Val::Bool(b) => {
+                let c = self.world.bool_object(self.b(b));
+                Ok(self.pure(Op::BoxB, &[b], c.0 as u64))
+            }
+            Val::Ptr(r, _) => Ok(r),
+            Val::Known(o) => Ok(self.object(o)),
+            _ => Err("storing something virtual"),
+        }
+    }
+
     fn close(&mut self) -> Step<End> {
+        let mut several = false;
         // No tuple crosses the head unmade.
         let slots = self.s.vals.iter().chain(self.s.names.iter());
         let mut tuples: Vec<Val> = slots
@@ -668,9 +746,20 @@ impl<W: World> Recorder<'_, W> {
                     .collect();
             }
         }
+        // What goes where several types are kept goes as an object.
+        for slot in self.snapshot(self.s.pc).slots.into_iter().map(|s| s.0) {
+            if self.is_any(slot) {
+                self.object_in(slot)?;
+            }
+        }
         let here = self.snapshot(self.s.pc);
         let mut slots = Vec::with_capacity(here.slots.len());
         for (slot, val) in here.slots {
+            if self.is_any(slot) {
+                let r = self.object_ref(val)?;
+                slots.push((slot, Val::Ptr(r, Obj::NULL)));
+                continue;
+            }
             // A constant object goes round the loop as an object of its type.
             let val = match val {
                 Val::Known(o)
@@ -692,14 +781,23 @@ impl<W: World> Recorder<'_, W> {
                 return Err("an empty place carried round the loop");
             }
             if self.tree.input_of(slot).is_some_and(|i| self.tree.inputs[i].ty != ty) {
-                return Err("a variable changed its type");
+                if let (false, Some(place)) = (self.root, self.tree.place(slot)) {
+                    self.tree.found_mixed.push(place);
+                }
+                several = true;
             }
             slots.push((slot, val));
+        }
+        if several {
+            return Err("a variable changed its type");
         }
         self.name_shared(&mut slots);
         let mut changed = Vec::new();
         for (slot, val) in slots {
-            let Some(ty) = val.type_at_head() else { continue };
+            let any = matches!(val, Val::Ptr(_, t) if t.is_null());
+            let Some(ty) = (if any { Some(Type::Any) } else { val.type_at_head() }) else {
+                continue;
+            };
             let index = match self.tree.input_of(slot) {
                 Some(index) => index,
                 None => self.new_input(slot, ty),
