@@ -7,8 +7,9 @@ use crate::making;
 pub use crate::making::{is_quiet, known_again, may_go, slice};
 use crate::object::{int_value, load, obj, ptr, store, type_of};
 use crate::walkers;
-use larder_jit::Helpers;
 use larder_jit::lower::{FITS, LOGGED, SCRATCH};
+use larder_jit::{Helpers, Packed};
+use larder_trace::record::Walker;
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
 use std::cell::UnsafeCell;
@@ -46,6 +47,7 @@ pub fn table() -> Helpers {
         slice: making::slice as *const () as usize,
         pop: making::pop as *const () as usize,
         quiet: making::guard_quiet as *const () as usize,
+        held: held as *const () as usize,
         calls: [
             sin as *const () as usize,
             cos as *const () as usize,
@@ -182,6 +184,72 @@ pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
         for (place, dict) in all[2..].iter_mut().zip(others.chain(std::iter::repeat(Obj::NULL))) {
             *place = dict.0;
         }
+    }
+}
+
+/// The frame a trace runs for, and what is known of its tree.
+struct Running(UnsafeCell<Option<(Frame, *const Packed)>>);
+// SAFETY: only touched with the GIL held.
+unsafe impl Sync for Running {}
+static RUNNING: Running = Running(UnsafeCell::new(None));
+
+/// A trace is about to run for this frame.
+#[inline]
+pub fn set_running(frame: Frame, packed: &Packed) {
+    // SAFETY: called with the GIL held; nobody holds a reference to it.
+    unsafe { *RUNNING.0.get() = Some((frame, &raw const *packed)) };
+}
+
+/// How often an iterator holds an object, itself or in those within it. Those of dicts let go when a trace is done with
+/// them.
+unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
+    // SAFETY: a live object, and the fields its walker names.
+    unsafe {
+        let Ok(symbols) = crate::object::symbols() else {
+            return 0;
+        };
+        if it.0 == 0 || deep == 0 {
+            return 0;
+        }
+        match walkers::walker(it, l, symbols) {
+            Some(Walker::Along { seq, .. }) => i32::from(load::<usize>(it.0, seq) == o.0),
+            Some(Walker::Enumerate { inner, .. }) => holds(Obj(load(it.0, inner)), o, l, deep - 1),
+            Some(Walker::Zip { size, inner }) => {
+                let (count, tuple): (usize, usize) = (load(it.0, size), load(it.0, inner));
+                let within = |k: usize| holds(Obj(load(tuple, l.tuple_items + 8 * k)), o, l, deep - 1);
+                (0..count).map(within).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Whether an object has more owners than these, without the places of the frame that the trace overwrites: what they
+/// hold may be gone for the program already.
+unsafe extern "C" fn held(o: *mut ffi::PyObject, owners: i64) -> u64 {
+    let l = layout();
+    // SAFETY: a trace runs, so the frame and the tree are there; objects in the frame are live.
+    unsafe {
+        let count = crate::object::refcount(obj(o));
+        if count < 0 {
+            return 1;
+        }
+        let Some((frame, packed)) = *RUNNING.0.get() else {
+            return 0;
+        };
+        let packed = &*packed;
+        let locals = packed.locals as usize;
+        let mut stale = 0;
+        for slot in packed.overwritten() {
+            if slot.as_frame().is_none_or(|i| i < locals) && crate::run::in_slot(packed, frame, slot) == obj(o) {
+                stale += 1;
+            }
+        }
+        for at in 0..frame.depth(locals) {
+            let it = frame.get(locals + at);
+            stale += i32::from(it == obj(o)) + holds(it, obj(o), l, 4);
+        }
+        u64::from(count > owners as i32 + stale)
     }
 }
 

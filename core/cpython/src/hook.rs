@@ -21,7 +21,7 @@ use larder_trace::bytecode::{Ins, Opcodes, decode};
 use larder_trace::opt::{Passes, optimise};
 use larder_trace::policy::{self, Action, Event, Head, Limits};
 use larder_trace::record::{Builtin, Failure, record};
-use larder_trace::{ExitId, Layout, Obj, Place, Tree};
+use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
 use std::cell::{RefCell, UnsafeCell};
 use std::collections::HashMap;
@@ -42,10 +42,6 @@ const PAYS_ITERATIONS: u32 = 4;
 const PAYS_WINDOW: u32 = 64;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
-/// Variables of one loop that may hold several types.
-const MIXED_MAX: usize = 12;
-/// Iterations for each time that such a variable made a loop leave, from which on leaving is no matter.
-const MIXED_PASSES: u32 = 32;
 
 /// One loop head of one code object.
 pub struct Loop {
@@ -58,9 +54,6 @@ pub struct Loop {
     pub grown: bool,
     /// Times it was recorded anew because an exit became hot after it had settled.
     pub reopened: u8,
-    /// Places found to hold several types; the loop is to be recorded anew if there are new ones.
-    pub mixed: Vec<Place>,
-    pub remix: bool,
 }
 
 /// What hangs on a code object while it lives.
@@ -347,23 +340,8 @@ impl Engine {
             examples: RefCell::default(),
         };
         let from = from.map(|e| ExitId(e as u32));
-        tree.mixed.clone_from(&info.loops[index].mixed);
         let recorded = record(&mut tree, from, &world, &info.ins, self.layout, &heads);
         drop(world);
-        let l = &mut info.loops[index];
-        let more = tree.found_mixed.iter().filter(|p| !l.mixed.contains(p));
-        let more: Vec<Place> = more.copied().collect();
-        // Objects cost a little in every pass, leaving much in some.
-        let often = l
-            .compiled
-            .as_ref()
-            .zip(from)
-            .is_some_and(|(c, e)| c.passed < MIXED_PASSES * u32::from(c.packed.taken(e.at())));
-        if !more.is_empty() && often && l.mixed.len() < MIXED_MAX {
-            l.mixed.extend(more);
-            l.remix = true;
-            return Err(late("a variable of several types"));
-        }
         recorded?;
         let newest = tree.traces.len() - 1;
         optimise(&mut tree, newest, &self.passes);
@@ -508,9 +486,6 @@ impl Engine {
         if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
             growth.failed[exit] += 1;
         }
-        if std::mem::take(&mut info.loops[index].remix) {
-            self.discard(&mut info.loops[index], Event::Reopened);
-        }
         Some((exit, pc))
     }
 
@@ -647,8 +622,6 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
                     compiled: None,
                     grown: false,
                     reopened: 0,
-                    mixed: Vec::new(),
-                    remix: false,
                 });
                 info.loops.len() - 1
             }

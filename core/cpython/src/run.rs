@@ -11,7 +11,7 @@
 
 use crate::attributes::shared_names;
 use crate::frame::Frame;
-use crate::helpers::{known_again, may_go, set_namespaces};
+use crate::helpers::{known_again, may_go, set_namespaces, set_running};
 use crate::hook::Engine;
 use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, type_of};
 use crate::rows::Row;
@@ -93,15 +93,7 @@ impl Compiled {
     }
 
     fn slot(&self, frame: Frame, slot: Slot) -> Obj {
-        match (slot.as_frame(), slot.as_name()) {
-            (Some(index), _) => frame.get(index),
-            (_, Some(index)) => {
-                let name = self.packed.name(index);
-                // SAFETY: plain dicts (checked at entry) and str keys.
-                unsafe { lookup(namespace(frame, name.space), name.key) }
-            }
-            _ => Obj::NULL,
-        }
+        in_slot(&self.packed, frame, slot)
     }
 
     /// Whether what lies outside the frame is as it was when the traces were recorded.
@@ -184,7 +176,6 @@ impl Compiled {
                     }
                     Type::Ptr(want) if t == want.0 => put(&[o.0 as u64]),
                     Type::Known(want) if o == want => {}
-                    Type::Any => put(&[o.0 as u64]),
                     // An iterator that somebody else holds must be seen to move.
                     _ if refcount(o) != 1 || slot.as_frame().is_none_or(|i| frame.borrows(i)) => return false,
                     Type::RangeIter if t == engine.symbols.range_iter_type => {
@@ -270,6 +261,7 @@ impl Compiled {
                 counter.write(0);
             }
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
+            set_running(frame, &self.packed);
             arena.enter();
             let exit = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast()) as usize;
             arena.leave();
@@ -297,6 +289,19 @@ impl Compiled {
             }
             exit
         }
+    }
+}
+
+/// The object in a slot of the frame or under a name; null when there is none.
+pub fn in_slot(packed: &Packed, frame: Frame, slot: Slot) -> Obj {
+    match (slot.as_frame(), slot.as_name()) {
+        (Some(index), _) => frame.get(index),
+        (_, Some(index)) => {
+            let name = packed.name(index);
+            // SAFETY: plain dicts (checked at entry) and str keys.
+            unsafe { lookup(namespace(frame, name.space), name.key) }
+        }
+        _ => Obj::NULL,
     }
 }
 

@@ -117,6 +117,8 @@ pub struct Helpers {
     pub pop: usize,
     /// `fn(object) -> 0 or 1`.
     pub quiet: usize,
+    /// `fn(object, owners) -> 0 or 1`.
+    pub held: usize,
     /// `fn(iterator) -> place, 0 at the end, 1 when only the interpreter can tell`, `fn(iterator, place)`.
     pub dict_next: usize,
     pub dict_step: usize,
@@ -639,6 +641,30 @@ impl Lower<'_, '_> {
         Ok(())
     }
 
+    /// Goes on while an object has more owners than these, not counting places of the frame that the trace overwrites.
+    fn guard_shared(&mut self, o: Value, owners: i64, exit: ExitId) {
+        let snapshots = self.tree.exits.iter().flat_map(|e| &e.snapshot.slots);
+        let slots: HashSet<Slot> = snapshots
+            .map(|s| s.0)
+            .chain(self.tree.inputs.iter().map(|i| i.slot))
+            .collect();
+        // An iterator on the stack may hold one thing several times.
+        let places = slots.len() as i64 + 8 * i64::from(self.tree.depth);
+        let (seldom, on) = (self.b.create_block(), self.b.create_block());
+        // The count of an immortal object is large, taken as unsigned.
+        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
+        let enough = self.b.ins().iconst(I32, owners + places);
+        let many = self.b.ins().icmp(IntCC::UnsignedGreaterThan, count, enough);
+        self.b.ins().brif(many, on, &[], seldom, &[]);
+        self.b.switch_to_block(seldom);
+        let owners = self.b.ins().iconst(I64, owners);
+        if let Some(held) = self.call(self.host.helpers.held, &[o, owners], Some(I64)) {
+            self.exit_unless(held, exit);
+        }
+        self.b.ins().jump(on, &[]);
+        self.b.switch_to_block(on);
+    }
+
     fn guard(&mut self, op: Op, imm: i64, exit: ExitId, [x, y, _]: [Value; 3]) {
         let l = self.host.layout;
         let holds = match op {
@@ -655,11 +681,10 @@ impl Lower<'_, '_> {
             Op::GuardSome => self.b.ins().icmp_imm_s(IntCC::NotEqual, x, 0),
             Op::GuardNull => self.b.ins().icmp_imm_s(IntCC::Equal, x, 0),
             Op::GuardSame => self.b.ins().icmp(IntCC::Equal, x, y),
+            Op::GuardShared if imm > 0 => return self.guard_shared(x, imm, exit),
             Op::GuardShared => {
-                // The count of an immortal object is large, taken as unsigned.
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
-                let owners = self.b.ins().iconst(I32, imm.max(1));
-                self.b.ins().icmp(IntCC::UnsignedGreaterThan, count, owners)
+                self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1)
             }
             Op::GuardImmortal => {
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);

@@ -104,7 +104,6 @@ impl Packed {
                 Type::Enumerate => (10, None),
                 Type::Zip => (11, None),
                 Type::Position => (12, None),
-                Type::Any => (13, None),
             };
             bytes.push(tag | if tree.write_only(number as u32) { WRITE_ONLY } else { 0 });
             if let Some(o) = object {
@@ -320,8 +319,7 @@ impl Packed {
                 9 => Type::SeqIter(Seq::Str),
                 10 => Type::Enumerate,
                 11 => Type::Zip,
-                12 => Type::Position,
-                _ => Type::Any,
+                _ => Type::Position,
             };
             (slot, ty, tag & WRITE_ONLY != 0)
         })

@@ -183,8 +183,6 @@ pub enum Type {
     SeqIter(Seq),
     Enumerate,
     Zip,
-    /// An object whose type differs from pass to pass: what reads it looks.
-    Any,
 }
 
 impl Type {
@@ -201,7 +199,6 @@ impl Type {
             Type::SeqIter(_) => &[Kind::Ptr, Kind::Int, Kind::Ptr],
             Type::Enumerate => &[Kind::Int, Kind::Ptr, Kind::Int, Kind::Ptr],
             Type::Zip => &[Kind::Ptr, Kind::Ptr, Kind::Int, Kind::Ptr],
-            Type::Any => &[Kind::Ptr],
         }
     }
 }
@@ -296,7 +293,6 @@ impl Input {
             },
             Type::Bool => Val::Bool(r[0]),
             Type::Ptr(t) => Val::Ptr(r[0], t),
-            Type::Any => Val::Ptr(r[0], Obj::NULL),
             Type::Known(o) => Val::Known(o),
             Type::Null => Val::Null,
             Type::Position => Val::Position(r[0]),
@@ -392,13 +388,6 @@ pub struct Back {
     pub from: u32,
 }
 
-/// A place of the frame by what it is, and not by its number in one tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    Local(u32),
-    Name(Name),
-}
-
 #[derive(Clone, Debug)]
 pub struct Tree {
     /// Code unit of the loop head.
@@ -424,9 +413,6 @@ pub struct Tree {
     pub holders: Vec<Holders>,
     /// Tuples that no object stands for yet.
     pub tuples: Vec<Vec<Val>>,
-    /// Places that are known to hold several types, and those found to do so by the trace recorded last.
-    pub mixed: Vec<Place>,
-    pub found_mixed: Vec<Place>,
     /// What the interpreter does in one run of each trace, by category; see [`crate::overhead`].
     pub walked: Vec<crate::overhead::Counts>,
     /// The same from the beginning of a trace to each of its exits.
@@ -482,8 +468,6 @@ impl Tree {
             exits: vec![head],
             module_level: false,
             pins: Vec::new(),
-            mixed: Vec::new(),
-            found_mixed: Vec::new(),
             walked: Vec::new(),
             walked_to: vec![Default::default()],
             backs: Vec::new(),
@@ -500,19 +484,6 @@ impl Tree {
         if !self.conditions.contains(&c) {
             self.conditions.push(c);
         }
-    }
-
-    /// The place a slot is, if several types may be kept there.
-    pub fn place(&self, slot: Slot) -> Option<Place> {
-        match (slot.as_frame(), slot.as_name()) {
-            (Some(i), _) => (i < self.locals as usize).then_some(Place::Local(i as u32)),
-            (_, Some(n)) => Some(Place::Name(self.names[n])),
-            _ => None,
-        }
-    }
-
-    pub fn is_mixed(&self, slot: Slot) -> bool {
-        !self.mixed.is_empty() && self.place(slot).is_some_and(|p| self.mixed.contains(&p))
     }
 
     pub fn new_token(&mut self) -> Ref {
@@ -605,7 +576,7 @@ impl Tree {
             End::Leave(_) => true,
             End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
         };
-        let object = matches!(self.inputs[input as usize].ty, Type::Ptr(_) | Type::Bool | Type::Any);
+        let object = matches!(self.inputs[input as usize].ty, Type::Ptr(_) | Type::Bool);
         let written = self.always_fresh(input) || object && self.traces.iter().all(changed);
         !self.inputs[input as usize].read && written
     }

@@ -14,8 +14,6 @@ pub mod policy;
 pub mod record;
 pub mod text;
 
-pub use ir::{
-    End, Exit, ExitId, Input, Inst, Name, Namespace, Obj, Place, Ref, Slot, Snapshot, Trace, Tree, Type, Val,
-};
+pub use ir::{End, Exit, ExitId, Input, Inst, Name, Namespace, Obj, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 pub use layout::Layout;
 pub use ops::{Cond, Kind, Op};

@@ -677,51 +677,7 @@ impl<W: World> Recorder<'_, W> {
         matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
     }
 
-    /// Whether a slot keeps objects of several types.
-    fn is_any(&self, slot: Slot) -> bool {
-        match self.tree.input_of(slot) {
-            Some(index) => self.tree.inputs[index].ty == Type::Any,
-            None => self.tree.is_mixed(slot),
-        }
-    }
-    /// Sees to it that what a slot holds has an object, which lives until the exit.
-    fn object_in(&mut self, slot: Slot) -> Step<()> {
-        let at = |r: &mut Self| match (slot.as_frame(), slot.as_name()) {
-            (Some(i), _) => r.s.vals[i],
-            (_, Some(n)) => r.s.names[n],
-            _ => None,
-        };
-        let Some(v) = at(self) else { return Ok(()) };
-        if let Val::Int { boxed, .. } | Val::Float { boxed, .. } = v
-            && !self.object_of(boxed)
-        {
-            self.prepare_owned(v);
-            let r = self.owned(v)?;
-            self.emit(Op::Keep, &[r], 0, ExitId::NONE, 0);
-            let v = Some(v.with_identity(r));
-            match (slot.as_frame(), slot.as_name()) {
-                (Some(i), _) => self.s.vals[i] = v,
-                (_, Some(n)) => self.s.names[n] = v,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-    fn object_ref(&mut self, v: Val) -> Step<Ref> {
-        match v {
-            Val::Int { boxed, .. } | Val::Float { boxed, .. } => Ok(boxed),
-            Val::Bool(b) => {
-                let c = self.world.bool_object(self.b(b));
-                Ok(self.pure(Op::BoxB, &[b], c.0 as u64))
-            }
-            Val::Ptr(r, _) => Ok(r),
-            Val::Known(o) => Ok(self.object(o)),
-            _ => Err("storing something virtual"),
-        }
-    }
-
     fn close(&mut self) -> Step<End> {
-        let mut several = false;
         // No tuple crosses the head unmade.
         let slots = self.s.vals.iter().chain(self.s.names.iter());
         let mut tuples: Vec<Val> = slots
@@ -746,20 +702,9 @@ impl<W: World> Recorder<'_, W> {
                     .collect();
             }
         }
-        // What goes where several types are kept goes as an object.
-        for slot in self.snapshot(self.s.pc).slots.into_iter().map(|s| s.0) {
-            if self.is_any(slot) {
-                self.object_in(slot)?;
-            }
-        }
         let here = self.snapshot(self.s.pc);
         let mut slots = Vec::with_capacity(here.slots.len());
         for (slot, val) in here.slots {
-            if self.is_any(slot) {
-                let r = self.object_ref(val)?;
-                slots.push((slot, Val::Ptr(r, Obj::NULL)));
-                continue;
-            }
             // A constant object goes round the loop as an object of its type.
             let val = match val {
                 Val::Known(o)
@@ -781,23 +726,14 @@ impl<W: World> Recorder<'_, W> {
                 return Err("an empty place carried round the loop");
             }
             if self.tree.input_of(slot).is_some_and(|i| self.tree.inputs[i].ty != ty) {
-                if let (false, Some(place)) = (self.root, self.tree.place(slot)) {
-                    self.tree.found_mixed.push(place);
-                }
-                several = true;
+                return Err("a variable changed its type");
             }
             slots.push((slot, val));
-        }
-        if several {
-            return Err("a variable changed its type");
         }
         self.name_shared(&mut slots);
         let mut changed = Vec::new();
         for (slot, val) in slots {
-            let any = matches!(val, Val::Ptr(_, t) if t.is_null());
-            let Some(ty) = (if any { Some(Type::Any) } else { val.type_at_head() }) else {
-                continue;
-            };
+            let Some(ty) = val.type_at_head() else { continue };
             let index = match self.tree.input_of(slot) {
                 Some(index) => index,
                 None => self.new_input(slot, ty),

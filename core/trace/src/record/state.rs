@@ -78,11 +78,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     fn input(&mut self, slot: Slot, o: Obj) -> Step<Val> {
-        let ty = if self.tree.is_mixed(slot) && !o.is_null() {
-            Type::Any
-        } else {
-            self.type_for(o, slot)
-        };
+        let ty = self.type_for(o, slot);
         let index = match self.tree.input_of(slot) {
             Some(index) if self.tree.inputs[index].ty == ty => index,
             Some(index) if self.tree.inputs[index].ty == Type::Ptr(self.type_of_known(o)) => index,
@@ -91,10 +87,6 @@ impl<W: World> Recorder<'_, W> {
         };
         self.tree.inputs[index].read = true;
         let input = self.tree.inputs[index].clone();
-        if ty == Type::Any {
-            self.conc[input.refs[0].at()] = o.0 as u64;
-            return self.item_value(input.refs[0], containers::Item::Object(o));
-        }
         if !o.is_null() {
             self.bind(input.refs, o);
         }
@@ -119,9 +111,7 @@ impl<W: World> Recorder<'_, W> {
                 _ => Obj::NULL,
             };
             if !o.is_null() {
-                if let Some(ty) = val.type_at_head()
-                    && ty != Type::Ptr(Obj::NULL)
-                {
+                if let Some(ty) = val.type_at_head() {
                     let found = self.type_for(o, slot);
                     if found != ty && ty != Type::Ptr(self.world.type_of(o)) {
                         return Err("the exit's state is not as recorded");
