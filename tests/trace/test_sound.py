@@ -489,6 +489,49 @@ def test_an_iterator_the_caller_holds_is_seen_to_move():
         """)
 
 
+def test_an_iterator_the_caller_holds_is_spent_for_all():
+    # On 3.15 only the caller counts as an owner of `a`: the loop's stack entry borrows it.
+    both(
+        """
+        def walk(a, n):
+            t = 0
+            for k in range(n):
+                for x in a:
+                    t += x
+                t += 1
+            return t
+        def run():
+            out = [walk(range(100), 3), walk(list(range(100)), 3)]
+            for r in range(60):
+                for make in (lambda: iter(range(200)), lambda: iter(list(range(200))), lambda: reversed(list(range(200)))):
+                    it = make()
+                    out.append((walk(it, 20), next(it, None)))
+            return out
+        """,
+        at_least=0,
+    )
+
+
+def test_ranges_and_iterators_in_variables_are_objects():
+    both(
+        """
+        def run():
+            span, it, out = range(1000, 1200), iter(range(70_000, 70_100)), []
+            for k in range(60):
+                t = 0
+                for x in span:
+                    t += x
+                for x in it:
+                    t += x
+                    if x % 10 == k % 10:
+                        break
+                out.append(t)
+            return out, list(it)
+        """,
+        at_least=0,
+    )
+
+
 def test_arguments_are_whole_again_after_a_loop_that_replaced_them():
     both("""
         def work(a, b, n):

@@ -57,8 +57,11 @@ impl<W: World> Recorder<'_, W> {
         index
     }
 
-    fn bind(&mut self, refs: [Ref; 4], o: Obj) {
+    fn bind(&mut self, val: Val, o: Obj) {
+        let refs = val.components().0;
         let words: [u64; 4] = match self.world.class(o) {
+            // Known by its object only, whatever it is: an iterator or a range in a variable.
+            _ if matches!(val, Val::Ptr(..)) => [o.0 as u64, 0, 0, 0],
             Class::Int(v) => [v as u64, o.0 as u64, 0, 0],
             Class::Float(v) => [v.to_bits(), o.0 as u64, 0, 0],
             Class::Bool(v) => [u64::from(v), 0, 0, 0],
@@ -88,7 +91,7 @@ impl<W: World> Recorder<'_, W> {
         self.tree.inputs[index].read = true;
         let input = self.tree.inputs[index].clone();
         if !o.is_null() {
-            self.bind(input.refs, o);
+            self.bind(input.val(), o);
         }
         Ok(input.val())
     }
@@ -121,13 +124,13 @@ impl<W: World> Recorder<'_, W> {
                     (Val::Range { .. }, Class::Range(..)) => {}
                     (Val::Tuple(t), Class::Tuple) => {
                         for (k, item) in self.tree.tuples[t as usize].clone().into_iter().enumerate() {
-                            self.bind(item.components().0, self.world.item(o, k as i64));
+                            self.bind(item, self.world.item(o, k as i64));
                         }
                     }
                     (Val::Range { .. } | Val::Tuple(_), _) => return Err("the exit's state is not as recorded"),
                     _ => {}
                 }
-                self.bind(val.components().0, o);
+                self.bind(val, o);
             }
             match (slot.as_frame(), slot.as_name()) {
                 (Some(i), _) => (self.s.vals[i], self.s.dirty[i]) = (Some(val), true),
