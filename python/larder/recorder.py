@@ -88,6 +88,8 @@ class Recorder(Reader):
         self.costs = Costs()
         self.savers: list[saver.Saver] = []
         """Children that save, oldest first."""
+        self._cancelled: list[saver.Saver] = []
+        """Children that were ended before they began; it takes a large one a while to be gone."""
         self.why_no_saver = ""
         """Why cells are saved before their reply whatever it takes; empty where they are not."""
         self._slow: dict[str, float] = {}
@@ -140,7 +142,7 @@ class Recorder(Reader):
         with self._lock:
             self._collect()
             again, self._again = self._again, None
-            if again is not None and self.on:
+            if again is not None and self.on and not self.savers:
                 self._guarded(*again, math.inf)
         self._cell_began = time.perf_counter()
 
@@ -395,7 +397,8 @@ class Recorder(Reader):
             return False
         self._fork_seconds = (time.perf_counter() - began) / resident
         if surplus is not None and surplus.cancel():
-            self._drop(surplus)
+            self.savers.remove(surplus)
+            self._cancelled.append(surplus)
         self.savers.append(child)
         held = self._remembered(look, [(name,) for name in look.changed])
         self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
@@ -436,6 +439,9 @@ class Recorder(Reader):
 
     def _collect(self, how: str = BEHIND_REPLY) -> None:
         """Take over what children have saved that have ended."""
+        for child in [one for one in self._cancelled if one.ended()]:
+            self._cancelled.remove(child)
+            self._drop(child)
         while self.savers and self.savers[0].ended():
             child = self.savers.pop(0)
             answer, ended = child.answer(), child.end_text()
@@ -462,8 +468,6 @@ class Recorder(Reader):
             self.known = {name: one for name, one in self.known.items() if one.names}
 
     def _drop(self, child: saver.Saver) -> None:
-        if child in self.savers:
-            self.savers.remove(child)
         child.reap()
         child.close()
 
