@@ -450,7 +450,7 @@ impl Engine {
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         buffer[BREAKER].write(breaker as u64);
         // SAFETY: by contract; the log is the one the code was compiled for.
-        let exit = unsafe {
+        let (exit, pc) = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
                 c.refused = c.refused.saturating_add(1);
                 if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
@@ -466,10 +466,12 @@ impl Engine {
             let row = row.and_then(|row| self.rows.get_mut(row));
             c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer, row)
         };
-        let c = info.loops[index].compiled.as_ref()?;
-        let to = c.packed.exit(exit);
-        let (pc, taken, side) = (to.pc as u32, u32::from(c.packed.taken(exit)), self.limits.side.min(255));
-        if exit == 0 || taken < side || to.linked {
+        // What died at the exit may have run anything, which may have discarded this loop.
+        let Some(c) = info.loops[index].compiled.as_ref() else {
+            return Some((exit, pc));
+        };
+        let (taken, side) = (u32::from(c.packed.taken(exit)), self.limits.side.min(255));
+        if exit == 0 || taken < side || c.packed.linked(exit) {
             return Some((exit, pc));
         }
         let Some(growth) = &c.growth else {

@@ -17,7 +17,7 @@ use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, 
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
 use larder_jit::lower::{BUFFER_WORDS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
-use larder_jit::packed::{Exit, Value, kind};
+use larder_jit::packed::{Value, kind};
 use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::{Condition, Seq};
@@ -238,8 +238,8 @@ impl Compiled {
         count as usize > ours || unsafe { may_go(o, l) }
     }
 
-    /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken, after the frame was put
-    /// right.
+    /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken and the unit it leads to,
+    /// after the frame was put right.
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth; `log` is the release log the
@@ -252,7 +252,7 @@ impl Compiled {
         log: *const usize,
         buffer: &mut Buffer,
         row: Option<&mut Row>,
-    ) -> usize {
+    ) -> (usize, u32) {
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
             buffer[LOGGED].write(0);
@@ -279,15 +279,13 @@ impl Compiled {
             for o in &dropped {
                 known_again(Obj(*o));
             }
-            let to = self.packed.exit(exit);
-            let (pc, depth) = (to.pc, to.depth);
             // In the first pass, what earlier passes changed is nothing: the frame has it.
-            restore(&self.packed, to, passes <= 1, frame, l, buffer, depth);
+            let pc = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
             frame.jump(pc);
             for o in dropped {
                 decref(Obj(o));
             }
-            exit
+            (exit, pc as u32)
         }
     }
 }
@@ -327,7 +325,7 @@ enum Identity {
 struct Restore<'a> {
     buffer: &'a Buffer,
     l: &'a Layout,
-    made: Vec<(Identity, Obj)>,
+    made: Few<(Identity, Obj)>,
     tuples: Vec<(u64, Obj)>,
 }
 
@@ -490,20 +488,20 @@ unsafe fn call_type(name: &str, args: &[u64]) -> Obj {
     }
 }
 
-/// Writes a trace's state into the frame and its namespaces.
-unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layout, buffer: &Buffer, depth: usize) {
+/// Writes a trace's state into the frame and its namespaces; where the exit leads.
+unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> usize {
     let locals = packed.locals as usize;
     let old_depth = frame.depth(locals);
     let mut r = Restore {
         buffer,
         l,
-        made: Vec::new(),
+        made: Few::new(),
         tuples: Vec::new(),
     };
     let mut fresh: Few<(Slot, Obj)> = Few::new();
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
-        to.each(first, |slot, value| fresh.push((slot, r.object(value))));
+        let (pc, depth) = packed.each(exit, first, |slot, value| fresh.push((slot, r.object(value))));
         let mut old: Few<Obj> = Few::new();
         for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {
@@ -529,6 +527,7 @@ unsafe fn restore(packed: &Packed, to: Exit, first: bool, frame: Frame, l: &Layo
         for o in old.iter().filter(|o| !o.is_null()) {
             decref(*o);
         }
+        pc
     }
 }
 

@@ -342,18 +342,73 @@ impl Packed {
         (0..count).map(move |_| from.slot())
     }
 
-    pub fn exit(&self, number: usize) -> Exit<'_> {
-        let mut own = Reader {
+    #[inline(always)]
+    fn exit_bytes(&self, number: usize) -> Reader<'_> {
+        Reader {
             bytes: &self.bytes[self.word(self.table as usize + 2 * number)..],
+        }
+    }
+
+    /// Whether an exit leads to the head of another loop: it grows nothing then.
+    pub fn linked(&self, exit: usize) -> bool {
+        let mut own = self.exit_bytes(exit);
+        own.number();
+        own.number() & 1 != 0
+    }
+
+    /// Gives every slot an exit writes with the value to be made there, which `make` reads; with `first`, not those that
+    /// only take along what earlier passes changed. Where the exit leads: its unit, and the depth of the stack there.
+    #[inline(always)]
+    pub fn each<'a>(
+        &'a self,
+        exit: usize,
+        first: bool,
+        mut make: impl FnMut(Slot, &mut Value<'_, 'a>),
+    ) -> (usize, usize) {
+        let mut own = self.exit_bytes(exit);
+        let (distance, depth) = (unzigzag(own.number()), own.number() as usize);
+        let base = own.number() as usize;
+        let mut entry = |reader: &mut Reader<'a>, kept: bool| {
+            let slot = reader.slot();
+            let tag = reader.byte();
+            let mut value = Value {
+                kind: tag & !CARRIED,
+                reader,
+                objects: &self.objects,
+            };
+            if kept && !(first && tag & CARRIED != 0) {
+                make(slot, &mut value);
+            } else {
+                value.skip();
+            }
         };
+        if base > 0 {
+            let mut from = self.exit_bytes(base - 1);
+            for _ in 0..3 {
+                from.number();
+            }
+            let count = from.number() as usize;
+            let (bits, rest) = own.bytes.split_at(count.div_ceil(8));
+            own.bytes = rest;
+            for at in 0..count {
+                entry(&mut from, bits[at / 8] >> (at % 8) & 1 != 0);
+            }
+        }
+        for _ in 0..own.number() {
+            entry(&mut own, true);
+        }
+        ((i64::from(self.header) + distance) as usize, depth >> 1)
+    }
+
+    /// An exit, for looking at.
+    pub fn exit(&self, number: usize) -> Exit<'_> {
+        let mut own = self.exit_bytes(number);
         let (distance, depth) = (unzigzag(own.number()), own.number() as usize);
         let pc = (i64::from(self.header) + distance) as usize;
         let base = own.number() as usize;
         let (mut bits, mut kept) = (Reader { bytes: &[] }, (Reader { bytes: &[] }, 0));
         if base > 0 {
-            let mut from = Reader {
-                bytes: &self.bytes[self.word(self.table as usize + 2 * (base - 1))..],
-            };
+            let mut from = self.exit_bytes(base - 1);
             for _ in 0..3 {
                 from.number();
             }
@@ -380,38 +435,6 @@ impl Packed {
 }
 
 impl<'a> Exit<'a> {
-    /// Gives every slot written with the value to be made there, which `make` reads; with `first`, not those that only
-    /// take along what earlier passes changed.
-    #[inline]
-    pub fn each(self, first: bool, mut make: impl FnMut(Slot, &mut Value<'_, 'a>)) {
-        let Entries {
-            objects,
-            bits,
-            base,
-            own,
-            ..
-        } = self.entries;
-        let mut part = |(mut reader, count): (Reader<'a>, usize), bits: Option<&[u8]>| {
-            for at in 0..count {
-                let slot = reader.slot();
-                let tag = reader.byte();
-                let kept = bits.is_none_or(|bits| bits[at / 8] >> (at % 8) & 1 != 0);
-                let mut value = Value {
-                    kind: tag & !CARRIED,
-                    reader: &mut reader,
-                    objects,
-                };
-                if kept && !(first && tag & CARRIED != 0) {
-                    make(slot, &mut value);
-                } else {
-                    value.skip();
-                }
-            }
-        };
-        part(base, Some(bits));
-        part(own, None);
-    }
-
     /// Every slot written, its kind of value (without references), and where its components are: for looking at.
     pub fn entries(self) -> impl Iterator<Item = Entry> + 'a {
         self.entries

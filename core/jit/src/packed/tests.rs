@@ -30,7 +30,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
 fn check_each(packed: &Packed, number: usize) {
     let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
     let mut seen = Vec::new();
-    packed.exit(number).each(false, |slot, v| {
+    let to = packed.each(number, false, |slot, v| {
         match v.kind {
             kind::KNOWN => drop(v.object()),
             kind::SHARED_INT | kind::SHARED_FLOAT => drop(v.number()),
@@ -44,7 +44,9 @@ fn check_each(packed: &Packed, number: usize) {
             (0..count).map(|_| unsafe { v.word(&buffer) }).collect::<Vec<u64>>(),
         ));
     });
-    let entries: Vec<Entry> = packed.exit(number).entries().collect();
+    let exit = packed.exit(number);
+    assert_eq!((to, packed.linked(number)), ((exit.pc, exit.depth), exit.linked));
+    let entries: Vec<Entry> = exit.entries().collect();
     let word = |s: &Source| match *s {
         Source::Buffer(at) => 1000 + u64::from(at),
         Source::Const(v) => v as u64,
@@ -56,7 +58,7 @@ fn check_each(packed: &Packed, number: usize) {
         .collect();
     assert_eq!(seen, wanted, "exit {number}");
     let mut own = 0;
-    packed.exit(number).each(true, |_, v| {
+    packed.each(number, true, |_, v| {
         own += 1;
         v.skip();
     });

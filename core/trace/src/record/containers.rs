@@ -555,6 +555,15 @@ impl<W: World> Recorder<'_, W> {
                 if !matches!(class, Class::Tuple | Class::List) {
                     return Err("an unpacking that is not traced yet");
                 }
+                // A constant of the code: its items are constants too.
+                if class == Class::Tuple && self.tree.inst(r).op == Op::ConstP {
+                    let tuple = self.o(r);
+                    if self.world.size(tuple) != n as i64 {
+                        return Err(WHY);
+                    }
+                    let item = |k| self.constant(self.world.item(tuple, k));
+                    return (0..n as i64).map(item).collect();
+                }
                 let size = self.length(r)?;
                 self.require_int(Cond::Eq, size, n as i64, WHY)?;
                 let mut out = Vec::with_capacity(n);
