@@ -634,3 +634,253 @@ def run():
     return t, out
 """,
 )
+case(
+    "owners overwritten by the trace do not count",
+    """
+class Loud:
+    def __init__(self, name): self.name = name
+    def __del__(self): log.append(self.name)
+log = []
+def run():
+    log.clear()
+    keep = Loud("keep")
+    pool = [Loud(i) for i in range(400)]
+    slots = [keep] * 4
+    last = keep
+    for i in range(400):
+        last = slots[(i + 1) & 3]
+        slots[i & 3] = pool[i]
+        pool[i - 1] = keep
+        if i % 16 == 0: log.append(-i)
+    out = list(log)
+    return out
+""",
+)
+case(
+    "lists that die with their loop",
+    """
+class Loud:
+    def __init__(self, name): self.name = name
+    def __del__(self): log.append(self.name)
+log = []
+def run():
+    log.clear()
+    rows = [[Loud((i, k)) for k in range(3)] for i in range(300)]
+    other = list(rows)
+    spare = [1]
+    n = 0
+    for i in range(300):
+        for x in rows[i]:
+            n += 1
+        other[i] = spare
+        rows[i] = spare
+        log.append(i)
+    return list(log), n
+""",
+)
+case(
+    "a method that is given its own object",
+    """
+class P:
+    def __init__(self): self.n, self.w = 1, 0.5
+    def mix(self, other, k):
+        self.n = other.n + k
+        other.n = self.n + 1
+        if self.n > other.n: self.n = 0
+        self.w, other.w = other.w + 1.0, self.w
+        return self.n + other.n
+def run():
+    p, q, out = P(), P(), []
+    for i in range(2000):
+        a, b = (p, q) if i % 300 < 200 else (p, p)
+        out.append(a.mix(b, i & 7))
+    return out, p.n, q.n, p.w, q.w
+""",
+)
+case(
+    "one list under two names in a function",
+    """
+def f(a, b, i, j):
+    a[i] = b[j] + 1
+    b[j] = a[i] * 2 & 1023
+    a.append(a[i])
+    if len(b) > 40: b[0] = len(a)
+    return a[i] - b[j]
+def run():
+    x, y, out = [1, 2, 3], [4, 5, 6], []
+    for i in range(2000):
+        v = y if i % 700 < 500 else x
+        out.append(f(x, v, i % 3, (i + i // 700) % 3))
+        if len(x) > 50:
+            del x[10:]
+    return out, x, y
+""",
+)
+case(
+    "dicts that change size while they are walked",
+    """
+def run():
+    out = []
+    for k in range(3):
+        d = {i: i for i in range(500)}
+        try:
+            for key, v in d.items():
+                if key == 400 and k == 0: d[1000] = 1
+                if key == 400 and k == 1: del d[3]
+                if key == 400 and k == 2: del d[3]; d[3] = 5
+                d[key] = v + 1
+                out.append(v)
+        except RuntimeError as e:
+            out.append((str(e), e.__traceback__.tb_lineno, key))
+        s = {i * 7 for i in range(400)}
+        try:
+            for x in s:
+                out.append(x)
+                if x == 700: s.add(-5)
+        except RuntimeError as e:
+            out.append((str(e), x))
+    return out
+""",
+)
+case(
+    "an iterator within its own zip",
+    """
+def run():
+    out = []
+    it = iter(range(1000))
+    for a, b in zip(it, it): out.append(a * b)
+    d = {i: i for i in range(300)}
+    k = iter(d)
+    for a, b in zip(k, k): out.append(a - b)
+    e = enumerate(range(400))
+    for (i, a), (j, b) in zip(e, e): out.append((i, j, a + b))
+    for i, (a, b) in enumerate(zip(range(400), [1, 2] * 150)): out.append(i + a + b)
+    return out
+""",
+)
+case(
+    "objects in slices die in time",
+    """
+class Loud:
+    def __init__(self, name): self.name = name
+    def __del__(self): log.append(self.name)
+log = []
+def run():
+    log.clear()
+    a = [Loud(i) for i in range(8)]
+    for i in range(600):
+        s = a[i & 3:(i & 3) + 2]
+        if i % 50 == 0: a[i // 50 % 8] = Loud(-i)
+        t = [s[0], i]
+        log.append(i)
+    s = t = a = None
+    return list(log)
+""",
+)
+case(
+    "what a loop makes is known to the collector",
+    """
+import gc
+def run():
+    rows, out = [], []
+    for i in range(1000):
+        r = [i, i + 1]
+        rows.append(r)
+        if i % 300 == 299:
+            out.append((gc.is_tracked(r), gc.is_tracked(rows[-2]), len(gc.get_referrers(r)) > 0))
+    rows[0].append(rows)
+    return out, len(rows), gc.is_tracked(rows[5])
+""",
+)
+case(
+    "tuples keep who they are",
+    """
+def run():
+    same = [None] * 8
+    out = 0
+    for i in range(2000):
+        t = (i, i * 0.5)
+        same[i & 7] = t
+        u = t
+        if u is same[i & 7] and same[i - 1 & 7] is not t: out += 1
+        if i % 100 == 0: same[0] = same[i & 7]
+    return out, [x is y for x in same for y in same], same
+""",
+)
+case(
+    "popped to the last",
+    """
+def run():
+    out = []
+    a = list(range(3000)) + ["x", None, 2.5]
+    import sys
+    while a:
+        x = a.pop()
+        if len(a) % 500 == 0: out.append((x, sys.getsizeof(a)))
+        if x == 1: a.append(-1) if len(out) < 20 and -1 not in out else None
+    try:
+        for i in range(100): a.append(i)
+        while True: out.append(a.pop())
+    except IndexError as e:
+        out.append((str(e), e.__traceback__.tb_lineno))
+    return out
+""",
+)
+case(
+    "a class attribute that an instance hides",
+    """
+class P:
+    k = 5
+    def f(self): return 1
+def run():
+    p, t = P(), 0
+    for i in range(3000):
+        t += p.k + p.f()
+        if i == 1000: p.k = 100
+        if i == 1500: del p.k
+        if i == 2000: P.k = 7
+        if i == 2500: p.f = lambda: 50
+    return t
+""",
+)
+case(
+    "globals set by functions",
+    """
+g = 0
+def tick(k):
+    global g
+    g += k
+    if g > 50: g = 0
+    return g
+def run():
+    global g
+    g = t = 0
+    for i in range(3000):
+        t += tick(i & 3)
+        if i % 500 == 0: g = -5
+        t += g
+        if i == 2900: globals()['g'] = 1000
+    return t, g
+""",
+)
+case(
+    "functions of math at their edges",
+    """
+import math
+def run():
+    out = []
+    xs = [0.0, -0.0, 1.0, -1.0, 1e308, 1e-320, float('inf'), float('nan'), 0.5, 700.0, 710.0]
+    for k in range(40):
+        for x in xs:
+            for f in (math.log2, math.tanh, math.gamma, math.acosh):
+                try: v = f(x)
+                except (ValueError, OverflowError) as e: v = str(e)
+                out.append(repr(v))
+    for i in range(300):
+        x = xs[i % 11]
+        try: out.append(repr((math.pow(2.0, x), math.hypot(x, 1.0), math.fmod(x, 3.0), math.copysign(1.0, x))))
+        except (ValueError, OverflowError) as e: out.append(str(e))
+        out.append((math.gcd(i * 12, -18), math.isqrt(i << 40), math.isnan(x), math.isfinite(x), math.trunc(i / 7)))
+    return out
+""",
+)

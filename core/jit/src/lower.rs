@@ -156,6 +156,7 @@ impl Helpers {
                 h.set_int,
                 h.set_str,
                 h.set_add,
+                h.held,
             ])
             .chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator])
             .chain(h.calls);
