@@ -241,6 +241,10 @@ fn trace_usage(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyAny>>) -> PyResult<()> {
     let engine = engine(py)?;
     engine.limits.record = record;
+    if record {
+        // Only time is lost without it.
+        let _ = engine.compiler.warm_up();
+    }
     engine.limits.hot = hot;
     engine.limits.warm = hot.min(8);
     engine.limits.side = (hot / 2).clamp(2, 16);

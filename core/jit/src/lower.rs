@@ -204,7 +204,30 @@ pub struct Compiler {
     builder: FunctionBuilderContext,
     host: Host,
     pub hoist: bool,
+    warm: bool,
 }
+
+/// What [`Compiler::warm_up`] compiles: a little of everything.
+const SAMPLE: &str = "
+    in i box int
+    in x xbox float
+    in list ptr
+    n = size list
+    c = cmpi i n #6
+    guard c !1
+    items = items list
+    a = load items i
+    guardtype a #7 !1
+    v = unboxf a
+    p = fmul v x
+    half = constf 0.5
+    q = fadd p half
+    f = fcall q #0
+    k = consti 1000003
+    j = mul i k !2
+    s = addw j i
+    live s f
+";
 
 const MEM: MemFlagsData = MemFlagsData::trusted();
 
@@ -214,7 +237,8 @@ impl Compiler {
     pub fn new(host: Host) -> Result<Compiler, String> {
         let mut flags = settings::builder();
         for (name, value) in [
-            ("opt_level", "speed"),
+            // Our passes have been over it: Cranelift's own take longer than they save, and make more of constants.
+            ("opt_level", "none"),
             ("enable_verifier", "false"),
             ("is_pic", "false"),
             ("enable_probestack", "false"),
@@ -243,7 +267,26 @@ impl Compiler {
             builder: FunctionBuilderContext::new(),
             host,
             hoist: true,
+            warm: false,
         })
+    }
+
+    /// Compiles a small loop and throws it away, once: the back end builds tables and touches its pages when it is first
+    /// used, and the first real loop need not wait for that.
+    ///
+    /// # Errors
+    /// Text saying what is wrong with the sample.
+    pub fn warm_up(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.warm, true) {
+            return Ok(());
+        }
+        let mut tree = larder_trace::text::parse(SAMPLE)?;
+        let live = std::mem::take(&mut tree.exits[0].snapshot.slots);
+        let changed = live.iter().enumerate().map(|(k, (_, v))| (k as u32, v.components().0));
+        tree.traces[0].end = End::Head(changed.collect());
+        larder_trace::opt::optimise(&mut tree, 0, &Default::default());
+        let code = self.compile(&tree)?;
+        crate::Packed::new(&tree, &code.exits).map(drop)
     }
 
     /// # Errors
@@ -322,6 +365,8 @@ struct Lower<'a, 'b> {
     buffer: Value,
     /// While operations run before the innermost loop: where their exits go.
     before: Option<Block>,
+    /// See [`Tree::ends_containers`].
+    ends_containers: bool,
     /// The helpers' addresses, in the order of the arena's.
     helpers: Vec<Helper>,
 }
@@ -388,6 +433,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         leaves: Vec::new(),
         hoisted: before.iter().copied().collect(),
         helpers: host.helpers.all(),
+        ends_containers: tree.ends_containers(),
         forgotten,
         outer,
         outer_carried,
@@ -686,6 +732,16 @@ impl Lower<'_, '_> {
             Op::GuardShared => {
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
                 self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1)
+            }
+            Op::GuardHeld => {
+                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
+                let shared = self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1);
+                if self.ends_containers {
+                    shared
+                } else {
+                    let none = self.b.ins().icmp_imm_s(IntCC::Equal, y, 0);
+                    self.b.ins().bor(shared, none)
+                }
             }
             Op::GuardImmortal => {
                 let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);

@@ -232,3 +232,10 @@ fn thousands_of_traces_run_the_same_after_others_died_and_all_moved() {
     assert!(freed > 500 && exits > 100, "{freed} freed, {exits} exits by overflow");
     assert!(arena.usage().moved > 1 << 19, "{:?}", arena.usage());
 }
+
+#[test]
+fn the_sample_that_wakes_the_back_end_compiles() {
+    let mut compiler = compiler();
+    compiler.warm_up().unwrap();
+    compiler.warm_up().unwrap();
+}

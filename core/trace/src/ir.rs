@@ -510,6 +510,16 @@ impl Tree {
         self.traces.iter().map(|t| t.body.iter().filter(logs).count()).sum()
     }
 
+    /// Whether some trace lets go of objects whose death could be seen, so that a borrowed one may be held by nobody but an
+    /// iterator that has no object yet.
+    pub fn ends_containers(&self) -> bool {
+        let lets_go = |r: &Ref| {
+            let op = self.inst(*r).op;
+            matches!(op, Op::GuardShared | Op::GuardQuiet | Op::NewList | Op::ListOf | Op::Slice | Op::Pop)
+        };
+        self.traces.iter().any(|t| t.body.iter().any(lets_go))
+    }
+
     pub fn inst(&self, r: Ref) -> &Inst {
         &self.insts[r.at()]
     }

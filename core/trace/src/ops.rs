@@ -180,6 +180,7 @@ ops! {
     GuardNull "guardnull" "p" n [exits] "" "exits unless the pointer is null";
     GuardSame "guardsame" "pp" n [exits] "" "exits unless both are the same object";
     GuardShared "guardshared" "p" n [exits] "owners" "exits when the object has no more owners than these, not counting places of the frame that are overwritten; with 0, when it has one owner";
+    GuardHeld "guardheld" "pp" n [exits] "" "exits when the object has one owner only and that may be the iterator: where there is one, or the tree lets go of containers";
     GuardImmortal "guardimmortal" "p" n [exits] "" "exits when the object is counted";
     GuardByte "guardbyte" "p" n [exits] "mask, offset" "exits when no bit of the mask is set in the byte at this offset: attributes moved";
     GuardObject "guardobject" "p" n [exits] "" "exits when an identity is a name, and no object has been made of it";

@@ -53,6 +53,7 @@ pub fn hoist(tree: &Tree) -> Vec<Ref> {
             | Op::StrEq
             | Op::StrCmp
             | Op::GuardShared
+            | Op::GuardHeld
             | Op::GuardImmortal
             | Op::GuardQuiet
             | Op::Raw

@@ -183,7 +183,7 @@ impl Walk {
             }
             Op::GuardImmortal => tree.inst(a).op == Op::BoxB || self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             // How many own an object changes; everything else a guard asks stays as it is.
-            Op::GuardShared | Op::GuardQuiet => false,
+            Op::GuardShared | Op::GuardHeld | Op::GuardQuiet => false,
             op if op.is_guard() => self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             _ => false,
         }

@@ -289,11 +289,23 @@ impl<W: World> Recorder<'_, W> {
                 return Err("the end of a sequence that only the loop holds");
             }
             let e = self.exit("the end of a sequence that only the loop holds");
-            self.emit(Op::GuardShared, &[held], 0, e, 0);
+            self.guard_held(v, held, e);
         }
         self.s.depth -= self.layout.for_width;
         self.s.pc = next + arg + self.layout.for_exit_units;
         Ok(())
+    }
+
+    /// Leaves when the iterator that ends is all that holds what it walks along. One that has no object holds nothing.
+    fn guard_held(&mut self, v: Val, held: Ref, e: ExitId) {
+        match v {
+            Val::SeqIter { object, .. } if object.is_inst() && !self.on_stack(held) => {
+                self.emit(Op::GuardHeld, &[held, object], 0, e, 0);
+            }
+            _ => {
+                self.emit(Op::GuardShared, &[held], 0, e, 0);
+            }
+        }
     }
 
     /// Whether an iterator that is thrown away half way may be: nobody sees it go.
@@ -309,7 +321,7 @@ impl<W: World> Recorder<'_, W> {
                     return Err("an abandoned iterator");
                 }
                 let e = self.exit("an abandoned iterator");
-                self.emit(Op::GuardShared, &[on], 0, e, 0);
+                self.guard_held(v, on, e);
                 Ok(())
             }
             Val::Enumerate { .. } | Val::Zip { .. } => Err("an abandoned iterator"),
