@@ -4,16 +4,15 @@ use super::*;
 use crate::stubs::Plan;
 
 impl Lower<'_, '_> {
-    /// What an exit writes: what its snapshot names, and from the number given on, what earlier passes changed.
-    fn written(&self, exit: ExitId) -> (Vec<(Slot, Val)>, usize) {
+    /// What an exit writes: what its snapshot names, and from the number given on, what earlier passes changed: those
+    /// inputs.
+    fn written(&self, exit: ExitId, changed: &[u32]) -> (Vec<(Slot, Val)>, usize) {
         let tree = self.tree;
         let snapshot = &tree.exits[exit.at()].snapshot;
         let mut vals = snapshot.slots.clone();
         let carried = vals.len();
-        let mut changed: Vec<u32> = tree.carried().iter().map(|c| c.0).collect();
-        changed.dedup();
         for index in changed {
-            let input = &tree.inputs[index as usize];
+            let input = &tree.inputs[*index as usize];
             let popped = input
                 .slot
                 .as_frame()
@@ -60,7 +59,9 @@ impl Lower<'_, '_> {
         outside: (Vec<Option<Value>>, Value),
     ) -> Result<(), String> {
         let leaves = std::mem::take(&mut self.leaves);
-        let vals: Vec<_> = leaves.iter().map(|e| self.written(*e)).collect();
+        let mut changed: Vec<u32> = self.tree.carried().iter().map(|c| c.0).collect();
+        changed.dedup();
+        let vals: Vec<_> = leaves.iter().map(|e| self.written(*e, &changed)).collect();
         let needed = |vals: &(Vec<(Slot, Val)>, usize)| -> Vec<Ref> {
             vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect()
         };

@@ -611,7 +611,7 @@ impl<W: World> Recorder<'_, W> {
                 }
             }
             if !inside && !first {
-                if self.s.pc == head && self.s.depth == self.tree.depth as usize {
+                if self.s.pc == head && self.s.depth == self.tree.depth as usize && !self.over_at_once() {
                     return match self.close() {
                         Ok(end) => Ok(end),
                         Err(why) if self.root => Err(why),
@@ -675,6 +675,21 @@ impl<W: World> Recorder<'_, W> {
         }
         let top = self.s.vals[self.locals + self.s.depth - width];
         matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
+    }
+
+    /// Whether the loop is begun here with a range that is empty: then its end is part of this trace, instead of a pass of
+    /// the head that leaves at once.
+    fn over_at_once(&self) -> bool {
+        let top = self
+            .s
+            .depth
+            .checked_sub(1)
+            .and_then(|top| self.s.vals[self.locals + top]);
+        let left = match top {
+            Some(Val::RangeIter { left, .. }) if !self.root => left,
+            _ => return false,
+        };
+        self.const_int(left) == Some(0)
     }
 
     fn close(&mut self) -> Step<End> {
