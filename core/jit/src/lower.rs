@@ -302,7 +302,14 @@ impl Compiler {
         let counters;
         {
             let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-            counters = lower(&mut b, tree, &self.host, self.hoist, &mut exits)?;
+            counters = match lower(&mut b, tree, &self.host, self.hoist, &mut exits) {
+                Ok(counters) => counters,
+                Err(why) => {
+                    // What is left of it there would be found by the next trace.
+                    self.builder = FunctionBuilderContext::new();
+                    return Err(why);
+                }
+            };
             b.seal_all_blocks();
             b.finalize(self.isa.frontend_config());
         }

@@ -515,7 +515,10 @@ impl Tree {
     pub fn ends_containers(&self) -> bool {
         let lets_go = |r: &Ref| {
             let op = self.inst(*r).op;
-            matches!(op, Op::GuardShared | Op::GuardQuiet | Op::NewList | Op::ListOf | Op::Slice | Op::Pop)
+            matches!(
+                op,
+                Op::GuardShared | Op::GuardQuiet | Op::NewList | Op::ListOf | Op::Slice | Op::Pop
+            )
         };
         self.traces.iter().any(|t| t.body.iter().any(lets_go))
     }

@@ -61,12 +61,8 @@ pub(super) fn simplify(tree: &mut Tree, index: usize, passes: &Passes) {
                 _ => None,
             };
             // Several operations may share the exit: then nothing is known.
-            let alone = tree.traces[owner]
-                .body
-                .iter()
-                .filter(|r| tree.inst(**r).exit == exit)
-                .count()
-                == 1;
+            let all = tree.traces.iter().flat_map(|t| &t.body);
+            let alone = all.filter(|r| tree.inst(**r).exit == exit).count() == 1;
             if let (Some(holds), true) = (holds, alone) {
                 w.assume(tree, inst.args[0], holds);
             }
