@@ -286,7 +286,7 @@ impl Compiler {
         tree.traces[0].end = End::Head(changed.collect());
         larder_trace::opt::optimise(&mut tree, 0, &Default::default());
         let code = self.compile(&tree)?;
-        crate::Packed::new(&tree, &code.exits).map(drop)
+        crate::Packed::new(&tree, &code, |_| true).map(drop)
     }
 
     /// # Errors
