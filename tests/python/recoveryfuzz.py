@@ -295,7 +295,7 @@ CHANGE = [
     "{n}['k50'] = {n}.pop('k50')",
     "{n}.discard('k50')",
     "{n}.reverse()",
-    "{n}.pop()",
+    "assert not isinstance({n}, set); {n}.pop()",
     "{n}.args[0].append({k})",
     "{n}.args = ({k},)",
     "{n}.__setstate__({{'data': [{k}], 'count': {k}, 'twice': 0}})",
