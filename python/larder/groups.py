@@ -267,7 +267,7 @@ def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: di
         ids = {*one.ids, id(values[name])}
         for key in owners.keys() & ids:
             owner, part, kind = owners[key]
-            if name != owner and part not in ids:
+            if id(values[name]) == key or (name != owner and part not in ids):
                 refused[name] = f"reaches the __dict__ of a {kind}, which would come back with another one"
                 dumps.pop(name, None)
 
