@@ -333,7 +333,15 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// # Errors
     /// [`Stop::Opaque`] if nothing can be said of something below it.
     pub fn enter(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
-        self.meet(object, false)
+        // What is made here goes when the walk ends; until then the collector would only look at it, and age what there is.
+        // SAFETY: the GIL is held.
+        let collecting = unsafe { ffi::PyGC_Disable() } == 1;
+        let met = self.meet(object, false);
+        if collecting {
+            // SAFETY: as above.
+            unsafe { ffi::PyGC_Enable() };
+        }
+        met
     }
 
     /// `said`: its address was, by the container it is in.
