@@ -12,6 +12,7 @@
 
 use crate::hook::{CodeInfo, Engine, Loop, engine};
 use crate::object::ptr;
+use crate::run::Compiled;
 use larder_jit::Piece;
 use larder_trace::Obj;
 use larder_trace::policy::{self, Action, Event, Fate};
@@ -37,7 +38,9 @@ impl Engine {
                 match fate {
                     Fate::Keep => {}
                     Fate::Settle => {
-                        if let Some(c) = l.compiled.as_mut().filter(|_| l.reopened < policy::REOPEN_MAX) {
+                        let whole = |c: &&mut Box<Compiled>| c.growth.as_ref().is_none_or(|g| g.ahead.is_none());
+                        let compiled = l.compiled.as_mut().filter(|_| l.reopened < policy::REOPEN_MAX);
+                        if let Some(c) = compiled.filter(whole) {
                             c.settle();
                         }
                     }

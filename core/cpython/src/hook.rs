@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::helpers;
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::rows::Row;
-use crate::run::{Buffer, Compiled};
+use crate::run::{Buffer, Compiled, Growth};
 use crate::world::{Live, plain_namespaces};
 use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host, Packed};
@@ -37,6 +37,9 @@ pub const CODE_BYTES: usize = 1 << 20;
 pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// Traces per tree at most.
 const TRACES_MAX: usize = 24;
+/// Times the exits of recorded side traces are taken again before these are compiled: each time the recorder looks whether
+/// the iteration goes another way, so that a tree is compiled less often.
+const LOOKS: u8 = 6;
 /// A compiled loop must stay this many iterations per entry, looked at every so many entries.
 const PAYS_ITERATIONS: u32 = 4;
 const PAYS_WINDOW: u32 = 64;
@@ -322,9 +325,19 @@ impl Engine {
         }
         let started = Instant::now();
         let header = info.loops[index].header;
-        let mut tree = match &info.loops[index].compiled {
-            Some(c) => c.growth.as_ref().ok_or(late("a loop that has settled"))?.tree.clone(),
-            None => Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
+        let settled = || late("a loop that has settled");
+        let (mut tree, looks) = match &info.loops[index].compiled {
+            Some(c) => match c.growth.as_ref().ok_or_else(settled)?.as_ref() {
+                Growth {
+                    ahead: Some((tree, looks)),
+                    ..
+                } => (Tree::clone(tree), *looks),
+                growth => (growth.tree.clone(), LOOKS),
+            },
+            None => (
+                Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
+                0,
+            ),
         };
         let heads: Vec<u32> = info
             .loops
@@ -340,11 +353,34 @@ impl Engine {
             examples: RefCell::default(),
         };
         let from = from.map(|e| ExitId(e as u32));
+        let again = from.is_some_and(|e| tree.exits[e.at()].side.is_some());
         let recorded = record(&mut tree, from, &world, &info.ins, self.layout, &heads);
         drop(world);
-        recorded?;
-        let newest = tree.traces.len() - 1;
-        optimise(&mut tree, newest, &self.passes);
+        if let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
+            let looks = looks.saturating_sub(u8::from(again));
+            match (recorded, &mut growth.ahead) {
+                // Nothing new: as it was.
+                (Err(_), Some(ahead)) if again => {
+                    ahead.1 = looks;
+                    tree = Tree::clone(&ahead.0);
+                }
+                (Err(why), _) => return Err(why),
+                (Ok(()), ahead) => *ahead = Some((Box::new(tree.clone()), looks)),
+            }
+            if looks > 0 && tree.traces.len() < TRACES_MAX {
+                info.loops[index].grown = true;
+                let row = info.loops[index].row;
+                self.took(row, started);
+                return Ok(());
+            }
+            growth.ahead = None;
+        } else {
+            recorded?;
+        }
+        let known = info.loops[index].compiled.as_ref().and_then(|c| c.growth.as_ref());
+        for newer in known.map_or(0, |growth| growth.tree.traces.len())..tree.traces.len() {
+            optimise(&mut tree, newer, &self.passes);
+        }
         self.compiler.hoist = self.passes.hoist;
         let code = self
             .compiler
@@ -372,15 +408,23 @@ impl Engine {
         let own = l.row;
         (l.compiled, l.grown) = (Some(compiled), true);
         // SAFETY: by contract.
-        unsafe { self.describe(info, index, own, frame, started) };
+        unsafe { self.describe(info, index, own, frame) };
+        self.took(own, started);
         Ok(())
+    }
+
+    /// Adds to the time a loop's recording and compiling took.
+    fn took(&mut self, row: Option<usize>, started: Instant) {
+        if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+            row.compile_ns += started.elapsed().as_nanos() as u64;
+        }
     }
 
     /// Tells the row of a loop that was just compiled what came of it.
     ///
     /// # Safety
     /// As [`Engine::grow`].
-    unsafe fn describe(&mut self, info: &CodeInfo, index: usize, row: Option<usize>, frame: Frame, started: Instant) {
+    unsafe fn describe(&mut self, info: &CodeInfo, index: usize, row: Option<usize>, frame: Frame) {
         let (Some(row), Some(c)) = (row, &info.loops[index].compiled) else {
             return;
         };
@@ -398,7 +442,6 @@ impl Engine {
         }
         self.tell_along(row);
         let row = &mut self.rows[row];
-        row.compile_ns += started.elapsed().as_nanos() as u64;
         row.compiles += 1;
         row.describe(&growth.tree, &c.packed, &rows);
     }
@@ -481,8 +524,10 @@ impl Engine {
             }
             return Some((exit, pc));
         };
-        let tries = growth.failed[exit] < 2 && growth.tree.exits[exit].side.is_none();
-        let hot = tries && growth.tree.traces.len() < TRACES_MAX;
+        let tree = growth.ahead.as_ref().map_or(&growth.tree, |ahead| &ahead.0);
+        let new = tree.exits[exit].side.is_none() && tree.traces.len() < TRACES_MAX;
+        let pending = growth.tree.exits[exit].side.is_none() && tree.exits[exit].side.is_some();
+        let hot = growth.failed[exit] < 2 && (new || pending);
         // SAFETY: the frame stands at that exit now.
         let grown = !hot || unsafe { self.try_grow(info, index, frame, Some(exit)) }.is_ok();
         if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {

@@ -35,6 +35,9 @@ pub struct Growth {
     pub tree: Tree,
     /// Failed attempts at a side trace, per exit.
     pub failed: Vec<u8>,
+    /// The tree with side traces that are recorded but not compiled, and how often their exits are looked at before they
+    /// are.
+    pub ahead: Option<(Box<Tree>, u8)>,
 }
 
 /// A tree with its machine code. What it has done is counted in its [`Row`].
@@ -59,6 +62,7 @@ impl Compiled {
             growth: Some(Box::new(Growth {
                 tree,
                 failed: vec![0; exits],
+                ahead: None,
             })),
             entries: 0,
             passed: 0,
@@ -75,7 +79,10 @@ impl Compiled {
     /// Bytes kept beside the machine code for as long as it lives, and those only growing needs.
     pub fn sizes(&self) -> (usize, usize) {
         let growth = self.growth.as_ref();
-        let growing = growth.map_or(0, |g| size_of::<Growth>() + g.tree.metadata_bytes() + g.failed.len());
+        let growing = growth.map_or(0, |g| {
+            let ahead = g.ahead.as_ref().map_or(0, |a| size_of::<Tree>() + a.0.metadata_bytes());
+            size_of::<Growth>() + g.tree.metadata_bytes() + g.failed.len() + ahead
+        });
         let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size();
         (kept, growing)
     }

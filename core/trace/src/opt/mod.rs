@@ -135,7 +135,8 @@ fn substitute(tree: &mut Tree, index: usize, map: &HashMap<Ref, Ref>) {
             *r = *to;
         }
     };
-    for exit in tree.exits.iter_mut().filter(|e| e.owner as usize == index) {
+    // Traces recorded after this one, before it was optimised, name its values too.
+    for exit in tree.exits.iter_mut().filter(|e| e.owner as usize >= index) {
         for (_, val) in &mut exit.snapshot.slots {
             for_each_ref(val, &mut change);
         }
@@ -146,9 +147,16 @@ fn substitute(tree: &mut Tree, index: usize, map: &HashMap<Ref, Ref>) {
     for holders in &mut tree.holders {
         holders.ints.iter_mut().chain(&mut holders.floats).for_each(&mut change);
     }
-    if let End::Head(changed) = &mut tree.traces[index].end {
-        for (_, refs) in changed {
-            refs.iter_mut().for_each(&mut change);
+    for later in &tree.traces[index + 1..] {
+        for r in &later.body {
+            tree.insts[r.at()].args.iter_mut().for_each(&mut change);
+        }
+    }
+    for trace in &mut tree.traces[index..] {
+        if let End::Head(changed) = &mut trace.end {
+            for (_, refs) in changed {
+                refs.iter_mut().for_each(&mut change);
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod containers;
 mod fresh;
 mod iterate;
 mod pending;
+mod retrace;
 mod state;
 mod walk;
 mod walkers;
@@ -34,6 +35,7 @@ use crate::ir::*;
 use crate::layout::Layout;
 use crate::ops::{Cond, Op};
 use crate::overhead;
+use retrace::Retrace;
 use std::rc::Rc;
 
 /// What an object is, as far as the recorder can use it.
@@ -415,10 +417,20 @@ pub struct Recorder<'a, W: World> {
     /// The loop's own code ends here.
     last: usize,
     outer: bool,
+    /// While the walk follows a trace that is there already.
+    retrace: Option<Retrace>,
+    /// It left that trace where no new one can begin.
+    astray: bool,
+    /// The exit made last in this instruction that stands for this very place and nothing else.
+    last_fork: ExitId,
+    /// Where the new trace begins.
+    from: Option<ExitId>,
 }
 
-/// Records the root trace (`from` is none) or the side trace of an exit, into `tree`. On an error the tree is spoilt:
-/// record into a copy.
+/// Records the root trace (`from` is none) or the side trace of an exit, into `tree`. If that exit has one already, which
+/// must not have been optimised yet, the walk follows it and what it recorded at the first branch it takes otherwise becomes
+/// a trace of its own: so a tree learns its ways before it is compiled. On an error the tree is spoilt: record into a
+/// copy.
 ///
 /// # Errors
 /// Why this iteration cannot be a trace.
@@ -481,8 +493,13 @@ pub fn record<W: World>(
         root: from.is_none(),
         last,
         outer: false,
+        retrace: None,
+        astray: false,
+        last_fork: ExitId::NONE,
+        from,
     };
     if let Some(e) = from {
+        r.retrace = r.tree.exits[e.at()].side.map(|side| Retrace::new(r.tree, side));
         r.outer = r.tree.traces[r.tree.exits[e.at()].owner as usize].outer;
     }
     let failure = |why| Failure {
@@ -500,8 +517,13 @@ pub fn record<W: World>(
         bytecodes,
         outer,
         s,
+        from,
+        retrace,
         ..
     } = r;
+    if retrace.is_some() {
+        return Err(failure("the same way as before"));
+    }
     if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {
         return Err(failure("too little follows"));
     }
@@ -524,6 +546,9 @@ impl<W: World> Recorder<'_, W> {
         let mut all = [Ref::NONE; 3];
         all[..args.len()].copy_from_slice(args);
         self.effects |= op.info().effect;
+        if let Some(r) = self.follow(op, all, imm, exit, conc) {
+            return r;
+        }
         let r = Ref(self.tree.insts.len() as u32);
         self.tree.insts.push(Inst {
             op,
@@ -632,8 +657,14 @@ impl<W: World> Recorder<'_, W> {
                 saved = Some((self.s.clone(), self.body.len(), self.memory.len(), self.lengths.len()));
             }
             let bc = self.ins.get(self.s.pc).map_or(Bc::Unknown, |ins| ins.bc);
-            if let Err(why) = self.step(first) {
-                let Some((saved, body, memory, lengths)) = saved.take().filter(|_| !self.root) else {
+            let stepped = self.step(first);
+            if self.astray {
+                return Err("a way that parts from the one before where none can begin");
+            }
+            if let Err(why) = stepped {
+                let Some((saved, body, memory, lengths)) =
+                    saved.take().filter(|_| !self.root && self.retrace.is_none())
+                else {
                     return Err(why);
                 };
                 self.unwind();

@@ -470,6 +470,10 @@ impl<W: World> Recorder<'_, W> {
             return self.call_exit;
         }
         let snapshot = self.snapshot(pc);
+        if let Some(e) = self.follow_exit(&snapshot, reason) {
+            self.last_fork = e;
+            return e;
+        }
         let walked = self.tree.walked.last().copied().unwrap_or_default();
         self.tree.walked_to.push(walked);
         self.tree.crossed_to.push(self.s.crossed.clone());
@@ -479,7 +483,8 @@ impl<W: World> Recorder<'_, W> {
             side: None,
             owner: self.tree.traces.len() as u32,
         });
-        ExitId(self.tree.exits.len() as u32 - 1)
+        self.last_fork = ExitId(self.tree.exits.len() as u32 - 1);
+        self.last_fork
     }
     pub(super) fn fork(&mut self, reason: &'static str) -> ExitId {
         self.exit_to(self.s.pc, reason)
@@ -494,6 +499,7 @@ impl<W: World> Recorder<'_, W> {
             None => {
                 let e = self.fork(reason);
                 self.checkpoint = Some(e);
+                self.last_fork = ExitId::NONE;
                 e
             }
         }

@@ -22,6 +22,7 @@ impl<W: World> Recorder<'_, W> {
         self.written &= !outside;
         self.late = false;
         self.effects = false;
+        self.last_fork = ExitId::NONE;
         self.instruction(first)?;
         if self.effects {
             self.checkpoint = None;
