@@ -12,7 +12,6 @@
 
 use crate::hook::{CodeInfo, Engine, Loop, engine};
 use crate::object::ptr;
-use crate::run::Compiled;
 use larder_jit::Piece;
 use larder_trace::Obj;
 use larder_trace::policy::{self, Action, Event, Fate};
@@ -38,9 +37,8 @@ impl Engine {
                 match fate {
                     Fate::Keep => {}
                     Fate::Settle => {
-                        let whole = |c: &&mut Box<Compiled>| c.growth.as_ref().is_none_or(|g| g.ahead.is_none());
-                        let compiled = l.compiled.as_mut().filter(|_| l.reopened < policy::REOPEN_MAX);
-                        if let Some(c) = compiled.filter(whole) {
+                        let keep = l.learns() || l.reopened >= policy::REOPEN_MAX;
+                        if let Some(c) = l.compiled.as_mut().filter(|_| !keep) {
                             c.settle();
                         }
                     }
@@ -59,6 +57,9 @@ impl Engine {
         }
         self.arena.release(old.piece);
         self.freed.extend_from_slice(old.packed.objects());
+        if let Some((tree, _)) = old.growth.take().and_then(|growth| growth.ahead) {
+            self.freed.extend(tree.objects());
+        }
         let (head, action) = policy::step(l.head, event, &self.limits);
         debug_assert!(action != Action::Record);
         l.head = head;

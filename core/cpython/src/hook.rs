@@ -59,6 +59,14 @@ pub struct Loop {
     pub reopened: u8,
 }
 
+impl Loop {
+    /// Whether side traces wait to be compiled, and may take in what is around the loop.
+    pub fn learns(&self) -> bool {
+        let growth = self.compiled.as_ref().and_then(|c| c.growth.as_ref());
+        growth.is_some_and(|g| g.ahead.is_some())
+    }
+}
+
 /// What hangs on a code object while it lives.
 pub struct CodeInfo {
     /// Whether this code is watched at all.
@@ -365,7 +373,16 @@ impl Engine {
                     tree = Tree::clone(&ahead.0);
                 }
                 (Err(why), _) => return Err(why),
-                (Ok(()), ahead) => *ahead = Some((Box::new(tree.clone()), looks)),
+                (Ok(()), ahead) => {
+                    // The program goes on: what the tree names must live until it is compiled.
+                    for o in tree.objects() {
+                        // SAFETY: live objects the recorder met.
+                        unsafe { ffi::Py_INCREF(ptr(o)) };
+                    }
+                    if let Some(old) = ahead.replace((Box::new(tree.clone()), looks)) {
+                        self.freed.extend(old.0.objects());
+                    }
+                }
             }
             if looks > 0 && tree.traces.len() < TRACES_MAX {
                 info.loops[index].grown = true;
@@ -373,7 +390,9 @@ impl Engine {
                 self.took(row, started);
                 return Ok(());
             }
-            growth.ahead = None;
+            if let Some(old) = growth.ahead.take() {
+                self.freed.extend(old.0.objects());
+            }
         } else {
             recorded?;
         }
@@ -394,6 +413,7 @@ impl Engine {
             // SAFETY: live objects the recorder met.
             unsafe { ffi::Py_INCREF(ptr(*o)) };
         }
+        let reaches_out = from.is_some() && tree.traces.iter().any(|t| t.outer);
         let mut compiled = Box::new(Compiled::new(tree, packed, piece));
         debug_assert!(compiled.packed.spaces().count() <= helpers::OTHERS);
         let l = &mut info.loops[index];
@@ -407,6 +427,12 @@ impl Engine {
         }
         let own = l.row;
         (l.compiled, l.grown) = (Some(compiled), true);
+        if reaches_out {
+            // Loops around and beside are part of the tree now: what was counted of them says nothing.
+            for other in info.loops.iter_mut().filter(|l| l.compiled.is_none()) {
+                other.head.count = 0;
+            }
+        }
         // SAFETY: by contract.
         unsafe { self.describe(info, index, own, frame) };
         self.took(own, started);
@@ -717,6 +743,15 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
                 Err(Failure {
                     why: "another tool watches this code",
                     soon: false,
+                })
+            } else if info
+                .loops
+                .iter()
+                .any(|l| (to..from).contains(&(l.header as usize)) && l.learns())
+            {
+                Err(Failure {
+                    why: "a loop inside is about to grow",
+                    soon: true,
                 })
             } else {
                 engine.try_grow(info, index, frame, None)

@@ -543,6 +543,31 @@ impl Tree {
         }
     }
 
+    /// Every object the tree names, some more than once: what must live as long as it does.
+    pub fn objects(&self) -> Vec<Obj> {
+        let mut all = self.pins.clone();
+        for input in &self.inputs {
+            if let Type::Ptr(o) | Type::Known(o) = input.ty {
+                all.push(o);
+            }
+        }
+        for name in &self.names {
+            all.push(name.key);
+            if let Namespace::Dict(o) = name.space {
+                all.push(o);
+            }
+        }
+        for condition in &self.conditions {
+            match *condition {
+                Condition::TypeVersion(o, _) | Condition::KeysVersion(o, _) => all.push(o),
+                Condition::Code(f, code) => all.extend([f, code]),
+            }
+        }
+        all.extend(self.backs.iter().map(|back| back.code));
+        all.retain(|o| !o.is_null());
+        all
+    }
+
     pub fn input_of(&self, slot: Slot) -> Option<usize> {
         self.inputs.iter().position(|input| input.slot == slot)
     }

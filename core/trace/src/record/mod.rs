@@ -519,9 +519,10 @@ pub fn record<W: World>(
         s,
         from,
         retrace,
+        astray,
         ..
     } = r;
-    if retrace.is_some() {
+    if astray || retrace.is_some() {
         return Err(failure("the same way as before"));
     }
     if matches!(end, End::Leave(_)) && body.len() < SIDE_MIN {

@@ -54,6 +54,9 @@ impl<W: World> Recorder<'_, W> {
 
     /// The way parts here: a new trace begins, or the one that began here before is followed.
     fn part(&mut self, exit: ExitId) {
+        // What comes before is run on this way too: if it belongs to an enclosing loop, so does the new trace.
+        let owner = self.tree.exits[exit.at()].owner;
+        self.outer |= self.tree.traces[owner as usize].outer;
         if let Some(side) = self.tree.exits[exit.at()].side {
             self.retrace = Some(Retrace::new(self.tree, side));
         } else {
@@ -62,6 +65,7 @@ impl<W: World> Recorder<'_, W> {
         }
         self.checkpoint = None;
         self.bytecodes = 0;
+        self.s.crossed.clear();
         if let Some(walked) = self.tree.walked.last_mut() {
             *walked = Default::default();
         }
