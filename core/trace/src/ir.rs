@@ -559,7 +559,7 @@ impl Tree {
         }
         for condition in &self.conditions {
             match *condition {
-                Condition::TypeVersion(o, _) | Condition::KeysVersion(o, _) => all.push(o),
+                Condition::TypeVersion(o, _) | Condition::SharedNames(o, _) | Condition::Globals(o) => all.push(o),
                 Condition::Code(f, code) => all.extend([f, code]),
             }
         }

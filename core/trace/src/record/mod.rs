@@ -550,6 +550,8 @@ impl<W: World> Recorder<'_, W> {
         if let Some(r) = self.follow(op, all, imm, exit, conc) {
             return r;
         }
+        // The exit this trace begins at cannot be one of its own.
+        self.astray |= exit != ExitId::NONE && self.from == Some(exit);
         let r = Ref(self.tree.insts.len() as u32);
         self.tree.insts.push(Inst {
             op,

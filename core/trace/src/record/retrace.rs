@@ -40,9 +40,10 @@ impl<W: World> Recorder<'_, W> {
             }
             let guards = [Op::GuardTrue, Op::GuardFalse];
             let opposite = guards.contains(&op) && guards.contains(&found.op) && op != found.op;
+            let here = exit == self.last_fork && exit != self.call_exit && self.callers.is_empty();
             let same = found.args == args && found.exit == exit;
             let alone = || body.iter().filter(|r| self.tree.inst(**r).exit == exit).count() == 1;
-            if opposite && same && exit == self.last_fork && self.callers.is_empty() && alone() {
+            if opposite && same && here && alone() {
                 self.part(exit);
                 return Some(r);
             }
