@@ -50,7 +50,7 @@ impl Engine {
 
     /// Throws a loop's code away.
     pub fn discard(&mut self, l: &mut Loop, event: Event) {
-        let Some(old) = l.compiled.take() else { return };
+        let Some(mut old) = l.compiled.take() else { return };
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
             row.measure(&old, &self.arena);
             row.forget_code();
