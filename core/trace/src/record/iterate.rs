@@ -299,7 +299,8 @@ impl<W: World> Recorder<'_, W> {
     /// Leaves when the iterator that ends is all that holds what it walks along. One that has no object holds nothing.
     fn guard_held(&mut self, v: Val, held: Ref, e: ExitId) {
         match v {
-            Val::SeqIter { object, .. } if object.is_inst() && !self.on_stack(held) => {
+            // A loop of 3.15 without an iterator has the sequence itself on the stack, which owns it.
+            Val::SeqIter { object, .. } if object.is_inst() => {
                 self.emit(Op::GuardHeld, &[held, object], 0, e, 0);
             }
             _ => {
