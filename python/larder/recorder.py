@@ -442,9 +442,10 @@ class Recorder(Reader):
         for child in [one for one in self._cancelled if one.ended()]:
             self._cancelled.remove(child)
             self._drop(child)
-        while self.savers and self.savers[0].ended():
+        while self.savers and self.savers[0].finish():
             child = self.savers.pop(0)
             answer, ended = child.answer(), child.end_text()
+            saver.hung = saver.hung or child.hung
             if answer is not None and answer.saved is not None:
                 answer.saved.version["how"] = how
                 self._apply(answer.saved)
@@ -476,7 +477,7 @@ class Recorder(Reader):
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._lock:
             while self.savers:
-                if not self.savers[0].ended(None if deadline is None else deadline - time.monotonic()):
+                if not self.savers[0].finish(None if deadline is None else deadline - time.monotonic()):
                     return False
                 self._collect()
         return True

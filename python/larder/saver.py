@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import pickle
+import posix
 import re
 import select
 import signal
@@ -46,6 +48,8 @@ HOSTILE = {
 _HEAD, _NAME, _END = 64, 256, 512
 """The memory file: flags, the name in hand, and from ``_END`` on the answer behind its length."""
 
+hung = False
+"""True once a child never began."""
 forking = False
 """True while a saver is forked: hooks of ours that let children go leave it alone."""
 
@@ -66,12 +70,17 @@ def why_not() -> str:
         return "this system has no pidfd_open"
     if os.environ.get("LARDER_SAVER") == "never":
         return "LARDER_SAVER=never"
+    if hung:
+        return "a forked process hung before it began: some library does not survive a fork"
     for module, what in HOSTILE.items():
         if module in sys.modules:
             return f"{what} is in use, which does not survive a fork"
     torch = sys.modules.get("torch")
     if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
         return "CUDA is in use, which does not survive a fork"
+    monitoring = getattr(sys, "monitoring", None)  # CPython 3.12
+    if sys.gettrace() is not None or (monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID)):
+        return "a debugger is attached, which would stop at its breakpoints in a forked process too"
     return ""
 
 
@@ -114,6 +123,9 @@ class Saver:
         os.ftruncate(self._file, _END)
         self._token = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.status: int | None = None
+        self._turn, self._asked = 0.0, False
+        self.hung = False
+        """It was ended because it never began."""
 
     # --- in the kernel ---
 
@@ -127,7 +139,7 @@ class Saver:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # threads: none of ours has a lock now
-                self.pid = os.fork()
+                self.pid = posix.fork()  # `os.fork` may be somebody's that starts threads in the child
             if self.pid == 0:
                 self._child(before, fds, work, last)
             with contextlib.suppress(OSError):
@@ -164,6 +176,8 @@ class Saver:
     def end_text(self) -> str:
         """How it ended, when it left no answer."""
         self.reap()
+        if self.hung:
+            return f"did not begin within {STALLED_SECONDS:g} s"
         if self.status and os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
             if number == signal.SIGALRM:
@@ -183,6 +197,22 @@ class Saver:
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1e3))
+
+    def finish(self, seconds: float | None = 0) -> bool:
+        """As `ended`, asked when those before it have ended: if it does not begin then, it is ended.
+
+        Only what has begun has an alarm; before that a library's hook for forked processes may hang.
+        """
+        now = time.monotonic()
+        until = math.inf if seconds is None else now + seconds
+        self._turn = self._turn or now
+        while not self.ended(min(max(until - now, 0), 1.0)):
+            now = time.monotonic()
+            if not self._asked and now - self._turn > STALLED_SECONDS:
+                self._asked, self.hung = True, self.cancel()
+            if now >= until:
+                return False
+        return True
 
     def answer(self) -> Answer | None:
         """What it left, once it has ended; ``None`` if it was ended before."""
@@ -219,9 +249,9 @@ class Saver:
     def _child(self, before: list[Saver], fds: list[int], work: Callable, last: Callable) -> None:
         try:
             self.pid = os.getpid()
-            _settle_in([*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._pidfd))])
+            _settle_in([*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._token, one._pidfd))])
             for one in before:
-                one.ended(None)
+                one.finish(None)
             if not self._claim():
                 os._exit(0)
             self.progress("")

@@ -135,6 +135,14 @@ def test_the_optimiser_stands_aside_for_the_debugger_and_comes_back(k):
     assert k.value("larder.trace.stats()['on'], sys.monitoring.get_tool(sys.monitoring.DEBUGGER_ID)") == "(True, None)"
 
 
+def test_states_are_saved_in_the_kernel_while_a_debugger_is_attached(k):
+    asked = "__import__('larder.saver').saver.why_not()"
+    begin(k, CODE, 2)
+    assert "a debugger is attached" in k.value(asked)
+    ask(k, "disconnect")
+    assert k.value(asked) == "''"
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the optimiser needs CPython 3.12")
 def test_the_optimiser_stands_aside_for_settrace_and_coverage_and_comes_back(k):
     k.ok(

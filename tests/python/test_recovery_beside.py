@@ -166,18 +166,39 @@ def test_what_does_not_survive_a_fork_is_saved_in_the_kernel(tmp_path, what):
         assert k.text("print(x, s.value, y)").endswith("\n2 [1, 2] 3\n")
 
 
+def test_a_child_that_never_begins_is_ended_and_the_kernel_saves_from_then_on(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always", LARDER_SAVER_SECONDS="1") as k:
+        k.ok("import larder, os, time\nx = [1]")
+        settle(k)
+        k.ok("os.register_at_fork(after_in_child=lambda: time.sleep(1000))", silent=True)
+        k.ok("x.append(2)")
+        k.ok("x.append(3)")
+        hung = pids(k)
+        assert hung
+        settle(k)
+        assert all(map(ended, hung))
+        k.ok("x.append(4)")
+        assert pids(k) == []
+        status = k.text("print(larder.session.status())", silent=True)
+        assert "hung before it began" in status
+        assert k.text(HOW, silent=True).splitlines()[-1] == "4 before reply"
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(x)").endswith("\n[1, 2, 3, 4]\n")
+
+
 def test_where_no_fork_is_possible_everything_is_saved_before_the_reply_and_status_says_why(tmp_path):
     with notebook(tmp_path) as k:
         k.ok(
-            "import larder, os, errno\n"
+            "import larder, posix, errno\n"
             "def no(): raise OSError(errno.ENOMEM, 'no memory')\n"
-            "real, os.fork = os.fork, no" + SLOW
+            "real, posix.fork = posix.fork, no" + SLOW
         )
         k.ok("s = Slow([1], 0.1)")
         assert pids(k) == []
         assert "no memory" in k.text("print(larder.session.status())", silent=True)
         assert k.text(HOW, silent=True).splitlines()[-1] == "2 before reply"
-        k.ok("os.fork = real; s.value.append(2)")
+        k.ok("posix.fork = real; s.value.append(2)")
         kill(k)
     with notebook(tmp_path) as k:
         assert k.text("print(s.value)").endswith("\n[1, 2]\n")
