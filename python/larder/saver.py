@@ -249,7 +249,9 @@ class Saver:
     def _child(self, before: list[Saver], fds: list[int], work: Callable, last: Callable) -> None:
         try:
             self.pid = os.getpid()
-            _settle_in([*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._token, one._pidfd))])
+            _settle_in(
+                [*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._token, one._pidfd))]
+            )
             for one in before:
                 one.finish(None)
             if not self._claim():
