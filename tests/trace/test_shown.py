@@ -28,6 +28,7 @@ def run(n):
 
 @pytest.fixture
 def trace():
+    """`larder.trace`, watching all code; what counts all of it clears first, as pytest loops between a fixture and its test."""
     larder.trace.enable(watch_all=True)
     larder.trace.clear()
     yield larder.trace
@@ -130,6 +131,7 @@ def test_runs_of_traces_and_exits_add_up(trace):
 
 
 def test_overheads_are_bytecodes_executed_times_their_operations(trace):
+    trace.clear()
     source = "def run(n):\n    i = 0\n    while i < n:\n        i += 1\n    return i\n"
     run = function(source)
     run(10_000)
@@ -150,6 +152,7 @@ def test_overheads_are_bytecodes_executed_times_their_operations(trace):
 
 
 def test_the_interpreters_share_is_what_it_ran_itself(trace):
+    trace.clear()
     run = function(BRANCHY)
     run(30)
     assert not trace.overheads(), "nothing is compiled yet"
@@ -210,6 +213,7 @@ def test_the_limit_evicts_and_results_stay_right(trace):
 
 
 def test_the_graph_is_svg_and_dot(trace):
+    trace.clear()
     with pytest.raises(LookupError, match="compiled"):
         trace.graph()
     run = function(BRANCHY)
