@@ -1,7 +1,7 @@
 //! Loop counters and the optimiser's controls.
 
 use larder_cpython::cache::release;
-use larder_cpython::{abi, hook};
+use larder_cpython::{abi, hook, probe};
 use larder_trace::Obj;
 use larder_trace::bytecode::Opcodes;
 use larder_trace::overhead;
@@ -102,7 +102,7 @@ fn trace_callback(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Arms the self-test: at the next jump, check that the first local is `expect` and put `replace` there.
 #[pyfunction]
 fn trace_probe(py: Python<'_>, code: &Bound<'_, PyAny>, expect: i64, replace: Py<PyAny>) -> PyResult<()> {
-    let probe = hook::Probe {
+    let probe = probe::Probe {
         code: Obj(code.as_ptr() as usize),
         expect,
         replace: Obj(replace.into_ptr() as usize),
@@ -117,7 +117,7 @@ fn trace_probe(py: Python<'_>, code: &Bound<'_, PyAny>, expect: i64, replace: Py
 fn trace_probe_end(py: Python<'_>) -> PyResult<&'static str> {
     let probe = engine(py)?.probe.take();
     // SAFETY: the reference taken by `trace_probe`, given back once.
-    let release = |p: hook::Probe| unsafe { ffi::Py_DECREF(p.replace.0 as *mut ffi::PyObject) };
+    let release = |p: probe::Probe| unsafe { ffi::Py_DECREF(p.replace.0 as *mut ffi::PyObject) };
     Ok(probe.map_or("the running frame", |p| {
         release(p);
         p.wrong
@@ -210,12 +210,6 @@ fn trace_limit(py: Python<'_>, bytes: usize) -> PyResult<usize> {
         release();
         Ok(limit)
     }
-}
-
-/// Slides all machine code together; false when a trace is running.
-#[pyfunction]
-fn trace_compact(py: Python<'_>) -> PyResult<bool> {
-    Ok(engine(py)?.arena.compact())
 }
 
 /// How full the code arena is, and what it has done.
@@ -324,16 +318,15 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_check, module)?)?;
     module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_listing, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_exact, module)?)?;
-    module.add_function(wrap_pyfunction!(trace_listing, module)?)?;
     module.add_function(wrap_pyfunction!(trace_pass, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;
     module.add_function(wrap_pyfunction!(trace_categories, module)?)?;
     module.add_function(wrap_pyfunction!(trace_tick, module)?)?;
     module.add_function(wrap_pyfunction!(trace_limit, module)?)?;
-    module.add_function(wrap_pyfunction!(trace_compact, module)?)?;
     module.add_function(wrap_pyfunction!(trace_usage, module)?)
 }

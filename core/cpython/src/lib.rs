@@ -1,6 +1,6 @@
 //! CPython as larder sees it: versioned layouts, frames, monitoring. All unsafe access to its memory lives here.
 //!
-//! For the optimiser: `abi` knows the offsets, `attributes` where attributes live, `hook` is called at the back edges of loops, `world` reads objects for
+//! For the optimiser: `abi` knows the offsets, `probe` tests them, `attributes` where attributes live, `hook` is called at the back edges of loops, `world` reads objects for
 //! the recorder, `run` enters compiled loops and puts the frame right when they leave, `cache` lets them cool down and go, `rows` is
 //! what is told of them.
 
@@ -17,6 +17,7 @@ pub mod helpers;
 pub mod hook;
 pub mod making;
 pub mod object;
+pub mod probe;
 pub mod rows;
 pub mod run;
 pub mod stdio;

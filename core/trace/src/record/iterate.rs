@@ -64,21 +64,15 @@ impl<W: World> Recorder<'_, W> {
             Val::Range { start, stop, step } => self.iterate_range(start, stop, step)?,
             v @ (Val::RangeIter { .. } | Val::SeqIter { .. } | Val::Enumerate { .. } | Val::Zip { .. }) => v,
             Val::Ptr(on, _) => {
-                let seq = match self.world.class(self.o(on)) {
-                    Class::List => Seq::List,
-                    Class::Tuple => Seq::Tuple,
-                    Class::Str => {
-                        self.latin(on)?;
-                        Seq::Str
-                    }
-                    Class::Dict => {
-                        let it = self.dict_iterator(on, Gives::Keys)?;
-                        self.replace(1, it)?;
-                        return self.beside(Val::Null);
-                    }
-                    _ if self.world.walker(self.o(on)).is_some() => return self.beside(Val::Null),
-                    _ => return Err("an iteration that is not traced yet"),
-                };
+                if self.world.class(self.o(on)) == Class::Dict {
+                    let it = self.dict_iterator(on, Gives::Keys)?;
+                    self.replace(1, it)?;
+                    return self.beside(Val::Null);
+                }
+                if self.world.walker(self.o(on)).is_some() {
+                    return self.beside(Val::Null);
+                }
+                let seq = self.sequence(on)?;
                 if self.layout.for_width == 2 {
                     // The sequence itself stays below the position.
                     return self.beside(Val::Position(zero));
@@ -94,6 +88,19 @@ impl<W: World> Recorder<'_, W> {
         };
         self.replace(1, v)?;
         self.beside(Val::Null)
+    }
+
+    /// What kind of sequence an object that is gone along by position is.
+    fn sequence(&mut self, on: Ref) -> Step<Seq> {
+        match self.world.class(self.o(on)) {
+            Class::List => Ok(Seq::List),
+            Class::Tuple => Ok(Seq::Tuple),
+            Class::Str => {
+                self.latin(on)?;
+                Ok(Seq::Str)
+            }
+            _ => Err("an iteration that is not traced yet"),
+        }
     }
 
     /// The second entry of a loop, on versions where it has two.
@@ -113,17 +120,8 @@ impl<W: World> Recorder<'_, W> {
         let Val::Ptr(on, _) = self.peek(2)? else {
             return Err("an iteration that is not traced yet");
         };
-        let seq = match self.world.class(self.o(on)) {
-            Class::List => Seq::List,
-            Class::Tuple => Seq::Tuple,
-            Class::Str => {
-                self.latin(on)?;
-                Seq::Str
-            }
-            _ => return Err("an iteration that is not traced yet"),
-        };
         Ok(Val::SeqIter {
-            seq,
+            seq: self.sequence(on)?,
             on,
             index,
             object: Ref::NONE,

@@ -230,15 +230,19 @@ impl<W: World> Recorder<'_, W> {
         Ok(())
     }
 
+    /// Every place of this frame and of those above it, and whether it was stored to.
+    fn places(&mut self) -> impl Iterator<Item = (&mut Option<Val>, &mut bool)> {
+        let s = &mut self.s;
+        let above = self.callers.iter_mut();
+        let above = above.flat_map(|c| c.vals.iter_mut().zip(c.dirty.iter_mut()));
+        let here = s.vals.iter_mut().zip(s.dirty.iter_mut());
+        here.chain(s.names.iter_mut().zip(s.names_dirty.iter_mut()))
+            .chain(above)
+    }
+
     /// Every place that holds the number of this identity now knows its object.
     pub(super) fn made(&mut self, id: Ref, object: Ref) {
-        let slots = self.s.vals.iter_mut().zip(self.s.dirty.iter_mut());
-        let slots = slots.chain(self.s.names.iter_mut().zip(self.s.names_dirty.iter_mut()));
-        let above = self
-            .callers
-            .iter_mut()
-            .flat_map(|c| c.vals.iter_mut().zip(c.dirty.iter_mut()));
-        for (val, dirty) in slots.chain(above) {
+        for (val, dirty) in self.places() {
             if let Some(v) = val
                 && v.identity() == Some(id)
             {
@@ -270,13 +274,7 @@ impl<W: World> Recorder<'_, W> {
 
     /// Every place that holds a tuple now knows its object.
     pub(super) fn tuple_made(&mut self, tuple: Val, object: Val) {
-        let slots = self.s.vals.iter_mut().zip(self.s.dirty.iter_mut());
-        let slots = slots.chain(self.s.names.iter_mut().zip(self.s.names_dirty.iter_mut()));
-        let above = self
-            .callers
-            .iter_mut()
-            .flat_map(|c| c.vals.iter_mut().zip(c.dirty.iter_mut()));
-        for (val, dirty) in slots.chain(above) {
+        for (val, dirty) in self.places() {
             if *val == Some(tuple) {
                 (*val, *dirty) = (Some(object), true);
             }
