@@ -295,6 +295,18 @@ fn trace_pass(py: Python<'_>, name: &str, on: bool) -> PyResult<()> {
     }
 }
 
+/// For tests: code compiled from now on leaves once at each operation that can, within the first `after` times it is
+/// reached (0: no longer). Of those operations: how many there are so far, were reached, and left.
+#[pyfunction]
+#[pyo3(signature = (after = None))]
+fn trace_force(py: Python<'_>, after: Option<u32>) -> PyResult<[usize; 3]> {
+    let engine = engine(py)?;
+    if let Some(after) = after {
+        engine.compiler.force(after);
+    }
+    Ok(engine.compiler.forced())
+}
+
 /// Whether every back edge of watched code is reported to the end, for an exact count.
 #[pyfunction]
 fn trace_exact(py: Python<'_>, exact: bool) -> PyResult<()> {
@@ -322,6 +334,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_exact, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_force, module)?)?;
     module.add_function(wrap_pyfunction!(trace_pass, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;

@@ -586,3 +586,20 @@ def test_a_lazy_import_is_done_by_the_loop_that_needs_it():
                     n += fractions.Fraction(i, 1).numerator
             return n, kept.__name__, type(kept).__name__
         """)
+
+
+def test_a_number_put_in_a_dict_stays_the_one_in_its_variable():
+    # A side trace begins at the new key: it knows `b` from the stack only when the dict's object is made of it.
+    both("""
+        def last(n):
+            a, b, t, held = 855, 1, 0, {i: i * 300 for i in range(5)}
+            for k in range(n):
+                held[a & 15] = b
+                if t % 7 == 3:
+                    t += 1
+                place = a & 15
+                a, b = b, (a + b) % 1000
+            return held[place] is a, a, b, held
+        def run():
+            return [last(n) for n in range(2, 40)]
+        """)

@@ -16,7 +16,7 @@ use crate::hook::Engine;
 use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, type_of};
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
-use larder_jit::lower::{BUFFER_WORDS, FIRST, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN};
+use larder_jit::lower::{BUFFER_WORDS, FIRST, FORCED, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN, SCRATCH};
 use larder_jit::packed::{Value, kind};
 use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
@@ -270,13 +270,16 @@ impl Compiled {
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
             set_running(frame, &self.packed);
             arena.enter();
-            let exit = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast()) as usize;
+            let left = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast());
+            let (exit, forced) = ((left & !FORCED) as usize, left & FORCED != 0);
             arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
             let passes = buffer[ITERATIONS].assume_init();
             let iterations = passes.saturating_sub(1);
-            self.count(iterations);
-            self.packed.take(exit);
+            if !forced {
+                self.count(iterations);
+                self.packed.take(exit);
+            }
             if let Some(row) = row {
                 row.ran(exit, passes, &buffer[counters]);
             }
@@ -287,12 +290,16 @@ impl Compiled {
                 known_again(Obj(*o));
             }
             // In the first pass, what earlier passes changed is nothing: the frame has it.
-            let pc = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
+            let mut pc = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
+            if forced {
+                pc = buffer[SCRATCH].assume_init() as usize;
+            }
             frame.jump(pc);
             for o in dropped {
                 decref(Obj(o));
             }
-            (exit, pc as u32)
+            // A forced exit grows nothing and leads to no other loop: as one at the head.
+            (if forced { 0 } else { exit }, pc as u32)
         }
     }
 }

@@ -15,9 +15,11 @@
 //! ```
 
 mod exits;
+mod force;
 mod host;
 mod objects;
 
+pub use force::FORCED;
 pub use host::{Helpers, Host};
 
 use crate::arena::{Helper, Link};
@@ -100,6 +102,7 @@ pub struct Compiler {
     host: Host,
     pub hoist: bool,
     warm: bool,
+    force: Option<force::Force>,
 }
 
 /// What [`Compiler::warm_up`] compiles: a little of everything.
@@ -163,6 +166,7 @@ impl Compiler {
             host,
             hoist: true,
             warm: false,
+            force: None,
         })
     }
 
@@ -197,7 +201,7 @@ impl Compiler {
         let counters;
         {
             let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-            counters = match lower(&mut b, tree, &self.host, self.hoist, &mut exits) {
+            counters = match lower(&mut b, tree, &self.host, self.hoist, &mut exits, self.force.as_mut()) {
                 Ok(counters) => counters,
                 Err(why) => {
                     // What is left of it there would be found by the next trace.
@@ -271,6 +275,9 @@ struct Lower<'a, 'b> {
     ends_containers: bool,
     /// The helpers' addresses, in the order of the arena's.
     helpers: Vec<Helper>,
+    /// See [`force`]: where to, and the exits that are forced somewhere.
+    force: Option<&'a mut force::Force>,
+    forced: HashMap<u32, Block>,
 }
 
 /// Whether an input's object is not carried: its number is new in every pass but the first, and nothing else asks
@@ -307,7 +314,14 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
     ends && changed && !in_exits && !in_tuples && !used
 }
 
-fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: &mut [ExitMap]) -> Result<u16, String> {
+fn lower(
+    b: &mut FunctionBuilder,
+    tree: &Tree,
+    host: &Host,
+    hoist: bool,
+    exits: &mut [ExitMap],
+    force: Option<&mut force::Force>,
+) -> Result<u16, String> {
     let (entry, outer, inner) = (b.create_block(), b.create_block(), b.create_block());
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
@@ -346,6 +360,8 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
         count: zero,
         buffer,
         before: None,
+        force,
+        forced: HashMap::new(),
     };
     let mut next = FIRST;
     let mut args: Vec<BlockArg> = Vec::new();
@@ -397,6 +413,7 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
     l.b.ins().jump(inner, &args);
     l.b.switch_to_block(inner);
     l.count = l.b.ins().iadd_imm_s(passes, 1);
+    l.countdown(ExitId::HEAD);
     // Another thread sets this word: the load must happen every time.
     let breaker = l.b.ins().load(I64, MEM, buffer, word(BREAKER));
     let wanted = if host.breaker_mask == 0xff {
@@ -428,6 +445,9 @@ fn lower(b: &mut FunctionBuilder, tree: &Tree, host: &Host, hoist: bool, exits: 
                 let count = l.b.ins().iadd_imm_s(count, 1);
                 l.b.ins().store(MEM, count, buffer, counter);
                 l.trace(side as usize)?;
+                if l.forced.contains_key(&exit.0) {
+                    l.leaves.push(exit);
+                }
             }
             None => l.leaves.push(exit),
         }
@@ -573,6 +593,7 @@ impl Lower<'_, '_> {
         if inst.op.is_const() || inst.op == Op::Input {
             return Ok(());
         }
+        self.countdown(inst.exit);
         let takes = inst.op.info().takes.len();
         let mut a = [self.buffer; 3];
         for (value, arg) in a.iter_mut().zip(inst.args).take(takes) {

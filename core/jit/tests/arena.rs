@@ -108,6 +108,7 @@ impl Program {
                 reason: "",
                 side: None,
                 owner: 0,
+                onward: 0,
             });
             ExitId(tree.exits.len() as u32 - 1)
         };

@@ -341,6 +341,8 @@ pub struct Exit {
     pub side: Option<u32>,
     /// The trace that leaves here.
     pub owner: u32,
+    /// Where the trace goes on that does not leave here; the snapshot's place, but for branches.
+    pub onward: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -456,6 +458,7 @@ impl Tree {
             reason: "the interpreter wanted control",
             side: None,
             owner: 0,
+            onward: header,
         };
         Tree {
             header,

@@ -222,6 +222,7 @@ pub fn parse(text: &str) -> Result<Tree, String> {
                         reason: "",
                         side: None,
                         owner: 0,
+                        onward: 0,
                     });
                 }
                 inst.exit = ExitId(exit);

@@ -76,10 +76,16 @@ impl Lower<'_, '_> {
         }
         let begin = |at: Option<u32>| at.map_or(leave, |at| blocks[at as usize]);
         for (number, exit) in leaves.iter().enumerate() {
-            let block = self.blocks[&exit.0];
-            self.b.switch_to_block(block);
-            let id = self.b.ins().iconst(I64, i64::from(exit.0));
-            self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
+            if self.tree.exits[exit.at()].side.is_none() {
+                let block = self.blocks[&exit.0];
+                self.b.switch_to_block(block);
+                let id = self.b.ins().iconst(I64, i64::from(exit.0));
+                self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
+            }
+            if let Some(block) = self.forced.get(&exit.0).copied() {
+                let id = self.leave_forced(*exit, block);
+                self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
+            }
             let map = &mut exits[exit.at()];
             map.carried = vals[number].1;
             for (slot, val) in &vals[number].0 {

@@ -17,6 +17,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
             reason: "",
             side: None,
             owner: 0,
+            onward: 0,
         },
         ExitMap {
             carried: slots.len(),

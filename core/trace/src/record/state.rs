@@ -242,6 +242,7 @@ impl<W: World> Recorder<'_, W> {
 
     /// Every place that holds the number of this identity now knows its object.
     pub(super) fn made(&mut self, id: Ref, object: Ref) {
+        self.unread(id);
         for (val, dirty) in self.places() {
             if let Some(v) = val
                 && v.identity() == Some(id)
@@ -268,6 +269,31 @@ impl<W: World> Recorder<'_, W> {
                 let items: Vec<Val> = items.collect();
                 self.tree.tuples.push(items);
                 self.rename_tuple(old as u32, self.tree.tuples.len() as u32 - 1);
+            }
+        }
+    }
+
+    /// Looks at the places of the frame that still hold what the head brought under this identity: a side trace may know it
+    /// from the stack only.
+    fn unread(&mut self, id: Ref) {
+        for input in self.tree.inputs.clone() {
+            if input.val().identity() != Some(id) {
+                continue;
+            }
+            let (place, o) = match (input.slot.as_frame(), input.slot.as_name()) {
+                (Some(i), _) => {
+                    let vals = self.callers.first_mut().map_or(&mut self.s.vals, |c| &mut c.vals);
+                    (&mut vals[i], self.world.slot(i))
+                }
+                (_, Some(n)) => {
+                    let name = self.tree.names[n];
+                    (&mut self.s.names[n], self.world.lookup(name.space, name.key))
+                }
+                _ => continue,
+            };
+            if place.is_none() && !o.is_null() {
+                *place = Some(input.val());
+                self.bind(input.val(), o);
             }
         }
     }
@@ -461,8 +487,8 @@ impl<W: World> Recorder<'_, W> {
             slots,
         }
     }
-    /// An exit that is a fork in the road: exactly here, or at another instruction.
-    pub(super) fn exit_to(&mut self, pc: usize, reason: &'static str) -> ExitId {
+    /// An exit that is a fork in the road: exactly here, or at another instruction than the one the trace goes on with.
+    pub(super) fn exit_to(&mut self, pc: usize, onward: usize, reason: &'static str) -> ExitId {
         if !self.callers.is_empty() {
             self.late |= self.written;
             return self.call_exit;
@@ -480,12 +506,13 @@ impl<W: World> Recorder<'_, W> {
             reason,
             side: None,
             owner: self.tree.traces.len() as u32,
+            onward: onward as u32,
         });
         self.last_fork = ExitId(self.tree.exits.len() as u32 - 1);
         self.last_fork
     }
     pub(super) fn fork(&mut self, reason: &'static str) -> ExitId {
-        self.exit_to(self.s.pc, reason)
+        self.exit_to(self.s.pc, self.s.pc, reason)
     }
     /// An exit for what rarely happens: to the last effect, from where the interpreter does again what has none.
     pub(super) fn exit(&mut self, reason: &'static str) -> ExitId {

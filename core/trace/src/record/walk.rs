@@ -11,7 +11,7 @@ impl<W: World> Recorder<'_, W> {
             (next, target)
         };
         if self.tree.inst(c).op != Op::ConstB {
-            let e = self.exit_to(other, "a branch went the other way");
+            let e = self.exit_to(other, here, "a branch went the other way");
             self.guard(c, e);
         }
         self.s.pc = here;
