@@ -652,7 +652,9 @@ def picture(root, known):
             for k, v in reversed(list(value.items())):
                 todo += [v, k]
         elif isinstance(value, (int, float)):
-            out.append(repr(value))
+            # CPython refuses to write an integer of thousands of digits in tens.
+            long = isinstance(value, int) and value.bit_length() > 10_000
+            out.append(hex(value) if long else repr(value))
         else:
             fields = ("n", "w", "o") if hasattr(value, "__dict__") else ("n", "w")
             out.append(type(value).__name__)

@@ -593,7 +593,14 @@ impl Lower<'_, '_> {
         if inst.op.is_const() || inst.op == Op::Input {
             return Ok(());
         }
-        self.countdown(inst.exit);
+        // A branch that goes the other way is none of ours: there the countdown comes behind the check.
+        let branch = inst.exit != ExitId::NONE && {
+            let exit = &self.tree.exits[inst.exit.at()];
+            exit.onward != exit.snapshot.pc
+        };
+        if !branch {
+            self.countdown(inst.exit);
+        }
         let takes = inst.op.info().takes.len();
         let mut a = [self.buffer; 3];
         for (value, arg) in a.iter_mut().zip(inst.args).take(takes) {
@@ -601,6 +608,9 @@ impl Lower<'_, '_> {
         }
         if inst.op.is_guard() {
             self.guard(inst.op, inst.imm, inst.exit, a);
+            if branch {
+                self.countdown(inst.exit);
+            }
             return Ok(());
         }
         let made = match self.number(inst.op, inst.imm, inst.exit, a) {
