@@ -278,8 +278,10 @@ impl Lower<'_, '_> {
     /// An owned object for a number that may have one already.
     fn make(&mut self, int: bool, number: Value, object: Value, exit: ExitId) -> Result<Value, String> {
         let (there, new, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let odd = self.b.ins().band_imm_s(object, 1);
-        self.exit_if(odd, exit);
+        if exit != ExitId::NONE {
+            let odd = self.b.ins().band_imm_s(object, 1);
+            self.exit_if(odd, exit);
+        }
         let result = self.b.append_block_param(done, I64);
         self.b.ins().brif(object, there, &[], new, &[]);
         self.b.switch_to_block(there);

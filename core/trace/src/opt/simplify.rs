@@ -196,6 +196,12 @@ impl Walk {
             tree.insts[r.at()].args[1] = k;
             return;
         }
+        // Its object is there: that was checked before anything was made.
+        let object = (Op::GuardObject, [inst.args[1], Ref::NONE, Ref::NONE], 0);
+        if passes.guards && matches!(inst.op, Op::MakeI | Op::MakeF) && self.guarded.contains(&object) {
+            tree.insts[r.at()].exit = ExitId::NONE;
+            return;
+        }
         if passes.guards && matches!(inst.op, Op::AddO | Op::SubO | Op::MulO) {
             let (a, b) = (self.bounds.get(tree, inst.args[0]), self.bounds.get(tree, inst.args[1]));
             if let Some(op) = fitting(inst.op, a, b) {
