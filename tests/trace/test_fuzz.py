@@ -2,7 +2,8 @@
 and the order of side effects must agree.
 
 ``LARDER_FUZZ_PROGRAMS`` sets how many programs, ``LARDER_FUZZ_SEED`` the first seed, ``LARDER_FUZZ_OFF`` names passes
-that are switched off; a failure prints its seed.
+that are switched off, ``LARDER_FUZZ_FORCE`` within how many times each place that could leave a trace does (see
+``test_forced.py``); a failure prints its seed.
 """
 
 import os
@@ -50,11 +51,14 @@ def compare(first, count):
     assert larder.trace.optimise(watch_all=True, hot=3), larder.trace.stats()
     for name in os.environ.get("LARDER_FUZZ_OFF", "").split():
         larder._larder.trace_pass(name, False)
+    force = int(os.environ.get("LARDER_FUZZ_FORCE", "0"))
+    if force:
+        larder._larder.trace_force(force)
     bad = 0
     for seed, text in sources.items():
         if os.environ.get("LARDER_FUZZ_SHOW"):
             print("seed", seed, flush=True)
-        for found in observe(text, times=2):
+        for found in observe(text, times=4 if force else 2):
             if found != plain[seed]:
                 bad += 1
                 print(f"seed {seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
@@ -66,6 +70,10 @@ def compare(first, count):
         print(Counter(r["why"] for r in rows).most_common(60))
         print(Counter(v[0] and v[0][1] for v in plain.values()).most_common(20))
     native = sum(r["native"] for r in rows)
+    if force:
+        made, reached, left = larder._larder.trace_force()
+        print(f"{made} places that can leave a trace, {reached} reached, {left} left by")
+        assert left == reached > 0 if force == 1 else left > 0
     print(f"{len(sources)} programs from seed {first}: {bad} differ; {native} iterations native", flush=True)
     assert native > 0, "nothing was compiled, so nothing was compared"
     return bad
