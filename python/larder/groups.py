@@ -94,6 +94,8 @@ class Dump(NamedTuple):
     keep: list
     """Objects whose ids are in ``spans``: alive, so that ids stay apart."""
     needs: set[str]
+    inside: dict[int, str]
+    """What is inside frames that were pickled as pandas shows them: addresses, and the names of the frames' types."""
 
 
 class Known(NamedTuple):
@@ -154,6 +156,7 @@ def groups(
                     refused[name] = _reason(values[name], name, err)
                     del dumps[name]
         _meet(dumps, refused, last=True)
+    _refuse_inner(dumps, refused)
     _refuse_dicts(values, dumps, refused)
     found = []
     for names in _components(dumps):
@@ -177,7 +180,7 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
     from ._larder import meeting
 
     names = list(left)
-    ids = [key for one in dumps.values() for key in one.ids]
+    ids = [key for one in dumps.values() for key in (*one.ids, *one.inside)]
     ids += [id(values[name]) for name in dumps]
     pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
     spans = [s for one in dumps.values() for s in one.spans if s.high > s.low]
@@ -248,6 +251,22 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
             refused[name] = why
             dumps.pop(name, None)
     return frozenset(shared)
+
+
+def inner(frame: Any) -> tuple:
+    """The objects of pandas inside a frame or series, which a program has no business with."""
+    manager = frame._mgr
+    return (manager, *manager.blocks)
+
+
+def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:
+    """What reaches the inside of a frame, past the frame (``df.__reduce__()``), would come back with another inside."""
+    inside = {key: kind for one in dumps.values() for key, kind in one.inside.items()}
+    for name, one in list(dumps.items()) if inside else ():
+        kind = next((inside[key] for key in one.memo if key in inside), None)
+        if kind is not None:
+            refused[name] = f"reaches the inside of a {kind}, which would come back with another one"
+            dumps.pop(name)
 
 
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
@@ -367,7 +386,7 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     if _pickler is None:
         prepare(())
     if len(values) == 1 and type(values[name]) in ATOMS:
-        return Dump(pickle.dumps(values, 5), [], [], [], {}, [], set())
+        return Dump(pickle.dumps(values, 5), [], [], [], {}, [], set(), {})
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
@@ -381,12 +400,12 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     pickler = _pickler(out, take, name, shared)
     pickler.dump(values)
     if ids is not None:
-        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep, set())
+        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep, set(), {})
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
     ids = _shareable(memo)
-    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs)
+    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs, pickler.inside)
 
 
 def _pickler_class():
@@ -400,6 +419,7 @@ def _pickler_class():
             self.spans: list[Span] = []
             self.keep: list = []
             self.needs: set[str] = set()
+            self.inside: dict[int, str] = {}
             self._name = name
             self._frames: set[int] = set()
             self._fresh: set[int] = set()
@@ -504,7 +524,9 @@ def _pickler_class():
             fresh = obj.copy(deep=False)
             # Each block is written as an array of its own, whatever it is a view of.
             self._fresh.update(id(block.values) for block in fresh._mgr.blocks)
-            self.keep.append(fresh)
+            hidden = inner(obj)
+            self.inside.update((id(part), type(obj).__name__) for part in hidden)
+            self.keep += fresh, hidden
             return fresh.__reduce_ex__(5)
 
         def _note_frame(self, obj):

@@ -41,6 +41,7 @@ from ._larder import Walker, pages_begin
 from .costs import COMMIT_SECONDS, Costs, nbytes_of
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
+from .promised import Promised
 from .reader import CHUNK_BYTES, RANDOM, Reader, chunks_of, joined
 from .states import Look, New, Part, Saved
 
@@ -80,6 +81,7 @@ class Recorder(Reader):
         if entry is not None:
             self.meta.update(json.loads(joined(entry)))
         self.versions_max = int(self.meta.get("keep") or VERSIONS_MAX)
+        self.promised = Promised(path, max(self.meta["versions"], default=0))
         self.known: dict[str, groups.Known] = {}
         """Names that can be told to be unchanged without serialising them."""
         self.walker = Walker(watch.classify)
@@ -340,6 +342,7 @@ class Recorder(Reader):
         """Something was committed: here, or by a child that has ended."""
         seq = done.version["seq"]
         self.saved, self.unsaved, self._last = done.saved, done.unsaved, done.version
+        self.promised.clear(seq)
         self.meta = {**done.meta, "seq": max(seq, self.meta["seq"])}
         for name, size in done.sizes.items():
             if name in done.uses:
@@ -387,6 +390,7 @@ class Recorder(Reader):
         groups.prepare(look.values.values())
         if not self.native.lent:
             self.native.lend()
+        self.promised.note(look.seq, look.count)
         began = time.perf_counter()
         try:
             child.fork(before, self.fds, lambda one: self._as_child(before, one, look), self._leave_clean)

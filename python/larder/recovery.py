@@ -88,7 +88,10 @@ def _start(ip: Any, session: str) -> None:
     _let_go_in_children(rec)
     rec.blocks.turn_on()
     versions = rec.meta["versions"]
+    missing = rec.promised.told()
     if not versions:
+        if missing:
+            _say(ip, missing)
         return
     crashed = not rec.meta["clean"]
     rec.meta["recoverable"] = versions[-1]
@@ -102,7 +105,8 @@ def _start(ip: Any, session: str) -> None:
         why = "LARDER_RECOVER=ask" if policy == "ask" else "the last attempts to restore it did not survive a cell"
         _say(
             ip,
-            f"larder: the last kernel of this notebook ended without a shutdown; `%shelf recover` restores it ({why})",
+            f"larder: the last kernel of this notebook ended without a shutdown; `%shelf recover` restores it ({why})"
+            + (f"\n{missing}" if missing else ""),
         )
         return
     rec.put_meta("recovery begins", attempts=rec.meta["attempts"] + 1)
@@ -304,6 +308,8 @@ def _told(version: dict, back: Any, failed: dict[str, str], whole: bool) -> str:
     line = f"larder: back from cell [{version['count']}] of {when}: {listed}"
     if failed:
         line += "\nlarder: not back: " + _reasons(failed)
+    if whole and recorder().promised.missing and version["seq"] == recorder().meta["versions"][-1]:
+        line += "\n" + recorder().promised.told()
     if whole and version["cwd"] and version["cwd"] != _cwd():
         line += f"\nlarder: the notebook was in {version['cwd']}, it is now in {_cwd()}"
     return line
@@ -332,6 +338,7 @@ def clean_shutdown(restart: bool) -> None:
         return  # the child that saves records it
     try:
         rec.put_meta("restart" if restart else "shutdown", clean=True)
+        rec.promised.clear(rec.meta["seq"])
         rec.native.close()
     except ShelfError as err:
         print(f"larder: the end of this session could not be recorded: {err}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 `classify` names a walk for a type whose instances are fully known, or gives a function that describes one: ``(bytes, parts,
 weak)`` says everything its pickle depends on. ``bytes`` are compared by content, ``parts`` are walked (tuples among them are
-made for the occasion), ``weak`` are objects that never change and are the same as long as they live. A rule has to be complete:
+made for the occasion), ``weak`` are objects that never change and are the same as long as they live. A fourth item names
+objects inside whose content is said already, and which others may reach some other way. A rule has to be complete:
 whatever can change in the object and shows in its pickle must be in what is said. So there are few.
 
 For all other objects the walk asks what pickle asks, ``__reduce_ex__`` or what is registered in its place, and walks the
@@ -26,7 +27,7 @@ from typing import Any
 from . import groups
 from ._larder import PrivateBuffer, digest
 
-Said = tuple[bytes, tuple, tuple]
+Said = tuple[bytes, tuple, tuple] | tuple[bytes, tuple, tuple, tuple]
 
 _HEAP_TYPE = 1 << 9
 _PLAIN: dict[type, Any] = {
@@ -414,4 +415,4 @@ def _frame(one: Any) -> Said | None:
         places.append(repr(at) if isinstance(at, slice) else at.tobytes().hex())
         values.append(block.values)
     said = f"{one._flags.allows_duplicate_labels}|{'|'.join(places)}".encode()
-    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), ()
+    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), (), groups.inner(one)

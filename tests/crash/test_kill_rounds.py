@@ -6,9 +6,12 @@ kernel at a random moment, often with states under way that are saved behind the
 notebook what it has. ``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
 """
 
+import contextlib
+import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -62,21 +65,33 @@ def expected(step: int) -> float:
     return float(sum(big.values()))
 
 
-def under_way(pid: int) -> int:
-    """How many children of a kernel save what was replied already."""
-    found = 0
+def children(pid: int, all_of_them: bool = True) -> list[int]:
+    """The children of a kernel that save what was replied already, oldest first; or the oldest of them."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            found += fields[0] != "Z" and int(fields[1]) == pid
-    return found
+            if fields[0] != "Z" and int(fields[1]) == pid:
+                found.append(int(entry.name))
+    found.sort()
+    return found if all_of_them else found[:1]
+
+
+def kill_all(pids: list[int]) -> list[int]:
+    """Those that were still there."""
+    killed = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+    return killed
 
 
 def kill(pid: int, group: bool, counts: list[int]) -> None:
-    counts.append(under_way(pid))
+    counts.append(len(children(pid)))
     os.killpg(pid, signal.SIGKILL) if group else os.kill(pid, signal.SIGKILL)
 
 
@@ -144,9 +159,10 @@ CAME_BACK = f"""
 import sys as _sys; _sys.path.insert(0, {str(Path(__file__).parents[1] / "python")!r})
 import json as _json, recoveryfuzz as _fuzz; from larder import recovery as _recovery
 _version = _recovery.recorder().version(_recovery.recorder().meta['versions'][-1])
+_count = _version['count']
 _names, _unsaved = list(_version['names']), list(_version['unsaved'])
 _is = _fuzz.Fingerprint.namespace(globals(), _names)
-print('\\n' + _json.dumps({{'names': _names, 'unsaved': _unsaved, 'is': _is}}))
+print('\\n' + _json.dumps({{'names': _names, 'unsaved': _unsaved, 'is': _is, 'count': _count}}))
 """
 
 
@@ -159,38 +175,112 @@ def plainly(seed: int, names: list[str], counts: set[int]) -> dict[int, list]:
     return {int(count): found for count, found in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-@pytest.mark.timeout(60 + 20 * ROUNDS)
+@pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_path):
-    counts: list[int] = []
-    for seed in range(SEED, SEED + (ROUNDS + 2) // 3):
-        rng = random.Random(seed)
-        sources = [PRELUDE, *cells(seed)]
-        last = rng.randint(1, len(sources))  # the cell the kernel is killed in, or shortly after
-        notebook = f"random-{seed}.ipynb"
-        with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
-            for source in sources[: last - 1]:
-                k.run(source, stop_on_error=False)
-            message = k.send(sources[last - 1], stop_on_error=False)
-            time.sleep(rng.choice([0.0, 0.005, 0.05]) * rng.random())
-            kill(k.pid, rng.random() < 0.5, counts)
-            try:
-                replied = last if k.reply(message, timeout=0.2) else last - 1
-            except Exception:  # queue.Empty: it died first
-                replied = last - 1
-            k.km.shutdown_kernel(now=True)
-        where = f"LARDER_KILL_SEED={seed} LARDER_KILL_ROUNDS=1: {replied} of {last} cells replied"
-        with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
-            k.ok("pass", silent=True)
-            if replied == 0 and k.text("import larder as _l; print(len(_l.session.log()))", silent=True).strip() == "0":
-                continue  # nothing was promised, nothing is there
-            back = json.loads(k.text(CAME_BACK, silent=True).splitlines()[-1])
-            k.km.shutdown_kernel(now=True)
-        expected = plainly(seed, back["names"], {replied, last})
-        same = [live for found, live in expected.values() if found == back["is"]]
-        assert same, f"{where}: {difference(back['is'], expected[replied][0])}"
-        lost = [set(live) - {*back["names"], *back["unsaved"]} for live in same]
-        assert not all(lost), f"{where}: neither saved nor reported: {lost}"
-    print(f"{len(counts)} notebooks, {sum(map(bool, counts))} killed with states under way, {max(counts)} at most")
+    """Some rounds also kill children that save: alone, after which the kernel goes on, or in one moment with the kernel."""
+    rounds = [one_notebook(seed, tmp_path) for seed in range(SEED, SEED + (ROUNDS + 2) // 3)]
+    busy = [r for r in rounds if r.busy]
+    print(
+        f"{len(rounds)} notebooks: {len(busy)} killed with states under way, {max(r.busy for r in rounds)} at most; "
+        f"{sum(r.with_children for r in busy)} of these together with the children; children killed alone in "
+        f"{sum(r.alone > 0 for r in rounds)} notebooks, {sum(r.alone for r in rounds)} of them; "
+        f"states lost with a child in {sum(r.missing > 0 for r in rounds)}, and told"
+    )
+    wrong = [r.wrong for r in rounds if r.wrong]
+    assert not wrong, f"{len(wrong)} of {len(rounds)} notebooks\n\n" + "\n\n".join(wrong)
+
+
+@dataclasses.dataclass
+class Round:
+    """What happened to one notebook."""
+
+    busy: int = 0
+    """Children at work when the kernel was killed."""
+    with_children: bool = False
+    alone: int = 0
+    """Children that were killed while the kernel went on."""
+    missing: int = 0
+    """Answered cells whose changes did not come back."""
+    wrong: str = ""
+
+
+def one_notebook(seed: int, tmp_path: Path) -> Round:
+    done = Round()
+    rng = random.Random(seed)
+    sources = [PRELUDE, *cells(seed)]
+    last = rng.randint(1, len(sources))  # the cell the kernel is killed in, or shortly after
+    pause, group = rng.choice([0.0, 0.005, 0.05]) * rng.random(), rng.random() < 0.5
+    # Drawn apart, so that a seed's notebook and moment stay what they were without these.
+    rng = random.Random(f"children of {seed}")
+    alone = rng.choice([0.0, 0.0, 0.3, 0.7])  # how often a child is killed, with the kernel going on
+    done.with_children = rng.random() < 0.4
+    unsaved_since: int | None = None  # the first of the cells whose states may have gone with a child
+    notebook = f"random-{seed}.ipynb"
+    with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
+        for at, source in enumerate(sources[: last - 1], 1):
+            k.run(source, stop_on_error=False)
+            # A cell saves first what was lost with a child before it.
+            unsaved_since = None
+            if rng.random() < alone:
+                time.sleep(rng.choice([0.0, 0.01, 0.05]) * rng.random())
+                killed = kill_all(children(k.pid, rng.random() < 0.5))
+                done.alone += len(killed)
+                unsaved_since = at if killed else None
+        message = k.send(sources[last - 1], stop_on_error=False)
+        time.sleep(pause)
+        done.busy = len(children(k.pid))
+        if done.with_children:
+            os.kill(k.pid, signal.SIGSTOP)  # so that no child is forked between the looking and the killing
+            found = children(k.pid)
+            done.busy = len(found)
+            os.kill(k.pid, signal.SIGKILL)
+            kill_all(found)
+        else:
+            os.killpg(k.pid, signal.SIGKILL) if group else os.kill(k.pid, signal.SIGKILL)
+        try:
+            replied = last if k.reply(message, timeout=0.2) else last - 1
+        except Exception:  # queue.Empty: it died first
+            replied = last - 1
+        k.km.shutdown_kernel(now=True)
+    where = (
+        f"LARDER_KILL_SEED={seed} LARDER_KILL_ROUNDS=1: {replied} of {last} cells replied, {done.alone} children killed "
+        f"alone, the kernel {f'and {done.busy} children' if done.with_children else 'alone'}"
+    )
+    may_lose = (done.with_children and done.busy > 0) or unsaved_since is not None
+    with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
+        k.ok("pass", silent=True)
+        if k.text("import larder as _l; print(len(_l.session.log()))", silent=True).strip() == "0":
+            told = k.text("pass")
+            if replied == 0 or (may_lose and said_missing(told) == set(range(1, replied + 1))):
+                done.missing = replied
+                return done  # nothing was promised, or it was said that it is gone
+            done.wrong = f"{where}: nothing came back, and what was said is {told!r}"
+            return done
+        back = json.loads(k.text(CAME_BACK, silent=True).splitlines()[-1])
+        told = k.text("pass")
+        k.km.shutdown_kernel(now=True)
+    least = replied if not may_lose else 0
+    expected = plainly(seed, back["names"], set(range(least, last + 1)))
+    same = {count: live for count, (found, live) in expected.items() if found == back["is"] and count == back["count"]}
+    if not same:
+        found, _ = expected.get(back["count"], expected[replied])
+        done.wrong = f"{where}, came back {back['count']}: {difference(back['is'], found)}"
+        return done
+    lost = [set(live) - {*back["names"], *back["unsaved"]} for live in same.values()]
+    if all(lost):
+        done.wrong = f"{where}: neither saved nor reported: {lost}"
+    missing = set(range(back["count"] + 1, replied + 1))
+    done.missing = len(missing)
+    said = said_missing(told)
+    if not missing <= said or not said <= set(range(back["count"] + 1, last + 1)):
+        done.wrong = f"{where}: came back {back['count']}, missing {missing}, said {told!r}"
+    return done
+
+
+def said_missing(told: str) -> set[int]:
+    """The cells of which a new kernel says that their changes did not come back."""
+    line = next((line for line in told.splitlines() if "not back: what" in line), "")
+    return {int(count) for count in re.findall(r"\[(\d+)\]", line)}
 
 
 def difference(a: dict, b: dict) -> list:

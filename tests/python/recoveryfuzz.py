@@ -121,7 +121,7 @@ MAKE = [
     "{n} = np.zeros(3, dtype=[('f', 'f8'), ('s', 'i4', (2,))])",
     "{n} = DecisionTreeClassifier(random_state={k}).fit(X, Y)",
     "{n} = StandardScaler().fit(X)",
-    "{n} = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2).fit(X, Y)",
+    "{n} = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2, random_state={k}).fit(X, Y)",
     "{n} = figure({k})",
     "{n} = {{f'k{{i}}': i for i in range(100)}}",
     "{n} = [f's{{i}}' for i in range(200)]",
@@ -324,6 +324,11 @@ def probes(seed: int) -> list[str]:
     return [rng.choice(CHANGE).format(n=n, m=n, k=90 + rng.randint(1, 9)) for n in NAMES for _ in range(3)]
 
 
+def _flat(values) -> list:
+    """The elements of what a block of pandas holds."""
+    return values.ravel().tolist() if hasattr(values, "ravel") else list(values)
+
+
 class Fingerprint:
     """A namespace as text: equal text means that no program could tell the two apart (as far as this looks)."""
 
@@ -417,6 +422,11 @@ class Fingerprint:
                 [self.of(v) for v in x.tolist()],
                 repr(x.index.tolist()) if isinstance(x, pd.Series) else "",
             ]
+        if kind.__module__.startswith("pandas") and hasattr(x, "mgr_locs"):
+            # A block, which also remembers things in a `_cache`. What frames share inside is copy on write.
+            return [name, repr(x.mgr_locs.as_array.tolist()), str(x.dtype), [self.of(v) for v in _flat(x.values)]]
+        if kind.__module__.startswith("pandas") and hasattr(x, "blocks") and hasattr(x, "axes"):
+            return [name, [self.of(one) for one in x.axes], [self.of(one) for one in x.blocks]]
         if x.__class__.__module__.startswith("matplotlib"):
             return self.drawn(x)
         if name in ("Tree", "TreePredictor", "CyHalfMultinomialLoss", "CyHalfBinomialLoss"):

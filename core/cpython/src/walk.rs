@@ -536,7 +536,8 @@ impl<'a, 'py> Walk<'a, 'py> {
         self.say((sum >> 64) as u64);
     }
 
-    /// What a Python function says: `(bytes, parts, weakly held)`, or `None` when it cannot say.
+    /// What a Python function says: `(bytes, parts, weakly held)`, or `None` when it cannot say. A fourth has objects inside
+    /// that are not walked, but known to others who reach them some other way.
     fn described(
         &mut self,
         object: &Bound<'py, PyAny>,
@@ -553,12 +554,20 @@ impl<'a, 'py> Walk<'a, 'py> {
             return Err(Stop::Opaque(type_name(object)));
         }
         self.keep.push(said.clone());
-        let (bytes, parts, weak): (Bound<'_, PyBytes>, Bound<'_, PyTuple>, Bound<'_, PyTuple>) = said.extract()?;
+        let said = said.cast_into::<PyTuple>().map_err(PyErr::from)?;
+        let (bytes, parts, weak): (Bound<'_, PyBytes>, Bound<'_, PyTuple>, Bound<'_, PyTuple>) =
+            said.get_slice(0, 3).extract()?;
         self.say(TAG | 10);
         self.say(object.get_type_ptr() as u64);
         self.digest(bytes.as_bytes());
         if !fresh {
             self.more.extend(dict_of(object));
+            if said.len() > 3 {
+                for inner in said.get_item(3)?.cast_into::<PyTuple>().map_err(PyErr::from)?.iter() {
+                    self.say(inner.as_ptr() as u64);
+                    self.more.push(inner.as_ptr() as usize);
+                }
+            }
         }
         self.simple = false;
         for part in weak.iter() {
