@@ -25,6 +25,7 @@ import bisect
 import contextlib
 import datetime
 import decimal
+import gc
 import importlib
 import io
 import mmap
@@ -272,7 +273,9 @@ def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
     """What reaches the ``__dict__`` of an object with a pickle of its own, past the object, would come back with a copy."""
     owners: dict[int, tuple[str, int, str]] = {}
+    past: dict[str, str] = {}
     for name, one in dumps.items():
+        own: dict[int, int] = {}
         for key, part in one.memo.items():
             kind = type(part)
             if kind.__dictoffset__ == 0 or isinstance(part, type) or kind is types.FunctionType or plain_instance(kind):
@@ -280,15 +283,34 @@ def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: di
             found = getattr(part, "__dict__", None)
             if type(found) is dict:
                 owners[id(found)] = (name, key, kind.__name__)
-    if not owners:
-        return
-    for name, one in list(dumps.items()):
+                if id(found) in one.memo:
+                    own[id(found)] = key
+        key = _held_by_others(own, {0: [values[name]], **one.memo}) if own else None
+        if key is not None:
+            past[name] = owners[key][2]
+    for name, one in list(dumps.items()) if owners else ():
         ids = {*one.ids, id(values[name])}
-        for key in owners.keys() & ids:
-            owner, part, kind = owners[key]
+        kind = past.get(name)
+        for key in owners.keys() & ids if kind is None else ():
+            owner, part, what = owners[key]
             if id(values[name]) == key or (name != owner and part not in ids):
-                refused[name] = f"reaches the __dict__ of a {kind}, which would come back with another one"
-                dumps.pop(name, None)
+                kind = what
+        if kind is not None:
+            refused[name] = f"reaches the __dict__ of a {kind}, which would come back with another one"
+            dumps.pop(name)
+
+
+def _held_by_others(own: Mapping[int, int], memo: Mapping[int, Any]) -> int | None:
+    """One of these dictionaries that something in ``memo`` holds beside the object whose it is."""
+    for at, part in memo.items():
+        held = gc.get_referents(part)
+        while held:
+            ref = held.pop()
+            if type(ref) is tuple:
+                held += ref
+            elif own.get(id(ref), at) != at:
+                return id(ref)
+    return None
 
 
 def plain_instance(kind: type) -> bool:

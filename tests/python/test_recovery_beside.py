@@ -95,6 +95,86 @@ def test_killed_with_states_under_way_the_last_replied_cell_is_back(tmp_path, gr
         assert all(map(ended, under_way))
 
 
+def test_a_child_that_is_killed_alone_costs_nothing_but_its_time(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder, numpy as np" + SLOW)
+        settle(k)
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.1)")
+        settle(k)
+        for step in range(2, 5):
+            k.ok(f"big[{step}] = -1; s.value.append({step})")
+            for pid in pids(k):
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: pids(k) == [])
+        k.ok("x = 5")  # saves first what was lost
+        settle(k)
+        assert k.text("print([r['cell'] for r in larder.session.log()])", silent=True) == "[1, 2, 3, 4, 5, 6]\n"
+        ids = k.text("print(*(r['id'] for r in larder.session.log() if r['cell'] in (4, 6)))", silent=True).split()
+        k.ok(f"%shelf checkout {ids[0]}")
+        assert k.text("print(s.value, big[2:5].tolist())", silent=True) == "[1, 2, 3] [-1.0, -1.0, 4.0]\n"
+        k.ok(f"%shelf checkout {ids[1]}")
+        settle(k)
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("print(s.value, big[2:5].tolist(), x)")
+        assert shown.endswith("\n[1, 2, 3, 4] [-1.0, -1.0, -1.0] 5\n") and "not back" not in shown
+
+
+def die_together(k):
+    """The kernel and what saves for it, in one moment."""
+    os.kill(k.pid, signal.SIGSTOP)
+    for pid in [*pids(k), k.pid]:
+        os.kill(pid, signal.SIGKILL)
+    k.km.shutdown_kernel(now=True)
+
+
+# What takes long in a child only.
+LONG = """
+import os, time
+class Long:
+    def __init__(self, value): self.value, self.home = value, os.getpid()
+    def __reduce__(self):
+        if os.getpid() != self.home: time.sleep(20)
+        return Long, (self.value,)
+"""
+
+
+def test_killed_together_with_what_saves_the_last_durable_state_is_back_and_what_is_missing_is_said(tmp_path):
+    note = lambda: list((tmp_path / "home" / "sessions").glob("*.promised"))  # noqa: E731
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import numpy as np" + LONG)
+        k.ok("big = np.arange(5_000_000.0); x = 2")
+        settle(k)
+        assert note() == [], "all of it is saved"
+        k.ok("x = 3; s = Long([3])")
+        k.ok("x = 4; big[0] = 4")
+        assert len(pids(k)) == 2
+        die_together(k)
+    with notebook(tmp_path, LARDER_RECOVER="ask") as k:
+        k.ok("pass", silent=True)
+        kill(k)  # nothing was said yet
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        shown = k.text("print(x, 's' in globals(), big[0])").splitlines()
+        assert "not back: what cells [3] and [4] changed" in shown[-2] and shown[-1] == "2 False 0.0"
+        assert "not back" not in k.text("print(x)")
+        settle(k)
+        assert note() == []
+        k.ok("s = Long([5])")
+        die_together(k)
+    with notebook(tmp_path, LARDER_RECOVER="ask") as k:
+        shown = k.text("print('x' in globals())")
+        assert "not back: what cell [5] changed" in shown and shown.endswith("\nFalse\n")
+
+
+def test_nothing_saved_yet_and_killed_together_is_said_too(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok(LONG + "s = Long([1])")
+        assert len(pids(k)) == 1
+        die_together(k)
+    with notebook(tmp_path) as k:
+        assert "not back: what cell [1] changed" in k.text("print('s' in globals())")
+
+
 def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)

@@ -449,3 +449,45 @@ def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
     # An array of the memory itself is of both of them.
     found, refused = groups.groups({**values, "alone": alone}, known)
     assert "first" in refused or any("first" in one.names for one in found)
+
+
+def test_what_is_inside_a_frame_is_not_saved_apart_from_it():
+    frame = pd.DataFrame({"a": np.arange(3.0)})
+    inside = {"reduced": frame.__reduce__(), "manager": [frame._mgr], "block": frame._mgr.blocks[0]}
+    walker = _larder.Walker(watch.classify)
+    for name, value in inside.items():
+        for values in ({"frame": frame, name: value}, {name: [frame, value]}):
+            found, refused = groups.groups(values)
+            assert list(refused) == [name] and "the inside of a DataFrame" in refused[name]
+            assert [one.names for one in found] == [["frame"]][: len(values) - 1]
+        # Whichever of the two is known already.
+        for first, second in (("frame", name), (name, "frame")):
+            values = {"frame": frame, name: value}
+            known = {first: groups.Known(walk(walker, values[first]), (first,))}
+            assert name in groups.groups(values, known)[1], f"{second} is new"
+    found, refused = groups.groups({"alone": frame.__reduce__()})
+    assert not refused and len(found) == 1
+
+
+class OwnState(Exception):
+    """Pickled with its ``__dict__`` as its state."""
+
+
+class CopiedState:
+    def __init__(self, *args):
+        self.part = args
+
+    def __reduce__(self):
+        return CopiedState, (), self.__dict__.copy()
+
+
+@pytest.mark.parametrize("kind", [OwnState, CopiedState])
+def test_the_dictionary_of_an_object_is_not_saved_apart_from_it(kind):
+    one = kind(1)
+    one.more = [one]
+    own = one.__dict__
+    for beside in (own, (own,), [own], {"k": (1, (own,))}):
+        assert list(groups.groups({"both": [one, beside]})[1]) == ["both"]
+        assert list(groups.groups({"one": one, "own": beside})[1]) == ["own"]
+    found, refused = groups.groups({"one": one, "same": [one]})
+    assert not refused and [found.names for found in found] == [["one", "same"]]
