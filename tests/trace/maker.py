@@ -5,6 +5,8 @@ import random
 import sys
 import traceback
 
+import forms
+
 INTS = ["0", "1", "3", "7", "-1", "-5", "256", "257", "2**30", "-2**45", "2**62", "2**63-1", "-2**63", "2**64"]
 
 PRELUDE = """
@@ -111,6 +113,7 @@ def none(a):
     if a & 1:
         return a
 """
+PRELUDE += forms.PRELUDE
 
 SETUP = [
     "a, b, c, d, x, y, z, u, t, ch = 3, 5, 7, 11, 0.5, 1.25, -3.0, False, 0, 'a'",
@@ -119,10 +122,10 @@ SETUP = [
     "D = {0: 10, 1: 300, 2: 5, 'a': 1, 'b': 700, 'k': 2.5}; E = {'a': 0, 'b': 1, 'c': 2000, 'd': 3}; A = []; W = 'hello abcabd zz'; Y = b'\\x00abc\\xff'",
     "cnt, mul, fmul = counter(5), times(3), times(0.5); B = {i: i * 300 for i in range(5)}",
     "J, w, h = [1, 2, 700], (0, 0.5), 'abc'",
-    "m, Z = None, {1, 300, 5, 'a', 2**40}",
+    "m, e, Z = None, 500, {1, 300, 5, 'a', 2**40}",
     "G = [True] * 9; N = [None, 5, None, 2.5]; R = [[1, 2, 3, 4], [500, 600, 700, 800], [2.5, 1.5, 0.5, 7.25]]",
 ]
-NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, m, len(Z), sorted(Z, key=str), count, cnt(0) * 1"
+NAMES = "a, b, c, d, x, y, z, u, t, ch, L, M, F, log, p, q, s, Q, K, T, D, E, A, W, G, N, R, B, J, w, h, m, e, len(Z), sorted(Z, key=str), count, cnt(0) * 1"
 
 
 class Maker:
@@ -517,6 +520,10 @@ class Maker:
             self.put("try:")
             self.block(d + 2)
             self.put(f"except {r.choice(['ZeroDivisionError', 'Exception', 'IndexError'])}: t += 2")
+        elif k in (24, 25):
+            self.put(forms.moves(r))
+        elif k == 27:
+            self.put(r.choice(forms.SINGLE))
         else:
             self.put("t += 1")
 
@@ -601,13 +608,30 @@ class Maker:
         if name and name != v:
             extra.remove(name)
 
+    def plain_loop(self):
+        """A loop whose statements each do one thing."""
+        self.loops += 1
+        self.put(f"for i{self.loops} in range({self.r.choice([30, 60, 90])}):")
+        self.indent += 1
+        for _ in range(self.r.randrange(2, 6)):
+            text = forms.moves(self.r) if self.r.random() < 0.35 else self.r.choice(forms.SINGLE)
+            if self.r.random() < 0.2:
+                self.put(f"if {self.cond(2)}:")
+                text = "    " + text
+            self.put(text)
+        self.put("t += 1")
+        self.indent -= 1
+
     def program(self):
         module = self.r.random() < 0.5
         self.indent = 0 if module else 1
         for line in SETUP:
             self.put(line)
         for _ in range(self.r.randrange(1, 4)):
-            self.loop(0)
+            if self.r.random() < 0.4:
+                self.plain_loop()
+            else:
+                self.loop(0)
         end = f"OUT = ({NAMES})"
         if module:
             return PRELUDE + "\n".join([*self.lines, end]) + "\n"

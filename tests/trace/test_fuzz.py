@@ -6,15 +6,19 @@ that are switched off, ``LARDER_FUZZ_FORCE`` within how many times each place th
 ``test_forced.py``); a failure prints its seed.
 """
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from maker import Maker, observe
 
+import larder
 import larder.optimiser
 
 PROGRAMS = int(os.environ.get("LARDER_FUZZ_PROGRAMS", "400"))
@@ -102,5 +106,44 @@ def test_fuzz_passes_can_be_left_out(off):
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
+def test_the_programs_reach_every_operation_of_the_table():
+    table = Path(__file__).parents[2].joinpath("core/trace/src/ops.rs").read_text()
+    ops = set(re.findall(r'^    [A-Z]\w+ "(\w+)" "', table, re.MULTILINE))
+    assert len(ops) > 90
+    # Those stand for what is there already; a listing has their values.
+    missing = ops - {"input", "consti", "constf", "constb", "constp"}
+    done = subprocess.run([sys.executable, __file__, "operations", "600"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    missing -= set(done.stdout.split())
+    assert not missing
+
+
+def operations(count):
+    """What the traces of this many programs consist of."""
+    found = set()
+
+    def look(code):
+        for line in larder._larder.trace_listing(code).splitlines():
+            words = line.strip().removeprefix("before: ").split()
+            found.update(words[:1] + words[2:3])
+        for constant in code.co_consts:
+            if hasattr(constant, "co_consts"):
+                look(constant)
+
+    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
+    warnings.simplefilter("ignore")
+    for seed in range(1, 1 + count):
+        code = compile(Maker(seed).program(), "fuzz", "exec")
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                exec(code, {"__name__": "fuzz"})
+        look(code)
+    return found
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "operations":
+        print(*sorted(operations(int(sys.argv[2]))))
+        sys.exit()
     sys.exit(1 if compare(int(sys.argv[1]), int(sys.argv[2])) else 0)

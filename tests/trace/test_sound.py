@@ -603,3 +603,24 @@ def test_a_number_put_in_a_dict_stays_the_one_in_its_variable():
         def run():
             return [last(n) for n in range(2, 40)]
         """)
+
+
+def test_places_of_a_loop_are_not_taken_for_objects():
+    # On 3.15 the stack has the position in `text`, while owners of the swapped objects are looked for on it.
+    both(
+        """
+        class P:
+            def __init__(self, n):
+                self.n = n
+        def run():
+            text, t, rows = "hello abcabd zz", 0, [P(1), P(2), P(3), P(4)]
+            kept = list(rows)
+            for i in range(200):
+                for k in text:
+                    t += 1
+                    rows[0], rows[1] = rows[1], rows[0]
+                rows[2], rows[3] = rows[3], rows[2]
+            return t, [r.n for r in rows], len(kept)
+        """,
+        hot=3,
+    )

@@ -208,7 +208,8 @@ unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
         let Ok(symbols) = crate::object::symbols() else {
             return 0;
         };
-        if it.0 == 0 || deep == 0 {
+        // The stack of 3.15 has positions too, which are no objects.
+        if it.0 == 0 || deep == 0 || it.as_position().is_some() {
             return 0;
         }
         match walkers::walker(it, l, symbols) {
