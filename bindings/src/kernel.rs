@@ -31,7 +31,7 @@ fn murmur2(data: &[u8], seed: u32) -> u32 {
 #[pyclass(frozen, module = "larder._larder")]
 struct NativeKernel {
     kernel: Kernel,
-    capture: Capture,
+    capture: Arc<Capture>,
 }
 
 #[pymethods]
@@ -61,6 +61,7 @@ impl NativeKernel {
                 Ok((kernel, Capture::start().map_err(|e| e.to_string())?))
             })
             .map_err(|e: String| PyOSError::new_err(e))?;
+        let capture = Arc::new(capture);
         Ok(NativeKernel { kernel, capture })
     }
 
@@ -68,6 +69,7 @@ impl NativeKernel {
     fn queue(&self) -> NativeQueue {
         NativeQueue {
             queue: self.kernel.queue(),
+            capture: Arc::clone(&self.capture),
         }
     }
 
@@ -75,6 +77,7 @@ impl NativeKernel {
     fn control_queue(&self) -> NativeQueue {
         NativeQueue {
             queue: self.kernel.control_queue(),
+            capture: Arc::clone(&self.capture),
         }
     }
 
@@ -84,7 +87,8 @@ impl NativeKernel {
             .kernel
             .create_subshell()
             .map_err(|e| PyOSError::new_err(e.to_string()))?;
-        Ok((id, NativeQueue { queue }))
+        let capture = Arc::clone(&self.capture);
+        Ok((id, NativeQueue { queue, capture }))
     }
 
     /// False when there is no such subshell.
@@ -106,6 +110,7 @@ impl NativeKernel {
     fn background(&self) -> NativeOutputs {
         NativeOutputs {
             outputs: self.kernel.background_outputs(),
+            capture: Arc::clone(&self.capture),
         }
     }
 
@@ -117,6 +122,7 @@ impl NativeKernel {
         };
         Ok(NativeOutputs {
             outputs: self.kernel.outputs_for(&header.to_string()),
+            capture: Arc::clone(&self.capture),
         })
     }
 
@@ -130,10 +136,7 @@ impl NativeKernel {
 
     /// Hands on what C code and children have written so far.
     fn drain(&self, py: Python<'_>) {
-        py.detach(|| {
-            larder_cpython::stdio::flush();
-            self.capture.drain();
-        });
+        py.detach(|| hand_on(&self.capture));
     }
 
     /// Start-up is over: memory that only it needed goes back to the operating system.
@@ -160,6 +163,7 @@ impl NativeKernel {
 #[pyclass(frozen, module = "larder._larder")]
 struct NativeQueue {
     queue: WorkQueue,
+    capture: Arc<Capture>,
 }
 
 #[pymethods]
@@ -174,8 +178,15 @@ impl NativeQueue {
         self.queue.try_take().map(|work| NativeWork {
             request: work.request,
             ticket: parking(Some(work.ticket)),
+            capture: Arc::clone(&self.capture),
         })
     }
+}
+
+/// Hands on what C code and children have written so far.
+fn hand_on(capture: &Capture) {
+    larder_cpython::stdio::flush();
+    capture.drain();
 }
 
 fn stream_of(stream: capture::Stream) -> StreamName {
@@ -194,6 +205,7 @@ fn parking(ticket: Option<Ticket>) -> std::sync::RwLock<Option<Ticket>> {
 struct NativeWork {
     request: Request,
     ticket: std::sync::RwLock<Option<Ticket>>,
+    capture: Arc<Capture>,
 }
 
 impl NativeWork {
@@ -307,6 +319,7 @@ impl NativeWork {
     fn outputs(&self) -> PyResult<NativeOutputs> {
         self.with(|ticket| NativeOutputs {
             outputs: ticket.outputs(),
+            capture: Arc::clone(&self.capture),
         })
     }
 
@@ -356,12 +369,17 @@ impl NativeWork {
 #[pyclass(frozen, module = "larder._larder")]
 struct NativeOutputs {
     outputs: Outputs,
+    capture: Arc<Capture>,
 }
 
 #[pymethods]
 impl NativeOutputs {
     /// Appends text to stdout (1) or stderr (2).
     fn stream(&self, which: u8, text: &Bound<'_, PyString>) -> PyResult<()> {
+        if self.capture.worth_a_look() {
+            // What children and C code wrote before this text comes before it, as in a terminal.
+            text.py().detach(|| hand_on(&self.capture));
+        }
         let stream = if which == 2 {
             StreamName::Stderr
         } else {
@@ -394,6 +412,7 @@ impl NativeOutputs {
             .map(bytes_of)
             .collect::<PyResult<Vec<_>>>()?;
         py.detach(|| {
+            hand_on(&self.capture);
             self.outputs
                 .publish(msg_type, &content.to_string(), &metadata.to_string(), &buffers)
         });

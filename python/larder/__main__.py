@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import sys
 
+# `-m` puts the working directory before the standard library: a notebook's neighbour called `random.py` would be imported
+# in place of it. IPython adds it again behind the standard library when it has started.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    import os
+
+    if os.path.realpath(sys.path[0]) == os.getcwd():
+        del sys.path[0]
+
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-f", "--f") or argv[0].startswith(("-f=", "--f=")):

@@ -9,12 +9,15 @@
 //!
 //! - A pipe is read under its own lock, by the reader thread or by [`Capture::drain`], so bytes never change order.
 //! - After `drain` returns, everything written before the call has been handed to its sink.
+//! - What the process itself says can be put behind it: [`Capture::worth_a_look`], then `drain`.
 //! - A pipe is forgotten at its end of file, when the last process that could write to it has closed it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,6 +32,9 @@ pub enum Stream {
 
 /// Where the text of one cell goes; called from the reader thread and from [`Capture::drain`].
 pub type Sink = Arc<dyn Fn(Stream, &str) + Send + Sync>;
+
+/// After a pause this long in what the process says, a child or C code may have said something: they take longer.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// The most that one read takes from a pipe: the kernel's pipe capacity.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -111,6 +117,10 @@ struct Pipes {
 pub struct Capture {
     pipes: Arc<Mutex<Pipes>>,
     waker: Mutex<OwnedFd>,
+    began: Instant,
+    /// Microseconds after `began` at which the process last said something.
+    said: AtomicU64,
+    pid: u32,
 }
 
 impl Capture {
@@ -125,6 +135,9 @@ impl Capture {
         Ok(Capture {
             pipes,
             waker: Mutex::new(wake_write),
+            began: Instant::now(),
+            said: AtomicU64::new(0),
+            pid: std::process::id(),
         })
     }
 
@@ -161,8 +174,20 @@ impl Capture {
         }
     }
 
-    /// Hands on everything that has been written to the current descriptors.
+    /// Whether something may have been written to the descriptors since the last call. Two calls in quick succession (a
+    /// loop that prints) are not worth two looks.
+    pub fn worth_a_look(&self) -> bool {
+        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let before = self.said.swap(now, Ordering::Relaxed);
+        u128::from(now.saturating_sub(before)) >= PAUSE.as_micros()
+    }
+
+    /// Hands on everything that has been written to the current descriptors. Nothing in a forked child: its parent reads
+    /// the pipes, and the locks may be held for ever there.
     pub fn drain(&self) {
+        if std::process::id() != self.pid {
+            return;
+        }
         let current = self.pipes.lock().current.clone();
         for pipe in current {
             pipe.read_all();

@@ -38,11 +38,10 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
         self.shell = ZMQInteractiveShell.instance(
             parent=self,
             profile_dir=self.profile_dir,
-            user_ns=self.kernel.user_ns,
             kernel=self.kernel,
             compiler_class=CellCompiler,
         )
-        self.kernel.shell = self.shell
+        self.kernel.shell, self.kernel.user_ns = self.shell, self.shell.user_ns
         self.shell.configurables.append(self)
 
 

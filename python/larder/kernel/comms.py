@@ -21,16 +21,12 @@ class Comm(BaseComm):
 
     kernel: Any = None  # ipywidgets sends only when it is set
 
-    def __init__(self, *args, **kwargs) -> None:
-        self._asked: dict[str, Any] = {}
-        super().__init__(*args, **kwargs)
-
     def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys) -> None:
         if sys.is_finalizing() or cells._last is None:
             return
         asked = _request_id(data)
         if asked is not None:
-            self._asked[asked] = getattr(_here, "loop", None)
+            self.__dict__.setdefault("_asked", {})[asked] = getattr(_here, "loop", None)
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
         cells.current().outputs.publish(msg_type, content, metadata or {}, buffers or [])
 
@@ -55,7 +51,7 @@ def asker(content: dict) -> Any:
     """The loop whose cell asked what this message answers; None when it answers nothing."""
     one = manager().comms.get(content.get("comm_id", ""))
     asked = _request_id(content.get("data"))
-    return one._asked.pop(asked, None) if asked is not None and isinstance(one, Comm) else None
+    return getattr(one, "_asked", {}).pop(asked, None) if asked is not None else None
 
 
 _manager: CommManager | None = None

@@ -1,10 +1,15 @@
 """Modules that are pointed at this kernel when, and only when, something imports them.
 
-pdb becomes IPython's interruptible one. ipykernel, imported as a library, knows this shell and this application:
-``isinstance(get_ipython(), ipykernel.zmqshell.ZMQInteractiveShell)`` and ``ipykernel.connect`` answer as in ipykernel.
+pdb becomes IPython's interruptible one. ipykernel, imported as a library, knows this kernel, shell, application and these
+streams: ``isinstance(get_ipython(), ipykernel.zmqshell.ZMQInteractiveShell)``, ``ipykernel.comm.Comm``,
+``ipykernel.kernelbase.Kernel.instance()`` and ``ipykernel.connect`` answer as in ipykernel.
 """
 
 from __future__ import annotations
+
+import sys
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 
 from .late import on_import
 
@@ -14,7 +19,12 @@ def install(app) -> None:
     on_import("pdb", _pdb)
     on_import("IPython.core.debugger", _debugger)
     on_import("ipykernel.zmqshell", _shell)
-    on_import("ipykernel.kernelapp", lambda module: _application(module, app))
+    on_import("ipykernel.displayhook", _displayhook)
+    on_import("ipykernel.iostream", _iostream)
+    on_import("ipykernel.comm.comm", _comm)
+    on_import("ipykernel.kernelbase", lambda module: _instance(module.Kernel, app.kernel))
+    on_import("ipykernel.kernelapp", lambda module: _instance(module.IPKernelApp, app))
+    _be_found()
 
 
 def _pdb(_module) -> None:
@@ -30,11 +40,51 @@ def _debugger(debugger) -> None:
 
 
 def _shell(module) -> None:
-    from .shell import ZMQInteractiveShell
+    from .shell import ZMQDisplayPublisher, ZMQInteractiveShell
 
-    module.ZMQInteractiveShell = ZMQInteractiveShell
+    module.ZMQInteractiveShell, module.ZMQDisplayPublisher = ZMQInteractiveShell, ZMQDisplayPublisher
 
 
-def _application(module, app) -> None:
-    module.IPKernelApp.initialized = classmethod(lambda cls: True)
-    module.IPKernelApp.instance = classmethod(lambda cls, *args, **kwargs: app)
+def _displayhook(module) -> None:
+    from .shell import ZMQDisplayHook
+
+    module.ZMQShellDisplayHook = ZMQDisplayHook
+
+
+def _iostream(module) -> None:
+    from .streams import OutStream
+
+    module.OutStream = OutStream
+
+
+def _comm(module) -> None:
+    """`ipykernel.comm.Comm` stays what it is (a `HasTraits` that libraries derive from) and speaks through this kernel."""
+    from .comms import Comm
+
+    module.BaseComm.publish_msg = Comm.publish_msg
+    module.Comm.kernel.klass = object
+
+
+def _instance(cls, one) -> None:
+    cls.initialized = classmethod(lambda cls: True)
+    cls.instance = classmethod(lambda cls, *args, **kwargs: one)
+
+
+class _NotYet(ModuleType):
+    """An installed package that is imported when something asks for what is in it."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") and name != "__version__":
+            raise AttributeError(name)  # what looks through `sys.modules` asks for these
+        self.__class__ = ModuleType
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _be_found() -> None:
+    """``"ipykernel" in sys.modules`` is how many programs ask whether they run in a notebook."""
+    spec = None if "ipykernel" in sys.modules else find_spec("ipykernel")
+    if spec is not None and spec.loader is not None:
+        module = module_from_spec(spec)
+        module.__class__ = _NotYet
+        sys.modules["ipykernel"] = module

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 
-from IPython.core.history import DummyDB, HistoryManager
+import IPython.core.history
+from IPython.core.history import DummyDB
 
 
-class History(HistoryManager):
-    """The shell's history manager: IPython's own but for when its session begins."""
+class HistoryManager(IPython.core.history.HistoryManager):
+    """The shell's history manager: IPython's own but for when its session begins. `%config` knows it by that name."""
 
     _beginning: threading.Thread | None = None
     _error: Exception | None = None

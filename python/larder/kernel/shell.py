@@ -1,7 +1,7 @@
 """IPython's shell as a Jupyter front end expects it.
 
-The class is called ``ZMQInteractiveShell`` because that is the name by which libraries (tqdm, matplotlib, plotly, rich,
-tensorflow, ...) recognise a notebook; everything they then look for is here: ``kernel``, ``get_parent``/``set_parent``,
+The class is called ``ipykernel.zmqshell.ZMQInteractiveShell`` because that is the name by which libraries (tqdm, matplotlib,
+plotly, rich, tensorflow, ...) recognise a notebook; everything they then look for is here: ``kernel``, ``get_parent``/``set_parent``,
 ``set_thread_parent``, ``display_pub.register_hook``, payloads, ``config["IPKernelApp"]``.
 """
 
@@ -163,6 +163,8 @@ def _publish(hooks: _Hooks, msg_type: str, content: dict) -> None:
 class ZMQInteractiveShell(InteractiveShell):
     """The shell of larder's kernel."""
 
+    __module__ = "ipykernel.zmqshell"
+
     displayhook_class = Type(ZMQDisplayHook)
     display_pub_class = Type(ZMQDisplayPublisher)
     kernel = Any()
@@ -184,9 +186,9 @@ class ZMQInteractiveShell(InteractiveShell):
     # -- running ---------------------------------------------------------------------------------------------------
 
     def init_history(self) -> None:
-        from .history import History
+        from .history import HistoryManager
 
-        self.history_manager = History(shell=self, parent=self)
+        self.history_manager = HistoryManager(shell=self, parent=self)
         self.configurables.append(self.history_manager)
 
     def prepare(self, code: str) -> str | None:

@@ -20,6 +20,7 @@ _PID = os.getpid()
 class OutStream(io.TextIOBase):
     """A text stream into the current cell; ``fileno()`` is the captured descriptor, so children can inherit it."""
 
+    __module__ = "ipykernel.iostream"  # click, colorama and others show colours where they find this name
     encoding = "utf-8"
     errors = "backslashreplace"
     newlines = None
