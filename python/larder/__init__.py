@@ -13,8 +13,10 @@ Everything is imported on first use, so that a kernel starts without paying for 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = (
+    False  # not from `typing`: when this runs, the working directory may still stand before the standard library
+)
 if TYPE_CHECKING:
     from . import heat as heat, session as session, shelf as shelf, tier as tier, trace as trace
     from .errors import (

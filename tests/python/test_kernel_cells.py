@@ -135,6 +135,25 @@ def test_c_code_and_children_write_into_the_cell(k):
     assert k.text(peek) == "1\n"
 
 
+def test_what_children_and_c_code_write_stands_where_the_program_wrote_it(k):
+    code = (
+        "import ctypes, os, subprocess, time\nfor i in range(20):\n    print(i)\n    subprocess.run(['echo', f'child {i}'])\n"
+        "print('end')"
+    )
+    assert k.text(code) == "".join(f"{i}\nchild {i}\n" for i in range(20)) + "end\n"
+    messages = k.ok("print(1); ctypes.CDLL(None).puts(b'2'); display(3); print(4)")
+    said = [m["content"].get("text", m["msg_type"]) for m in messages if m["msg_type"] in ("stream", "display_data")]
+    assert "".join(said) == "1\n2\ndisplay_data4\n"
+    forked = "pid = os.fork()\nif pid == 0:\n    print('forked')\n    os._exit(0)\nos.waitpid(pid, 0)[1]"
+    kinds = [m["msg_type"] for m in k.ok(forked) if m["content"].get("name") != "stderr"]  # 3.12 warns of the fork
+    assert kinds[-3:] == ["stream", "execute_result", "status"]
+
+
+def test_keys_keep_their_order(k):
+    shown = of(k.ok("from IPython.display import JSON\nJSON({'b': 1, 'a': {'z': 1, 'y': 2}})"), "execute_result")[0]
+    assert str(shown["content"]["data"]["application/json"]) == "{'b': 1, 'a': {'z': 1, 'y': 2}}"
+
+
 def test_a_writer_that_holds_the_gil_does_not_hang(k):
     code = "import ctypes, os\nb = b'y' * 1_000_000\nctypes.PyDLL(None).write(1, b, len(b));"
     assert len(k.text(code)) > 60_000  # one write(2) to a pipe may be short; it must not block for ever

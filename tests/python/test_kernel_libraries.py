@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from kernelfixtures import of, text
+from kernelfixtures import kernel, manager, of, text
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -98,6 +98,50 @@ def test_ipykernel_as_a_library_knows_this_shell_and_this_connection(k):
     assert k.value("ipykernel.connect.get_connection_file()") == repr(k.km.connection_file)
     port = k.km.get_connection_info()["shell_port"]
     assert k.value("ipykernel.connect.get_connection_info(unpack=True)['shell_port']") == str(port)
+
+
+def test_programs_that_ask_for_ipykernel_by_name_find_a_notebook(k):
+    assert k.value("str(type(get_ipython()))") == "\"<class 'ipykernel.zmqshell.ZMQInteractiveShell'>\""
+    assert (
+        k.value("import sys\n'ipykernel' in sys.modules, type(sys.stdout).__module__") == "(True, 'ipykernel.iostream')"
+    )
+    assert k.value(
+        "import ipykernel\nipykernel.__version__.count('.') >= 1, callable(ipykernel.connect_qtconsole)"
+    ) == ("(True, True)")
+    assert k.value("import ipykernel.iostream\nisinstance(sys.stdout, ipykernel.iostream.OutStream)") == "True"
+    asked = "from ipykernel.kernelbase import Kernel\nKernel.initialized(), Kernel.instance() is get_ipython().kernel"
+    assert k.value(asked) == "(True, True)"
+
+
+def test_a_comm_of_ipykernels_own_class_speaks_and_listens(k):
+    messages = k.ok(
+        "import traitlets\nfrom ipykernel.comm import Comm\nclass Mine(Comm):\n    heard = traitlets.List()\n"
+        "mine = Mine('target', data={'a': 1})\nmine.on_msg(lambda m: setattr(mine, 'heard', [m['content']['data']]))\n"
+        "assert mine.kernel is get_ipython().kernel\nmine.send({'b': 2})"
+    )
+    opened, sent = of(messages, "comm_open")[0]["content"], of(messages, "comm_msg")[0]["content"]
+    assert (opened["target_name"], opened["data"], sent["data"]) == ("target", {"a": 1}, {"b": 2})
+    msg = k.kc.session.msg("comm_msg", {"comm_id": opened["comm_id"], "data": {"c": 3}})
+    k.kc.shell_channel.send(msg)
+    k.until_idle(msg["header"]["msg_id"])
+    assert k.value("mine.heard") == "[{'c': 3}]"
+
+
+def test_main_is_a_module_as_in_ipykernel(k):
+    assert (
+        k.value("type(sys.modules['__main__']).__name__, __doc__[:28]") == "('module', 'Automatically created module')"
+    )
+
+
+def test_files_beside_a_notebook_do_not_stand_in_for_the_standard_library(tmp_path):
+    for name in ("random", "queue", "typing", "asyncio", "traitlets"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the user')")
+    (tmp_path / "helper.py").write_text("value = 7")
+    km = manager(connection_file=str(tmp_path / "kernel.json"))
+    start = km.start_kernel
+    km.start_kernel = lambda **options: start(cwd=str(tmp_path), **options)
+    with kernel(tmp_path, km=km) as running:
+        assert running.value("import random, helper\nhelper.value, random.__name__") == "(7, 'random')"
 
 
 def test_other_loop_runners_run(k):

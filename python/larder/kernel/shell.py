@@ -1,8 +1,8 @@
 """IPython's shell as a Jupyter front end expects it.
 
 The class is called ``ipykernel.zmqshell.ZMQInteractiveShell`` because that is the name by which libraries (tqdm, matplotlib,
-plotly, rich, tensorflow, ...) recognise a notebook; everything they then look for is here: ``kernel``, ``get_parent``/``set_parent``,
-``set_thread_parent``, ``display_pub.register_hook``, payloads, ``config["IPKernelApp"]``.
+plotly, rich, tensorflow, ...) recognise a notebook; everything they then look for is here: ``kernel``,
+``get_parent``/``set_parent``, ``set_thread_parent``, ``display_pub.register_hook``, payloads, ``config["IPKernelApp"]``.
 """
 
 from __future__ import annotations
