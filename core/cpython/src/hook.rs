@@ -160,6 +160,9 @@ pub unsafe fn start(
             log: log.as_ptr() as usize,
             helpers: helpers::table(),
         };
+        if helpers::table().all().iter().any(|helper| helper.address == 0) {
+            return Err("a function that machine code calls is not there".into());
+        }
         let compiler = Compiler::new(host)?;
         let arena = Arena::new(CODE_BYTES_MAX, CODE_BYTES, &helpers::table().all())
             .map_err(|e| format!("no memory for machine code: {e}"))?;

@@ -74,39 +74,108 @@ pub struct Helpers {
 impl Helpers {
     /// Every helper, each once: what [`crate::Arena::new`] wants.
     pub fn all(&self) -> Vec<Helper> {
-        let h = self;
-        let seldom = [h.unbox_int, h.replace_int, h.replace_float, h.append];
-        let mut all: Vec<Helper> = Vec::new();
+        // Each by name: one that is forgotten below is an unused variable, and no code that calls it could be linked.
+        let Helpers {
+            unbox_int,
+            new_int,
+            new_float,
+            replace_int,
+            replace_float,
+            append,
+            dict_int,
+            dict_str,
+            set_int,
+            set_str,
+            set_add,
+            dict_put,
+            str_eq,
+            str_cmp,
+            bytes_cmp,
+            call_float,
+            gcd,
+            isqrt,
+            random,
+            new_list,
+            new_tuple,
+            list_of,
+            slice,
+            pop,
+            quiet,
+            held,
+            dict_next,
+            dict_step,
+            dict_done,
+            dict_iterator,
+            calls,
+        } = *self;
+        let seldom = [unbox_int, replace_int, replace_float, append];
         let often = [
-            h.new_int,
-            h.new_float,
-            h.dict_int,
-            h.dict_str,
-            h.dict_put,
-            h.str_eq,
-            h.str_cmp,
-            h.random,
-        ];
-        let often = often
-            .into_iter()
-            .chain([h.new_list, h.new_tuple, h.list_of, h.slice, h.pop, h.quiet])
-            .chain([
-                h.bytes_cmp,
-                h.call_float,
-                h.gcd,
-                h.isqrt,
-                h.set_int,
-                h.set_str,
-                h.set_add,
-                h.held,
-            ])
-            .chain([h.dict_next, h.dict_step, h.dict_done, h.dict_iterator])
-            .chain(h.calls);
+            new_int, new_float, dict_int, dict_str, dict_put, str_eq, str_cmp, bytes_cmp,
+        ]
+        .into_iter()
+        .chain([random, call_float, gcd, isqrt, set_int, set_str, set_add, held])
+        .chain([new_list, new_tuple, list_of, slice, pop, quiet])
+        .chain([dict_next, dict_step, dict_done, dict_iterator])
+        .chain(calls);
+        let mut all: Vec<Helper> = Vec::new();
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {
             if !all.iter().any(|have| have.address == address) {
                 all.push(Helper { address, keeps });
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_helper_is_linked() {
+        let mut next = 0;
+        let mut new = || {
+            next += 1;
+            next
+        };
+        let helpers = Helpers {
+            unbox_int: new(),
+            new_int: new(),
+            new_float: new(),
+            replace_int: new(),
+            replace_float: new(),
+            append: new(),
+            dict_int: new(),
+            dict_str: new(),
+            set_int: new(),
+            set_str: new(),
+            set_add: new(),
+            dict_put: new(),
+            str_eq: new(),
+            str_cmp: new(),
+            bytes_cmp: new(),
+            call_float: new(),
+            gcd: new(),
+            isqrt: new(),
+            random: new(),
+            new_list: new(),
+            new_tuple: new(),
+            list_of: new(),
+            slice: new(),
+            pop: new(),
+            quiet: new(),
+            held: new(),
+            dict_next: new(),
+            dict_step: new(),
+            dict_done: new(),
+            dict_iterator: new(),
+            calls: std::array::from_fn(|_| new()),
+        };
+        let mut addresses: Vec<usize> = helpers.all().iter().map(|h| h.address).collect();
+        addresses.sort_unstable();
+        assert_eq!(
+            addresses,
+            (1..=size_of::<Helpers>() / size_of::<usize>()).collect::<Vec<_>>()
+        );
     }
 }
