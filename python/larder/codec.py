@@ -177,6 +177,13 @@ def _layout(meta: bytes) -> tuple[tuple[int, ...], Any, str]:
     return tuple(head["shape"]), np.lib.format.descr_to_dtype(ast.literal_eval(head["descr"])), head["order"]
 
 
+def byte_bounds(array: Any) -> tuple[int, int]:
+    """Where the memory an array covers begins and ends."""
+    import numpy as np
+
+    return (np.lib.array_utils if hasattr(np.lib, "array_utils") else np).byte_bounds(array)  # NumPy 2, NumPy 1
+
+
 def _encode_array(value: Any) -> Record:
     import numpy as np
 
@@ -309,7 +316,7 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or obj.dtype.hasobject:
                 return None
-            low, high = (np.lib.array_utils if hasattr(np.lib, "array_utils") else np).byte_bounds(obj)
+            low, high = byte_bounds(obj)
             self._ranges.append((low, high - low))
             base = obj
             while isinstance(base.base, np.ndarray):

@@ -541,7 +541,7 @@ def _pickler_class():
             if any(id(part) in self._shared_frames for part in arrays):
                 return None
             for part in arrays:
-                low, high = np.lib.array_utils.byte_bounds(part)
+                low, high = codec.byte_bounds(part)
                 self._span(part, low, high, id(part), True)
             fresh = obj.copy(deep=False)
             # Each block is written as an array of its own, whatever it is a view of.
@@ -580,7 +580,7 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
                 return None
-            low, high = np.lib.array_utils.byte_bounds(obj)
+            low, high = codec.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
                 self._span(obj, low, high, id(obj), True)
                 return self._dates(obj)
