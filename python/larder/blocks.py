@@ -60,6 +60,8 @@ class Blocks:
 
     def __init__(self) -> None:
         self.bases: dict[tuple[int, int, int], Base] = {}
+        self.coming: dict[tuple[int, int, int], int] = {}
+        """Versions that will be on the shelf once the children that save have ended."""
         self.why_not = "no array was made yet"
         self._on = False
 
@@ -100,7 +102,8 @@ class Blocks:
         place = _larder.pages_place(low, high)
         if place is None:
             return high - low
-        base = self.bases.get((place[0], low, high - low))
+        key = (place[0], low, high - low)
+        base = Base("", key, self.coming[key]) if key in self.coming else self.bases.get(key)
         if base is None:
             return high - low
         ranges = [] if base.version == place[1] else self.written(base)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 
 
@@ -52,6 +53,10 @@ class Promised:
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
+
+    def leave(self) -> None:
+        """In a child: the note is the kernel's, or for the next kernel to read."""
+        self._noted = sys.maxsize
 
     def told(self) -> str:
         """A line for the next kernel's page; empty if nothing is missing."""

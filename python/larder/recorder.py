@@ -18,9 +18,13 @@ Invariants
 - `saved`, `meta` and `ledger` describe the last successful commit that is known here, never a pending one; `known` also says
   what a child of `saver` was left to save, with the group to be told.
 
-A cell is saved in two steps: `_look` finds what there is and what changed, `_write` puts it on the shelf and says what that did
-(`Saved`), which `_apply` makes our own. A write that would keep the reply waiting is done by a forked child (`saver`); then
-`_apply` comes when the child has ended, here and in every child forked since.
+A cell is saved in three steps: `_look` finds what there is and what changed, `_task` serialises that, `_put` commits it and
+says what that did (`Saved`), which `_apply` makes our own. Who does them:
+
+- all three the kernel, if that is quick;
+- the last two a forked child (`saver`) if they would keep the reply waiting; what it serialised it says before it writes it
+  (`Coming`), and `_apply` comes when it has ended, here and in every child forked since;
+- the last one a child that saves already, if the first two are quick (`_hand_over`).
 """
 
 from __future__ import annotations
@@ -38,12 +42,13 @@ from typing import Any
 
 from . import blocks, codec, groups, saver, watch
 from ._larder import Walker, pages_begin
+from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS, Beside
 from .costs import COMMIT_SECONDS, Costs, nbytes_of
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised
-from .reader import CHUNK_BYTES, RANDOM, Reader, chunks_of, joined
-from .states import Look, New, Part, Saved
+from .reader import CHUNK_BYTES, RANDOM, chunks_of, joined
+from .states import Look, New, Part, Saved, Task
 
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
@@ -51,15 +56,15 @@ INPUTS_MAX = 1000
 REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
 """A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
 SLOW_SECONDS = 5e-3
-BEFORE_REPLY, BEHIND_REPLY = "before reply", "behind reply"
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 
 
-class Recorder(Reader):
+class Recorder(Beside):
     """One notebook's session shelf, open to write."""
 
     def __init__(self, ip: Any, native: Any, path: Path) -> None:
+        super().__init__()
         self.ip, self.native, self.path = ip, native, path
         self.on = True
         self.why_off = ""
@@ -88,20 +93,8 @@ class Recorder(Reader):
         self.ledger = Ledger()
         self.blocks = blocks.Blocks()
         self.costs = Costs()
-        self.savers: list[saver.Saver] = []
-        """Children that save, oldest first."""
-        self._cancelled: list[saver.Saver] = []
-        """Children that were ended before they began; it takes a large one a while to be gone."""
-        self.why_no_saver = ""
-        """Why cells are saved before their reply whatever it takes; empty where they are not."""
         self._slow: dict[str, float] = {}
         """Variables that took long to look at, and how long: who takes longer than a reply waits is serialised, beside."""
-        self._not_beside: set[str] = set()
-        """Variables a child came to its end with."""
-        self._fork_seconds = 0.0
-        """What forks took, per byte of resident memory."""
-        self._again: tuple[str, int] | None = None
-        """The cell whose state a child was lost with."""
         self._cell_began = time.perf_counter()
         self.fds = _descriptors(path)
         self._states: dict[str, Any] = {}
@@ -184,14 +177,26 @@ class Recorder(Reader):
         self._collect()
         self._again = None
         look = self._look(code, count, patience)
+        if self.savers and self._learn(self.savers, HEARD_SECONDS):
+            look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
+        task = None
         if patience < math.inf or self.savers:
             seconds = self._seconds(look)
-            if (self.savers or seconds > patience) and self._save_beside(look, seconds, began + patience):
+            if self.savers and seconds <= patience and self._foreseen(look):
+                task = self._task(look, None)
+                if self._hand_over(look, task, self.savers[-1]):
+                    return
+            ending = task is not None and self.savers[-1].closed and self.drain(HEARD_SECONDS)
+            beside = (self.savers or seconds > patience) and not ending
+            if beside and self._save_beside(look, seconds, began + patience):
                 return
         self.drain()
-        look.known = {name: one for name, one in look.known.items() if one.names}
+        known = {name: self.known[name] for name in look.known if name in self.known and self.known[name].names}
+        if task is None or len(known) < len(look.known):
+            look.known = known
+            task = self._task(look, None)
         try:
-            saved = self._write(look, None)
+            saved = self._put(task, None, began)
         except BaseException:
             try:
                 self.native.rollback()
@@ -232,7 +237,7 @@ class Recorder(Reader):
             if before is None or isinstance(found, str):
                 continue
             if found.digest == before.walked.digest and before.walked.alive():
-                if not before.names or "\0".join(before.names) in self.saved:
+                if not before.names or "\0".join(before.names) in self.keys:
                     known[name] = before
         self.walker.sweep()
         seq = self.meta["seq"] + 1
@@ -248,14 +253,12 @@ class Recorder(Reader):
             total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None, nbytes)
         return total
 
-    def _write(self, look: Look, child: saver.Saver | None) -> Saved:
-        """Commit what was seen; nothing in memory is changed."""
-        began = time.perf_counter()
-        seq, values, imports = look.seq, look.values, dict(look.imports)
-        later = {name: record for name, record in self.deferred.items() if name not in values and name not in imports}
-        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in self.saved}
+    def _task(self, look: Look, child: saver.Saver | None) -> Task:
+        """Serialise what changed."""
+        imports = dict(look.imports)
+        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in self.keys}
         clock: dict[str, float] = {}
-        in_hand = [began, ""]
+        in_hand = [time.perf_counter(), ""]
 
         def turn_to(name: str) -> None:
             now = time.perf_counter()
@@ -264,26 +267,40 @@ class Recorder(Reader):
             if child is not None:
                 child.progress(name, seconds=100 * max(look.walks.get(name, 0.0), self._slow.get(name, 0.0)))
 
-        found, refused = groups.groups(values, known, look.walked, turn_to)
+        found, refused = groups.groups(look.values, known, look.walked, turn_to)
+        fresh = {name for group in found for name in group.names} | set(refused)
+        kept = {name: "\0".join(one.names) for name, one in known.items() if name not in fresh}
+        costs = []
+        for group in found:
+            nbytes = len(group.stream) + sum(part.nbytes for part in group.buffers if self.blocks.place(part) is None)
+            each = nbytes // len(group.names)
+            costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], each) for name in group.names]
+        costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], 0) for name in refused]
+        return Task(
+            look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, _cwd(),
+            dict(self.deferred), look.reply_at,
+        )  # fmt: skip
+
+    def _put(self, task: Task, child: saver.Saver | None, began: float) -> Saved:
+        """Commit a state."""
+        seq, imports = task.seq, dict(task.imports)
+        later = {n: record for n, record in self.deferred.items() if n not in task.names and n not in imports}
         unsaved = {
-            name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else look.count}
-            for name, why in refused.items()
+            name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else task.count}
+            for name, why in task.refused.items()
         }
         new = New(set(self.ledger.sizes), child)
-        fresh = {name for group in found for name in group.names} | set(refused)
-        kept = {name: one for name, one in known.items() if name not in fresh}
-        saved = {"\0".join(one.names): self.saved["\0".join(one.names)] for one in kept.values()}
-        placed = {name: self.saved["\0".join(one.names)][1] for name, one in kept.items()}
+        saved = {key: self.saved[key] for key in task.known.values()}
+        placed = {name: self.saved[key][1] for name, key in task.known.items()}
         for name, record in later.items():
             if record:
                 placed[name] = record
             elif self._last:
                 imports[name] = self._last["imports"][name]
         changed: list[str] = []
-        costs = []
-        for names, stream, buffers, needs in found:
+        for names, stream, buffers, needs in task.groups:
             key = "\0".join(names)
-            parts = [Part(memoryview(stream), None), *(Part(part, self.blocks.place(part)) for part in buffers)]
+            parts = [Part(stream, None), *(Part(part, self.blocks) for part in buffers)]
             digest = _digest([part.digested for part in parts])
             before = self.saved.get(key)
             if before is None or before[0] != digest:
@@ -292,14 +309,11 @@ class Recorder(Reader):
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
-            nbytes = sum(part.view.nbytes for part in parts if part.place is None)
-            costs += [(look.kind(n), n, clock.get(n, 0.0), look.walks[n], nbytes // len(names)) for n in names]
-        costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], 0) for name in refused]
-        lines = look.code.strip().splitlines()
+        lines = task.code.strip().splitlines()
         version = {
             "seq": seq,
             "run": self.run,
-            "count": look.count,
+            "count": task.count,
             "time": time.time(),
             "line": lines[0][:80] if lines else "",
             "names": placed,
@@ -308,16 +322,16 @@ class Recorder(Reader):
             "bytes": sum(new.sizes.values()),
             "imports": imports,
             "unsaved": {**self._unsaved_later(), **unsaved},
-            "cwd": _cwd(),
+            "cwd": task.cwd,
             "began": self._cwd,
-            "of": look.of,
-            "how": BEFORE_REPLY if child is None or time.perf_counter() < look.reply_at else BEHIND_REPLY,
+            "of": task.of,
+            "how": BEFORE_REPLY if child is None or time.perf_counter() < task.reply_at else BEHIND_REPLY,
         }
-        self._put_json(f"i:{seq}", {"run": self.run, "count": look.count, "code": look.code})
+        self._put_json(f"i:{seq}", {"run": self.run, "count": task.count, "code": task.code})
         meta, plan = self._commit(version, new)
         return Saved(
-            version, saved, unsaved, [tuple(group.names) for group in found], meta, new.sizes, new.uses, plan,
-            {**self.blocks.bases, **new.bases}, costs, time.perf_counter() - began,
+            version, saved, unsaved, [tuple(group.names) for group in task.groups], meta, new.sizes, new.uses, plan,
+            {**self.blocks.bases, **new.bases}, task.costs, time.perf_counter() - began,
         )  # fmt: skip
 
     def _commit(self, version: dict, new: New) -> tuple[dict, Plan]:
@@ -355,14 +369,7 @@ class Recorder(Reader):
         self._versions[seq] = done.version
         self.blocks.bases = done.bases
         self.blocks.prune()
-        for names in done.groups:
-            for name in names:
-                one = self.known.get(name)
-                if one is not None and one.since <= seq:
-                    self.known[name] = one._replace(names=names)
-        for name in done.unsaved:
-            if name in self.known and self.known[name].since <= seq:
-                del self.known[name]
+        self._resolve(done.groups, done.unsaved, seq)
         for cost in done.costs:
             self.costs.took(*cost)
             if cost[2] < SLOW_SECONDS:
@@ -370,133 +377,6 @@ class Recorder(Reader):
         self.costs.wrote(sum(done.sizes.values()), done.seconds - sum(cost[2] for cost in done.costs))
         self.costs.keep(done.version["names"])
         self._warn_of_size(done.plan.bytes)
-
-    # --- beside the kernel ---
-
-    def _save_beside(self, look: Look, seconds: float, reply_at: float) -> bool:
-        """Leave it to a child, if one can be had and is worth a fork."""
-        self.why_no_saver = saver.why_not()
-        per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
-        resident = saver.resident_bytes()
-        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed) or self._unfrozen(look):
-            return False
-        if not self.savers and seconds < per_byte * resident and not saver.always():
-            return False
-        look.reply_at = reply_at
-        child = saver.Saver(look.seq, look.count, look.code, look.changed)
-        before = list(self.savers)
-        # Who is forked next finds out what those before it did; who has not begun by then can go.
-        surplus = before[-1] if len(before) > saver.WAITING_MAX else None
-        groups.prepare(look.values.values())
-        if not self.native.lent:
-            self.native.lend()
-        self.promised.note(look.seq, look.count)
-        began = time.perf_counter()
-        try:
-            child.fork(before, self.fds, lambda one: self._as_child(before, one, look), self._leave_clean)
-        except OSError as err:
-            self.why_no_saver = f"the kernel cannot be forked: {err}"
-            if not self.savers:
-                self.native.take()
-            return False
-        self._fork_seconds = (time.perf_counter() - began) / resident
-        if surplus is not None and surplus.cancel():
-            self.savers.remove(surplus)
-            self._cancelled.append(surplus)
-        self.savers.append(child)
-        held = self._remembered(look, [(name,) for name in look.changed])
-        self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
-        self.meta = {**self.meta, "seq": look.seq}
-        self.restored_from = None
-        if not before and (seconds == math.inf or seconds < 2 * (reply_at - began)):
-            # It may be quick after all.
-            if child.ended(reply_at - time.perf_counter()):
-                self._collect(BEFORE_REPLY)
-        return True
-
-    def _unfrozen(self, look: Look) -> bool:
-        """Whether what a child would see of the changed variables could change under it."""
-        ranges = saver.not_frozen(str(self.path))
-        if not ranges:
-            return False
-        for name in look.changed:
-            found = look.walked[name]
-            if isinstance(found, str) or any(a < high and low < b for a, b in ranges for low, high in found.spans):
-                return True
-        return False
-
-    def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> Saved:
-        """In the child, when those before it have ended."""
-        self.native.take()
-        for one in before:
-            answer = one.answer()
-            if answer is not None and answer.saved is not None:
-                self._apply(answer.saved)
-                look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
-        self.savers = []
-        saved = self._write(look, child)
-        self.meta = saved.meta
-        return saved
-
-    def _leave_clean(self) -> None:
-        self.put_meta("shutdown", clean=True)
-
-    def _collect(self, how: str = BEHIND_REPLY) -> None:
-        """Take over what children have saved that have ended."""
-        for child in [one for one in self._cancelled if one.ended()]:
-            self._cancelled.remove(child)
-            self._drop(child)
-        while self.savers and self.savers[0].finish():
-            child = self.savers.pop(0)
-            answer, ended = child.answer(), child.end_text()
-            saver.hung = saver.hung or child.hung
-            if answer is not None and answer.saved is not None:
-                answer.saved.version["how"] = how
-                self._apply(answer.saved)
-                self._again, self.why_off = None, ""
-            elif answer is not None and answer.full:
-                self._report(f"the state after cell [{child.count}] is not saved, the disk is full: {answer.error}")
-            elif answer is not None and answer.shelf:
-                self.on = False
-                self._report(f"this notebook is no longer saved after each cell: {answer.error}")
-            else:
-                name = child.in_hand
-                if child.blamed and name:
-                    self._not_beside.add(name)
-                where = f" at `{name}`, which is saved before the reply from now on" if name else ""
-                why = answer.error if answer is not None else ended
-                self._report(f"process {child.pid}, which saved the state after cell [{child.count}], {why}{where}")
-                self._again = (child.code, child.count)
-            self._drop(child)
-        if not self.savers and self.native.lent:
-            self.native.take()
-            self.known = {name: one for name, one in self.known.items() if one.names}
-
-    def _drop(self, child: saver.Saver) -> None:
-        child.reap()
-        child.close()
-
-    def drain(self, seconds: float | None = None) -> bool:
-        """Wait for what is being saved beside the kernel; whether it is done."""
-        deadline = None if seconds is None else time.monotonic() + seconds
-        with self._lock:
-            while self.savers:
-                if not self.savers[0].finish(None if deadline is None else deadline - time.monotonic()):
-                    return False
-                self._collect()
-        return True
-
-    def leave(self, seconds: float) -> bool:
-        """The kernel ends: wait so long for the children. ``False``: the last of them marks the session as shut down."""
-        if self.savers:
-            self.savers[-1].leave_clean(True)
-        return self.drain(seconds)
-
-    def behind(self) -> list[saver.Saver]:
-        """The children that save, oldest first."""
-        with self._lock:
-            self._collect()
-            return list(self.savers)
 
     def _random(self) -> dict[str, Any]:
         """The states of ``random`` and of NumPy's own generator: the same objects as long as they are the same states."""
@@ -554,11 +434,11 @@ class Recorder(Reader):
         buffers, own, digested = [], set(), []
         size = 0
         for part in parts:
-            new.tell(part.view.nbytes)
+            new.tell(part.nbytes)
             if part.place is not None:
                 base = self._base(part, seq, new)
                 own.update(base.records)
-                head.append([part.view.nbytes, 2, *base.head])
+                head.append([part.nbytes, 2, *base.head])
                 digested.append(part.digested)
                 continue
             if part.sums is None:
@@ -581,7 +461,7 @@ class Recorder(Reader):
                 own.add(name)
             buffers.append(bytes(final))
             digested.append(bytes(final))
-            head.append([part.view.nbytes, 1])
+            head.append([part.nbytes, 1])
             size += len(final)
         data = json.dumps({"parts": head, "chunk": CHUNK_BYTES, "needs": needs}).encode()
         inline = sum(map(len, buffers)) + len(data) <= codec.INLINE_BYTES_MAX
@@ -603,10 +483,16 @@ class Recorder(Reader):
         if base is not None:
             if base.version == version:
                 return base
+            if part.patch is not None:
+                record = f"p:{seq}:{len(new.bases)}"
+                if part.patch.ranges:
+                    self._put_chunk(record, "patch", part.patch.data, new)
+                new.bases[key] = base.patched(record, part.patch.ranges, version)
+                return new.bases[key]
             ranges = self.blocks.written(base)
             size = sum(size for _, size in ranges) if ranges else 0
             before = sum(size for _, where in base.patches for _, size in where)
-            few = size <= blocks.PATCH_BYTES_MAX and (size + before) * blocks.PATCHES_SHARE <= part.view.nbytes
+            few = size <= blocks.PATCH_BYTES_MAX and (size + before) * blocks.PATCHES_SHARE <= part.nbytes
             if ranges is not None and few:
                 record = f"p:{seq}:{len(new.bases)}"
                 if ranges:
@@ -614,9 +500,9 @@ class Recorder(Reader):
                 new.bases[key] = base.patched(record if ranges else "", ranges, version)
                 return new.bases[key]
         base = new.bases[key] = blocks.Base(f"b:{seq}:{len(new.bases)}", key, version)
-        new.tell(part.view.nbytes)
+        new.tell(part.nbytes)
         self.native.put(base.record, "block", b"", [part.view])
-        new.sizes[base.record] = part.view.nbytes
+        new.sizes[base.record] = part.nbytes
         return base
 
     def _remove(self, plan: Plan, newest: int) -> None:

@@ -17,6 +17,7 @@ Rules
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import math
 import os
@@ -28,7 +29,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .errors import ShelfError, ShelfFull
@@ -46,7 +47,12 @@ HOSTILE = {
 }  # fmt: skip
 """Modules whose state does not survive a fork."""
 _HEAD, _NAME, _END = 64, 256, 512
-"""The memory file: flags, the name in hand, and from ``_END`` on the answer behind its length."""
+"""The memory file: flags, the name in hand, and from ``_END`` on what the child says, each behind its length."""
+_CLOSED, _UNTIL, _FIRST = 0, 8, 16
+"""The memory file of states it is given: whether it takes no more, where the last one ends, and from ``_FIRST`` on the
+states, each behind its length."""
+GIVEN_BYTES_MAX = 64 << 20
+"""So much is given to one child."""
 
 hung = False
 """True once a child never began."""
@@ -54,8 +60,29 @@ forking = False
 """True while a saver is forked: hooks of ours that let children go leave it alone."""
 
 
+class State(NamedTuple):
+    """The state after a cell, as one speaks of it."""
+
+    seq: int
+    count: int
+    code: str
+    names: list[str]
+    """Variables that changed."""
+
+
+class Work(NamedTuple):
+    """What a child does."""
+
+    ahead: Callable[[Saver], None]
+    """While those before it write."""
+    states: Callable[[Saver], Iterator[Any]]
+    """Writes, and says each time what it committed."""
+    last: Callable[[], None]
+    """In the end, if it was told to leave the session clean."""
+
+
 class Answer(NamedTuple):
-    """What a child left."""
+    """What became of one state."""
 
     saved: Any
     """What it committed (`recorder.Saved`), or ``None``."""
@@ -115,12 +142,20 @@ def resident_bytes() -> int:
 class Saver:
     """One child, as the kernel (and every child forked later) knows it."""
 
-    def __init__(self, seq: int, count: int, code: str, names: list[str]) -> None:
-        self.seq, self.count, self.code, self.names = seq, count, code, names
+    def __init__(self, state: State) -> None:
+        self.states = [state]
+        """What it was forked to save, and what it was given since."""
+        self.coming: Any = None
+        """What will be on the shelf when it has ended (`states.Coming`), once that is known."""
+        self.closed = False
+        """It takes no more states: it has written all it has, or was ended."""
         self.pid = self._pidfd = 0
-        self.began = time.monotonic()
+        self.began = self._forked = time.monotonic()
         self._file = os.memfd_create("larder-saver")
         os.ftruncate(self._file, _END)
+        self._inbox = os.memfd_create("larder-states")
+        self._sent = self._taken = _FIRST
+        self._read = _END
         self._token = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.status: int | None = None
         self._turn, self._asked = 0.0, False
@@ -129,9 +164,8 @@ class Saver:
 
     # --- in the kernel ---
 
-    def fork(self, before: list[Saver], fds: list[int], work: Callable[[Saver], Any], last: Callable[[], None]) -> None:
-        """Fork a child that waits for those ``before`` it and leaves what ``work`` returns; ``last`` is what it does in the end
-        if it was told to leave the session clean. Raises ``OSError``."""
+    def fork(self, before: list[Saver], fds: list[int], work: Work) -> None:
+        """Fork a child that does the ``work``, and writes when those ``before`` it have ended. Raises ``OSError``."""
         global forking
         signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
         held = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -141,10 +175,11 @@ class Saver:
                 warnings.simplefilter("ignore", DeprecationWarning)  # threads: none of ours has a lock now
                 self.pid = posix.fork()  # `os.fork` may be somebody's that starts threads in the child
             if self.pid == 0:
-                self._child(before, fds, work, last)
+                self._child(before, fds, work)
             with contextlib.suppress(OSError):
                 os.setpgid(self.pid, self.pid)  # a kill of the kernel's group must not reach it, from here on
             self._pidfd = os.pidfd_open(self.pid)
+            self._forked = time.monotonic()
         except OSError:
             if self.pid > 0:
                 os.kill(self.pid, signal.SIGKILL)
@@ -154,6 +189,33 @@ class Saver:
         finally:
             forking = False
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def give(self, state: State, data: bytes) -> bool:
+        """Have it save one more state behind those it has; false if it takes no more.
+
+        The state is in the child's memory, with the kernel or without it, when this returns true.
+        """
+        if self._sent + len(data) > GIVEN_BYTES_MAX:
+            return False
+        os.pwrite(self._inbox, data, self._sent + 8)
+        os.pwrite(self._inbox, len(data).to_bytes(8, "little"), self._sent)
+        with self._inbox_alone():
+            self.closed = os.pread(self._inbox, 1, _CLOSED) == b"\1" or self.ended()
+            if self.closed:
+                return False
+            self._sent += 8 + len(data)
+            self.states.append(state)
+            os.pwrite(self._inbox, self._sent.to_bytes(8, "little"), _UNTIL)
+        return True
+
+    @contextlib.contextmanager
+    def _inbox_alone(self) -> Iterator[None]:
+        """Only the kernel or only the child is here. The lock is the process's own: it goes when the process does."""
+        fcntl.lockf(self._inbox, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._inbox, fcntl.LOCK_UN)
 
     def cancel(self) -> bool:
         """End it, if it has not begun to write."""
@@ -201,23 +263,45 @@ class Saver:
     def finish(self, seconds: float | None = 0) -> bool:
         """As `ended`, asked when those before it have ended: if it does not begin then, it is ended.
 
-        Only what has begun has an alarm; before that a library's hook for forked processes may hang.
+        Only what runs our code has an alarm; before that a library's hook for forked processes may hang.
         """
         now = time.monotonic()
         until = math.inf if seconds is None else now + seconds
         self._turn = self._turn or now
         while not self.ended(min(max(until - now, 0), 1.0)):
             now = time.monotonic()
-            if not self._asked and now - self._turn > STALLED_SECONDS:
+            if not self._asked and now - self._turn > STALLED_SECONDS and os.pread(self._file, 1, 1) != b"\1":
                 self._asked, self.hung = True, self.cancel()
             if now >= until:
                 return False
         return True
 
-    def answer(self) -> Answer | None:
-        """What it left, once it has ended; ``None`` if it was ended before."""
-        size = int.from_bytes(os.pread(self._file, 8, _END), "little")
-        return pickle.loads(os.pread(self._file, size, _END + 8)) if size else None
+    def answers(self) -> list[Answer]:
+        """What became of its states in order, once it has ended: as far as it came."""
+        return [one for one in self._said(_END)[0] if isinstance(one, Answer)]
+
+    @property
+    def saved(self) -> bool:
+        """Whether all of its states were."""
+        return sum(answer.saved is not None for answer in self.answers()) == len(self.states)
+
+    def said(self, seconds: float) -> Any:
+        """What it says will be on the shelf; waits for it for so long after it was forked."""
+        while True:
+            found, self._read = self._said(self._read)
+            coming = next((one for one in found if not isinstance(one, Answer)), None)
+            left = self._forked + seconds - time.monotonic()
+            if coming is not None or left < 0:
+                return coming
+            if self.ended(min(left, 5e-4)):
+                return next((one for one in self._said(_END)[0] if not isinstance(one, Answer)), None)
+
+    def _said(self, at: int) -> tuple[list, int]:
+        found = []
+        while size := int.from_bytes(os.pread(self._file, 8, at), "little"):
+            found.append(pickle.loads(os.pread(self._file, size, at + 8)))
+            at += 8 + size
+        return found, at
 
     @property
     def in_hand(self) -> str:
@@ -225,10 +309,10 @@ class Saver:
         return os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
 
     def close(self) -> None:
-        for fd in (self._file, self._token, self._pidfd):
+        for fd in (self._file, self._inbox, self._token, self._pidfd):
             if fd:
                 os.close(fd)
-        self._file = self._token = self._pidfd = 0
+        self._file = self._inbox = self._token = self._pidfd = 0
 
     def _claim(self) -> bool:
         try:
@@ -243,37 +327,59 @@ class Saver:
         os.pwrite(self._file, name.encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
         signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN + seconds)
 
+    def say(self, what: Any) -> None:
+        """Leave word for those who write next."""
+        data = pickle.dumps(what)
+        os.pwrite(self._file, data, self._read + 8)
+        os.pwrite(self._file, len(data).to_bytes(8, "little"), self._read)
+        self._read += 8 + len(data)
+
+    def next(self) -> bytes | None:
+        """The next state it was given; ``None`` if there is none, and then none will come."""
+        with self._inbox_alone():
+            until = int.from_bytes(os.pread(self._inbox, 8, _UNTIL), "little")
+            if self._taken >= until:
+                os.pwrite(self._inbox, b"\1", _CLOSED)
+                return None
+        size = int.from_bytes(os.pread(self._inbox, 8, self._taken), "little")
+        data = os.pread(self._inbox, size, self._taken + 8)
+        self._taken += 8 + size
+        return data
+
+    def rest(self) -> None:
+        """It waits for others."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
     def is_left_clean(self) -> bool:
         return os.pread(self._file, 1, 0) == b"\1"
 
-    def _child(self, before: list[Saver], fds: list[int], work: Callable, last: Callable) -> None:
+    def _child(self, before: list[Saver], fds: list[int], work: Work) -> None:
         try:
             self.pid = os.getpid()
-            _settle_in(
-                [*fds, self._file, self._token, *(fd for one in before for fd in (one._file, one._token, one._pidfd))]
-            )
+            others = (fd for one in before for fd in (one._file, one._token, one._pidfd))
+            _settle_in([*fds, self._file, self._inbox, self._token, *others])
+            os.pwrite(self._file, b"\1", 1)
+            if before:
+                work.ahead(self)
+                self.rest()
             for one in before:
                 one.finish(None)
             if not self._claim():
                 os._exit(0)
             self.progress("")
             try:
-                answer = Answer(work(self), "")
+                for saved in work.states(self):
+                    self.say(Answer(saved, ""))
+                if self.is_left_clean():
+                    work.last()
             except ShelfFull as err:
-                answer = Answer(None, str(err), full=True)
+                self.say(Answer(None, str(err), full=True))
             except ShelfError as err:
-                answer = Answer(None, str(err), shelf=True)
-            data = pickle.dumps(answer)
-            os.pwrite(self._file, data, _END + 8)
-            os.pwrite(self._file, len(data).to_bytes(8, "little"), _END)
-            if answer.saved is not None and self.is_left_clean():
-                last()
+                self.say(Answer(None, str(err), shelf=True))
             os._exit(0)
         except BaseException as err:
             with contextlib.suppress(BaseException):
-                data = pickle.dumps(Answer(None, f"{type(err).__name__}: {err}"))
-                os.pwrite(self._file, data, _END + 8)
-                os.pwrite(self._file, len(data).to_bytes(8, "little"), _END)
+                self.say(Answer(None, f"{type(err).__name__}: {err}"))
         finally:
             os._exit(1)
 

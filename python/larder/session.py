@@ -30,9 +30,9 @@ def status() -> Table:
                 {"name": name, "saved": "yes", "why": f"shares objects with {', '.join(others)}" if others else ""}
             )
     listed = {row["name"] for row in rows} | set(rec.unsaved)
-    for child in behind:
-        new = [name for name in child.names if name not in listed]
-        rows += [{"name": n, "saved": "not yet", "why": f"is being saved (cell [{child.count}])"} for n in new]
+    for state in (state for child in behind for state in child.states):
+        new = [name for name in state.names if name not in listed]
+        rows += [{"name": n, "saved": "not yet", "why": f"is being saved (cell [{state.count}])"} for n in new]
         listed.update(new)
     rows += [{"name": n, "saved": "no", "why": f"{u['why']} (cell [{u['cell']}])"} for n, u in rec.unsaved.items()]
     rows += [{"name": n, "saved": "no", "why": "excluded"} for n in sorted(rec.excluded)]
@@ -50,8 +50,10 @@ def status() -> Table:
     )
     for child in behind:
         hand = f", at `{child.in_hand}`" if child.in_hand else ""
+        first, last = child.states[0].count, child.states[-1].count
+        cells = f"the state after cell [{first}]" if first == last else f"the states after cells [{first}] to [{last}]"
         footer += (
-            f"; the state after cell [{child.count}] is being saved behind its reply for "
+            f"; {cells} {'is' if first == last else 'are'} being saved behind {'its' if first == last else 'their'} reply for "
             f"{time.monotonic() - child.began:.1f} s by process {child.pid}{hand}"
         )
     if rec.why_no_saver:

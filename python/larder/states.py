@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import blocks, groups, saver
 from .ledger import Plan
@@ -31,9 +31,16 @@ class New:
 class Part:
     """A stream or a buffer of a group: watched memory, or bytes with the digests of their chunks if they are many."""
 
-    def __init__(self, view: memoryview, place: tuple[tuple[int, int, int], int] | None) -> None:
-        self.view, self.place = view, place
-        self.sums = sums_of(view) if place is None else None
+    def __init__(self, part: Any, known: blocks.Blocks | None) -> None:
+        self.patch = part if isinstance(part, Patch) else None
+        if self.patch is not None:
+            self.view, self.place = memoryview(b""), (self.patch.key, self.patch.version)
+            self.nbytes = self.patch.nbytes
+        else:
+            self.view = memoryview(part)
+            self.place = None if known is None else known.place(self.view)
+            self.nbytes = self.view.nbytes
+        self.sums = sums_of(self.view) if self.place is None else None
 
     @property
     def digested(self) -> Any:
@@ -69,6 +76,59 @@ class Look:
         """The name of a variable's type."""
         kind = type(self.values[name])
         return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@dataclasses.dataclass
+class Task:
+    """What is to be committed, with nothing in it that is still an object of the notebook."""
+
+    seq: int
+    code: str
+    count: int
+    names: frozenset[str]
+    """All variables there are."""
+    imports: dict[str, str]
+    known: dict[str, str]
+    """Names that did not change -> their groups, as in ``Recorder.saved``."""
+    groups: list[groups.Found]
+    """Those to be written; buffers are memory, or a `Patch`."""
+    refused: dict[str, str]
+    costs: list[tuple]
+    of: int | None
+    cwd: str
+    deferred: dict[str, str]
+    reply_at: float
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The groups of this state."""
+        return frozenset((*self.known.values(), *("\0".join(one.names) for one in self.groups)))
+
+
+class Patch(NamedTuple):
+    """Watched memory in a `Task` for another process: what was written to it since a version that is on the shelf by then."""
+
+    key: tuple[int, int, int]
+    version: int
+    since: int
+    ranges: blocks.Ranges
+    data: Any
+
+    @property
+    def nbytes(self) -> int:
+        return self.key[2]
+
+
+class Coming(NamedTuple):
+    """What will be on the shelf once a child has ended: said as soon as it is known, before it is written."""
+
+    keys: frozenset[str]
+    """The groups of its last state."""
+    bases: dict[tuple[int, int, int], int]
+    """Watched memory -> version."""
+    fresh: list[tuple[str, ...]]
+    """The groups it serialised."""
+    refused: frozenset[str]
 
 
 @dataclasses.dataclass

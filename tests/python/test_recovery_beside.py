@@ -175,6 +175,88 @@ def test_nothing_saved_yet_and_killed_together_is_said_too(tmp_path):
         assert "not back: what cell [1] changed" in k.text("print('s' in globals())")
 
 
+# In the kernel: a child writes nothing before there is a file; what it serialised it says before that.
+WRITES_WHEN_TOLD = """
+import larder, numpy as np, time, os
+exec('''
+_put = Recorder._put
+def _when_told(self, task, child, began):
+    while child is not None and not os.path.exists({go!r}): time.sleep(0.01)
+    return _put(self, task, child, began)
+Recorder._put = _when_told
+''', vars(larder.recorder))
+x = [0]; y = [x]; w = np.zeros(10)
+"""
+
+
+def begin(k, tmp_path):
+    """A child that has serialised a large array and waits; its process."""
+    go = tmp_path / "go"
+    go.touch()
+    k.ok(WRITES_WHEN_TOLD.format(go=str(go)) + SLOW)
+    settle(k)
+    go.unlink()
+    k.ok("big = np.zeros(4_000_000)")
+    k.ok("rec = larder.recovery.recorder(); assert rec._learn(rec.savers, 20); del rec", silent=True)
+    (pid,) = pids(k)
+    return pid
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_small_states_are_given_to_a_child_that_saves_already_and_survive_the_kernel(tmp_path, group):
+    with notebook(tmp_path) as k:
+        pid = begin(k, tmp_path)
+        k.ok("x.append(1)")
+        k.ok("big[7] = 5.0")
+        k.ok("del y; z = np.arange(3000); v = z[::2]")
+        k.ok("big[-1] = 6.0; v[1] = 9; w += 1")
+        assert pids(k) == [pid], "no other process was needed"
+        status = k.text("print(larder.session.status())", silent=True)
+        assert "the states after cells [2] to [6] are being saved behind their reply" in status
+        kill(k, group)
+    (tmp_path / "go").touch()
+    with notebook(tmp_path) as k:
+        shown = k.text("z[2] += 1; print(x, big[7], big[-1], big.sum(), v[1], w.sum(), 'y' in globals())")
+        assert shown.splitlines()[-1] == "[0, 1] 5.0 6.0 11.0 10 10.0 False"
+        rows = k.text(f"import larder\n{HOW}", silent=True).splitlines()
+        assert rows[1:6] == [f"{cell} behind reply" for cell in range(2, 7)]
+        k.ok("larder.session.checkout([r['id'] for r in larder.session.log() if r['cell'] == 4][0])")
+        assert k.text("print(x, y[0] is x, big[7], big[-1], 'z' in globals())") == "[0, 1] True 5.0 0.0 False\n"
+
+
+def test_states_that_a_child_was_given_and_did_not_live_to_save_are_saved_again(tmp_path):
+    with notebook(tmp_path) as k:
+        pid = begin(k, tmp_path)
+        k.ok("x.append(1); big[3] = 1.0")
+        k.ok("w[0] = 7.0")
+        assert pids(k) == [pid]
+        os.kill(pid, signal.SIGKILL)
+        (tmp_path / "go").touch()
+        said = k.text("u = 1", "stderr")
+        assert f"process {pid}, which saved the state after cell [4], was ended by SIGKILL" in said
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("x.append(2); print(y, big[3], big.sum(), w[0], u)")
+        assert shown.splitlines()[-1] == "[[0, 1, 2]] 1.0 1.0 7.0 1"
+
+
+def test_a_child_finds_out_that_the_one_before_it_did_not_save_what_it_was_given(tmp_path):
+    with notebook(tmp_path) as k:
+        pid = begin(k, tmp_path)
+        k.ok("x.append(1); big[3] = 1.0")
+        assert pids(k) == [pid]
+        k.ok("s = Slow(4, 0.1)")
+        assert len(pids(k)) == 2, "what nothing is known of is left to another one"
+        k.ok("rec = larder.recovery.recorder(); assert rec._learn(rec.savers, 20); del rec", silent=True)
+        k.ok("w[0] = 7.0")
+        os.kill(pid, signal.SIGKILL)
+        kill(k)
+    (tmp_path / "go").touch()
+    with notebook(tmp_path) as k:
+        shown = k.text("x.append(2); print(y, big[3], big.sum(), w[0], s.value)")
+        assert shown.splitlines()[-1] == "[[0, 1, 2]] 1.0 1.0 7.0 4"
+
+
 def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)

@@ -1,0 +1,332 @@
+"""States that are saved beside the kernel: what a `Recorder` leaves to forked children (`saver`), and what they do with it.
+
+Invariants
+
+- What was answered is saved, or in the hands of a child that ends after it saved it, or (when that child died) known as lost.
+- `Coming` is what a child says before it writes; who builds on it checks, when that child has ended, that it came true.
+- `known` that rests on a state which was not saved names no group, and is serialised again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import blocks, groups, saver
+from .costs import Costs
+from .promised import Promised
+from .reader import Reader
+from .states import Coming, Look, Patch, Saved, Task
+
+HANDED_BYTES_MAX = 8 << 20
+"""The largest state that is given to a child that saves already."""
+HEARD_SECONDS = 20e-3
+"""How long one that was forked just now is listened to: a fork of another one takes as long, and its pages as well."""
+BEFORE_REPLY, BEHIND_REPLY = "before reply", "behind reply"
+
+
+class Beside(Reader):
+    """The part of a `Recorder` that has children."""
+
+    path: Path
+    on: bool
+    why_off: str
+    saved: dict[str, tuple[bytes, str]]
+    known: dict[str, groups.Known]
+    deferred: dict[str, str]
+    costs: Costs
+    fds: list[int]
+    promised: Promised
+    restored_from: int | None
+    put_meta: Callable[..., None]
+    _lock: threading.RLock
+    _report: Callable[[str], None]
+    _task: Callable[[Look, saver.Saver | None], Task]
+    _put: Callable[[Task, saver.Saver | None, float], Saved]
+    _apply: Callable[[Saved], None]
+    _remembered: Callable[[Look, list[tuple[str, ...]]], dict[str, groups.Known]]
+
+    def __init__(self) -> None:
+        self.savers: list[saver.Saver] = []
+        """Children that save, oldest first."""
+        self._cancelled: list[saver.Saver] = []
+        """Children that were ended before they began; it takes a large one a while to be gone."""
+        self.why_no_saver = ""
+        """Why cells are saved before their reply whatever it takes; empty where they are not."""
+        self._not_beside: set[str] = set()
+        """Variables a child came to its end with."""
+        self._fork_seconds = 0.0
+        """What forks took, per byte of resident memory."""
+        self._task_ahead: Task | None = None
+        """In a child: its state, serialised before it may write."""
+        self._again: tuple[str, int] | None = None
+        """The cell whose state a child was lost with."""
+
+    @property
+    def keys(self) -> Collection[str]:
+        """The groups that are on the shelf, or will be by the time the next state is written."""
+        return next((one.coming.keys for one in reversed(self.savers) if one.coming is not None), self.saved)
+
+    def _save_beside(self, look: Look, seconds: float, reply_at: float) -> bool:
+        """Leave it to a child, if one can be had and is worth a fork."""
+        self.why_no_saver = saver.why_not()
+        per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
+        resident = saver.resident_bytes()
+        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed) or self._unfrozen(look):
+            return False
+        if not self.savers and seconds < per_byte * resident and not saver.always():
+            return False
+        look.reply_at = reply_at
+        child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
+        before = list(self.savers)
+        # Who is forked next finds out what those before it did; who has not begun by then can go.
+        surplus = before[-1] if len(before) > saver.WAITING_MAX else None
+        groups.prepare(look.values.values())
+        if not self.native.lent:
+            self.native.lend()
+        self.promised.note(look.seq, look.count)
+        began = time.perf_counter()
+        try:
+            ahead, states = lambda one: self._ahead(before, one, look), lambda one: self._as_child(before, one, look)
+            child.fork(before, self.fds, saver.Work(ahead, states, self._leave_clean))
+        except OSError as err:
+            self.why_no_saver = f"the kernel cannot be forked: {err}"
+            if not self.savers:
+                self.native.take()
+            return False
+        self._fork_seconds = (time.perf_counter() - began) / resident
+        if surplus is not None and surplus.cancel():
+            self.savers.remove(surplus)
+            gone = {state.seq for state in surplus.states}
+            self.known = {n: one._replace(names=()) if one.since in gone else one for n, one in self.known.items()}
+            self._cancelled.append(surplus)
+        self.savers.append(child)
+        held = self._remembered(look, [(name,) for name in look.changed])
+        self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
+        self.meta = {**self.meta, "seq": look.seq}
+        self.restored_from = None
+        if not before and (seconds == math.inf or seconds < 2 * (reply_at - began)):
+            # It may be quick after all.
+            if child.ended(reply_at - time.perf_counter()):
+                self._collect(BEFORE_REPLY)
+        return True
+
+    def _unfrozen(self, look: Look) -> bool:
+        """Whether what a child would see of the changed variables could change under it."""
+        ranges = saver.not_frozen(str(self.path))
+        if not ranges:
+            return False
+        for name in look.changed:
+            found = look.walked[name]
+            if isinstance(found, str) or any(a < high and low < b for a, b in ranges for low, high in found.spans):
+                return True
+        return False
+
+    def _foreseen(self, look: Look) -> bool:
+        """Whether it is known what will be on the shelf of all that did not change."""
+        coming = self.savers[-1].coming
+        return coming is not None and all("\0".join(one.names) in coming.keys for one in look.known.values())
+
+    def _hand_over(self, look: Look, task: Task, child: saver.Saver) -> bool:
+        """Give a state to the child that will write last, if it is small and the child is still there for it.
+
+        What a child was given is as safe as what it was forked with: it lies in memory of both processes.
+        """
+        bases = dict(child.coming.bases)
+        room = HANDED_BYTES_MAX
+        given = []
+        for group in task.groups:
+            parts: list[Any] = []
+            for part in group.buffers:
+                place = self.blocks.place(part)
+                one = pickle.PickleBuffer(part) if place is None else self._patch(part, place, bases)
+                room -= part.nbytes if place is None else len(one.data) if one else room + 1
+                if room < 0:
+                    return False
+                parts.append(one)
+            given.append(group._replace(stream=pickle.PickleBuffer(group.stream), buffers=parts))
+        data = pickle.dumps(dataclasses.replace(task, groups=given, costs=[], reply_at=0.0), 5)
+        self.meta = {**self.meta, "seq": look.seq}
+        self.promised.note(look.seq, look.count)
+        if not child.give(saver.State(look.seq, look.count, look.code, look.changed), data):
+            return False
+        fresh = [tuple(group.names) for group in task.groups]
+        child.coming = Coming(task.keys, bases, fresh, frozenset(task.refused))
+        self.blocks.coming = bases
+        for cost in task.costs:
+            self.costs.took(*cost)
+        gone = {name for names in fresh for name in names} | set(task.refused)
+        self.known = {name: one for name, one in look.known.items() if name not in gone}
+        self.known |= self._remembered(look, fresh)
+        self.restored_from = None
+        return True
+
+    def _patch(self, part: memoryview, place: tuple, bases: dict) -> Patch | None:
+        """What was written to watched memory since a version that is as good as on the shelf, if that is little."""
+        key, version = place
+        since = bases.get(key)
+        if since is None:
+            return None
+        ranges = [] if since == version else self.blocks.written(blocks.Base("", key, since))
+        if ranges is None or sum(size for _, size in ranges) > HANDED_BYTES_MAX:
+            return None
+        bases[key] = version
+        return Patch(key, version, since, ranges, b"".join(bytes(part[at : at + size]) for at, size in ranges))
+
+    def _learn(self, children: list[saver.Saver], seconds: float) -> bool:
+        """What children said of their states before they write them; waits a moment for one that was forked just now."""
+        for child in children:
+            if child.coming is None:
+                child.coming = child.said(seconds)
+                if child.coming is None:
+                    return False
+                self.blocks.coming = child.coming.bases
+                self._resolve(child.coming.fresh, child.coming.refused, child.states[0].seq)
+        return True
+
+    def _resolve(self, fresh: list[tuple[str, ...]], refused: Collection[str], seq: int) -> None:
+        """The groups of a state that was serialised elsewhere are known."""
+        for names in fresh:
+            for name in names:
+                one = self.known.get(name)
+                if one is not None and one.since <= seq:
+                    self.known[name] = one._replace(names=names)
+        for name in refused:
+            if name in self.known and self.known[name].since <= seq:
+                del self.known[name]
+
+    def _coming(self, task: Task) -> Coming:
+        bases = {**{key: base.version for key, base in self.blocks.bases.items()}, **self.blocks.coming}
+        for group in task.groups:
+            bases.update(place for place in map(self.blocks.place, group.buffers) if place is not None)
+        return Coming(task.keys, bases, [tuple(group.names) for group in task.groups], frozenset(task.refused))
+
+    def _ahead(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> None:
+        """In the child, while those before it write: serialise its state, as soon as it is known what theirs will be."""
+        if not self._learn(before, math.inf):
+            return
+        look.known, keys = {n: self.known.get(n, one) for n, one in look.known.items()}, self.keys
+        look.known = {n: one for n, one in look.known.items() if "\0".join(one.names) in keys}
+        self._task_ahead = self._task(look, child)
+        child.say(self._coming(self._task_ahead))
+
+    def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> Iterator[Saved]:
+        """In the child, when those before it have ended: its own state, then those it is given."""
+        began = time.perf_counter()
+        self.promised.leave()
+        self.native.take()
+        self.savers = []
+        for one in before:
+            self._follow(one)
+        self.blocks.coming = {}
+        look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
+        task, self._task_ahead = self._task_ahead, None
+        if task is None or any("\0".join(one.names) not in self.saved for one in look.known.values()):
+            task = self._task(look, child)
+            child.say(self._coming(task))
+        saved = self._put(task, child, began)
+        while True:
+            self._apply(saved)
+            yield saved
+            data = child.next()
+            if data is None:
+                return
+            began = time.perf_counter()
+            child.progress("", len(data))
+            task = pickle.loads(data)
+            self.deferred = task.deferred
+            self._check(task)
+            saved = self._put(task, child, began)
+
+    def _check(self, task: Task) -> None:
+        """Raise if a state that was given relies on something that is not on the shelf after all."""
+        missing = {key for key in task.known.values() if key not in self.saved}
+        for group in task.groups:
+            for part in group.buffers:
+                if isinstance(part, Patch):
+                    base = self.blocks.bases.get(part.key)
+                    if base is None or base.version not in (part.since, part.version):
+                        missing.add(group.names[0])
+        if missing:
+            raise LookupError(f"{', '.join(sorted(missing))} is not there")
+
+    def _follow(self, child: saver.Saver, how: str = "") -> saver.Answer | None:
+        """Take over what a child saved that has ended; its last answer if that is not a state.
+
+        What is known since a state that it did not save is not known to be anywhere.
+        """
+        answers = child.answers()
+        done = [answer.saved for answer in answers if answer.saved is not None]
+        for saved in done:
+            if how:
+                saved.version["how"] = how
+            self._apply(saved)
+        lost = {state.seq for state in child.states[len(done) :]}
+        if lost:
+            self.known = {n: one._replace(names=()) if one.since in lost else one for n, one in self.known.items()}
+        return answers[-1] if answers and answers[-1].saved is None else None
+
+    def _leave_clean(self) -> None:
+        self.put_meta("shutdown", clean=True)
+
+    def _collect(self, how: str = BEHIND_REPLY) -> None:
+        """Take over what children have saved that have ended."""
+        for child in [one for one in self._cancelled if one.ended()]:
+            self._cancelled.remove(child)
+            self._drop(child)
+        while self.savers and self.savers[0].finish():
+            child = self.savers.pop(0)
+            failed, ended, last = self._follow(child, how), child.end_text(), child.states[-1]
+            saver.hung = saver.hung or child.hung
+            if child.saved:
+                self._again, self.why_off = None, ""
+            elif failed is not None and failed.full:
+                self._report(f"the state after cell [{last.count}] is not saved, the disk is full: {failed.error}")
+            elif failed is not None and failed.shelf:
+                self.on = False
+                self._report(f"this notebook is no longer saved after each cell: {failed.error}")
+            else:
+                name = child.in_hand
+                if child.blamed and name:
+                    self._not_beside.add(name)
+                where = f" at `{name}`, which is saved before the reply from now on" if name else ""
+                why = failed.error if failed is not None else ended
+                self._report(f"process {child.pid}, which saved the state after cell [{last.count}], {why}{where}")
+                self._again = (last.code, last.count)
+            self._drop(child)
+        if not self.savers and self.native.lent:
+            self.native.take()
+            self.known = {name: one for name, one in self.known.items() if one.names}
+            self.blocks.coming = {}
+
+    def _drop(self, child: saver.Saver) -> None:
+        child.reap()
+        child.close()
+
+    def drain(self, seconds: float | None = None) -> bool:
+        """Wait for what is being saved beside the kernel; whether it is done."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with self._lock:
+            while self.savers:
+                if not self.savers[0].finish(None if deadline is None else deadline - time.monotonic()):
+                    return False
+                self._collect()
+        return True
+
+    def leave(self, seconds: float) -> bool:
+        """The kernel ends: wait so long for the children. ``False``: the last of them marks the session as shut down."""
+        if self.savers:
+            self.savers[-1].leave_clean(True)
+        return self.drain(seconds)
+
+    def behind(self) -> list[saver.Saver]:
+        """The children that save, oldest first."""
+        with self._lock:
+            self._collect()
+            return list(self.savers)
