@@ -44,7 +44,9 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
     return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
 
 
-_BUILTINS = "range abs len float int bool round divmod pow min max ord chr enumerate zip isinstance".split()
+_BUILTINS = (
+    "range abs len float int bool round divmod pow min max sum ord chr str repr format enumerate zip isinstance".split()
+)
 _MATH = (
     "sqrt sin cos tan atan atan2 exp log floor ceil fabs asin acos sinh cosh tanh asinh acosh atanh log2 log10 log1p expm1 "
     "exp2 cbrt erf erfc gamma lgamma pow hypot fmod copysign degrees radians isnan isinf isfinite trunc gcd isqrt"
@@ -86,7 +88,7 @@ def _samples() -> dict[str, Any]:
     slotted.first = number
     shared = number
 
-    def function(one, two=0, *, three=0):
+    def function(one, /, two=0, *, three=0):
         return shared, len, 3.5
 
     listed, pair, span = [number, 5], (5, number), range(3, 20, 4)
@@ -109,9 +111,11 @@ def _samples() -> dict[str, Any]:
         "by text": {text: number}, "by number": {wide: number}, "by both": {text: number, wide: number},
         "generator": generator, "generator index": state[624], "generator first": state[0], "generator last": state[623],
         "function": function, "code": code, "globals": function.__globals__, "builtins": function.__builtins__,
+        "defaults": function.__defaults__, "keyword defaults": function.__kwdefaults__,
         "closure": function.__closure__, "cell": function.__closure__[0],  # type: ignore[index]
         "constants": code.co_consts, "names": code.co_names, "flags": code.co_flags, "argument count": code.co_argcount,
-        "keyword count": code.co_kwonlyargcount, "stack size": code.co_stacksize,
+        "positional count": code.co_posonlyargcount, "keyword count": code.co_kwonlyargcount,
+        "first variable": code.co_varnames[0], "stack size": code.co_stacksize,
         "slots": len(code.co_varnames) + len(code.co_cellvars) + len(code.co_freevars),
         "units": code._co_code_adaptive,  # type: ignore[attr-defined]
         "append": listed.append, "append too": listed.append, "pop": listed.pop,

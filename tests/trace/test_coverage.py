@@ -429,6 +429,14 @@ PROGRAMS = {
                 t += min(a) + max(a) + max(f) + sum(a) + sum(f)
             return t
         """,
+    "min max sum of others": """
+        def run(n):
+            p, w, x, t = (3, 1, 2), ["b", "a", "c"], 0.5, 0
+            for i in range(n):
+                x = max((x, i % 7, 0.25)) * 0.5
+                t += min(p) + max(p) + sum(p) + len(max(w)) + sum((i, 0.5)) + sum(range(i & 15)) + sum([1.5, i, x])
+            return t, x
+        """,
     "int float ord chr": """
         def run(n):
             t = 0
@@ -507,6 +515,26 @@ PROGRAMS = {
             t = 0
             for i in range(n):
                 t += f(i) + f(i, 2) + f(i, b=i) + f(b=1, a=i, c=2)
+            return t
+        """,
+    "defaults of methods and closures": """
+        class C:
+            def __init__(self):
+                self.n = 1
+            def scale(self, k=2, *, by=1, label="c"):
+                self.n = (self.n * k + by) % 1000
+                return self.n + len(label)
+        def make(k):
+            def add(v, w=300, *, x=0.5):
+                return v + w * x + k
+            return add
+        def pick(a, /, other=None):
+            return a if other is None else other
+        def run(n):
+            c, add, t = C(), make(3), 0
+            for i in range(n):
+                t += c.scale() + c.scale(3) + c.scale(by=i) + c.scale(5, label="label")
+                t += add(i) + add(i, x=2.0) + pick(i) + pick(i, 5)
             return t
         """,
     "methods inlined": CLASSES
@@ -643,6 +671,17 @@ PROGRAMS = {
                 t += len(s)
             return t, s
         """,
+    "formats": """
+        def run(n):
+            x, name, t, rows = 0.5, "spam", 0, []
+            for i in range(n):
+                x = x * 0.999 + i
+                s = f"{i:>6}|{x:.2f}|{name}|{name!r:>8}|{i & 1 == 0}|{None}"
+                t += len(s) + len(str(i)) + len(repr(x)) + len(format(i, "x")) + len(str(name))
+                if i % 100 == 0:
+                    rows.append(s)
+            return t, s, rows
+        """,
 }
 
 MATH = {
@@ -700,10 +739,7 @@ NOT_YET = [
     "list iterated",
     "slices open and negative",
     "slice stores",
-    "min max sum of lists",
-    "default and keyword arguments",
     "functions that swap",
-    "f-strings",
 ]
 
 

@@ -6,7 +6,7 @@ use crate::frame::Frame;
 use crate::making;
 pub use crate::making::{is_quiet, known_again, may_go, slice};
 use crate::object::{int_value, load, obj, ptr, store, type_of};
-use crate::walkers;
+use crate::{texts, walkers, wholes};
 use larder_jit::lower::{FITS, LOGGED, SCRATCH};
 use larder_jit::{Helpers, Packed};
 use larder_trace::record::Walker;
@@ -45,6 +45,13 @@ pub fn table() -> Helpers {
         new_tuple: making::new_tuple as *const () as usize,
         list_of: making::list_of as *const () as usize,
         slice: making::slice as *const () as usize,
+        best: wholes::best as *const () as usize,
+        sum_int: wholes::sum_int as *const () as usize,
+        sum_float: wholes::sum_float as *const () as usize,
+        text_int: texts::of_int as *const () as usize,
+        text_float: texts::of_float as *const () as usize,
+        text_object: texts::of_object as *const () as usize,
+        join: texts::join as *const () as usize,
         pop: making::pop as *const () as usize,
         quiet: making::guard_quiet as *const () as usize,
         held: held as *const () as usize,

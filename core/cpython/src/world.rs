@@ -5,6 +5,7 @@ use crate::frame::Frame;
 use crate::helpers::{self, find_int, find_str, generator_of};
 use crate::hook::Engine;
 use crate::object::{int_value, load, obj, ptr, refcount, type_of};
+use crate::texts;
 use crate::walkers;
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::Seq;
@@ -265,6 +266,26 @@ impl World for Live<'_> {
         let made = unsafe { helpers::slice(ptr(o), start, stop) };
         (!made.is_null()).then(|| self.keep(made))
     }
+    fn text(&self, value: Concrete, spec: Obj, how: i64) -> Option<Obj> {
+        // SAFETY: a number or what is given as an object, live; a live str or null.
+        let made = unsafe {
+            match value {
+                Concrete::Int(v) => texts::of_int(v, ptr(spec), how),
+                Concrete::Float(v) => texts::of_float(v, ptr(spec), how),
+                Concrete::Object(o) => texts::of_object(ptr(o), ptr(spec), how),
+            }
+        };
+        (!made.is_null()).then(|| self.keep(made))
+    }
+    fn joined(&self, pieces: &[Obj]) -> Obj {
+        let items: Vec<Concrete> = pieces.iter().map(|o| Concrete::Object(*o)).collect();
+        let tuple = self.example(true, &items);
+        // SAFETY: a live tuple of strings; joining lets go of a reference made for it.
+        unsafe {
+            ffi::Py_INCREF(ptr(tuple));
+            self.keep(texts::join(ptr(tuple)))
+        }
+    }
     fn is_immortal(&self, o: Obj) -> bool {
         // SAFETY: `o` is live.
         unsafe { refcount(o) < 0 }
@@ -378,6 +399,10 @@ impl World for Live<'_> {
     fn char(&self, c: u8) -> Obj {
         Obj(self.engine.characters[c as usize])
     }
+    fn is_text(&self, o: Obj, text: &str) -> bool {
+        let same = |k: usize| self.byte(o, k as i64) == text.as_bytes().get(k).copied();
+        self.size(o) == text.len() as i64 && (0..text.len()).all(same)
+    }
     fn compare_strings(&self, a: Obj, b: Obj) -> i64 {
         // SAFETY: live strings.
         i64::from(unsafe { ffi::PyUnicode_Compare(ptr(a), ptr(b)) })
@@ -490,7 +515,8 @@ impl World for Live<'_> {
             }
             let code = Obj(load(o.0, l.func_code));
             let flags: u32 = load(code.0, l.code_flags);
-            let shape = flags & 0x3ac == 0 && load::<i32>(code.0, l.code_kwonly) == 0;
+            let shape = flags & 0x3ac == 0;
+            let count = |offset: usize| load::<i32>(code.0, offset) as usize;
             let closure = Obj(load(o.0, l.func_closure));
             let builtins = Obj(load(o.0, l.func_builtins)) == self.frame.builtins();
             let watched = crate::frame::code_watched(code, self.engine.tool, l);
@@ -504,8 +530,13 @@ impl World for Live<'_> {
             Some(Callee {
                 code,
                 globals,
-                locals: load::<i32>(code.0, l.code_slots) as usize,
-                arguments: load::<i32>(code.0, l.code_argcount) as usize,
+                locals: count(l.code_slots),
+                arguments: count(l.code_argcount),
+                positional_only: count(l.code_posonly),
+                keyword_only: count(l.code_kwonly),
+                names: Obj(load(code.0, l.code_variables)),
+                defaults: Obj(load(o.0, l.func_defaults)),
+                keyword_defaults: Obj(load(o.0, l.func_kwdefaults)),
                 closure,
                 simple: shape && builtins && plain && !watched,
                 ins,

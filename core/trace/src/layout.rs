@@ -26,7 +26,10 @@ pub struct Layout {
     pub code_names: usize,
     pub code_flags: usize,
     pub code_argcount: usize,
+    pub code_posonly: usize,
     pub code_kwonly: usize,
+    /// The tuple of the names of locals, cells and free variables.
+    pub code_variables: usize,
     pub code_stacksize: usize,
     pub code_slots: usize,
     pub code_monitoring: usize,
@@ -97,6 +100,8 @@ pub struct Layout {
     pub func_globals: usize,
     pub func_builtins: usize,
     pub func_code: usize,
+    pub func_defaults: usize,
+    pub func_kwdefaults: usize,
     pub func_closure: usize,
 }
 

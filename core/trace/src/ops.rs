@@ -168,6 +168,10 @@ ops! {
     StrEq "streq" "pp" b [pure] "" "whether two strings are equal";
     StrCmp "strcmp" "pp" i [pure] "bytes" "how two strings, or bytes objects, compare: negative, zero, positive";
 
+    Best "best" "p" p [exits, reads ITEMS, reads SHAPE, reads NUMBER] "largest, kind" "the smallest or largest item of a list or tuple, the first of equals; exits unless all are ints of 64 bits (kind 0), floats (1) or strings (2)";
+    SumI "sumi" "p" i [exits, reads ITEMS, reads SHAPE, reads NUMBER] "" "sum of a list's or tuple's items; exits unless all are ints, and so is every sum, of 64 bits";
+    SumF "sumf" "pp" f [exits, reads ITEMS, reads SHAPE, reads NUMBER] "" "what the built-in sum, the first operand, gives for a list or tuple of ints and floats; exits unless that is a float";
+
     SetI "seti" "pi" i [exits, reads DICT] "" "whether an int is in a set; exits when only Python can compare";
     SetP "setp" "pp" i [exits, reads DICT] "" "the same for a str";
     SetAdd "setadd" "pp" n [writes DICT] "" "adds a new key that compares without Python; does not own it";
@@ -222,6 +226,10 @@ ops! {
     NewTuple "newtuple" "i" p [effect] "quiet" "an owned tuple of empty places; unknown to the collector if quiet";
     Fill "fill" "pip" n [effect] "tuple" "puts an owned object in an empty place of a new list or tuple";
     Slice "slice" "pii" p [exits, effect, reads ITEMS, reads SHAPE] "" "an owned slice; exits when it is long, or when it is not quiet";
+    FormatI "formati" "ip" p [exits, effect] "how" "an owned str: of an int, by a format (null for none), or by str, repr or ascii; exits when that raises, or gives a long one";
+    FormatF "formatf" "fp" p [exits, effect] "how" "the same for a float";
+    FormatP "formatp" "pp" p [exits, effect] "how" "the same for None, a bool or a str";
+    Join "join" "p" p [effect] "" "an owned str: the strings of a tuple that nobody else holds, which is let go";
     Pop "pop" "p" p [writes ITEMS, writes SHAPE] "" "takes the last object out of a list that is not empty; it is owned";
     ReplaceI "replacei" "pi" p [writes NUMBER] "holders" "an owned object for an int: the int object given, if only its place holds it, else a new one and the old is let go";
     ReplaceF "replacef" "pf" p [writes NUMBER] "holders" "the same for a float";

@@ -246,6 +246,8 @@ unsafe fn functions(l: &Layout, s: &Samples) -> Result<(), String> {
             ("globals", l.func_globals),
             ("builtins", l.func_builtins),
             ("code", l.func_code),
+            ("defaults", l.func_defaults),
+            ("keyword defaults", l.func_kwdefaults),
             ("closure", l.func_closure),
         ];
         for (name, offset) in fields {
@@ -262,9 +264,17 @@ unsafe fn functions(l: &Layout, s: &Samples) -> Result<(), String> {
             load::<usize>(code, l.code_names) == get(s, "names")?.0,
             "a code object's names",
         )?;
+        let names = Obj(load(code, l.code_variables));
+        let right = type_of(names).0 == &raw const ffi::PyTuple_Type as usize;
+        let first = get(s, "first variable")?.0;
+        sure(
+            right && load::<usize>(names.0, l.tuple_items) == first,
+            "a code object's variables",
+        )?;
         let numbers = [
             ("flags", l.code_flags),
             ("argument count", l.code_argcount),
+            ("positional count", l.code_posonly),
             ("keyword count", l.code_kwonly),
             ("stack size", l.code_stacksize),
             ("slots", l.code_slots),

@@ -20,7 +20,9 @@ pub const LAYOUT: Layout = Layout {
     code_names: 32,
     code_flags: 48,
     code_argcount: 52,
+    code_posonly: 56,
     code_kwonly: 60,
+    code_variables: 96,
     code_stacksize: 64,
     code_slots: 72,
     code_monitoring: 176,
@@ -80,6 +82,8 @@ pub const LAYOUT: Layout = Layout {
     func_globals: 16,
     func_builtins: 24,
     func_code: 48,
+    func_defaults: 56,
+    func_kwdefaults: 64,
     func_closure: 72,
 };
 

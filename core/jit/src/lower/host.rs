@@ -55,6 +55,16 @@ pub struct Helpers {
     pub list_of: usize,
     /// `fn(sequence, start, stop) -> owned slice, or 0`.
     pub slice: usize,
+    /// `fn(sequence, largest, kind) -> borrowed item, or 0`.
+    pub best: usize,
+    /// `fn(sequence) -> address of an i64, or 0`, `fn(the built-in sum, sequence) -> address of an f64, or 0`.
+    pub sum_int: usize,
+    pub sum_float: usize,
+    /// `fn(i64, f64 or object, format or 0, how) -> owned str, or 0`, `fn(owned tuple) -> owned str`.
+    pub text_int: usize,
+    pub text_float: usize,
+    pub text_object: usize,
+    pub join: usize,
     /// `fn(list) -> owned object`.
     pub pop: usize,
     /// `fn(object) -> 0 or 1`.
@@ -99,6 +109,13 @@ impl Helpers {
             new_tuple,
             list_of,
             slice,
+            best,
+            sum_int,
+            sum_float,
+            text_int,
+            text_float,
+            text_object,
+            join,
             pop,
             quiet,
             held,
@@ -116,6 +133,7 @@ impl Helpers {
         .chain([random, call_float, gcd, isqrt, set_int, set_str, set_add, held])
         .chain([new_list, new_tuple, list_of, slice, pop, quiet])
         .chain([dict_next, dict_step, dict_done, dict_iterator])
+        .chain([best, sum_int, sum_float, text_int, text_float, text_object, join])
         .chain(calls);
         let mut all: Vec<Helper> = Vec::new();
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {

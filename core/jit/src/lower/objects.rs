@@ -128,6 +128,32 @@ impl Lower<'_, '_> {
                 self.exit_unless(made, exit);
                 made
             }
+            Op::Best => {
+                let (largest, kind) = (self.b.ins().iconst(I64, imm & 1), self.b.ins().iconst(I64, imm >> 1));
+                let found = self.called(h.best, &[x, largest, kind], I64)?;
+                self.exit_unless(found, exit);
+                found
+            }
+            Op::SumI | Op::SumF => {
+                let (sum, ty) = match op {
+                    Op::SumI => (self.called(h.sum_int, &[x], I64)?, I64),
+                    _ => (self.called(h.sum_float, &[x, y], I64)?, F64),
+                };
+                self.exit_unless(sum, exit);
+                self.b.ins().load(ty, MEM, sum, 0)
+            }
+            Op::FormatI | Op::FormatF | Op::FormatP => {
+                let helper = match op {
+                    Op::FormatI => h.text_int,
+                    Op::FormatF => h.text_float,
+                    _ => h.text_object,
+                };
+                let how = self.b.ins().iconst(I64, imm);
+                let made = self.called(helper, &[x, y, how], I64)?;
+                self.exit_unless(made, exit);
+                made
+            }
+            Op::Join => self.called(h.join, &[x], I64)?,
             Op::Pop => self.called(h.pop, &[x], I64)?,
             Op::MakeI | Op::MakeF => self.make(op == Op::MakeI, x, y, exit)?,
             Op::ReplaceI | Op::ReplaceF => self.replace(op == Op::ReplaceI, x, y, imm, None)?,

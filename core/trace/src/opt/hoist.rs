@@ -41,6 +41,8 @@ pub fn hoist(tree: &Tree) -> Vec<Ref> {
         let sure = |a: Ref| typed.contains(&a) || checked.contains(&a) || tree.inst(a).op == Op::ConstP;
         let allowed = match inst.op {
             Op::Size | Op::Items | Op::SizeT | Op::Len | Op::LenD | Op::UnboxI | Op::UnboxF => sure(inst.args[0]),
+            Op::Best | Op::SumI => sure(inst.args[0]),
+            Op::SumF => sure(inst.args[1]),
             Op::GuardType => inst.args[0] != Ref::NONE,
             Op::Load => {
                 let items = tree.inst(inst.args[0]);

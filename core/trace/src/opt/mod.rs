@@ -171,8 +171,8 @@ fn refcounts(tree: &mut Tree, index: usize) {
         if inst.op.info().exits {
             open.clear();
         }
-        // Reusing an object in place asks how many own it, and a dict lets go of what it had.
-        if matches!(inst.op, Op::ReplaceI | Op::ReplaceF | Op::DictPut) {
+        // Reusing an object in place asks how many own it; a dict, and a tuple of strings joined, let go of what they had.
+        if matches!(inst.op, Op::ReplaceI | Op::ReplaceF | Op::DictPut | Op::Join) {
             open.clear();
         }
         let other = match inst.op {
@@ -226,7 +226,9 @@ fn dead(tree: &mut Tree, index: usize) {
     let mut kept = Vec::new();
     for r in tree.traces[index].body.iter().rev() {
         let inst = tree.inst(*r);
-        if inst.op.info().effect || inst.op.is_guard() || used.contains(r) {
+        // These raise where they leave, used or not.
+        let raises = matches!(inst.op, Op::Best | Op::SumI | Op::SumF);
+        if inst.op.info().effect || raises || inst.op.is_guard() || used.contains(r) {
             used.extend(inst.args);
             kept.push(*r);
         }

@@ -16,12 +16,14 @@ impl<W: World> Recorder<'_, W> {
         Ok(())
     }
 
-    pub(super) fn call(&mut self, arg: usize, next: usize) -> Step<()> {
+    /// A call with so many arguments, the last of them by these names; above them are further entries of the stack.
+    pub(super) fn call(&mut self, arg: usize, next: usize, names: &[Obj], above: usize) -> Step<()> {
         let mut args = Vec::with_capacity(arg + 1);
         for n in (1..=arg).rev() {
-            args.push(self.copy(n)?);
+            args.push(self.copy(n + above)?);
         }
-        let (upper, lower) = (self.peek(arg + 1)?, self.peek(arg + 2)?);
+        let operands = arg + above + 2;
+        let (upper, lower) = (self.peek(operands - 1)?, self.peek(operands)?);
         let (f, this) = match (self.layout.null_above_callable, upper, lower) {
             (_, v, Val::Null) if !self.layout.null_above_callable => (v, Val::Null),
             (true, this, f) => (f, this),
@@ -36,12 +38,18 @@ impl<W: World> Recorder<'_, W> {
             _ => return Err("a call that is not traced yet"),
         };
         if let Some(callee) = self.world.function(known) {
-            return self.inline(f, known, callee, args, arg + 2, next);
+            return self.inline(f, callee, args, names, operands, next);
         }
         let Val::Known(f) = f else {
             return Err("a call that is not traced yet");
         };
-        let v = match self.world.builtin(f) {
+        let builtin = self.world.builtin(f);
+        let counted = builtin == Some(Builtin::Enumerate) && names.len() == 1 && args.len() == 2;
+        let by_name = !names.is_empty();
+        if by_name && !(counted && self.world.is_text(names[0], "start")) {
+            return Err("a call that is not traced yet");
+        }
+        let v = match builtin {
             // What these give is iterated at once, or not followed.
             Some(which @ (Builtin::Keys | Builtin::Values | Builtin::Items)) => {
                 let iterated = self
@@ -61,17 +69,22 @@ impl<W: World> Recorder<'_, W> {
                     _ => Gives::Items,
                 };
                 let it = self.dict_iterator(*dict, gives)?;
-                self.replace(arg + 2, it)?;
+                self.replace(operands, it)?;
                 self.s.pc = after as usize;
                 self.beside(Val::Null)?;
                 return Ok(());
             }
             Some(Builtin::OfFloat) if args.len() == 1 => self.of_floats(f, &args)?,
             Some(Builtin::OfFloats) if args.len() == 2 => self.of_floats(f, &args)?,
+            Some(Builtin::Sum) => match args[..] {
+                [Val::Range { start, stop, step }] => self.sum_range(start, stop, step)?,
+                [Val::Ptr(r, _)] => self.sum(f, r)?,
+                _ => return Err("a call that is not traced yet"),
+            },
             Some(which) => self.builtin(which, &args)?,
             None => self.bound(f, &args)?,
         };
-        self.replace(arg + 2, v)?;
+        self.replace(operands, v)?;
         self.s.pc = next;
         Ok(())
     }
@@ -155,6 +168,17 @@ impl<W: World> Recorder<'_, W> {
                 }
                 Ok(best)
             }
+            (Builtin::Min | Builtin::Max, [Val::Ptr(r, _)]) => self.best(which == Builtin::Max, *r),
+            (Builtin::Min | Builtin::Max, [Val::Tuple(t)]) => {
+                let items = self.tree.tuples[*t as usize].clone();
+                if items.len() < 2 {
+                    return Err(NOT_YET);
+                }
+                self.builtin(which, &items)
+            }
+            (Builtin::Str, [v]) => self.text(*v, 1, None),
+            (Builtin::Repr, [v]) => self.text(*v, 2, None),
+            (Builtin::Format, [v, spec]) => self.text(*v, 0, Some(*spec)),
             (Builtin::Ord, [Val::Ptr(r, _)]) => {
                 if self.world.class(self.o(*r)) != Class::Str {
                     return Err(NOT_YET);
@@ -300,13 +324,13 @@ impl<W: World> Recorder<'_, W> {
     fn inline(
         &mut self,
         called: Val,
-        f: Obj,
         callee: Callee,
         args: Vec<Val>,
+        names: &[Obj],
         operands: usize,
         next: usize,
     ) -> Step<()> {
-        if !callee.simple || callee.arguments != args.len() {
+        if !callee.simple {
             return Err("a function whose call is not simple");
         }
         if self.callers.len() >= INLINE_MAX {
@@ -319,6 +343,15 @@ impl<W: World> Recorder<'_, W> {
             self.call_exit = self.fork("something else in a function called");
             self.written = false;
         }
+        let args = if names.is_empty() && callee.arguments == args.len() && callee.keyword_only == 0 {
+            args
+        } else {
+            let function = match called {
+                Val::Known(f) => self.object(f),
+                called => called.components().0[0],
+            };
+            self.arguments(function, &callee, args, names)?
+        };
         let cells = if callee.closure.is_null() {
             0
         } else {
@@ -345,7 +378,7 @@ impl<W: World> Recorder<'_, W> {
                     ));
                 }
             }
-        } else {
+        } else if let Val::Known(f) = called {
             self.tree.condition(Condition::Code(f, callee.code));
             self.tree.pin(f);
             for k in 0..cells {

@@ -118,7 +118,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     /// What the iteration has stored at a place, or what is there.
-    fn at(&self, on: Obj, place: i64, there: impl FnOnce() -> Obj) -> Item {
+    pub(super) fn at(&self, on: Obj, place: i64, there: impl FnOnce() -> Obj) -> Item {
         match self
             .memory
             .iter()
@@ -142,7 +142,7 @@ impl<W: World> Recorder<'_, W> {
         let r = self.pure(Op::LoadT, &[tuple, at], found.0 as u64);
         self.item_value(r, Item::Object(found))
     }
-    fn pointer(&self, item: Item) -> u64 {
+    pub(super) fn pointer(&self, item: Item) -> u64 {
         match item {
             Item::Object(o) => o.0 as u64,
             Item::Stored(Val::Ptr(r, _)) => self.conc[r.at()],
@@ -429,7 +429,7 @@ impl<W: World> Recorder<'_, W> {
         let r = self.emit(Op::Field, &[place], 0, ExitId::NONE, self.pointer(now));
         self.item_value(r, now)
     }
-    fn dict_value(&mut self, dict: Ref, key: Val) -> Step<Val> {
+    pub(super) fn dict_value(&mut self, dict: Ref, key: Val) -> Step<Val> {
         const MISSING: &str = "a key that is missing";
         let (place, found) = self.dict_find(dict, key)?;
         if found.is_null() {

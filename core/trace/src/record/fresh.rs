@@ -63,7 +63,7 @@ impl<W: World> Recorder<'_, W> {
         Ok(())
     }
 
-    fn concrete(&self, v: Val) -> Concrete {
+    pub(super) fn concrete(&self, v: Val) -> Concrete {
         let object = |o: Obj| Concrete::Object(if o.is_null() { self.world.none() } else { o });
         match v {
             Val::Int { value, .. } => Concrete::Int(self.i(value)),
@@ -82,7 +82,7 @@ impl<W: World> Recorder<'_, W> {
     }
 
     /// Makes a list or tuple of these values; the caller owns it. All exits come first.
-    fn make_of(&mut self, tuple: bool, items: &[Val], quiet: bool) -> Step<Ref> {
+    pub(super) fn make_of(&mut self, tuple: bool, items: &[Val], quiet: bool) -> Step<Ref> {
         for v in items {
             Self::storable(*v)?;
             if matches!(v, Val::Tuple(_)) {

@@ -7,7 +7,7 @@ const END: &str = "the loop's end, or not";
 
 impl<W: World> Recorder<'_, W> {
     /// The loop state for a `range` object that only this loop sees.
-    fn iterate_range(&mut self, start: Ref, stop: Ref, step: Ref) -> Step<Val> {
+    pub(super) fn iterate_range(&mut self, start: Ref, stop: Ref, step: Ref) -> Step<Val> {
         let k = self.i(step);
         if k == 0 || k.unsigned_abs() > 1 << 62 {
             return Err("a range with such a step");

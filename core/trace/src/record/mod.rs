@@ -26,6 +26,7 @@ mod retrace;
 mod state;
 mod walk;
 mod walkers;
+mod wholes;
 mod world;
 
 pub use arith::{float_floor, float_mod, gcd};

@@ -247,7 +247,53 @@ impl<W: World> Recorder<'_, W> {
                     self.push(v)?;
                 }
             }
-            Bc::CALL => return self.call(arg, next),
+            Bc::CALL => return self.call(arg, next, &[], 0),
+            Bc::CALL_KW => {
+                let Val::Ptr(names, _) = self.peek(1)? else {
+                    return Err("a call that is not traced yet");
+                };
+                let names = self.names_in(self.o(names));
+                return self.call(arg, next, &names, 1);
+            }
+            Bc::KW_NAMES => {
+                let call = self.ins.get(next).copied().filter(|call| call.bc == Bc::CALL);
+                let call = call.ok_or("a call that is not traced yet")?;
+                let names = self.names_in(self.world.constant(self.code, arg));
+                return self.call(call.arg as usize, call.next as usize, &names, 0);
+            }
+            Bc::FORMAT_SIMPLE => {
+                let v = self.peek(1)?;
+                let v = self.text(v, 0, None)?;
+                self.replace(1, v)?;
+            }
+            Bc::FORMAT_WITH_SPEC => {
+                let (spec, v) = (self.peek(1)?, self.peek(2)?);
+                let v = self.text(v, 0, Some(spec))?;
+                self.replace(2, v)?;
+            }
+            Bc::CONVERT_VALUE => {
+                let v = self.peek(1)?;
+                let v = self.text(v, arg as i64, None)?;
+                self.replace(1, v)?;
+            }
+            // Of both a conversion and a format, the second would leave after the first has made something.
+            Bc::FORMAT_VALUE if arg & 3 != 0 && arg & 4 != 0 => {
+                return Err("a text that is not traced yet");
+            }
+            Bc::FORMAT_VALUE if arg & 4 != 0 => {
+                let (spec, v) = (self.peek(1)?, self.peek(2)?);
+                let v = self.text(v, 0, Some(spec))?;
+                self.replace(2, v)?;
+            }
+            Bc::FORMAT_VALUE => {
+                let v = self.peek(1)?;
+                let v = self.text(v, arg as i64 & 3, None)?;
+                self.replace(1, v)?;
+            }
+            Bc::BUILD_STRING => {
+                let v = self.join(arg)?;
+                self.replace(arg, v)?;
+            }
             Bc::RETURN_VALUE => {
                 let v = self.peek(1)?;
                 return self.leave(v);
@@ -262,6 +308,10 @@ impl<W: World> Recorder<'_, W> {
         }
         self.s.pc = next;
         Ok(())
+    }
+
+    fn names_in(&self, tuple: Obj) -> Vec<Obj> {
+        (0..self.world.size(tuple)).map(|k| self.world.item(tuple, k)).collect()
     }
 
     fn opposite(&mut self, c: Ref) -> Ref {

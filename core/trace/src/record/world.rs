@@ -59,6 +59,10 @@ pub enum Builtin {
     Enumerate,
     Zip,
     IsInstance,
+    Sum,
+    Str,
+    Repr,
+    Format,
     Sqrt,
     Sin,
     Cos,
@@ -110,6 +114,10 @@ impl Builtin {
             "pow" => Pow,
             "min" => Min,
             "max" => Max,
+            "sum" => Sum,
+            "str" => Str,
+            "repr" => Repr,
+            "format" => Format,
             "ord" => Ord,
             "chr" => Chr,
             "enumerate" => Enumerate,
@@ -157,9 +165,18 @@ pub struct Callee {
     pub globals: Obj,
     pub locals: usize,
     pub arguments: usize,
+    /// How many of these cannot be named.
+    pub positional_only: usize,
+    /// Arguments that must be named.
+    pub keyword_only: usize,
+    /// The tuple of the names of its variables, arguments first.
+    pub names: Obj,
+    /// The tuple of the last arguments' defaults, and the dict of those that must be named; null when there is none.
+    pub defaults: Obj,
+    pub keyword_defaults: Obj,
     /// The tuple of its cells, null when it has none.
     pub closure: Obj,
-    /// No generator, no `*`, no keyword-only arguments.
+    /// No generator, no `*`.
     pub simple: bool,
     pub ins: Rc<[Ins]>,
 }
@@ -218,6 +235,10 @@ pub trait World {
     fn example(&self, tuple: bool, items: &[Concrete]) -> Obj;
     /// The same for a slice; none when the trace would not make it.
     fn slice(&self, o: Obj, start: i64, stop: i64) -> Option<Obj>;
+    /// The same for a value's text; none when making it raises, or when the trace would not make it.
+    fn text(&self, value: Concrete, spec: Obj, how: i64) -> Option<Obj>;
+    /// The same for strings that are joined.
+    fn joined(&self, pieces: &[Obj]) -> Obj;
     fn is_immortal(&self, o: Obj) -> bool;
     /// Whether more than one owner holds it.
     fn is_shared(&self, o: Obj) -> bool;
@@ -248,6 +269,8 @@ pub trait World {
     fn is_latin(&self, o: Obj) -> bool;
     /// The string of one character below 256.
     fn char(&self, c: u8) -> Obj;
+    /// Whether a str is this one.
+    fn is_text(&self, o: Obj, text: &str) -> bool;
     fn compare_strings(&self, a: Obj, b: Obj) -> i64;
     fn compare_bytes(&self, a: Obj, b: Obj) -> i64;
     /// Where a dict keeps the value of a key, null when there is none; none when only Python can tell.
