@@ -20,7 +20,10 @@ impl<W: World> Recorder<'_, W> {
     pub(super) fn call(&mut self, arg: usize, next: usize, names: &[Obj], above: usize) -> Step<()> {
         let mut args = Vec::with_capacity(arg + 1);
         for n in (1..=arg).rev() {
-            args.push(self.copy(n + above)?);
+            args.push(match self.peek(n + above)? {
+                range @ Val::Range { .. } => range,
+                _ => self.copy(n + above)?,
+            });
         }
         let operands = arg + above + 2;
         let (upper, lower) = (self.peek(operands - 1)?, self.peek(operands)?);
@@ -78,7 +81,10 @@ impl<W: World> Recorder<'_, W> {
             Some(Builtin::OfFloats) if args.len() == 2 => self.of_floats(f, &args)?,
             Some(Builtin::Sum) => match args[..] {
                 [Val::Range { start, stop, step }] => self.sum_range(start, stop, step)?,
-                [Val::Ptr(r, _)] => self.sum(f, r)?,
+                [v] => match self.real(v)? {
+                    Val::Ptr(r, _) => self.sum(f, r)?,
+                    _ => return Err("a call that is not traced yet"),
+                },
                 _ => return Err("a call that is not traced yet"),
             },
             Some(which) => self.builtin(which, &args)?,

@@ -276,19 +276,15 @@ impl<W: World> Recorder<'_, W> {
                 let v = self.text(v, arg as i64, None)?;
                 self.replace(1, v)?;
             }
-            // Of both a conversion and a format, the second would leave after the first has made something.
-            Bc::FORMAT_VALUE if arg & 3 != 0 && arg & 4 != 0 => {
-                return Err("a text that is not traced yet");
-            }
-            Bc::FORMAT_VALUE if arg & 4 != 0 => {
-                let (spec, v) = (self.peek(1)?, self.peek(2)?);
-                let v = self.text(v, 0, Some(spec))?;
-                self.replace(2, v)?;
-            }
             Bc::FORMAT_VALUE => {
-                let v = self.peek(1)?;
-                let v = self.text(v, arg as i64 & 3, None)?;
-                self.replace(1, v)?;
+                let operands = 1 + (arg >> 2 & 1);
+                let mut v = self.peek(operands)?;
+                let spec = if operands == 2 { Some(self.peek(1)?) } else { None };
+                if arg & 3 != 0 {
+                    v = self.text(v, arg as i64 & 3, None)?;
+                }
+                let v = self.text(v, 0, spec)?;
+                self.replace(operands, v)?;
             }
             Bc::BUILD_STRING => {
                 let v = self.join(arg)?;
