@@ -264,17 +264,21 @@ fn trace_listing(py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<String> {
         let mut out = String::new();
         for l in &info.loops {
             let Some(c) = &l.compiled else { continue };
-            out.push_str(&format!(
-                "loop at {}, {} entries, {} passes\n",
-                l.header, c.entries, c.passed
-            ));
             let row = l.row.and_then(|row| engine.rows.get(row));
+            let line = row.map_or(0, |row| row.line);
+            let name: String = code.getattr("co_qualname")?.extract()?;
+            out.push_str(&format!(
+                "{name}, loop at line {line}: {} entries, {} passes\n",
+                c.entries, c.passed
+            ));
             let exits = row.map_or(&[][..], |row| &row.exits[..]);
             let taken = exits.iter().enumerate().filter(|t| t.1.taken > 0);
             let taken: Vec<String> = taken.map(|(e, x)| format!("{e}: {}", x.taken)).collect();
             out.push_str(&format!("exits taken {}\n", taken.join(", ")));
             if let Some(g) = &c.growth {
                 out.push_str(&larder_trace::text::listing(&g.tree));
+            } else {
+                out.push_str("it has settled: only its machine code is kept\n");
             }
         }
         Ok(out)

@@ -9,6 +9,7 @@ True
 >>> larder.trace.traces()       # each loop: iterations native and interpreted, guards, exits, bytes
 >>> larder.trace.overheads()    # what the interpreter would have done besides the program's work
 >>> larder.trace.graph()        # the traces of the busiest loop, and where they leave
+>>> larder.trace.listing(f)     # the operations of the traces of a function's loops
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -367,6 +369,37 @@ def graph(format: str = "svg", loop: int | None = None) -> Graph | str:
             raise LookupError(f"loop {loop} (line {chosen['line']}) has no traces: {chosen['why'] or chosen['state']}")
     picture = Graph(chosen)
     return picture if format == "svg" else picture.dot()
+
+
+def listing(of: Any) -> str:
+    """The traces of a function's loops in words: how often each loop was entered and went round, and its operations.
+
+    ``of`` is a function, a method or a code object; functions and comprehensions within it are listed too. A loop that has
+    not grown for a while keeps its machine code only, and says so.
+
+    # Errors
+    TypeError for anything else; LookupError when none of its loops was compiled, with the reason.
+
+    >>> print(larder.trace.listing(simulate))
+    simulate, loop at line 4: 2 entries, 19960 passes
+    ...
+    """
+    from . import _larder
+
+    code = getattr(getattr(of, "__func__", of), "__code__", of)
+    if not isinstance(code, types.CodeType):
+        raise TypeError(f"a listing is of a function, a method or a code object, not of {type(of).__name__!r}")
+    parts, waiting = [], [code]
+    while waiting and optimiser.started():
+        one = waiting.pop(0)
+        waiting += [c for c in one.co_consts if isinstance(c, types.CodeType)]
+        text = _larder.trace_listing(one)
+        if text:
+            parts.append(text)
+    if not parts:
+        why = _not_compiling if _not_compiling or not optimiser.started() else "`%trace` says what became of them"
+        raise LookupError(f"no loop of {code.co_name} was compiled: {why}")
+    return "".join(parts)
 
 
 @contextmanager

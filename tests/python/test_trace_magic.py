@@ -86,6 +86,35 @@ def test_the_limit_is_shown_set_and_checked(kernel):
         assert content["status"] == "error" and hint in content["evalue"], content
 
 
+def test_the_operations_of_a_function_are_listed(kernel):
+    kernel.ok("%trace on\nimport larder, functools")
+    kernel.ok(
+        "def f(n):\n    t = 0\n    for i in range(n):\n        t += i * 3\n    return t\nclass C:\n    run = f\ng = 5"
+    )
+    kernel.ok("f(5000)")
+    text = kernel.text("%trace listing f")
+    assert text.startswith("f, loop at line 3: ") and "exits taken" in text
+    assert " mul " in text and " add " in text and "newi" not in text
+    assert kernel.text("%trace listing C.run") == text
+    assert (
+        kernel.value("larder.trace.listing(f) == larder.trace.listing(f.__code__) == larder.trace.listing(C().run)")
+        == "True"
+    )
+    for wrong, hint in (
+        ("%trace listing", "name of a function"),
+        ("%trace listing g", "not of 'int'"),
+        ("%trace listing nothing", "no 'nothing' here"),
+        ("%trace listing f.nothing", "no 'f.nothing' here"),
+        ("larder.trace.listing('f')", "not of 'str'"),
+        ("larder.trace.listing(functools.partial(f))", "not of 'partial'"),
+        ("def h():\n    return 1\nlarder.trace.listing(h)", "no loop of h was compiled"),
+    ):
+        content, _ = kernel.run(wrong)
+        assert content["status"] == "error" and hint in content["evalue"], (wrong, content)
+    line = "%trace listing "
+    assert "f" in kernel.ask("complete", line, len(line))["matches"]
+
+
 def test_wrong_calls_say_what_there_is(kernel):
     for wrong, hint in (
         ("%trace graph", "no loop was compiled"),

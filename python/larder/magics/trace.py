@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -17,11 +18,12 @@ _HELP = """%trace                  the loops met: iterations native and interpre
 %trace stats            totals; bytes per trace beside two pages per trace; why it stands aside if it does
 %trace overheads        operations of the interpreter by category, and how many the traces removed
 %trace graph [N] [dot]  the traces of loop N of the list (default: the first compiled) as a picture, or as text for Graphviz
+%trace listing NAME     the operations of the traces of a function's loops
 %trace limit [SIZE]     the limit for machine code, or set it: 65536, 256K, 4M
 %trace clear            forget all counts, discard all machine code
 %%trace [overheads]     run the cell, counting every iteration, and show its loops (and the overheads removed)"""
 
-VERBS = ("on", "off", "count", "stats", "overheads", "graph", "limit", "clear")
+VERBS = ("on", "off", "count", "stats", "overheads", "graph", "listing", "limit", "clear")
 
 
 @magics_class
@@ -46,6 +48,8 @@ class TraceMagics(Magics):
             return None
         if verb == "graph":
             return self._graph(rest)
+        if verb == "listing":
+            return self._listing(rest)
         if verb == "limit":
             return self._limit(rest)
         if rest and verb in VERBS:
@@ -81,6 +85,20 @@ class TraceMagics(Magics):
             print(found)
             return None
         return found
+
+    def _listing(self, words: list[str]) -> None:
+        if len(words) != 1:
+            raise UsageError(f"`%trace listing` takes the name of a function, not {' '.join(words)!r}")
+        first, *rest = words[0].split(".")
+        found = self.shell.user_ns.get(first, self)
+        for name in rest:
+            found = getattr(found, name, self)
+        if found is self:
+            raise UsageError(f"there is no {words[0]!r} here")
+        try:
+            print(trace.listing(found), end="")
+        except (TypeError, LookupError) as error:
+            raise UsageError(error.args[0]) from None
 
     def _limit(self, words: list[str]) -> Any:
         if len(words) > 1:
@@ -136,6 +154,8 @@ def complete(shell: Any, event: Any) -> list[str]:
         return ["overheads"]
     if len(words) > 1 and words[1] == "graph":
         return ["dot"]
+    if len(words) > 1 and words[1] == "listing":
+        return [name for name, value in shell.user_ns.items() if isinstance(value, types.FunctionType)]
     if len(words) > 1 and words[1] == "limit":
         return ["256K", "1M", "4M"]
     return [*VERBS, "--help"]
