@@ -95,11 +95,11 @@ def test_the_operations_of_a_function_are_listed(kernel):
     text = kernel.text("%trace listing f")
     assert text.startswith("f, loop at line 3: ") and "exits taken" in text
     assert " mul " in text and " add " in text and "newi" not in text
-    assert kernel.text("%trace listing C.run") == text
-    assert (
-        kernel.value("larder.trace.listing(f) == larder.trace.listing(f.__code__) == larder.trace.listing(C().run)")
-        == "True"
-    )
+    # By now it may have settled.
+    first = text.splitlines()[0]
+    assert kernel.text("%trace listing C.run").startswith(first)
+    kernel.ok("of = larder.trace.listing")
+    assert kernel.value("of(f) == of(f.__code__) == of(C().run)") == "True"
     for wrong, hint in (
         ("%trace listing", "name of a function"),
         ("%trace listing g", "not of 'int'"),

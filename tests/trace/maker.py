@@ -456,7 +456,7 @@ class Maker:
         return f"{self.int(d + 1)} {op} {self.int(d + 1)}"
 
     def statement(self, d):
-        r, k = self.r, self.r.randrange(33)
+        r, k = self.r, self.r.randrange(34)
         if k < 4:
             self.put(f"{r.choice('abcd')} = ({self.int()}) % {r.choice(['97', '65536', '2**62', '2**66'])}")
         elif k < 6:
@@ -642,6 +642,36 @@ class Maker:
                         "R[a & 1] = [a, b, c, d]",
                         "R[a & 1] = L[:4]",
                         "J = [v & 7 for v in J]",
+                    ]
+                )
+            )
+        elif k == 33:
+            i, j = r.choice(["a & 3", "-3", "", "1", self.int(2)]), r.choice(["", "b & 7", "-1", "5", self.int(2)])
+            self.put(
+                r.choice(
+                    [
+                        "L[a & 3:(a & 3) + 2] = [b, 300]",
+                        "L[a & 3:(a & 3) + 1] = (b,)",
+                        f"L[2:4] = [{self.int(2)}, a]",
+                        f"L[2:4] = {self.int(2)}, L[1]",
+                        f"J[{i}:{j}] = [{self.int(2)}, a]; J = J[-20:]",
+                        f"J[{i}:{j}] = J; J = J[-20:]",
+                        f"{r.choice(['J', 'M', 'A'])}[{i}:{j}] = {r.choice(['L[:2]', 'J', 'T[a % 3]', '[]', '(x, y)', 'W', 'F', 'N', 'G[:2]', 'J[:3]'])}; A = A[-9:]; M = M[:9]",
+                        "F[1:3] = [x, y]",
+                        "F[:2] = F[1], F[0]",
+                        "F[a & 1:(a & 1) + 1] = [F[3]]",
+                        "x = F[1]; F[1:3] = [x + 1.0, x]; x = F[1]",
+                        "a = L[3]; L[3:5] = [a, a]; L[3] += 1",
+                        "N[1:3] = [a, None]",
+                        "Q[0:1] = [Q[0]]" if r.random() < 0.3 else "Q[:1] = Q[:1]",
+                        "A[0:1] = [p]" if r.random() < 0.3 else "A[0:1] = [h]",
+                        "R[a & 1][1:3] = [a, b]",
+                        "J[:0] = [a]; t += J[0] & 3; J = J[:9]",
+                        "J[len(J):] = [a, b]; t += len(J); J = J[-9:]",
+                        "for ch in W[:3]: L[5:7] = [t, b]",
+                        "for v in L: L[1:2] = [v]",
+                        "L[5:] = [a, b, L[7]]",
+                        "T[0:1] = [1]" if r.random() < 0.1 else "t += 2",
                     ]
                 )
             )

@@ -738,7 +738,6 @@ NOT_YET = [
     "None",
     "list iterated",
     "slices open and negative",
-    "slice stores",
     "functions that swap",
 ]
 

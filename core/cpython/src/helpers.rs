@@ -45,6 +45,7 @@ pub fn table() -> Helpers {
         new_tuple: making::new_tuple as *const () as usize,
         list_of: making::list_of as *const () as usize,
         slice: making::slice as *const () as usize,
+        put_slice: making::put_slice as *const () as usize,
         best: wholes::best as *const () as usize,
         sum_int: wholes::sum_int as *const () as usize,
         sum_float: wholes::sum_float as *const () as usize,

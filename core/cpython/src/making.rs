@@ -150,6 +150,44 @@ pub unsafe extern "C" fn slice(o: *mut ffi::PyObject, start: i64, stop: i64) -> 
     }
 }
 
+/// Stores the items of a list or tuple in place of a list's; the bounds are the halves of a number. The old ones go to the
+/// release log. 0, with nothing done, when there are many, or one is not quiet.
+pub(crate) unsafe extern "C" fn put_slice(
+    list: *mut ffi::PyObject,
+    from: *mut ffi::PyObject,
+    bounds: i64,
+    logged: *mut u64,
+) -> u64 {
+    let l = layout();
+    // SAFETY: a live list, and a live list or tuple; old items live on in the log, which has room for them: the head has
+    // seen to it that half of it is enough for all else.
+    unsafe {
+        let (old, new) = (crate::wholes::items(list), crate::wholes::items(from));
+        let size = old.len() as i64;
+        let cut = |i: i64| (if i < 0 { i + size } else { i }).clamp(0, size) as usize;
+        let (start, stop) = (cut(bounds >> 32), cut(i64::from(bounds as i32)));
+        let stop = stop.max(start);
+        let old = &old[start..stop];
+        let Some(engine) = crate::hook::engine() else {
+            return 0;
+        };
+        let room = (*logged as usize + old.len()) * 2 <= engine.log.len();
+        let many = old.len() > SLICE_MAX || new.len() > SLICE_MAX;
+        if many || !room || !old.iter().chain(new).all(|o| is_quiet(*o, l)) {
+            return 0;
+        }
+        for o in old {
+            ffi::Py_INCREF(ptr(*o));
+            engine.log[*logged as usize] = o.0;
+            *logged += 1;
+        }
+        if ffi::PyList_SetSlice(list, start as ffi::Py_ssize_t, stop as ffi::Py_ssize_t, from) != 0 {
+            std::process::abort();
+        }
+        1
+    }
+}
+
 /// Takes the last object out of a list, as `list.pop` does.
 pub(crate) unsafe extern "C" fn pop(list: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let l = layout();

@@ -14,7 +14,7 @@ unsafe impl Sync for Sums {}
 static SUMS: Sums = Sums(UnsafeCell::new((0, 0.0)));
 
 /// The items of a list or tuple.
-unsafe fn items(o: *mut ffi::PyObject) -> &'static [Obj] {
+pub(crate) unsafe fn items(o: *mut ffi::PyObject) -> &'static [Obj] {
     let l = layout();
     // SAFETY: a live list or tuple, which nothing changes while its items are looked at; an empty list has none.
     unsafe {

@@ -230,6 +230,7 @@ ops! {
     FormatF "formatf" "fp" p [exits, effect] "how" "the same for a float";
     FormatP "formatp" "pp" p [exits, effect] "how" "the same for None, a bool or a str";
     Join "join" "p" p [effect] "" "an owned str: the strings of a tuple that nobody else holds, which is let go";
+    PutSlice "putslice" "ppi" i [exits, writes ITEMS, writes SHAPE] "" "stores the items of a list or tuple in place of a list's, from the first bound (the upper half of the number) to the second; the old ones are kept in the release log until the exit. Exits when there are many, or one is not quiet";
     Pop "pop" "p" p [writes ITEMS, writes SHAPE] "" "takes the last object out of a list that is not empty; it is owned";
     ReplaceI "replacei" "pi" p [writes NUMBER] "holders" "an owned object for an int: the int object given, if only its place holds it, else a new one and the old is let go";
     ReplaceF "replacef" "pf" p [writes NUMBER] "holders" "the same for a float";

@@ -65,6 +65,8 @@ pub struct Helpers {
     pub text_float: usize,
     pub text_object: usize,
     pub join: usize,
+    /// `fn(list, list or tuple, both bounds, *mut word LOGGED) -> whether it was done`.
+    pub put_slice: usize,
     /// `fn(list) -> owned object`.
     pub pop: usize,
     /// `fn(object) -> 0 or 1`.
@@ -109,6 +111,7 @@ impl Helpers {
             new_tuple,
             list_of,
             slice,
+            put_slice,
             best,
             sum_int,
             sum_float,
@@ -133,7 +136,16 @@ impl Helpers {
         .chain([random, call_float, gcd, isqrt, set_int, set_str, set_add, held])
         .chain([new_list, new_tuple, list_of, slice, pop, quiet])
         .chain([dict_next, dict_step, dict_done, dict_iterator])
-        .chain([best, sum_int, sum_float, text_int, text_float, text_object, join])
+        .chain([
+            put_slice,
+            best,
+            sum_int,
+            sum_float,
+            text_int,
+            text_float,
+            text_object,
+            join,
+        ])
         .chain(calls);
         let mut all: Vec<Helper> = Vec::new();
         for (address, keeps) in seldom.map(|a| (a, true)).into_iter().chain(often.map(|a| (a, false))) {

@@ -153,6 +153,12 @@ impl Lower<'_, '_> {
                 self.exit_unless(made, exit);
                 made
             }
+            Op::PutSlice => {
+                let logged = self.b.ins().iadd_imm_s(self.buffer, i64::from(word(LOGGED)));
+                let done = self.called(h.put_slice, &[x, y, z, logged], I64)?;
+                self.exit_unless(done, exit);
+                done
+            }
             Op::Join => self.called(h.join, &[x], I64)?,
             Op::Pop => self.called(h.pop, &[x], I64)?,
             Op::MakeI | Op::MakeF => self.make(op == Op::MakeI, x, y, exit)?,

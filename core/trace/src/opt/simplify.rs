@@ -286,7 +286,7 @@ impl Walk {
                     .retain(|k, _| k.0 != Op::Load || (k.1 == items && apart(tree, k.2, at)));
                 self.stored.insert((Op::Load, items, at, 0), inst.args[2]);
             }
-            Op::Append | Op::Pop => self.stored.retain(|k, _| k.0 != Op::Load),
+            Op::Append | Op::Pop | Op::PutSlice => self.stored.retain(|k, _| k.0 != Op::Load),
             Op::DictDone => self.stored.retain(|k, _| k.0 != Op::Field),
             Op::PutField => {
                 self.stored.retain(|k, _| k.0 != Op::Field || k.3 != inst.imm);

@@ -193,6 +193,57 @@ impl<W: World> Recorder<'_, W> {
         Ok(Val::Ptr(made, ty))
     }
 
+    /// `list[start:stop] = v`, of a list or tuple.
+    pub(super) fn store_slice(&mut self, on: Val, start: Val, stop: Val, v: Val) -> Step<()> {
+        const NOT_YET: &str = "a store into a slice that is not traced yet";
+        const WHY: &str = "a store into a slice that is long, or of objects";
+        const FAR: i64 = 1 << 31;
+        if self.waits() {
+            return Err("a store into a slice in an inlined function");
+        }
+        let mut bounds = [Ref::NONE; 2];
+        for (place, (v, open)) in bounds.iter_mut().zip([(start, 0), (stop, FAR - 1)]) {
+            *place = match self.number(v) {
+                Val::Int { value, .. } => value,
+                Val::Known(o) if o == self.world.none() => self.int(open),
+                _ => return Err(NOT_YET),
+            };
+            self.require_int(Cond::Lt, *place, FAR, NOT_YET)?;
+            self.require_int(Cond::Ge, *place, -FAR, NOT_YET)?;
+        }
+        let (Val::Ptr(list, _), Val::Ptr(from, _)) = (on, self.real(v)?) else {
+            return Err(NOT_YET);
+        };
+        let (o, given) = (self.o(list), self.o(from));
+        if self.world.class(o) != Class::List || !matches!(self.world.class(given), Class::List | Class::Tuple) {
+            return Err(NOT_YET);
+        }
+        let (size, more) = (self.size_now(o), self.size_now(given));
+        let cut = |r: Ref| {
+            let at = self.i(r);
+            (if at < 0 { at + size } else { at }).clamp(0, size)
+        };
+        let first = cut(bounds[0]);
+        let last = cut(bounds[1]).max(first);
+        let loud = |o: Obj| !o.is_null() && !self.world.is_quiet(o);
+        if (first..last).any(|k| loud(self.world.item(o, k))) || (0..more).any(|k| loud(self.world.item(given, k))) {
+            return Err(WHY);
+        }
+        let (by, low) = (self.int(FAR * 2), self.int(FAR * 2 - 1));
+        let c = self.i(bounds[0]) << 32;
+        let upper = self.pure(Op::MulW, &[bounds[0], by], c as u64);
+        let d = self.i(bounds[1]) & (FAR * 2 - 1);
+        let lower = self.pure(Op::And, &[bounds[1], low], d as u64);
+        let both = self.pure(Op::Or, &[upper, lower], (c | d) as u64);
+        let e = self.fork(WHY);
+        self.emit(Op::PutSlice, &[list, from, both], 0, e, 1);
+        // What is there now is only guessed from here on: as what was there.
+        self.memory.retain(|m| m.on != o);
+        self.lengths.push((o, more - (last - first)));
+        self.written = true;
+        Ok(())
+    }
+
     /// `list.pop()`.
     pub(super) fn pop(&mut self, list: Ref) -> Step<Val> {
         let o = self.o(list);

@@ -127,6 +127,11 @@ impl<W: World> Recorder<'_, W> {
                 self.store_subscript(on, key, v)?;
                 self.s.depth -= 3;
             }
+            Bc::STORE_SLICE => {
+                let (stop, start, on, v) = (self.peek(1)?, self.peek(2)?, self.peek(3)?, self.peek(4)?);
+                self.store_slice(on, start, stop, v)?;
+                self.s.depth -= 4;
+            }
             Bc::COMPARE_OP => {
                 let (b, a) = (self.peek(1)?, self.peek(2)?);
                 let cond = Cond::from_imm((arg >> self.layout.compare_shift) as i64);
