@@ -41,10 +41,6 @@ const TRACES_MAX: usize = 24;
 /// Times the exits of recorded side traces are taken again before these are compiled: each time the recorder looks whether
 /// the iteration goes another way, so that a tree is compiled less often.
 const LOOKS: u8 = 6;
-/// A compiled loop must stay this many iterations per entry, judged after so many entries: a loop is left to the interpreter for
-/// good, an entry that does not pay costs a fraction of a microsecond, and the first rows of a picture are not the picture.
-const PAYS_ITERATIONS: u32 = 4;
-const PAYS_WINDOW: u32 = 4096;
 /// Entries refused by its checks after which a loop that is seldom entered is left alone.
 const REFUSED_WINDOW: u32 = 256;
 /// Times a loop is recorded anew because its code runs in another namespace.
@@ -712,9 +708,7 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             }
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
                 // A tree that has just grown is judged anew.
-                let (entries, passes) = (c.entries, c.passed);
-                let enough = entries < PAYS_WINDOW || passes / PAYS_ITERATIONS >= entries;
-                enough && (c.refused < REFUSED_WINDOW || c.refused / 4 < c.entries)
+                c.pays() && (c.refused < REFUSED_WINDOW || c.refused / 4 < c.entries)
             });
             if !pays {
                 event = Event::Unprofitable;

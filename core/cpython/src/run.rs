@@ -27,6 +27,15 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
+/// Entries after which it is asked whether a loop pays for them.
+pub const PAYS_WINDOW: u32 = 64;
+/// What an entry with its exit takes, with its call by the interpreter; what each slot read or written adds; and what a bytecode
+/// takes in the interpreter. Measured by `benches/trace/entry.py` on a machine of 3 GHz: only their ratios matter.
+const ENTRY_NS: u64 = 60;
+const READ_NS: u64 = 10;
+const WRITTEN_NS: u64 = 45;
+const BYTECODE_NS_TENTHS: u64 = 14;
+
 type Entry = unsafe extern "C" fn(*const u8, *mut u64) -> u64;
 pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
 
@@ -49,6 +58,8 @@ pub struct Compiled {
     pub entries: u32,
     pub passed: u32,
     pub refused: u32,
+    /// Passes of the head that pay for one entry, in sixteenths.
+    pub due: u16,
     /// Entered since the last tick.
     pub used: bool,
 }
@@ -57,6 +68,7 @@ impl Compiled {
     pub fn new(tree: Tree, packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
         Compiled {
+            due: due(&tree, &packed),
             packed,
             piece,
             growth: Some(Box::new(Growth {
@@ -85,6 +97,12 @@ impl Compiled {
         });
         let kept = size_of::<Compiled>() - size_of::<Packed>() + self.packed.size();
         (kept, growing)
+    }
+
+    /// Whether what was saved in its passes is worth its entries so far.
+    pub fn pays(&self) -> bool {
+        let (entries, passed) = (u64::from(self.entries), u64::from(self.passed));
+        self.entries < PAYS_WINDOW || passed * 16 >= entries * u64::from(self.due)
     }
 
     /// Counts one entry; the average stays when there were many.
@@ -304,6 +322,21 @@ impl Compiled {
     }
 }
 
+/// Passes that pay for one entry, in sixteenths, from what entering and leaving does and what a pass saves.
+fn due(tree: &Tree, packed: &Packed) -> u16 {
+    // A loop whose passes go through an outer trace saves more in them than the root tells.
+    let longest = tree.traces.iter().filter(|t| t.outer).map(|t| t.bytecodes).max();
+    let bytecodes = longest.unwrap_or(0).max(tree.traces.first().map_or(0, |t| t.bytecodes));
+    let number = |i: &larder_trace::ir::Input| matches!(i.ty, Type::Int | Type::Float | Type::Bool);
+    let mut carried: Vec<u32> = tree.carried().iter().map(|c| c.0).collect();
+    carried.dedup();
+    let numbers = carried.iter().filter(|k| number(&tree.inputs[**k as usize]));
+    let written = (packed.overwritten().count() + numbers.count()) as u64;
+    let cost = ENTRY_NS + READ_NS * tree.inputs.len() as u64 + WRITTEN_NS * written;
+    let saved = (u64::from(bytecodes) * BYTECODE_NS_TENTHS / 10).max(1);
+    (cost * 16).div_ceil(saved).clamp(16, 1600) as u16
+}
+
 /// The object in a slot of the frame or under a name; null when there is none.
 pub fn in_slot(packed: &Packed, frame: Frame, slot: Slot) -> Obj {
     match (slot.as_frame(), slot.as_name()) {
@@ -502,6 +535,43 @@ unsafe fn call_type(name: &str, args: &[u64]) -> Obj {
     }
 }
 
+/// Writes a number into the object that a local holds, if nothing else does and it is one for such a number: as if it had
+/// died, and the new one had got its memory.
+///
+/// # Safety
+/// GIL held; every other reference to the object that will be needed has been counted.
+#[inline(always)]
+unsafe fn reused(frame: Frame, index: usize, float: bool, word: u64, l: &Layout) -> bool {
+    if l.tagged_slots {
+        return false; // other slots may rely on this one without counting
+    }
+    let o = frame.get(index);
+    // SAFETY: a live object, and the fields its type has.
+    unsafe {
+        if o.is_null() || refcount(o) != 1 {
+            return false;
+        }
+        if float {
+            let fits = type_of(o).0 == &raw const ffi::PyFloat_Type as usize;
+            if fits {
+                store(o.0, l.float_value, word);
+            }
+            return fits;
+        }
+        let number = word as i64;
+        // One digit before and after, and not among the ints that exist once.
+        let fits = type_of(o).0 == &raw const ffi::PyLong_Type as usize
+            && load::<usize>(o.0, l.long_tag) < 16
+            && number.unsigned_abs() < 1 << 30
+            && !(-5..=l.long_single).contains(&number);
+        if fits {
+            store(o.0, l.long_tag, 8 | usize::from(number < 0) << 1);
+            store(o.0, l.long_digits, number.unsigned_abs() as u32);
+        }
+        fits
+    }
+}
+
 /// Writes a trace's state into the frame and its namespaces; where the exit leads.
 unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> usize {
     let locals = packed.locals as usize;
@@ -513,9 +583,27 @@ unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &L
         tuples: Vec::new(),
     };
     let mut fresh: Few<(Slot, Obj)> = Few::new();
+    // Numbers without an object, for locals.
+    let mut numbers: Few<(usize, bool, u64)> = Few::new();
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
-        let (pc, depth) = packed.each(exit, first, |slot, value| fresh.push((slot, r.object(value))));
+        let (pc, depth) = packed.each(exit, first, |slot, value| match slot.as_frame() {
+            Some(index) if index < locals && matches!(value.kind, kind::INT | kind::FLOAT) => {
+                numbers.push((index, value.kind == kind::FLOAT, value.word(buffer)));
+            }
+            _ => fresh.push((slot, r.object(value))),
+        });
+        // All references to old objects are taken by now.
+        for (index, float, word) in numbers.iter() {
+            if !reused(frame, *index, *float, *word, l) {
+                let made = if *float {
+                    ffi::PyFloat_FromDouble(f64::from_bits(*word))
+                } else {
+                    ffi::PyLong_FromLongLong(*word as i64)
+                };
+                fresh.push((Slot::frame(*index), checked(made)));
+            }
+        }
         let mut old: Few<Obj> = Few::new();
         for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {

@@ -273,6 +273,8 @@ struct Lower<'a, 'b> {
     before: Option<Block>,
     /// See [`Tree::ends_containers`].
     ends_containers: bool,
+    /// See [`Tree::borrowing`].
+    borrowing: Vec<bool>,
     /// The helpers' addresses, in the order of the arena's.
     helpers: Vec<Helper>,
     /// See [`force`]: where to, and the exits that are forced somewhere.
@@ -350,6 +352,7 @@ fn lower(
         hoisted: before.iter().copied().collect(),
         helpers: host.helpers.all(),
         ends_containers: tree.ends_containers(),
+        borrowing: tree.borrowing(),
         forgotten,
         outer,
         outer_carried,

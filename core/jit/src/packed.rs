@@ -6,7 +6,7 @@
 //! ```text
 //! spaces       count, then the dicts of other modules whose names are kept in registers
 //! inputs       count, then (slot, type, object?) each
-//! overwritten  count, then slots
+//! overwritten  count, then slots: those that may hold more than a number at entry
 //! names        namespace and key, two bytes each
 //! conditions   count, then (kind, object, version or code) each
 //! exit         distance of its pc from the head, depth * 2 + whether it leads to another loop's head,
@@ -137,6 +137,7 @@ impl Packed {
         let mut slots: Vec<u32> = maps.iter().flat_map(|m| m.slots.iter().map(|s| s.0.0)).collect();
         slots.sort_unstable();
         slots.dedup();
+        slots.retain(|slot| !holds_number(tree, Slot(*slot)));
         put(&mut bytes, slots.len() as u64);
         for slot in slots {
             put_slot(&mut bytes, Slot(slot));
@@ -333,7 +334,7 @@ impl Packed {
         (0..count).map(move |_| self.objects[from.number() as usize])
     }
 
-    /// The slots some exit writes.
+    /// The slots some exit writes, without those that hold a number at entry: its death is seen by nobody.
     pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
         let mut from = Reader {
             bytes: &self.bytes[self.overwritten as usize..],
@@ -565,6 +566,13 @@ fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {
             objects.len() as u64 - 1
         }
     }
+}
+
+/// Whether entering makes sure that a slot holds a number.
+fn holds_number(tree: &Tree, slot: Slot) -> bool {
+    tree.input_of(slot).is_some_and(|input| {
+        matches!(tree.inputs[input].ty, Type::Int | Type::Float | Type::Bool) && !tree.write_only(input as u32)
+    })
 }
 
 /// Seven bits a byte, the lowest first.

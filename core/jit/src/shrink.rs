@@ -58,6 +58,7 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
     thread_jumps(&mut all);
     merge_tails(&mut all);
     jumps_over_jumps(&mut all);
+    chain_jumps(&mut all);
     let data = Data::collect(&mut all, &code[pool..], pool)?;
     let mut found = None;
     // The first round tells how long the code is, the second knows where the constants lie behind it.
@@ -451,6 +452,51 @@ fn merge_tails(all: &mut Vec<Instruction>) {
     }
 }
 
+/// A far jump on a condition goes to the next one on the same condition that leads to the same place: that one is taken then,
+/// as a jump changes no flag. Four bytes less for each but the last of a row, and nothing lost where none is taken.
+fn chain_jumps(all: &mut [Instruction]) {
+    /// What one byte of distance reaches, less what an instruction may be longer than it is now.
+    const NEAR: usize = 112;
+    // Lengths as they were: instructions made here say nothing of theirs. If it is further after all, the jump is long.
+    let length = |i: &Instruction| if i.len() == 0 { 8 } else { i.len() };
+    let mut starts = Vec::with_capacity(all.len());
+    all.iter().fold(0, |at, i| {
+        starts.push(at);
+        at + length(i)
+    });
+    let place: HashMap<u64, usize> = all.iter().enumerate().map(|(k, i)| (i.ip(), k)).collect();
+    let conditional = |i: &Instruction| i.flow_control() == FlowControl::ConditionalBranch;
+    for k in (0..all.len()).rev() {
+        let jump = all[k];
+        let near = |to: &usize| starts[k].abs_diff(starts[*to]) <= NEAR;
+        if !conditional(&jump) || place.get(&jump.near_branch_target()).is_none_or(near) {
+            continue;
+        }
+        let reached = (k + 1..all.len()).take_while(near);
+        // Those behind it have been looked at: one that goes on along the row leads to the same place in the end.
+        let same = |to: &usize| conditional(&all[*to]) && all[*to].condition_code() == jump.condition_code();
+        let end = |i: &Instruction| {
+            let mut to = i.near_branch_target();
+            for _ in 0..200 {
+                match place.get(&to).map(|k| &all[*k]) {
+                    Some(next) if conditional(next) && next.condition_code() == jump.condition_code() => {
+                        to = next.near_branch_target();
+                    }
+                    _ => break,
+                }
+            }
+            to
+        };
+        let next = reached
+            .filter(same)
+            .find(|to| end(&all[*to]) == jump.near_branch_target());
+        if let Some(next) = next {
+            let ip = all[next].ip();
+            all[k].set_near_branch64(ip);
+        }
+    }
+}
+
 /// A jump to a jump goes where that goes.
 fn thread_jumps(all: &mut [Instruction]) {
     let jumps: HashMap<u64, u64> = all
@@ -512,6 +558,36 @@ mod tests {
                 0
             };
             assert_eq!((run(&code, x, y), run(&short, x, y)), (wanted, wanted), "{x} {y}");
+        }
+    }
+
+    #[test]
+    fn far_jumps_of_a_row_go_from_one_to_the_next() {
+        // `cmp rdi, n; je out` for 1, 2, 3, and `cmp rdi, rsi; jl out`; far behind: `out: xor rax, rax; ret`
+        let body = [[0x48, 0x6b, 0xc0, 3]; 40].concat();
+        let mut code = Vec::new();
+        for n in 1..=4u8 {
+            code.extend(if n == 4 {
+                [0x48, 0x3b, 0xfe, 0x90]
+            } else {
+                [0x48, 0x83, 0xff, n]
+            });
+            let rest = usize::from(4 - n) * 10 + 3 + body.len() + 1;
+            code.extend([0x0f, if n == 4 { 0x8c } else { 0x84 }]);
+            code.extend((rest as u32).to_le_bytes());
+        }
+        code.extend([0x48, 0x89, 0xf8]);
+        code.extend(&body);
+        code.extend([0xc3, 0x48, 0x33, 0xc0, 0xc3]);
+        let (short, _) = shrink(&code, &[]);
+        // The first two take two bytes; the one before `jl` has nothing to go to.
+        assert_eq!(code.len() - short.len(), 8);
+        for x in [0, 1, 2, 3, 5, 9] {
+            for y in [4, 100] {
+                assert_eq!(run(&short, x, y), run(&code, x, y), "{x} {y}");
+                let left = (1..=3).contains(&x) || x < y;
+                assert_eq!(run(&short, x, y) == 0, left, "{x} {y}");
+            }
         }
     }
 

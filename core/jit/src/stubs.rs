@@ -10,10 +10,11 @@
 //! exit 5 ── store d ──────────── store a ── return the exit's number
 //! ```
 //!
-//! Values needed by most exits come last, so that the shared part is long. A value's word is the distance of its block
-//! from the end, which every exit that needs it agrees on.
+//! Values needed by most exits come last, so that the shared part is long. A value has one word in all exits, so that what
+//! they say of it is the same and kept once; values that no exit needs together may share a word.
 
 use larder_trace::Ref;
+use std::collections::{BTreeMap, HashSet};
 
 /// One block of stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +32,24 @@ pub struct Plan {
     pub begins: Vec<Option<u32>>,
 }
 
+/// The lowest word for every value, those needed most first, that no value has with which an exit needs it.
+fn words(exits: &[Vec<Ref>], counts: &BTreeMap<u32, usize>) -> BTreeMap<u32, u16> {
+    let mut order: Vec<u32> = counts.keys().copied().collect();
+    order.sort_by_key(|r| (std::cmp::Reverse(counts[r]), *r));
+    let mut words = BTreeMap::new();
+    for r in order {
+        let with = exits.iter().filter(|refs| refs.contains(&Ref(r))).flatten();
+        let taken: HashSet<u16> = with.filter_map(|other| words.get(&other.0).copied()).collect();
+        let free = (0..).find(|word| !taken.contains(word)).unwrap_or(u16::MAX);
+        words.insert(r, free);
+    }
+    words
+}
+
 impl Plan {
     /// Plans for exits that need these values; duplicates count once.
     pub fn new(exits: &[Vec<Ref>]) -> Plan {
-        let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+        let mut counts = BTreeMap::<u32, usize>::new();
         let mut wanted: Vec<Vec<Ref>> = exits.to_vec();
         for refs in &mut wanted {
             refs.sort_unstable();
@@ -43,13 +58,16 @@ impl Plan {
                 *counts.entry(r.0).or_default() += 1;
             }
         }
+        for refs in &mut wanted {
+            refs.sort_by_key(|r| (std::cmp::Reverse(counts[&r.0]), r.0));
+        }
+        let words = words(&wanted, &counts);
         // One value per node first.
         let mut plan = Plan::default();
         for refs in &mut wanted {
-            refs.sort_by_key(|r| (std::cmp::Reverse(counts[&r.0]), r.0));
             let mut at = None;
-            for (word, r) in refs.iter().enumerate() {
-                let store = (*r, word as u16);
+            for r in refs.iter() {
+                let store = (*r, words[&r.0]);
                 let found = plan.nodes.iter().position(|n| n.next == at && n.stores[0] == store);
                 at = Some(match found {
                     Some(found) => found as u32,

@@ -611,6 +611,38 @@ impl Tree {
         })
     }
 
+    /// For each input, whether its object may belong to somebody else than the frame: some way back to the head brings one
+    /// that was read from memory, or made and given away. Otherwise it is the frame's own, or there is none.
+    pub fn borrowing(&self) -> Vec<bool> {
+        let mut found = vec![false; self.inputs.len()];
+        loop {
+            let before = found.clone();
+            for trace in &self.traces {
+                let End::Head(changed) = &trace.end else { continue };
+                for (index, refs) in changed {
+                    found[*index as usize] |= self.is_borrowed(refs[1], &found);
+                }
+            }
+            if found == before {
+                return found;
+            }
+        }
+    }
+
+    /// Whether an identity may be an object that the frame does not own, with what is known of the inputs.
+    pub fn is_borrowed(&self, id: Ref, inputs: &[bool]) -> bool {
+        if !id.is_inst() {
+            return false;
+        }
+        let inst = self.inst(id);
+        match inst.op {
+            op if op.is_const() => false,
+            Op::Input if inst.imm & 7 == 1 => inputs[(inst.imm >> 3) as usize],
+            Op::Named => self.is_borrowed(inst.args[0], inputs),
+            _ => true,
+        }
+    }
+
     /// Whether entering the tree may leave this input unread: every way back to the head writes it, none reads it.
     pub fn write_only(&self, input: u32) -> bool {
         let changed = |t: &Trace| match &t.end {

@@ -43,3 +43,38 @@ fn passes_give_what_the_text_files_say() {
         assert!(seen.iter().any(|s| s == pass), "{pass} has no text file");
     }
 }
+
+#[test]
+fn an_input_borrows_when_an_object_from_memory_comes_round_to_it() {
+    let text = "
+        in a abox float
+        in b bbox float
+        in c cbox float
+        in d dbox float
+        in i ibox int
+        in list ptr
+        items = items list
+        o = load items i
+        live a
+    ";
+    let mut tree = larder_trace::text::parse(text).unwrap();
+    let load = tree.insts.iter().position(|i| i.op == larder_trace::Op::Load).unwrap();
+    let (loaded, none) = (larder_trace::Ref(load as u32), larder_trace::Ref::NONE);
+    let of = |tree: &larder_trace::Tree, k: usize| tree.inputs[k].refs;
+    let [a, b, c] = [of(&tree, 0), of(&tree, 1), of(&tree, 2)];
+    // b gets what was loaded, a what b had; c and d change places, and d may lose its object.
+    let end = |changed: Vec<(u32, larder_trace::Ref)>| {
+        larder_trace::End::Head(
+            changed
+                .into_iter()
+                .map(|(k, object)| (k, [a[0], object, none, none]))
+                .collect(),
+        )
+    };
+    tree.traces[0].end = end(vec![(2, none), (3, c[1])]);
+    assert_eq!(&tree.borrowing()[..4], [false; 4], "the frame owns what it brought");
+    tree.traces[0].end = end(vec![(0, b[1]), (1, loaded), (2, of(&tree, 3)[1]), (3, c[1])]);
+    assert_eq!(&tree.borrowing()[..4], [true, true, false, false]);
+    let inputs = tree.borrowing();
+    assert!(tree.is_borrowed(loaded, &inputs) && !tree.is_borrowed(none, &inputs) && !tree.is_borrowed(c[1], &inputs));
+}

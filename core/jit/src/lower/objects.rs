@@ -1,6 +1,7 @@
 //! Operations on objects: loads, stores, reference counts, boxes, calls of the runtime's helpers.
 
 use super::*;
+use cranelift_codegen::ir::{InstructionData, Opcode};
 use larder_trace::Type;
 
 /// Where a replaced number lies.
@@ -197,8 +198,27 @@ impl Lower<'_, '_> {
     }
 
     fn item(&mut self, base: Value, index: Value) -> Value {
+        if let Some(index) = self.known(index).and_then(|v| i32::try_from(v * 8).ok()) {
+            return match index {
+                0 => base,
+                _ => self.b.ins().iadd_imm_s(base, i64::from(index)),
+            };
+        }
         let offset = self.b.ins().ishl_imm_s(index, 3);
         self.b.ins().iadd(base, offset)
+    }
+
+    /// The number a value is, if it is a constant of 32 bits.
+    fn known(&self, v: Value) -> Option<i64> {
+        let dfg = &self.b.func.dfg;
+        let inst = dfg.value_def(v).inst()?;
+        match dfg.insts[inst] {
+            InstructionData::UnaryImm {
+                opcode: Opcode::Iconst,
+                imm,
+            } => i32::try_from(imm.bits()).ok().map(i64::from),
+            _ => None,
+        }
     }
 
     pub(super) fn call(&mut self, helper: usize, args: &[Value], gives: Option<ClType>) -> Option<Value> {
@@ -438,21 +458,17 @@ impl Lower<'_, '_> {
         let (tree, holders) = (self.tree, &self.tree.holders[holders as usize]);
         let wanted = if int { Type::Int } else { Type::Float };
         let mut others: Vec<Ref> = Vec::new();
-        // Inputs that no trace changes belong to the frame, which owns their objects.
-        for (input, k) in &self.outer_carried {
-            let input = &tree.inputs[*input as usize];
-            if input.ty == wanted && *k == 1 && !holders.over.contains(&input.slot) {
+        // What the frame owns has a second owner if it is in the place that is written: only what is borrowed counts.
+        for (index, k) in &self.outer_carried {
+            let input = &tree.inputs[*index as usize];
+            let borrowed = self.borrowing[*index as usize];
+            if input.ty == wanted && *k == 1 && borrowed && !holders.over.contains(&input.slot) {
                 others.push(input.refs[1]);
             }
         }
         let named = if int { &holders.ints } else { &holders.floats };
         for r in named {
-            let inst = tree.inst(*r);
-            let steady = inst.op == Op::Input && {
-                let (input, k) = ((inst.imm >> 3) as u32, (inst.imm & 7) as u8);
-                !self.outer_carried.contains(&(input, k))
-            };
-            if !steady && !inst.op.is_const() && !others.contains(r) {
+            if tree.is_borrowed(*r, &self.borrowing) && !others.contains(r) {
                 others.push(*r);
             }
         }
