@@ -27,10 +27,9 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
-/// Entries after which it is asked whether a loop passes its head this often in each, and whether it pays for them.
-pub const PAYS_WINDOW: u32 = 64;
-const PAYS_PASSES: u16 = 4;
-const PAYS_SURELY: u32 = 1024;
+/// Entries after which it is asked whether a loop pays for them: a loop is left to the interpreter for good, an entry that does
+/// not pay costs a fraction of a microsecond, and the first rows of a picture are not the picture.
+const PAYS_WINDOW: u32 = 4096;
 /// What an entry with its exit takes, with its call by the interpreter; what each slot read or written adds; and what a bytecode
 /// takes in the interpreter. Measured by `benches/trace/entry.py` on a machine of 3 GHz: only their ratios matter.
 const ENTRY_NS: u64 = 60;
@@ -104,13 +103,7 @@ impl Compiled {
     /// Whether what was saved in its passes is worth its entries so far.
     pub fn pays(&self) -> bool {
         let (entries, passed) = (u64::from(self.entries), u64::from(self.passed));
-        // Few entries cost little, and the next may stay long: at first only a loop that hardly goes round is given up.
-        let due = match self.entries {
-            0..PAYS_WINDOW => return true,
-            PAYS_WINDOW..PAYS_SURELY => self.due.min(PAYS_PASSES * 16),
-            PAYS_SURELY.. => self.due,
-        };
-        passed * 16 >= entries * u64::from(due)
+        self.entries < PAYS_WINDOW || passed * 16 >= entries * u64::from(self.due)
     }
 
     /// Counts one entry; the average stays when there were many.
