@@ -111,8 +111,8 @@ class Beside(Reader):
         self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
         self.meta = {**self.meta, "seq": look.seq}
         self.restored_from = None
-        if not before and (seconds == math.inf or seconds < 2 * (reply_at - began)):
-            # It may be quick after all.
+        if not before and seconds == math.inf:
+            # Nothing is known of it: it may be quick.
             if child.ended(reply_at - time.perf_counter()):
                 self._collect(BEFORE_REPLY)
         return True

@@ -221,13 +221,17 @@ class Recorder(Beside):
         known: dict[str, groups.Known] = {}
         walked: dict[str, Any] = {}
         walks: dict[str, float] = {}
+        held: set[str] = set()
         left = math.inf if saver.why_not() else patience
         then = time.perf_counter()
         for name, value in values.items():
             if self._slow.get(name, 0.0) > left and name not in self._not_beside:
                 walked[name], walks[name] = "takes long to look at", 0.0
                 continue
-            walked[name] = found = self.walker.walk(value, False)
+            hold = name not in self.known
+            walked[name] = found = self.walker.walk(value, hold)
+            if hold:
+                held.add(name)
             now = time.perf_counter()
             walks[name], then = now - then, now
             if walks[name] > SLOW_SECONDS:
@@ -241,7 +245,7 @@ class Recorder(Beside):
                     known[name] = before
         self.walker.sweep()
         seq = self.meta["seq"] + 1
-        return Look(seq, code, count, values, imports, known, walked, walks, self.restored_from, patience)
+        return Look(seq, code, count, values, imports, known, walked, walks, held, self.restored_from, patience)
 
     def _seconds(self, look: Look) -> float:
         """What it will take to save what was seen; endless if it holds what was never saved before and cannot be walked."""
@@ -413,15 +417,20 @@ class Recorder(Beside):
         return self._last["unsaved"] if self.deferred and self._last else {}
 
     def _remembered(self, look: Look, found: list[tuple[str, ...]]) -> dict[str, groups.Known]:
-        """What is known of these names: nothing if they changed since they were seen."""
-        self.walker.begin()
+        """What is known of these names: as they were when they were seen, held or found to be the same once more.
+
+        What changed since, and may have been serialised so, is not known; at the next look it is not what it was.
+        """
         kept = {}
+        if not all(name in look.held for names in found for name in names):
+            self.walker.begin()
         for names in found:
             for name in names:
-                if isinstance(look.walked[name], str) or look.walks[name] > look.patience:
+                seen = look.walked[name]
+                if isinstance(seen, str) or look.walks[name] > look.patience:
                     continue
-                now = self.walker.walk(look.values[name], True)
-                if not isinstance(now, str) and now.digest == look.walked[name].digest:
+                now = seen if name in look.held else self.walker.walk(look.values[name], True)
+                if not isinstance(now, str) and now.digest == seen.digest:
                     kept[name] = groups.Known(now, names, look.seq)
         return kept
 

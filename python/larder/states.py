@@ -63,6 +63,8 @@ class Look:
     walked: dict[str, Any]
     walks: dict[str, float]
     """Seconds of each walk."""
+    held: set[str]
+    """Names whose walks hold what they met."""
     of: int | None
     patience: float
     reply_at: float = math.inf
