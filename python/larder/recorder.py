@@ -43,7 +43,7 @@ from typing import Any
 from . import blocks, codec, groups, saver, watch
 from ._larder import Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS, Beside
-from .costs import COMMIT_SECONDS, Costs, nbytes_of
+from .costs import COMMIT_SECONDS, Costs, Stopwatch, nbytes_of
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised
@@ -223,7 +223,7 @@ class Recorder(Beside):
         walks: dict[str, float] = {}
         held: set[str] = set()
         left = math.inf if saver.why_not() else patience
-        then = time.perf_counter()
+        lap = Stopwatch().lap
         for name, value in values.items():
             if self._slow.get(name, 0.0) > left and name not in self._not_beside:
                 walked[name], walks[name] = "takes long to look at", 0.0
@@ -232,8 +232,7 @@ class Recorder(Beside):
             walked[name] = found = self.walker.walk(value, hold)
             if hold:
                 held.add(name)
-            now = time.perf_counter()
-            walks[name], then = now - then, now
+            walks[name] = lap()
             if walks[name] > SLOW_SECONDS:
                 left -= walks[name]
                 self._slow[name] = walks[name]
@@ -262,12 +261,12 @@ class Recorder(Beside):
         imports = dict(look.imports)
         known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in self.keys}
         clock: dict[str, float] = {}
-        in_hand = [time.perf_counter(), ""]
+        in_hand, lap = "", Stopwatch().lap
 
         def turn_to(name: str) -> None:
-            now = time.perf_counter()
-            clock[in_hand[1]] = clock.get(in_hand[1], 0.0) + now - in_hand[0]
-            in_hand[:] = now, name
+            nonlocal in_hand
+            clock[in_hand] = clock.get(in_hand, 0.0) + lap()
+            in_hand = name
             if child is not None:
                 child.progress(name, seconds=100 * max(look.walks.get(name, 0.0), self._slow.get(name, 0.0)))
 

@@ -450,6 +450,21 @@ def test_time_is_not_spent_on_a_fork_that_costs_more_than_the_save():
     assert costs.seconds("ndarray", "a", 0.0, 1 << 30) > before, "a slow disk"
 
 
+def test_what_work_took_is_the_processors_time_unless_it_slept():
+    from larder.costs import Stopwatch
+
+    watch = Stopwatch()
+    time.sleep(0.05)
+    assert watch.lap() >= 0.05, "a thing that sleeps does so the next time too"
+    began, spent = time.perf_counter(), time.thread_time()
+    sum(range(300_000))
+    took, slept = watch.lap(), watch._last[2]
+    wall, spent = time.perf_counter() - began, time.thread_time() - spent
+    assert 0 < took <= wall + 1e-3
+    if watch._now()[2] == slept:
+        assert took <= spent + 1e-3
+
+
 def test_the_clock_of_the_oldest_child_goes_on(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder" + SLOW)
