@@ -40,7 +40,7 @@ def int(m, k, d):
                 f"sum([{m.int(d + 1)}, b, 300])",
                 f"sum((a, {m.int(d + 1)}))",
                 "sum(range(a & 31))",
-                f"sum(range({r.choice(['b & 7', 'a', '-3'])}, {r.choice(['a & 63', 'b'])} & 255, {r.choice(['1', '3', '-2'])}))",
+                f"sum(range({r.choice(['b & 7', 'a & 511', '-3'])}, {r.choice(['a & 63', 'b'])} & 255, {r.choice(['1', '3', '-2'])}))",
                 "len(max(W, 'x' + W[1:]))",
                 "ord(max(['a', ch, 'b']))",
                 "ord(min(W))",
