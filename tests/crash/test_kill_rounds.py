@@ -154,6 +154,8 @@ def test_a_killed_notebook_has_the_state_after_its_last_replied_cell(tmp_path):
     assert ROUNDS < 20 or sum(map(bool, counts)) > ROUNDS // 20, f"no states were under way: {counts}"
 
 
+# The order of sets, which a program can put into a list, is the same in a notebook that is killed and one that is not.
+HASHES = {"PYTHONHASHSEED": "7"}
 # What came back by itself, before any cell: names, what was not saved, and the fingerprint.
 CAME_BACK = f"""
 import sys as _sys; _sys.path.insert(0, {str(Path(__file__).parents[1] / "python")!r})
@@ -169,7 +171,7 @@ print('\\n' + _json.dumps({{'names': _names, 'unsaved': _unsaved, 'is': _is, 'co
 def plainly(seed: int, names: list[str], counts: set[int]) -> dict[int, list]:
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("plainly.py"), str(seed), ",".join(names), *map(str, counts)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, env={**os.environ, **HASHES},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return {int(count): found for count, found in json.loads(done.stdout.splitlines()[-1]).items()}
@@ -216,7 +218,7 @@ def one_notebook(seed: int, tmp_path: Path) -> Round:
     done.with_children = rng.random() < 0.4
     unsaved_since: int | None = None  # the first of the cells whose states may have gone with a child
     notebook = f"random-{seed}.ipynb"
-    with kernel(tmp_path, JPY_SESSION_NAME=notebook) as k:
+    with kernel(tmp_path, JPY_SESSION_NAME=notebook, **HASHES) as k:
         for at, source in enumerate(sources[: last - 1], 1):
             k.run(source, stop_on_error=False)
             # A cell saves first what was lost with a child before it.
