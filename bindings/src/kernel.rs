@@ -149,6 +149,12 @@ impl NativeKernel {
         parent::watch(pid, parent::end_self).map_err(|e| PyOSError::new_err(e.to_string()))
     }
 
+    /// Hands everything queued to the operating system; False if `timeout` seconds were too short.
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(py.detach(|| self.kernel.flush(timeout)))
+    }
+
     /// Hands everything queued to the operating system and closes; False if `timeout` seconds were too short.
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let timeout = Duration::try_from_secs_f64(timeout).map_err(|e| PyValueError::new_err(e.to_string()))?;

@@ -225,6 +225,13 @@ impl Kernel {
         Outputs::new(self.shared.clone(), header_json.into())
     }
 
+    /// Waits until what was said so far is the operating system's to deliver, whatever happens to this process; false when
+    /// `timeout` came first.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.shared.send_pending(&mut self.shared.pending.lock());
+        self.shared.mailbox.flush(timeout)
+    }
+
     /// Sends everything queued and waits until the front ends have taken it; false when `timeout` came first.
     pub fn flush_and_stop(&self, timeout: Duration) -> bool {
         if self.stopped.swap(true, Ordering::SeqCst) {

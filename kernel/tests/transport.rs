@@ -70,7 +70,9 @@ async fn fault_2_a_stalled_subscriber_blocks_nobody() {
         frontend.reply().await;
     }
     frontend.check_alive().await;
+    assert!(!kernel.kernel.flush(Duration::from_millis(50)), "not all of it is out");
     drop(stalled);
+    assert!(kernel.kernel.flush(PATIENCE));
     shut_down(frontend, kernel).await;
 }
 

@@ -121,6 +121,10 @@ enum Post {
         bytes: Encoded,
         droppable: bool,
     },
+    Flush {
+        until: Instant,
+        done: Sender<bool>,
+    },
     Stop {
         until: Instant,
         done: Sender<bool>,
@@ -156,6 +160,16 @@ impl Mailbox {
     /// Makes the thread look at its timers again.
     pub fn wake(&self) {
         self.wake.signal();
+    }
+
+    /// Waits until all that was queued before is the operating system's to deliver; false if `timeout` came first.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let (done, end) = unbounded();
+        self.post(Post::Flush {
+            until: Instant::now() + timeout,
+            done,
+        });
+        end.recv_timeout(timeout).unwrap_or(false)
     }
 
     /// Sends all that is queued, waits until the peers have taken it, and ends the thread; false if `timeout` came first.
@@ -204,6 +218,7 @@ pub struct Server<H> {
     posts: Receiver<Post>,
     wake: Arc<EventFd>,
     handler: H,
+    flushes: Vec<(Instant, Sender<bool>)>,
     stop: Option<(Instant, Sender<bool>)>,
     /// Peers closed for misbehaving.
     refused: u64,
@@ -240,6 +255,7 @@ impl<H: Handler> Server<H> {
             posts: inbox.posts,
             wake: inbox.wake,
             handler,
+            flushes: Vec::new(),
             stop: None,
             refused: 0,
         }
@@ -253,6 +269,7 @@ impl<H: Handler> Server<H> {
             }
             self.expire(Instant::now());
             self.flush_all();
+            self.tell_flushed();
             if let Some((until, done)) = &self.stop {
                 self.peers.values_mut().for_each(|(_, peer)| peer.finish());
                 let drained = self.drained();
@@ -266,6 +283,15 @@ impl<H: Handler> Server<H> {
                 return;
             }
         }
+    }
+
+    fn tell_flushed(&mut self) {
+        if !self.flushes.is_empty() && self.drained() {
+            for (_, done) in self.flushes.drain(..) {
+                let _ = done.send(true);
+            }
+        }
+        self.flushes.retain(|(until, _)| *until > Instant::now());
     }
 
     fn drained(&self) -> bool {
@@ -482,6 +508,7 @@ impl<H: Handler> Server<H> {
                     }
                 }
             }
+            Post::Flush { until, done } => self.flushes.push((until, done)),
             Post::Stop { until, done } => self.stop = Some((until, done)),
         }
     }

@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Running {
     pub connection: Connection,
     pub interrupts: Arc<AtomicU32>,
-    kernel: Kernel,
+    pub kernel: Kernel,
     thread: JoinHandle<()>,
 }
 

@@ -25,6 +25,9 @@ from .. import hooks
 from . import cell as cells, comms, requests
 from .cell import Cell
 
+REPLY_SECONDS_MAX = 0.5
+"""How long what follows a reply waits for a front end that does not take it."""
+
 
 class _Interruptible:
     """Awaits a coroutine; when its task is cancelled by an interrupt, the coroutine sees ``KeyboardInterrupt``."""
@@ -327,7 +330,9 @@ class MainLoop:
         work.reply(reply)
         if reply["status"] == "error" and request["stop_on_error"] and not request["silent"]:
             self._abort_waiting()
-        hooks.replied()
+        if hooks.REPLIED:
+            self.native.flush(REPLY_SECONDS_MAX)
+            hooks.replied()
         if shell.exit_now:
             self.kernel.main_loop.leave_soon(restart=False)
 
