@@ -14,13 +14,15 @@ use larder_tier::heat::{self, Evidence, Temperature};
 use larder_tier::os::Os;
 use larder_tier::os::arena::{self, Backing, Block};
 use larder_tier::os::linux::{self, Advice, Linux};
-use larder_tier::os::sampler::{Frames, Plan, Sampler, Tracked, thread_id};
+use larder_tier::os::sampler::{Frames, Known, Plan, Sampler, thread_id};
 use larder_tier::place::{Run, Where, locate, weigh};
 use larder_tier::policy::{self, Candidate, Move, Room};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::tier_trace::Parts;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TierSurvey>()?;
@@ -139,9 +141,10 @@ impl TierSurvey {
             return Err(PyValueError::new_err(format!("no variable number {owner}")));
         };
         if let Some(walk) = self.walk.as_mut() {
-            walk.enter(root, u32::try_from(owner)?, &mut variable.reached)?;
+            walk.enter(root, u32::try_from(owner)?, None, &mut variable.reached)?;
         }
-        Ok(std::mem::take(&mut variable.reached.leaves))
+        let leaves = std::mem::take(&mut variable.reached.leaves);
+        Ok(leaves.into_iter().map(|(leaf, _)| leaf).collect())
     }
 
     /// Adds payload bytes to variable `owner`.
@@ -469,19 +472,20 @@ fn tier_blocks() -> Vec<(usize, usize, &'static str)> {
 /// Addresses of single objects, kept ready for comparing with frames.
 #[pyclass(frozen)]
 pub struct TierTracked {
-    pub(crate) table: Arc<Tracked>,
+    pub(crate) table: Arc<dyn Known>,
 }
 
 #[pymethods]
 impl TierTracked {
     #[new]
-    fn new(py: Python<'_>, addresses: Vec<u64>) -> TierTracked {
-        let table = py.detach(|| Arc::new(Tracked::new(&addresses)));
-        TierTracked { table }
+    fn new(addresses: Vec<u64>) -> TierTracked {
+        TierTracked {
+            table: Arc::new(Parts::of(&addresses)),
+        }
     }
 
     fn __len__(&self) -> usize {
-        self.table.len()
+        self.table.count()
     }
 }
 
@@ -547,10 +551,10 @@ impl TierSampler {
                 "interval, epoch and cpu_max must be positive and sane",
             ));
         }
-        let tracked = tracked.map(|tracked| Arc::clone(&tracked.table)).unwrap_or_default();
-        let frames = match tracked.is_empty() {
-            true => None,
-            false => frames_at(py)?
+        let tracked = tracked.map_or_else(|| Arc::new(()) as Arc<dyn Known>, |tracked| Arc::clone(&tracked.table));
+        let frames = match tracked.count() {
+            0 => None,
+            _ => frames_at(py)?
                 .ok()
                 .map(|at| -> Box<dyn Frames> { Box::new(Door(FrameProbe::new(py, at))) }),
         };
@@ -590,12 +594,12 @@ impl TierSampler {
                 kind: kinds.get(at).copied().unwrap_or(0),
             })
             .collect();
-        let touched: Vec<(usize, u32)> = seen
-            .frame_touches
+        let mut touched: Vec<(u32, u32)> = seen
+            .frame_touched
             .iter()
-            .enumerate()
-            .filter_map(|(at, times)| (*times > 0).then_some((at, *times)))
+            .map(|number| (*number, seen.frame_touches[*number as usize]))
             .collect();
+        touched.sort_unstable();
         let out = PyDict::new(py);
         out.set_item("touches", seen.touches)?;
         out.set_item("looks", seen.looks)?;

@@ -1,15 +1,18 @@
 //! The live trace kept from cell to cell: what each variable reaches, walked again only when it has changed.
 //!
-//! Python drives it, one variable at a time: `holds` asks whether the record is still true, `begin`, `enter`, `buffer`
-//! and `finish` make a new one. Temperatures of single objects live here too, beside the objects they belong to.
+//! Python drives it, one variable at a time: `mend` brings a record up to date or says that it takes a new walk, which
+//! `begin` begins; `enter` and `buffer` add what leaves hold, and `finish` ends either. Temperatures of single objects live
+//! here too, beside the objects they belong to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder_cpython::heat_live::{Layout, Reached, Trail, Walk};
+use larder_cpython::heat_live::{Layout, Reached, Walk};
+use larder_cpython::heat_table::AddressTable;
+use larder_cpython::heat_trail::{Mended, Trail};
 use larder_tier::heat;
-use larder_tier::os::sampler::Tracked;
+use larder_tier::os::sampler::Known;
 use larder_tier::ranges::{self, Range};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -40,15 +43,72 @@ impl Record {
     }
 }
 
+/// Objects of fewer than this share a table that is made anew when one of them has changed.
+const SMALL: usize = 1024;
+
+/// Tables of many variables as one.
+#[derive(Default)]
+pub(crate) struct Parts {
+    small: AddressTable,
+    /// `(first number, how many numbers, table)`.
+    large: Vec<(usize, usize, Arc<AddressTable>)>,
+    count: usize,
+}
+
+impl Parts {
+    /// Object `i` of `addresses` has number `i`; of two equal addresses the later counts.
+    pub(crate) fn of(addresses: &[u64]) -> Parts {
+        let mut made = Parts::default();
+        made.add(addresses.iter().copied());
+        made
+    }
+
+    fn add(&mut self, addresses: impl Iterator<Item = u64>) {
+        for address in addresses {
+            self.small.insert(address, self.count as u32);
+            self.count += 1;
+        }
+    }
+}
+
+impl Known for Parts {
+    fn find(&self, address: u64) -> Option<usize> {
+        if let Some(number) = self.small.get(address) {
+            return Some(number as usize);
+        }
+        self.large.iter().find_map(|(first, count, table)| {
+            let number = table.get(address)? as usize;
+            (number < *count).then(|| first + number)
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// A leaf and its step.
+type Leaf = (Py<PyAny>, u32);
+
+/// A record being made or brought up to date.
+struct Making {
+    walk: Walk,
+    record: Record,
+    /// Where among the records it was and goes back to.
+    place: Option<usize>,
+}
+
 #[pyclass]
 pub struct TierTrace {
     records: Vec<Record>,
-    making: Option<(Walk, Record)>,
+    /// Records that replace older ones once they are whole.
+    growing: Vec<Record>,
+    making: Option<Making>,
     refused: Option<String>,
     /// Decayed seconds of looking at frames.
     seconds: f64,
     changed: bool,
-    tracked: Arc<Tracked>,
+    tracked: Option<Arc<Parts>>,
 }
 
 #[pymethods]
@@ -57,11 +117,12 @@ impl TierTrace {
     fn new(py: Python<'_>) -> PyResult<TierTrace> {
         Ok(TierTrace {
             records: Vec::new(),
+            growing: Vec::new(),
             making: None,
             refused: Layout::verify(py)?.err(),
             seconds: 0.0,
             changed: true,
-            tracked: Arc::default(),
+            tracked: None,
         })
     }
 
@@ -71,14 +132,57 @@ impl TierTrace {
         self.refused.clone()
     }
 
-    /// Whether the record of `name` is still what a walk from `root` would find; `None` when `budget_s` was too short
-    /// to tell. `False` without a record, or where changes would not show.
-    fn holds(&self, name: &str, root: &Bound<'_, PyAny>, budget_s: f64) -> Option<bool> {
-        match self.records.iter().find(|record| record.name == name) {
-            Some(record) if !record.restless && !record.reached.cut => record
-                .trail()
-                .holds(root, Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6))),
-            _ => Some(false),
+    /// Brings the record of `name` up to date: `same`, `mended` (with the new leaves, for Python to resolve; then `finish`),
+    /// `late` (the time was too short; nothing has changed), or `anew` (it takes a new walk).
+    #[allow(clippy::too_many_arguments)]
+    fn mend(
+        &mut self,
+        py: Python<'_>,
+        name: &str,
+        root: &Bound<'_, PyAny>,
+        skip: Vec<usize>,
+        leaf_types: Vec<Py<PyAny>>,
+        own_types: Vec<Py<PyAny>>,
+        skip_types: Vec<Py<PyAny>>,
+        objects_max: u64,
+        budget_s: f64,
+    ) -> PyResult<(&'static str, Vec<Leaf>)> {
+        let proof = Layout::verify(py)?.map_err(PyRuntimeError::new_err)?;
+        let grows = self.growing.iter().any(|record| record.name == name);
+        let from = if grows { &mut self.growing } else { &mut self.records };
+        let known = from.iter().position(|record| record.name == name);
+        let Some(at) =
+            known.filter(|at| !from[*at].restless && (!from[*at].reached.cut || from[*at].trail().unfinished()))
+        else {
+            return Ok(("anew", Vec::new()));
+        };
+        let mut walk = Walk::new(proof, &skip, leaf_types, own_types, skip_types, objects_max);
+        walk.until(Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)));
+        // Nobody else holds the table while it changes.
+        self.tracked = None;
+        match walk.mend(root, &mut from[at].reached) {
+            Ok(Mended::Same) => Ok(("same", Vec::new())),
+            Ok(Mended::Late) => Ok(("late", Vec::new())),
+            Ok(Mended::Anew) => {
+                self.growing.retain(|record| record.name != name);
+                Ok(("anew", Vec::new()))
+            }
+            Ok(Mended::Mended) => {
+                let mut record = from.remove(at);
+                let leaves = std::mem::take(&mut record.reached.leaves);
+                self.making = Some(Making {
+                    walk,
+                    record,
+                    place: (!grows).then_some(at),
+                });
+                self.changed = true;
+                Ok(("mended", leaves))
+            }
+            Err(error) => {
+                from.remove(at);
+                self.changed = true;
+                Err(error)
+            }
         }
     }
 
@@ -98,6 +202,7 @@ impl TierTrace {
         let proof = Layout::verify(py)?.map_err(PyRuntimeError::new_err)?;
         let mut walk = Walk::new(proof, &skip, leaf_types, own_types, skip_types, objects_max);
         walk.until(Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)));
+        self.growing.retain(|record| record.name != name);
         let record = Record {
             name,
             reached: Reached {
@@ -109,85 +214,132 @@ impl TierTrace {
             touches: Vec::new(),
             first: 0,
         };
-        self.making = Some((walk, record));
+        self.making = Some(Making {
+            walk,
+            record,
+            place: None,
+        });
         Ok(())
     }
 
-    /// Walks from `root` for the record begun; returns the leaves met, for Python to resolve.
-    fn enter(&mut self, root: &Bound<'_, PyAny>) -> PyResult<Vec<Py<PyAny>>> {
-        let Some((walk, record)) = self.making.as_mut() else {
-            return Err(PyRuntimeError::new_err("begin() comes before enter()"));
+    /// Walks from `root` for the record begun, held by the leaf given with its step; returns the leaves met, with their
+    /// steps, for Python to resolve.
+    #[pyo3(signature = (root, held_by=None))]
+    fn enter(&mut self, root: &Bound<'_, PyAny>, held_by: Option<(Bound<'_, PyAny>, u32)>) -> PyResult<Vec<Leaf>> {
+        let Some(Making { walk, record, .. }) = self.making.as_mut() else {
+            return Err(PyRuntimeError::new_err("begin() or mend() comes before enter()"));
         };
-        walk.enter(root, 0, &mut record.reached)?;
+        let held_by = held_by.as_ref().map(|(leaf, step)| (leaf, *step));
+        walk.enter(root, 0, held_by, &mut record.reached)?;
         Ok(std::mem::take(&mut record.reached.leaves))
     }
 
     /// Adds payload bytes to the record begun.
     fn buffer(&mut self, start: u64, bytes: u64) {
-        if let Some((_, record)) = self.making.as_mut().filter(|_| bytes > 0) {
-            record.buffers.push((start, start.saturating_add(bytes)));
+        if let Some(making) = self.making.as_mut().filter(|_| bytes > 0) {
+            let range = (start, start.saturating_add(bytes));
+            making.record.buffers.push(range);
+            making.record.reached.ranges.push(range);
         }
     }
 
-    /// The record begun takes the place of the old one; temperatures of objects found in both are kept. `False`: it was cut
-    /// short, and the old one says more, so that stays.
+    /// The record begun takes the place of the old one; temperatures of objects found in both are kept. `False`: the time was
+    /// up before it was whole. While the old one says more, that stays, and the new one goes on growing.
     fn finish(&mut self, restless: bool) -> PyResult<bool> {
-        let Some((_, mut record)) = self.making.take() else {
-            return Err(PyRuntimeError::new_err("begin() comes before finish()"));
+        let Some(Making {
+            walk,
+            mut record,
+            place,
+        }) = self.making.take()
+        else {
+            return Err(PyRuntimeError::new_err("begin() or mend() comes before finish()"));
         };
-        record.restless = restless;
-        let old = self.records.iter().find(|old| old.name == record.name);
-        if record.reached.cut && old.is_some_and(|old| old.reached.objects > record.reached.objects) {
+        let full = walk.is_full();
+        walk.end(&mut record.reached);
+        record.restless |= restless;
+        ranges::normalise(&mut record.buffers);
+        ranges::normalise_tail(&mut record.reached.ranges, record.reached.sorted);
+        if !record.touches.is_empty() {
+            let objects = &record.reached.trail.get_or_insert_default().objects;
+            record.touches.resize(objects.len(), 0.0);
+            for (touches, _) in record
+                .touches
+                .iter_mut()
+                .zip(objects)
+                .filter(|(_, object)| object.address == 0)
+            {
+                *touches = 0.0;
+            }
+        }
+        let (cut, objects) = (record.reached.cut, record.reached.objects);
+        let Some(old) = self.records.iter_mut().find(|old| old.name == record.name) else {
+            self.records
+                .insert(place.unwrap_or(self.records.len()).min(self.records.len()), record);
+            self.changed = true;
+            return Ok(!cut || full);
+        };
+        if cut && old.reached.objects > objects {
+            if !record.restless {
+                self.growing.push(record);
+            }
             return Ok(false);
         }
-        ranges::normalise(&mut record.buffers);
-        record.reached.ranges.extend_from_slice(&record.buffers);
-        ranges::normalise(&mut record.reached.ranges);
-        self.changed = true;
-        match self.records.iter_mut().find(|old| old.name == record.name) {
-            Some(old) => {
-                if !old.touches.is_empty() {
-                    let known: HashMap<u64, f32> = old
-                        .trail()
-                        .objects
-                        .iter()
-                        .zip(&old.touches)
-                        .filter(|(_, touches)| **touches > 0.0)
-                        .map(|(object, touches)| (object.0, *touches))
-                        .collect();
-                    let now = &record.trail().objects;
-                    record.touches = now.iter().map(|at| known.get(&at.0).copied().unwrap_or(0.0)).collect();
-                }
-                *old = record;
-            }
-            None => self.records.push(record),
+        if !old.touches.is_empty() {
+            let known: HashMap<u64, f32> = old
+                .trail()
+                .objects
+                .iter()
+                .zip(&old.touches)
+                .filter(|(_, touches)| **touches > 0.0)
+                .map(|(object, touches)| (object.address, *touches))
+                .collect();
+            let now = &record.trail().objects;
+            record.touches = now
+                .iter()
+                .map(|at| known.get(&at.address).copied().unwrap_or(0.0))
+                .collect();
         }
-        Ok(true)
+        *old = record;
+        self.changed = true;
+        Ok(!cut || full)
+    }
+
+    /// Whether a walk of `name` was cut short and can go on with `mend`.
+    fn goes_on(&self, name: &str) -> bool {
+        let all = self.growing.iter().chain(&self.records);
+        all.filter(|record| record.name == name)
+            .any(|record| !record.restless && record.trail().unfinished())
     }
 
     /// Forgets every variable that is not named.
     fn keep(&mut self, names: Vec<String>) {
         let before = self.records.len();
         self.records.retain(|record| names.contains(&record.name));
+        self.growing.retain(|record| names.contains(&record.name));
         self.changed |= self.records.len() != before;
     }
 
     /// The first `count_max` objects of all variables, ready to be looked for in frames.
-    fn tracked(&mut self, py: Python<'_>, count_max: usize) -> TierTracked {
-        if self.changed {
-            let mut all: Vec<u64> = Vec::new();
+    fn tracked(&mut self, count_max: usize) -> TierTracked {
+        let known = self.tracked.take().filter(|_| !self.changed);
+        let parts = known.unwrap_or_else(|| {
+            let mut parts = Parts::default();
             for record in &mut self.records {
-                record.first = all.len();
-                let objects = &record.trail().objects;
-                let room = count_max.saturating_sub(all.len()).min(objects.len());
-                all.extend(objects[..room].iter().map(|object| object.0));
+                record.first = parts.count;
+                let trail = record.reached.trail.get_or_insert_default();
+                let room = count_max.saturating_sub(parts.count).min(trail.objects.len());
+                if room < SMALL {
+                    parts.add(trail.objects[..room].iter().map(|object| object.address));
+                } else {
+                    parts.large.push((parts.count, room, Arc::clone(&trail.table)));
+                    parts.count += room;
+                }
             }
-            self.tracked = py.detach(|| Arc::new(Tracked::new(&all)));
-            self.changed = false;
-        }
-        TierTracked {
-            table: Arc::clone(&self.tracked),
-        }
+            Arc::new(parts)
+        });
+        self.changed = false;
+        self.tracked = Some(Arc::clone(&parts));
+        TierTracked { table: parts }
     }
 
     /// Folds one run in: what was seen of the objects tracked since, over `seconds` of looking. Returns per name the
@@ -225,18 +377,24 @@ impl TierTrace {
     fn temperatures(&self, py: Python<'_>, name: &str) -> PyResult<Vec<(u64, f64)>> {
         let record = self.record(name)?;
         let objects = &record.trail().objects;
+        let here = objects.iter().filter(|object| object.address != 0);
         if record.touches.is_empty() || self.seconds <= 0.0 {
-            return Ok(objects.iter().map(|object| (object.0, 0.0)).collect());
+            return Ok(here.map(|object| (object.address, 0.0)).collect());
         }
         Ok(py.detach(|| {
             let roots = record.trail().len() as u32;
-            let touches: Vec<f64> = record.touches.iter().map(|touches| f64::from(*touches)).collect();
-            let group: Vec<u32> = objects.iter().map(|object| object.1.min(roots)).collect();
+            let known = || {
+                objects
+                    .iter()
+                    .zip(&record.touches)
+                    .filter(|(object, _)| object.address != 0)
+            };
+            let touches: Vec<f64> = known().map(|(_, touches)| f64::from(*touches)).collect();
+            let group: Vec<u32> = known().map(|(object, _)| object.parent.min(roots)).collect();
             let shrunk = heat::shrink(&touches, &group);
-            objects
-                .iter()
+            known()
                 .zip(shrunk)
-                .map(|(object, touches)| (object.0, touches / self.seconds))
+                .map(|((object, _), touches)| (object.address, touches / self.seconds))
                 .collect()
         }))
     }
@@ -284,15 +442,11 @@ impl TierTrace {
 
     /// Bytes the records take.
     fn memory_bytes(&self) -> usize {
-        let records: usize = self
-            .records
-            .iter()
-            .map(|record| {
-                let ranges = record.reached.ranges.capacity() + record.buffers.capacity();
-                record.trail().memory_bytes() + ranges * size_of::<Range>() + record.touches.capacity() * 4
-            })
-            .sum();
-        records + self.tracked.memory_bytes()
+        let records = self.records.iter().chain(&self.growing).map(|record| {
+            let ranges = record.reached.ranges.capacity() + record.buffers.capacity();
+            record.trail().memory_bytes() + ranges * size_of::<Range>() + record.touches.capacity() * 4
+        });
+        records.sum::<usize>() + self.tracked.as_ref().map_or(0, |parts| parts.small.memory_bytes())
     }
 }
 

@@ -46,7 +46,7 @@ def test_objects_in_use_are_hotter_than_their_neighbours(space):
     assert row["heat"] > 0.1 and "frames" in row["seen by"]
 
 
-def test_unchanged_variables_are_compared_and_changed_ones_walked_again(space):
+def test_unchanged_variables_are_compared_and_of_changed_ones_what_changed_is_walked(space):
     space["rows"] = [{"a": [i], "b": str(i)} for i in range(5000)]
     space["x"] = np.ones(1 << 16)
     space["held"] = {"deep": [np.ones(1 << 18)]}
@@ -56,15 +56,24 @@ def test_unchanged_variables_are_compared_and_changed_ones_walked_again(space):
     assert (live.walked, live.compared) == (4, 0)
     live.update()
     assert (live.walked, live.compared) == (5, 3), "only the object array, whose changes do not show, is walked again"
-    changes = [
+    mended = [
         lambda: space["rows"][77]["a"].append(object()),
         lambda: space["rows"][78].__setitem__("c", object()),
         lambda: space["rows"].pop(),
+        lambda: space["held"].__setitem__("more", np.ones(1 << 16)),
+    ]
+    for change in mended:
+        before = live.walked, live.mended
+        change()
+        live.update()
+        assert (live.walked, live.mended) == (before[0] + 1, before[1] + 1)
+    walked = [
         lambda: space.__setitem__("x", np.ones(1 << 17)),
         lambda: space["x"].resize(1 << 18, refcheck=False),
         lambda: space["held"]["deep"][0].resize((1 << 18) - 7, refcheck=False),
+        lambda: space["held"].pop("more"),
     ]
-    for change in changes:
+    for change in walked:
         before = live.walked
         change()
         live.update()
@@ -74,6 +83,93 @@ def test_unchanged_variables_are_compared_and_changed_ones_walked_again(space):
     del space["rows"]
     live.update()
     assert sorted(live.names()) == ["held", "names", "x"]
+
+
+class Node:
+    def __init__(self, *kids) -> None:
+        self.kids = list(kids)
+
+
+def grown(rng, depth, shared):
+    """Nested containers of all sorts, some of them in several places."""
+    kind = rng.randrange(12) if depth > 0 else 0
+    many = range(rng.randrange(6))
+    if kind == 0:
+        return rng.choice([rng.random(), rng.randrange(10**12), str(rng.random()) * rng.randrange(1, 9), bytes(300)])
+    if kind == 1 and shared:
+        return rng.choice(shared)
+    if kind <= 4:
+        made = [grown(rng, depth - 1, shared) for _ in many]
+    elif kind <= 6:
+        made = {f"{i}{rng.randrange(3)}": grown(rng, depth - 1, shared) for i in many}
+    elif kind == 7:
+        made = tuple(grown(rng, depth - 1, shared) for _ in many)
+    elif kind == 8:
+        made = {rng.randrange(1000, 10**9) for _ in range(rng.randrange(30))}
+    elif kind == 9:
+        made = Node(*(grown(rng, depth - 1, shared) for _ in many))
+    else:
+        made = np.ones(rng.randrange(1, 5000)) if rng.random() < 0.3 else [grown(rng, depth - 1, shared)]
+    if rng.random() < 0.1:
+        shared.append(made)
+    return made
+
+
+def inside(root):
+    found, left = {}, [root]
+    while left:
+        here = left.pop()
+        if isinstance(here, list | dict | set | tuple | Node) and id(here) not in found:
+            found[id(here)] = here
+            inner = here.__dict__ if isinstance(here, Node) else here
+            left.extend(inner.values() if isinstance(inner, dict) else inner)
+    return list(found.values())
+
+
+def changed(rng, root, shared):
+    """One container somewhere loses, gains, swaps or hands over something."""
+    where, new = rng.choice(inside(root)), grown(rng, rng.randrange(4), shared)
+    if isinstance(where, list):
+        match rng.randrange(4) if where else 0:
+            case 0:
+                where.append(new)
+            case 1:
+                where.pop(rng.randrange(len(where)))
+            case 2:
+                where[rng.randrange(len(where))] = new
+            case 3:
+                other = rng.choice(inside(root))
+                other.append(where.pop()) if isinstance(other, list) else rng.shuffle(where)
+    elif isinstance(where, dict):
+        where.pop(rng.choice(list(where)), None) if where and rng.random() < 0.5 else where.__setitem__(rng.random(), new)
+    elif isinstance(where, set):
+        where.add(rng.randrange(1000, 10**9))
+    elif isinstance(where, Node):
+        setattr(where, rng.choice(["kids", "one", "two"]), [new])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_record_brought_up_to_date_is_what_a_new_walk_finds_byte_for_byte(space, seed):
+    rng, shared = random.Random(seed), []
+    space["root"] = [grown(rng, 7, shared) for _ in range(30)]
+    live = _live.LiveTrace()
+    for _ in range(60):
+        for _ in range(rng.choice([1, 1, 2, 20])):
+            changed(rng, space["root"], shared)
+        count = len(inside(space["root"]))
+        if count > 4000:
+            del space["root"][len(space["root"]) // 4 :], shared[:]
+        elif count < 200:
+            space["root"].extend(grown(rng, 7, shared) for _ in range(5))
+        gc.collect(0)
+        live._credit_s = 2.0
+        live.update()
+        fresh = _live.LiveTrace()
+        fresh.update()
+        assert live.stale == []
+        assert live.native.ranges("root", False) == fresh.native.ranges("root", False)
+        assert live.native.about("root")["objects"] == fresh.native.about("root")["objects"]
+    assert live.mended > 30, "mostly without a new walk"
 
 
 def test_what_a_record_says_is_what_a_fresh_walk_finds(space):
@@ -98,28 +194,41 @@ def test_a_walk_too_long_for_its_allowance_is_left_for_later(space):
     live.update()
     assert live.stale == ["rows"] and live.native.about("rows")["objects"] <= 600_001
     live._credit_s = 2.0
-    live._cost_s.clear()
     live.update()
-    assert live.stale == []
+    assert live.stale == [] and live.walked == 1 and live.native.about("rows")["objects"] == 600_002
 
 
-def test_a_walk_that_was_cut_short_does_not_replace_a_whole_one_and_is_saved_up_for(space):
-    space["rows"] = [[i] for i in range(300_000)]
+def test_a_small_variable_does_not_wait_for_a_large_one(space):
+    space["rows"], space["small"] = [[i] for i in range(300_000)], [1000]
+    live = _live.LiveTrace()
+    live.update()
+    live._credit_s, live._since = -1.0, time.monotonic()
+    space["small"].append([])
+    live.update()
+    assert live.stale == ["rows"] and live.native.about("small")["objects"] == 3
+
+
+def test_a_long_walk_goes_on_over_cells_and_meanwhile_the_old_record_stays(space):
+    space["rows"] = [[i] for i in range(400_000)]
     live = _live.LiveTrace()
     live.update()
     whole = live.native.about("rows")["objects"]
-    space["rows"].append([0])
+    space["rows"] = [[i, object()] for i in range(300_000)]
     live._credit_s, live._since = 0.0, time.monotonic()
-    live._cost_s.clear()
     live.update()
-    assert live.stale == ["rows"], "ten milliseconds do not do for 600,000 objects"
+    assert live.stale == ["rows"] and live.native.goes_on("rows"), "ten milliseconds do not do for 1,200,000 objects"
     assert live.native.about("rows")["objects"] == whole and not live.native.about("rows")["cut"]
-    for _ in range(100):
-        live._since -= 1.0  # a second in which cells ran
+    for cell in range(400):
+        live._since -= 0.2  # cells of a fifth of a second
+        space["rows"][cell * 7].append(object())  # and what was walked already changes
         live.update()
         if not live.stale:
             break
-    assert live.stale == [] and live.native.about("rows")["objects"] >= whole + 1
+    assert cell > 1 and live.stale == [] and live.walked <= 3
+    fresh = _live.LiveTrace()
+    fresh.update()
+    assert live.native.about("rows")["objects"] == fresh.native.about("rows")["objects"]
+    assert live.native.ranges("rows", False) == fresh.native.ranges("rows", False)
 
 
 def test_stop_frees_what_was_known(space):

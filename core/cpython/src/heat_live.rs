@@ -10,54 +10,34 @@
 //! - [`Layout::verify`] has checked every offset used here against live objects of this interpreter, or refused it.
 //! - Modules, types, code, functions' globals and immortal objects belong to nobody: they are not counted or entered.
 
-use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyInt, PySet, PyString};
 
-/// Addresses spread well after one multiplication.
-#[derive(Default)]
-pub struct AddressHasher(u64);
+use crate::heat_table::AddressTable;
+use crate::heat_trail::{Holds, Trail, WITH_LENGTHS, body_print, fold, head_print};
 
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-    fn write_usize(&mut self, value: usize) {
-        let mixed = (value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 29);
-    }
-}
-
-type Map<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
-
-const TYPE_AT: usize = 8;
-const SIZE_AT: usize = 16;
-const LIST_ITEMS_AT: usize = 24;
-const LIST_ALLOCATED_AT: usize = 32;
-const DICT_KEYS_AT: usize = 32;
+pub(crate) const TYPE_AT: usize = 8;
+pub(crate) const SIZE_AT: usize = 16;
+pub(crate) const LIST_ITEMS_AT: usize = 24;
+pub(crate) const LIST_ALLOCATED_AT: usize = 32;
+pub(crate) const DICT_KEYS_AT: usize = 32;
+pub(crate) const SET_MASK_AT: usize = 32;
+pub(crate) const SET_TABLE_AT: usize = 40;
+const SET_ENTRY_BYTES: usize = 16;
 const GC_HEAD_BYTES: usize = 16;
 /// Where NumPy's array keeps the number of its dimensions and their lengths; compared with a live array before use.
-const ARRAY_DIMENSIONS_AT: usize = 24;
-const ARRAY_LENGTHS_AT: usize = 32;
-const ARRAY_DIMENSIONS_MAX: usize = 64;
-/// In a leaf's step: its lengths are part of the fingerprint, as `resize` may change nothing else.
-const WITH_LENGTHS: usize = 1 << 32;
+pub(crate) const ARRAY_DIMENSIONS_AT: usize = 24;
+pub(crate) const ARRAY_LENGTHS_AT: usize = 32;
 
 /// Reads the word at `address + at`.
 ///
 /// # Safety
 /// The word lies inside a live object.
-unsafe fn word(address: usize, at: usize) -> usize {
+pub(crate) unsafe fn word(address: usize, at: usize) -> usize {
     // SAFETY: the caller's promise; object words are aligned to 8 bytes.
     unsafe { ((address + at) as *const usize).read() }
 }
@@ -79,6 +59,7 @@ impl Layout {
         if sys.getattr("implementation")?.getattr("name")?.extract::<String>()? != "cpython" {
             return Ok(Err("not CPython: objects are laid out differently".into()));
         }
+        let set = py.eval(c"set(range(1000, 1100))", None, None)?;
         let (first, second) = (py.eval(c"object()", None, None)?, py.eval(c"object()", None, None)?);
         let list = py.eval(c"list()", None, None)?;
         list.call_method1("append", (&first,))?;
@@ -86,12 +67,14 @@ impl Layout {
         let dict = py.eval(c"{1: 2}", None, None)?;
         dict.set_item(7, &first)?;
         let bytes_of = |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.call_method0("__sizeof__")?.extract() };
-        let (list_bytes, dict_bytes) = (bytes_of(&list)?, bytes_of(&dict)?);
+        let (list_bytes, dict_bytes, set_bytes) = (bytes_of(&list)?, bytes_of(&dict)?, bytes_of(&set)?);
         let basic =
             |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.get_type().getattr("__basicsize__")?.extract() };
-        let (list_basic, dict_basic) = (basic(&list)?, basic(&dict)?);
-        if list_basic < LIST_ALLOCATED_AT + 8 || dict_basic < DICT_KEYS_AT + 8 {
-            return Ok(Err("lists or dicts are smaller than the words read from them".into()));
+        let (list_basic, dict_basic, set_basic) = (basic(&list)?, basic(&dict)?, basic(&set)?);
+        if list_basic < LIST_ALLOCATED_AT + 8 || dict_basic < DICT_KEYS_AT + 8 || set_basic < SET_TABLE_AT + 8 {
+            return Ok(Err(
+                "lists, dicts or sets are smaller than the words read from them".into()
+            ));
         }
         let address = |object: &Bound<'_, PyAny>| object.as_ptr() as usize;
         // SAFETY: list and dict are live and at least as large as the words read (checked above). The item array is
@@ -109,7 +92,13 @@ impl Layout {
                 && word(word(at, LIST_ITEMS_AT), 8) == address(&second);
             let keys = word(address(&dict), DICT_KEYS_AT);
             let table_bytes = dict_bytes.saturating_sub(dict_basic);
+            // A set says how large its table is; that it lies elsewhere shows in its address.
+            let table = word(address(&set), SET_TABLE_AT);
+            let set_fits = set_bytes == set_basic + (word(address(&set), SET_MASK_AT) + 1) * SET_ENTRY_BYTES
+                && table.is_multiple_of(8)
+                && table.wrapping_sub(address(&set)) >= set_basic;
             list_fits
+                && set_fits
                 && keys != 0
                 && keys.is_multiple_of(8)
                 && (0..table_bytes / 8).any(|index| word(keys, index * 8) == address(&first))
@@ -117,14 +106,14 @@ impl Layout {
         Ok(if fits {
             Ok(Layout(()))
         } else {
-            Err("the layout of list or dict is not one this version knows".into())
+            Err("the layout of list, dict or set is not one this version knows".into())
         })
     }
 }
 
 /// How the walk treats instances of a type.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// Belongs to nobody.
     Skip,
     /// Counted, not entered.
@@ -136,16 +125,21 @@ enum Kind {
 }
 
 #[derive(Clone, Copy)]
-struct TypeInfo {
-    kind: Kind,
+pub(crate) struct TypeInfo {
+    pub kind: Kind,
     basic: usize,
     item: usize,
-    before: usize,
+    pub before: usize,
     ask_size: bool,
-    is_list: bool,
-    is_dict: bool,
+    holds: Holds,
     is_array: bool,
-    traverse: Option<ffi::traverseproc>,
+    pub traverse: Option<ffi::traverseproc>,
+}
+
+/// Where one object is: its body, and what it keeps elsewhere.
+pub(crate) struct Extent {
+    pub body: (u64, u64),
+    pub payload: (u64, u64),
 }
 
 /// What one variable reaches.
@@ -153,9 +147,12 @@ struct TypeInfo {
 pub struct Reached {
     /// `(start, end)` of object bodies, item arrays and key tables, unsorted.
     pub ranges: Vec<(u64, u64)>,
+    /// So many of them are sorted and apart.
+    pub sorted: usize,
     pub objects: u64,
     /// Objects whose payload is elsewhere and not known to this file (arrays, tensors, tables, buffers).
-    pub leaves: Vec<Py<PyAny>>,
+    /// Each with the number of its step in the trail.
+    pub leaves: Vec<(Py<PyAny>, u32)>,
     /// Variables that already own an object met here.
     pub meets: Vec<u32>,
     /// The budget of objects or of time ran out before everything was seen.
@@ -166,18 +163,21 @@ pub struct Reached {
 
 /// One walk over any number of variables; an object belongs to the first that reaches it.
 pub struct Walk {
-    seen: Map<u32>,
-    types: Map<TypeInfo>,
+    /// Objects met: whose they are, or as which one of the trail's.
+    pub(crate) seen: AddressTable,
+    types: AddressTable,
+    infos: Vec<TypeInfo>,
+    skipped: Vec<usize>,
     leaf_types: Vec<Py<PyAny>>,
     own_types: Vec<Py<PyAny>>,
     skip_types: Vec<Py<PyAny>>,
-    budget: u64,
-    deadline: Option<Instant>,
+    pub(crate) budget: u64,
+    pub(crate) deadline: Option<Instant>,
     /// Whether arrays keep their lengths where this file reads them; known from the first array met.
     lengths: Option<bool>,
 }
 
-struct Frontier {
+pub(crate) struct Frontier {
     /// Objects to enter, each with the number of the step that led there.
     stack: Vec<(*mut ffi::PyObject, u32)>,
     step: u32,
@@ -192,7 +192,7 @@ extern "C" fn visit(object: *mut ffi::PyObject, frontier: *mut c_void) -> c_int 
     0
 }
 
-const NOBODY: u32 = u32::MAX;
+pub(crate) const NOBODY: u32 = u32::MAX;
 
 impl Walk {
     /// `skip` are addresses of objects never entered (namespaces); `budget` bounds the objects visited.
@@ -204,17 +204,37 @@ impl Walk {
         skip_types: Vec<Py<PyAny>>,
         budget: u64,
     ) -> Walk {
-        let mut seen = Map::default();
-        seen.extend(skip.iter().map(|address| (*address, NOBODY)));
-        Walk {
-            seen,
-            types: Map::default(),
+        let mut walk = Walk {
+            seen: AddressTable::default(),
+            types: AddressTable::default(),
+            infos: Vec::new(),
+            skipped: skip.to_vec(),
             leaf_types,
             own_types,
             skip_types,
             budget,
             deadline: None,
             lengths: None,
+        };
+        walk.skip();
+        walk
+    }
+
+    pub(crate) fn skip(&mut self) {
+        for address in &self.skipped {
+            self.seen.insert(*address as u64, NOBODY);
+        }
+    }
+
+    /// Whether it has met as many objects as it may.
+    pub fn is_full(&self) -> bool {
+        self.budget == 0
+    }
+
+    /// Ends a walk with a trail: who was met as which object stays with the trail.
+    pub fn end(mut self, out: &mut Reached) {
+        if let Some(trail) = &mut out.trail {
+            trail.table = std::mem::take(&mut self.seen).into();
         }
     }
 
@@ -223,36 +243,62 @@ impl Walk {
         self.deadline = Some(deadline);
     }
 
-    /// Walks from `root` on behalf of variable number `owner`, adding to `out`.
+    /// Walks from `root` on behalf of variable number `owner`, adding to `out`; with a trail, `root` may be what the
+    /// leaf of a step holds.
     ///
     /// # Errors
     /// Only what asking a type for its attributes raises.
-    pub fn enter(&mut self, root: &Bound<'_, PyAny>, owner: u32, out: &mut Reached) -> PyResult<()> {
-        let py = root.py();
-        // SAFETY: plain calls of the stable C API under the GIL.
-        let collecting = unsafe { ffi::PyGC_Disable() };
-        let done = self.enter_all(py, root.as_ptr(), owner, out);
-        if collecting == 1 {
-            // SAFETY: as above.
-            unsafe { ffi::PyGC_Enable() };
-        }
-        // Types seen here may be gone before the next call.
-        self.types.clear();
+    pub fn enter(
+        &mut self,
+        root: &Bound<'_, PyAny>,
+        owner: u32,
+        held_by: Option<(&Bound<'_, PyAny>, u32)>,
+        out: &mut Reached,
+    ) -> PyResult<()> {
+        let parent = match (&mut out.trail, held_by) {
+            (Some(trail), Some((leaf, step))) => trail.held(root.as_ptr() as u64, leaf, step),
+            _ => NOBODY,
+        };
+        without_collector(|| self.run(root.py(), vec![(root.as_ptr(), parent)], owner, out))
+    }
+
+    /// Walks from objects that are alive, each with the step that refers to it.
+    pub(crate) fn run(
+        &mut self,
+        py: Python<'_>,
+        stack: Vec<(*mut ffi::PyObject, u32)>,
+        owner: u32,
+        out: &mut Reached,
+    ) -> PyResult<()> {
+        let done = self.run_all(py, stack, owner, out);
+        self.forget_types();
         done
     }
 
-    fn enter_all(&mut self, py: Python<'_>, root: *mut ffi::PyObject, owner: u32, out: &mut Reached) -> PyResult<()> {
+    /// Types seen may be gone before the next call.
+    pub(crate) fn forget_types(&mut self) {
+        self.types = AddressTable::default();
+        self.infos.clear();
+    }
+
+    fn run_all(
+        &mut self,
+        py: Python<'_>,
+        stack: Vec<(*mut ffi::PyObject, u32)>,
+        owner: u32,
+        out: &mut Reached,
+    ) -> PyResult<()> {
         let mut frontier = Frontier {
-            stack: vec![(root, NOBODY)],
+            stack,
             step: NOBODY,
             print: 0,
         };
         while let Some((object, parent)) = frontier.stack.pop() {
             let address = object as usize;
-            match self.seen.get(&address) {
-                Some(&NOBODY) => continue,
-                Some(&other) => {
-                    if other != owner && !out.meets.contains(&other) {
+            match self.seen.get(address as u64) {
+                Some(NOBODY) => continue,
+                Some(other) => {
+                    if out.trail.is_none() && other != owner && !out.meets.contains(&other) {
                         out.meets.push(other);
                     }
                     continue;
@@ -260,57 +306,60 @@ impl Walk {
                 None => {}
             }
             let late = self.budget.is_multiple_of(4096) && self.deadline.is_some_and(|end| Instant::now() > end);
-            if self.budget == 0 || late {
+            if self.budget == 0 || late || out.cut {
                 out.cut = true;
+                if let Some(trail) = &mut out.trail {
+                    frontier.stack.push((object, parent));
+                    let left = frontier.stack.iter().map(|(object, parent)| (*object as u64, *parent));
+                    trail.pending.extend(left);
+                }
                 return Ok(());
             }
             // SAFETY: `object` is reachable from a reference the caller holds and nothing has run that could drop it;
             // the reference count is the low half of its first word on every verified layout.
             let (refs, type_ptr) = unsafe { (word(address, 0) as u32, word(address, TYPE_AT)) };
-            let info = match self.types.get(&type_ptr) {
-                Some(info) => *info,
-                None => {
-                    // SAFETY: the type of a live object is alive.
-                    let info =
-                        self.describe(unsafe { Bound::from_borrowed_ptr(py, type_ptr as *mut ffi::PyObject) })?;
-                    self.types.insert(type_ptr, info);
-                    info
-                }
-            };
+            let info = self.info(py, type_ptr)?;
             // Immortal: the sign bit (3.12, 3.13) or a count above 2^29 (3.14+).
             if info.kind == Kind::Skip || refs >= 0x2000_0000 {
                 continue;
             }
-            self.seen.insert(address, owner);
             self.budget -= 1;
             out.objects += 1;
-            self.count(py, object, info, out)?;
-            if let Some(trail) = &mut out.trail {
-                trail.objects.push((address as u64, parent));
-            }
+            let extent = self.extent(py, object, info)?;
+            out.ranges.extend(
+                [extent.body, extent.payload]
+                    .into_iter()
+                    .filter(|range| range.1 > range.0),
+            );
+            let number = out
+                .trail
+                .as_mut()
+                .map_or(owner, |trail| trail.object(address, parent, info.before, &extent));
+            self.seen.insert(address as u64, number);
             match info.kind {
                 Kind::Leaf => {
                     // SAFETY: alive, see above.
                     let leaf = unsafe { Bound::from_borrowed_ptr(py, object) };
-                    let what = info.basic | if info.is_array { self.with_lengths(&leaf)? } else { 0 };
+                    let what = info.basic as u32 | if info.is_array { self.with_lengths(&leaf)? } else { 0 };
+                    let mut step = NOBODY;
                     if let Some(trail) = &mut out.trail {
                         // SAFETY: alive, as large as its type says, and an array where so said.
                         let print = unsafe { body_print(address, what) };
-                        trail.step(address, type_ptr, what, None, print);
+                        step = trail.step(number, type_ptr, what, None, print, extent.payload);
                     }
-                    out.leaves.push(leaf.unbind());
+                    out.leaves.push((leaf.unbind(), step));
                 }
                 Kind::Enter => {
                     if let Some(traverse) = info.traverse {
-                        frontier.step = out.trail.as_ref().map_or(NOBODY, |trail| trail.steps.len() as u32);
+                        frontier.step = out.trail.as_ref().map_or(NOBODY, |trail| trail.len() as u32);
                         // SAFETY: a live object whose type says what it is.
-                        frontier.print = unsafe { head_print(address, info.is_list, info.is_dict) };
+                        frontier.print = unsafe { head_print(address, info.holds) };
                         // SAFETY: `traverse` is this type's own tp_traverse, `object` one of its live instances, and
                         // `visit` keeps to the protocol (returns 0, runs no Python).
                         unsafe { traverse(object, visit, (&raw mut frontier).cast()) };
                         if let Some(trail) = &mut out.trail {
-                            let kind = if info.is_list { 1 } else { usize::from(info.is_dict) * 2 };
-                            trail.step(address, type_ptr, kind, Some(traverse), frontier.print);
+                            let what = info.holds as u32;
+                            trail.step(number, type_ptr, what, Some(traverse), frontier.print, extent.payload);
                         }
                     }
                 }
@@ -320,26 +369,47 @@ impl Walk {
         Ok(())
     }
 
-    fn count(&mut self, py: Python<'_>, object: *mut ffi::PyObject, info: TypeInfo, out: &mut Reached) -> PyResult<()> {
+    /// What the walk knows of a type that is alive.
+    pub(crate) fn info(&mut self, py: Python<'_>, type_ptr: usize) -> PyResult<TypeInfo> {
+        if let Some(at) = self.types.get(type_ptr as u64) {
+            return Ok(self.infos[at as usize]);
+        }
+        // SAFETY: the type of a live object is alive.
+        let info = self.describe(unsafe { Bound::from_borrowed_ptr(py, type_ptr as *mut ffi::PyObject) })?;
+        self.types.insert(type_ptr as u64, self.infos.len() as u32);
+        self.infos.push(info);
+        Ok(info)
+    }
+
+    /// Where a live object's bytes are: its body, and its items or keys where they lie elsewhere.
+    pub(crate) fn extent(&mut self, py: Python<'_>, object: *mut ffi::PyObject, info: TypeInfo) -> PyResult<Extent> {
         let address = object as usize;
         let mut bytes = info.basic;
-        if info.is_list {
+        let mut payload = (0, 0);
+        if info.holds == Holds::Items {
             // SAFETY: a live list (or subtype) of a verified layout.
             let (items, allocated) = unsafe { (word(address, LIST_ITEMS_AT), word(address, LIST_ALLOCATED_AT)) };
             if items != 0 && allocated < 1 << 48 {
-                out.ranges.push((items as u64, (items + allocated * 8) as u64));
+                payload = (items as u64, (items + allocated * 8) as u64);
+            }
+        } else if info.holds == Holds::Entries {
+            // SAFETY: a live set of a verified layout.
+            let (table, mask) = unsafe { (word(address, SET_TABLE_AT), word(address, SET_MASK_AT)) };
+            if table.wrapping_sub(address) >= info.basic && mask < 1 << 44 {
+                payload = (table as u64, (table + (mask + 1) * SET_ENTRY_BYTES) as u64);
             }
         } else if info.ask_size {
             // SAFETY: alive; `__sizeof__` of the exact built-in types asked here is C code that drops nothing.
             let asked = unsafe { Bound::from_borrowed_ptr(py, object) }
                 .call_method0(pyo3::intern!(py, "__sizeof__"))?
                 .extract::<usize>()?;
-            if info.is_dict {
+            if info.holds == Holds::Keys {
                 // SAFETY: a live dict of a verified layout.
                 let keys = unsafe { word(address, DICT_KEYS_AT) };
                 let table = asked.saturating_sub(info.basic);
-                if keys != 0 && table != 0 && self.seen.insert(keys, NOBODY).is_none() {
-                    out.ranges.push((keys as u64, (keys + table) as u64));
+                if keys != 0 && table != 0 && self.seen.get(keys as u64).is_none() {
+                    self.seen.insert(keys as u64, NOBODY);
+                    payload = (keys as u64, (keys + table) as u64);
                 }
             } else {
                 bytes = asked;
@@ -349,13 +419,12 @@ impl Walk {
             let items = unsafe { word(address, SIZE_AT) } as isize;
             bytes += items.unsigned_abs().min(1 << 40) * info.item;
         }
-        out.ranges
-            .push(((address - info.before) as u64, (address + bytes) as u64));
-        Ok(())
+        let body = ((address - info.before) as u64, (address + bytes) as u64);
+        Ok(Extent { body, payload })
     }
 
     /// [`WITH_LENGTHS`] when this array, and so every array, has its lengths where they are read.
-    fn with_lengths(&mut self, array: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn with_lengths(&mut self, array: &Bound<'_, PyAny>) -> PyResult<u32> {
         if self.lengths.is_none() {
             let shape: Vec<usize> = array.getattr(pyo3::intern!(array.py(), "shape"))?.extract()?;
             if shape.is_empty() {
@@ -439,167 +508,17 @@ impl Walk {
             basic,
             item,
             before: if is_gc { GC_HEAD_BYTES + managed } else { 0 },
-            ask_size: exact_dict
-                || exact(py.get_type::<PyString>())
-                || exact(py.get_type::<PyInt>())
-                || exact(py.get_type::<PySet>())
-                || exact(py.get_type::<PyFrozenSet>()),
-            is_list,
-            is_dict: exact_dict,
+            ask_size: exact_dict || exact(py.get_type::<PyString>()) || exact(py.get_type::<PyInt>()),
+            holds: match () {
+                () if is_list => Holds::Items,
+                () if exact_dict => Holds::Keys,
+                () if exact(py.get_type::<PySet>()) || exact(py.get_type::<PyFrozenSet>()) => Holds::Entries,
+                () => Holds::Nothing,
+            },
             is_array,
             traverse: if is_gc { traverse } else { None },
         })
     }
-}
-
-/// The words of a list or dict that say where its payload is, mixed; 0 for others.
-///
-/// # Safety
-/// A live object; a list or a dict (or subtypes) of a verified layout where so said.
-unsafe fn head_print(address: usize, is_list: bool, is_dict: bool) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (is_list, is_dict) {
-            (true, _) => fold(
-                word(address, LIST_ITEMS_AT) as u64,
-                word(address, LIST_ALLOCATED_AT) as u64,
-            ),
-            (_, true) => fold(word(address, DICT_KEYS_AT) as u64, word(address, SIZE_AT) as u64),
-            _ => 0,
-        }
-    }
-}
-
-/// All words of a leaf behind its count and type, mixed: an array's address and base among them, and its lengths.
-///
-/// # Safety
-/// A live object of at least as many bytes as `what` says; one of NumPy's arrays, of a verified layout, where so said.
-unsafe fn body_print(address: usize, what: usize) -> u64 {
-    // SAFETY: the caller's promise.
-    let body = |at: usize| unsafe { word(address, at) };
-    let print = (2..(what % WITH_LENGTHS) / 8).fold(1, |print, at| fold(print, body(at * 8) as u64));
-    if what < WITH_LENGTHS {
-        return print;
-    }
-    let (count, lengths) = (body(ARRAY_DIMENSIONS_AT) as u32 as usize, body(ARRAY_LENGTHS_AT));
-    // SAFETY: a live array's lengths, as many as it has dimensions.
-    (0..count.min(ARRAY_DIMENSIONS_MAX)).fold(print, |print, at| fold(print, unsafe { word(lengths, at * 8) } as u64))
-}
-
-fn fold(print: u64, word: u64) -> u64 {
-    let mixed = (print.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 32)
-}
-
-/// One container or leaf as a walk met it.
-struct Step {
-    address: usize,
-    class: usize,
-    /// For a leaf the bytes of its body, with [`WITH_LENGTHS`] for an array; for a container 1: list, 2: dict, 0: other.
-    what: usize,
-    traverse: Option<ffi::traverseproc>,
-    print: u64,
-}
-
-/// The containers and leaves of one walk in the order it met them, with a fingerprint of what each referred to.
-///
-/// Whoever holds the root can ask whether everything is still as it was: each step is referred to by an earlier one, so
-/// once that one's fingerprint is found again, this one is alive and may be read. Objects that are no containers are not
-/// visited, which is what makes asking cheaper than walking. What it cannot see: an object that was freed and replaced by
-/// another at the same address, in the same place of its container.
-#[derive(Default)]
-pub struct Trail {
-    steps: Vec<Step>,
-    /// Every object counted, with the number of the step that referred to it (`u32::MAX`: a root).
-    pub objects: Vec<(u64, u32)>,
-}
-
-impl Trail {
-    fn step(&mut self, address: usize, class: usize, what: usize, traverse: Option<ffi::traverseproc>, print: u64) {
-        self.steps.push(Step {
-            address,
-            class,
-            what,
-            traverse,
-            print,
-        });
-    }
-
-    /// Containers and leaves met.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Bytes this takes.
-    pub fn memory_bytes(&self) -> usize {
-        self.steps.capacity() * size_of::<Step>() + self.objects.capacity() * size_of::<(u64, u32)>()
-    }
-
-    /// Whether a walk from `root` would meet the same containers with the same referents. `None`: the time was up.
-    pub fn holds(&self, root: &Bound<'_, PyAny>, deadline: Instant) -> Option<bool> {
-        let Some(first) = self.objects.first() else {
-            return Some(false);
-        };
-        if first.0 != root.as_ptr() as u64 {
-            return Some(false);
-        }
-        // SAFETY: plain calls of the stable C API under the GIL.
-        let collecting = unsafe { ffi::PyGC_Disable() };
-        let found = self.compare(deadline);
-        if collecting == 1 {
-            // SAFETY: as above.
-            unsafe { ffi::PyGC_Enable() };
-        }
-        found
-    }
-
-    fn compare(&self, deadline: Instant) -> Option<bool> {
-        let mut frontier = Fingerprint { print: 0 };
-        for (at, step) in self.steps.iter().enumerate() {
-            if at % 1024 == 1023 && Instant::now() > deadline {
-                return None;
-            }
-            // SAFETY: alive: the root is the caller's, and every other step is referred to by one whose fingerprint,
-            // found to be the same, contains its address. Its type is compared before anything behind the head is read,
-            // and nothing here runs that could drop a reference.
-            let print = unsafe {
-                if word(step.address, TYPE_AT) != step.class {
-                    return Some(false);
-                }
-                match step.traverse {
-                    None => body_print(step.address, step.what),
-                    Some(traverse) => {
-                        frontier.print = head_print(step.address, step.what == 1, step.what == 2);
-                        traverse(
-                            step.address as *mut ffi::PyObject,
-                            fingerprint,
-                            (&raw mut frontier).cast(),
-                        );
-                        frontier.print
-                    }
-                }
-            };
-            if print != step.print {
-                return Some(false);
-            }
-        }
-        Some(true)
-    }
-}
-
-struct Fingerprint {
-    print: u64,
-}
-
-extern "C" fn fingerprint(object: *mut ffi::PyObject, into: *mut c_void) -> c_int {
-    // SAFETY: `into` is the exclusive borrow `compare` passes to tp_traverse, handed through unchanged.
-    let into = unsafe { &mut *into.cast::<Fingerprint>() };
-    into.print = fold(into.print, object as u64);
-    0
 }
 
 /// Address and length of the memory behind `object`'s buffer interface, `None` when it exports none that is contiguous.
@@ -615,4 +534,16 @@ pub fn buffer_of(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
         ffi::PyBuffer_Release(&raw mut *view);
         Some(found)
     }
+}
+
+/// Runs `act` while no collection can begin.
+pub(crate) fn without_collector<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: plain calls of the stable C API under the GIL.
+    let collecting = unsafe { ffi::PyGC_Disable() };
+    let done = act();
+    if collecting == 1 {
+        // SAFETY: as above.
+        unsafe { ffi::PyGC_Enable() };
+    }
+    done
 }

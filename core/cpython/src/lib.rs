@@ -13,6 +13,8 @@ pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;
 pub mod heat_shield;
+pub mod heat_table;
+pub mod heat_trail;
 pub mod helpers;
 pub mod hook;
 pub mod making;

@@ -25,6 +25,30 @@ pub fn normalise(ranges: &mut Vec<Range>) {
     ranges.truncate(kept);
 }
 
+/// A list of which the first `sorted` ranges are in order, and apart, made normal: cheaper than [`normalise`] where few follow.
+pub fn normalise_tail(ranges: &mut Vec<Range>, sorted: usize) {
+    let mut tail = ranges.split_off(sorted.min(ranges.len()));
+    normalise(&mut tail);
+    let Some(first) = tail.first() else { return };
+    // All that lies before the first of the new ones stays as it is.
+    let from = ranges.partition_point(|range| range.1 < first.0);
+    let old = ranges.split_off(from);
+    ranges.reserve(old.len() + tail.len());
+    let (mut old, mut new) = (old.into_iter().peekable(), tail.into_iter().peekable());
+    loop {
+        let next = match (old.peek(), new.peek()) {
+            (Some(a), Some(b)) if a <= b => old.next(),
+            (Some(_), None) => old.next(),
+            _ => new.next(),
+        };
+        let Some(next) = next else { return };
+        match ranges.last_mut() {
+            Some(last) if next.0 <= last.1 => last.1 = last.1.max(next.1),
+            _ => ranges.push(next),
+        }
+    }
+}
+
 /// Bytes in a normal list.
 pub fn total(ranges: &[Range]) -> u64 {
     ranges.iter().map(|r| r.1 - r.0).sum()
@@ -117,6 +141,24 @@ pub fn claim(owners: &[Vec<Range>]) -> Vec<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_tail_is_joined_as_if_all_were_sorted() {
+        let sorted = [(0, 10), (20, 30), (40, 50), (60, 70)];
+        for tail in [
+            vec![],
+            vec![(30, 40)],
+            vec![(65, 90), (5, 7), (15, 16)],
+            vec![(0, 100)],
+            vec![(80, 90), (12, 12)],
+        ] {
+            let mut one: Vec<Range> = sorted.iter().chain(&tail).copied().collect();
+            let mut other = one.clone();
+            normalise(&mut one);
+            normalise_tail(&mut other, sorted.len());
+            assert_eq!(one, other);
+        }
+    }
 
     #[test]
     fn pages_move_that_are_half_their_owners_and_end_where_a_block_ends() {

@@ -31,67 +31,21 @@ pub trait Frames: Send {
     fn refresh(&mut self);
 }
 
-/// Addresses of single objects, numbered; made once, compared with often.
-#[derive(Debug, Default)]
-pub struct Tracked {
-    keys: Vec<u64>,
-    numbers: Vec<u32>,
-    count: usize,
+/// Which objects are looked for in frames.
+pub trait Known: Send + Sync {
+    /// The object's number, `None` for any other address.
+    fn find(&self, address: u64) -> Option<usize>;
+    /// Numbers are smaller than this.
+    fn count(&self) -> usize;
 }
 
-impl Tracked {
-    /// Object `i` of `addresses` has number `i`; the later of two equal addresses is not found.
-    pub fn new(addresses: &[u64]) -> Tracked {
-        let slots = (addresses.len() * 2).next_power_of_two().max(8);
-        let mut table = Tracked {
-            keys: vec![0; slots],
-            numbers: vec![0; slots],
-            count: addresses.len(),
-        };
-        for (number, address) in (0u32..).zip(addresses) {
-            let mut at = table.slot(*address);
-            while table.keys[at] != 0 && table.keys[at] != *address {
-                at = (at + 1) & (slots - 1);
-            }
-            if table.keys[at] == 0 {
-                table.keys[at] = *address;
-                table.numbers[at] = number;
-            }
-        }
-        table
+/// No object at all.
+impl Known for () {
+    fn find(&self, _: u64) -> Option<usize> {
+        None
     }
-
-    fn slot(&self, address: u64) -> usize {
-        let mixed = (address >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> (64 - self.keys.len().trailing_zeros())) as usize
-    }
-
-    /// The object's number, `None` for any other address.
-    pub fn find(&self, address: u64) -> Option<usize> {
-        if address == 0 || self.count == 0 {
-            return None;
-        }
-        let mut at = self.slot(address);
-        loop {
-            match self.keys[at] {
-                0 => return None,
-                key if key == address => return Some(self.numbers[at] as usize),
-                _ => at = (at + 1) & (self.keys.len() - 1),
-            }
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Bytes the table takes.
-    pub fn memory_bytes(&self) -> usize {
-        self.keys.capacity() * 8 + self.numbers.capacity() * 4
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
+    fn count(&self) -> usize {
+        0
     }
 }
 
@@ -99,7 +53,7 @@ pub struct Plan {
     /// Variables' own objects, whose first word is a reference count.
     pub roots: Vec<usize>,
     /// Single objects, looked for in frames only.
-    pub tracked: Arc<Tracked>,
+    pub tracked: Arc<dyn Known>,
     /// The frames' door; `None` where frames are not known.
     pub frames: Option<Box<dyn Frames>>,
     /// Buffers, as page-aligned ranges that are mappings of their own.
@@ -134,6 +88,8 @@ pub struct Seen {
     pub firsts: Vec<u64>,
     /// Per tracked object: times it came onto a stack.
     pub frame_touches: Vec<u32>,
+    /// Numbers of those that came onto one at all.
+    pub frame_touched: Vec<u32>,
     /// Looks at frames, and those that found a tracked object.
     pub frame_looks: u64,
     pub frame_hits: u64,
@@ -328,7 +284,7 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
         begun: vec![0; roots],
         root_bursts: vec![0; roots],
         firsts: vec![0; roots],
-        frame_touches: vec![0; plan.tracked.len()],
+        frame_touches: vec![0; plan.tracked.count()],
         accessed: vec![0; plan.ranges.len()],
         hot_epochs: vec![0; plan.ranges.len()],
         ..Seen::default()
@@ -339,7 +295,7 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
     let began = Instant::now();
     let cpu_began = cpu_seconds();
     let bits = !plan.ranges.is_empty();
-    let bursts = roots > 0 || frames.is_some() && !plan.tracked.is_empty();
+    let bursts = roots > 0 || frames.is_some() && plan.tracked.count() > 0;
     let allowance = plan.cpu_max * (1.0 - SPARE_SHARE);
     let mut wait = plan.interval;
     let mut epochs = Epochs::new(&plan);
@@ -526,7 +482,7 @@ fn burst<'a>(
     seen.bursts += 1;
     counts.look(seen);
     loop {
-        if let Some(frames) = frames.as_deref_mut().filter(|_| !plan.tracked.is_empty()) {
+        if let Some(frames) = frames.as_deref_mut().filter(|_| plan.tracked.count() > 0) {
             for _ in 0..FRAMES_PER_COUNT {
                 fresh.clear();
                 frames.look(fresh);
@@ -534,6 +490,9 @@ fn burst<'a>(
                 let mut hit = false;
                 for address in fresh.iter() {
                     if let Some(number) = plan.tracked.find(*address as u64) {
+                        if seen.frame_touches[number] == 0 {
+                            seen.frame_touched.push(number as u32);
+                        }
                         seen.frame_touches[number] = seen.frame_touches[number].saturating_add(1);
                         hit = true;
                     }
@@ -695,18 +654,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tracked_addresses_are_found_and_no_others() {
-        let addresses: Vec<u64> = (0..5000u64).map(|at| 0x7f00_0000_0000 + at * 48).collect();
-        let table = Tracked::new(&addresses);
-        for (number, address) in addresses.iter().enumerate() {
-            assert_eq!(table.find(*address), Some(number));
-            assert_eq!(table.find(*address + 8), None);
-        }
-        assert_eq!(Tracked::new(&[]).find(8), None);
-        assert_eq!(table.find(0), None);
-    }
-
-    #[test]
     fn smaps_is_read_with_the_pages_that_were_accessed() {
         let text = b"7f0000000000-7f0000800000 rw-p 00000000 00:00 0 \nRss: 8192 kB\nReferenced:         4100 kB\n\
             AnonHugePages:      4096 kB\nShmemPmdMapped: 0 kB\n55d0-55d1 r--s 00000000 fd:00 7 /a b\nReferenced: 4 kB\n";
@@ -732,7 +679,7 @@ mod tests {
     fn large_working_sets_get_long_epochs_and_short_runs_share_one() {
         let plan = |before| Plan {
             roots: Vec::new(),
-            tracked: Arc::default(),
+            tracked: Arc::new(()),
             frames: None,
             ranges: Vec::new(),
             interval: Duration::from_millis(1),
