@@ -14,6 +14,7 @@ import json
 import time
 
 from larder import _larder, heat, tier
+from larder._migrate import pages
 
 
 def main() -> None:
@@ -22,9 +23,9 @@ def main() -> None:
     count = parser.parse_args().objects
     rows = [{"id": [i], "text": str(i)} for i in range(count)]
     survey = tier.Survey({"rows": rows})
-    ranges, size = survey.ranges("rows"), survey.row("rows")["bytes"]
-    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-    del survey, ranges
+    within, size = pages(survey.ranges("rows")), survey.row("rows")["bytes"]
+    low, high = within[0][0], within[-1][1]
+    del survey
 
     def touched() -> tuple[int, float]:
         heat.clear_accessed()
@@ -35,10 +36,10 @@ def main() -> None:
 
     before, slow = touched()
     began = time.perf_counter()
-    containers = _larder.tier_shield(rows, True, 1 << 40)
+    containers, _ = _larder.tier_shield(rows, True, 1 << 40, within)
     shielding = round(time.perf_counter() - began, 3)
     during, fast = touched()
-    _larder.tier_shield(rows, False, 1 << 40)
+    _larder.tier_shield(rows, False, 1 << 40, within)
     print(
         json.dumps(
             {"bytes": size, "containers": containers, "touched_unshielded": before, "touched_shielded": during}

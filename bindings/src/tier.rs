@@ -3,6 +3,7 @@
 //! A `TierSurvey` lives for one table: Python enters variables, resolves the leaves it gets back (arrays, frames,
 //! tensors) into ranges and further roots, then asks where everything is.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -209,6 +210,7 @@ impl TierSurvey {
         let how = PyDict::new(py);
         how.set_item("methods", found.methods.iter().map(|m| m.name()).collect::<Vec<_>>())?;
         how.set_item("mincore", found.mincore)?;
+        how.set_item("mincore_refused", found.mincore_refused)?;
         how.set_item("sampled", found.sampled)?;
         Ok(how)
     }
@@ -364,7 +366,10 @@ fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     py.detach(
         || match arena::existing().map(|arena| arena.write_back(start as usize, end as usize)) {
             Some(Ok(true)) => Ok(()),
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+                Err(error)
+            }
+            // Not in the file, or a sandbox without sync_file_range: msync waits for more than is needed, and does it too.
             _ => linux::sync(start, end),
         },
     )
@@ -655,10 +660,11 @@ fn tier_shrink(py: Python<'_>, touches: Vec<f64>, group: Vec<u32>) -> PyResult<V
     Ok(py.detach(|| heat::shrink(&touches, &group)))
 }
 
-/// Takes the containers under `root` off the collector's lists (`on`), or puts them back; returns how many.
+/// Takes the containers under `root` that lie `within` off the collector's lists (`on`), or puts them back; returns how many, and how many
+/// containers of types that cannot be were met.
 #[pyfunction]
-fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize) -> usize {
-    heat_shield::shield(root, on, budget)
+fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize, within: Vec<Range>) -> PyResult<(usize, usize)> {
+    heat_shield::shield(root, on, budget, &within)
 }
 
 /// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit, with

@@ -83,7 +83,7 @@ class LiveTrace:
         resized = self._extent.get(name, extent) != extent
         self._extent[name] = extent
         found, leaves = self._native(self.native.mend, name, value) if not resized else ("anew", [])
-        whole = found == "same" or found == "mended" and self._finish(leaves)
+        whole = found == "same" or (found == "mended" and self._finish(leaves))
         spent = self._spend(began)
         if found in ("same", "mended"):
             self.compared += found == "same"

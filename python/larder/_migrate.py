@@ -28,7 +28,8 @@ WISHES = {
     "cache": "data on a shelf or in a mapped file",
 }
 _pinned: set[str] = set()
-_shielded: dict[str, Any] = {}
+_shielded: dict[str, tuple[Any, list[tuple[int, int]]]] = {}  # the value, and the pages it is in
+_visited: dict[str, int] = {}  # containers that stay with the collector
 _directory: Path | None = None
 
 
@@ -128,6 +129,14 @@ def _move(
                 _larder.tier_drop(start, end)  # what was read ahead is in the page cache although nothing maps it
     except KeyboardInterrupt:
         interrupted = True
+    except OSError as error:
+        verb = "promote" if up else "demote"
+        if not done:
+            _unshield(name)
+        raise tier.TierError(
+            f"{verb} of {name} ended at {bytes_text(done)} of {bytes_text(total)}: the kernel refused ({error}); "
+            "every page is whole and in one place"
+        ) from error
     seconds = time.monotonic() - began
     left = in_dram(survey.record(name).places())
     moved = max(left - before + min(came, row["bytes"]) if up else before - left, 0)
@@ -205,28 +214,46 @@ def _shield(name: str, survey: tier.Survey) -> None:
         hooks.AFTER.append(check_shields)
     if row["bytes"] > 2 * row["buffer_bytes"]:
         _out[name] = _Out(value, survey.record(name))
-    if isinstance(value, list | dict | tuple | set | frozenset) and name not in _shielded:
+    if name not in _shielded:
         # Noted first: an interrupt in between leaves a name too much, never containers that nobody remembers.
-        _shielded[name] = value
-        if not _larder.tier_shield(value, True, CONTAINERS_MAX):
+        _shielded[name] = value, pages(survey.ranges(name))
+        changed, others = _larder.tier_shield(value, True, CONTAINERS_MAX, _shielded[name][1])
+        if not changed:
             del _shielded[name]
+        if others:
+            _visited[name] = others
+
+
+def pages(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The whole pages that hold any of these sorted ranges, joined."""
+    out: list[tuple[int, int]] = []
+    for start, end in ranges:
+        low, high = start & ~4095, (end + 4095) & ~4095
+        if out and low <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], high)
+        else:
+            out.append((low, high))
+    return out
 
 
 def _unshield(name: str) -> None:
     _out.pop(name, None)
+    _visited.pop(name, None)
     if name in _shielded:
-        _larder.tier_shield(_shielded[name], False, CONTAINERS_MAX)
+        value, within = _shielded[name]
+        _larder.tier_shield(value, False, CONTAINERS_MAX, within)
         del _shielded[name]
 
 
 def check_shields(_ip: Any = None, _result: Any = None) -> None:
     """Give back to the collector what was shielded under a name that now means something else."""
     space = tier.namespace()
-    for name, value in list(_shielded.items()):
+    for name, (value, _) in list(_shielded.items()):
         if space.get(name) is not value:
             _unshield(name)
     for name in [name for name, out in _out.items() if space.get(name) is not out.value]:
         del _out[name]
+        _visited.pop(name, None)
 
 
 def shielded() -> list[str]:
@@ -234,13 +261,24 @@ def shielded() -> list[str]:
     return sorted(_shielded)
 
 
-def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:
-    if up or left <= row["bytes"] // 20:
-        return ""
+def unshielded(name: str) -> str:
+    """In words, whether collections go on visiting objects of `name` while it is out; empty when they do not."""
+    count = _visited.get(name, 0)
     return (
-        f"{bytes_text(left)} stayed: pages shared with a neighbour, locked, in use by a system call, or changed on a "
-        "shelf and not committed yet (a private copy exists only here: commit, then demote again)"
+        f"{count} of its containers are of types that stay with the collector: a full collection reads them"
+        if count
+        else ""
     )
+
+
+def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:
+    told = [] if up else [unshielded(name)]
+    if not up and left > row["bytes"] // 20:
+        told.append(
+            f"{bytes_text(left)} stayed: pages shared with a neighbour, locked, in use by a system call, or changed on a "
+            "shelf and not committed yet (a private copy exists only here: commit, then demote again)"
+        )
+    return "; ".join(filter(None, told))
 
 
 def _down(start: int, end: int, wish: str | None) -> str:

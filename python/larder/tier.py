@@ -83,10 +83,7 @@ def buffers_of(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
         return _ndarray(numpy, leaf)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(leaf, torch.Tensor):
-        if leaf.device.type != "cpu":
-            return [], []
-        storage = leaf.untyped_storage()
-        return [(storage.data_ptr(), storage.nbytes())], []
+        return _tensor(torch, leaf), []
     arrow = sys.modules.get("pyarrow")
     if arrow is not None:
         if isinstance(leaf, arrow.Buffer):
@@ -109,13 +106,25 @@ def buffers_of(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
     return ([found] if found else []), []
 
 
+def _tensor(torch: Any, tensor: Any) -> list[tuple[int, int]]:
+    if tensor.device.type != "cpu":
+        return []
+    if tensor.layout is not torch.strided:
+        if not tensor.is_sparse:
+            return []  # compressed layouts: torch tells no address
+        return [pair for part in (tensor._indices(), tensor._values()) for pair in _tensor(torch, part)]
+    storage = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
+    return [(storage.data_ptr(), storage.nbytes())]
+
+
 def _ndarray(numpy: Any, array: Any) -> tuple[list[tuple[int, int]], list[Any]]:
     held: list[Any] = []
     if array.dtype.hasobject and array.size:
         names = array.dtype.names
         parts = [array] if names is None else [array[name] for name in names if array.dtype[name].hasobject]
         for part in parts:
-            held.extend(part.ravel().tolist() if part.dtype.names is None else [])
+            # Only references are objects that live as long as the array: of StringDType each look would make new ones.
+            held.extend(part.ravel().tolist() if part.dtype.kind == "O" else [])
     base = array.base
     if isinstance(base, numpy.ndarray):
         return [], [base, *held]
@@ -284,6 +293,10 @@ NO_TIER = (
     "a CXL or pmem node in system-RAM mode (`daxctl reconfigure-device --mode=system-ram`), "
     "or keep the data on a shelf"
 )
+NOT_IN_FILE = (
+    "it is not in the tier file: made before `%tier on`, no NumPy array, or the file's disk was full then. This machine has "
+    "no other slower tier: no memory-only NUMA node and no swap. Make it anew (`x = x.copy()`), or add a tier: `swapon FILE`"
+)
 
 
 def movable(survey: Survey, name: str) -> tuple[bool, str]:
@@ -308,7 +321,7 @@ def movable(survey: Survey, name: str) -> tuple[bool, str]:
         return True, f"clean page cache can be dropped, the file holds the data{note}"
     if machine()["swap_free"]:
         return True, "MADV_PAGEOUT to swap"
-    return False, NO_TIER
+    return False, NOT_IN_FILE if enabled() else NO_TIER
 
 
 def _in_tier_file(survey: Survey, name: str) -> bool:
@@ -371,11 +384,14 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         info = survey.row(name)
         places = {labels.get(place, place): count for place, count in info["places"].items()}
         can, why = movable(survey, name)
-        why = "no slower tier here: %tier why " + name if why == NO_TIER and not full else why
+        if not full and why in (NO_TIER, NOT_IN_FILE):
+            why = ("no slower tier here" if why == NO_TIER else "not in the tier file") + f": %tier why {name}"
         shares = _shares(survey, info)
         why = "" if shares and why.startswith("its bytes belong") else why
         if name in shielded():
             why += ", GC-shielded"
+        if unshielded(name):
+            why += f", {unshielded(name)}"
         if name in survey.lent:
             why += ", not looked at since it left"
         said = [shares, "walk cut short: more than it says" if info["cut"] else "", why]
@@ -446,6 +462,7 @@ def process(survey: Survey) -> dict[str, int]:
 
 def _footer(survey: Survey) -> str:
     how = [*survey.how["methods"], *(["mincore"] if survey.how["mincore"] else [])]
+    how += ["mincore refused: file pages not mapped here count as on disk"] if survey.how["mincore_refused"] else []
     parts = [f"asked: {', '.join(how) or 'nothing'}"]
     if survey.how["sampled"]:
         parts.append("nodes from 1,000 sampled pages (exact=True asks all)")
@@ -501,7 +518,7 @@ def why(name: str) -> str:
     return f"{head}: {where or 'no memory of its own'}; {verb}: {row['why']}"
 
 
-from ._migrate import away, demote, disable, enable, enabled, pin, pinned, promote, shielded, unpin  # noqa: E402
+from ._migrate import away, demote, disable, enable, enabled, pin, pinned, promote, shielded, unpin, unshielded  # noqa: E402
 
 
 def auto(dram: str | int | None = "cgroup") -> str:
@@ -529,5 +546,6 @@ __all__ = [
     "table",
     "tiers",
     "unpin",
+    "unshielded",
     "why",
 ]

@@ -147,7 +147,7 @@ def test_what_cannot_move_says_why(space):
     machine = _larder.tier_machine()
     if not machine["swap_total"] and len(machine["nodes"]) == 1:
         space["raw"] = bytearray(4 * MB)
-        with pytest.raises(tier.TierError, match="no slower tier"):
+        with pytest.raises(tier.TierError, match="not in the tier file"):
             tier.demote("raw")
 
 
@@ -181,19 +181,20 @@ def test_a_forked_child_cannot_change_the_parents_array(space):
 SHIELD = """
 import gc
 from larder import _larder, heat, tier
+from larder._migrate import pages
 rows = [{"a": [i], "b": str(i)} for i in range(100_000)]
-ranges = tier.Survey({"rows": rows}).ranges("rows")
-low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-del ranges
+within = pages(tier.Survey({"rows": rows}).ranges("rows"))
+low, high = within[0][0], within[-1][1]
 def visited():
     heat.clear_accessed()
     gc.collect()
     return sum(size for start, end, size in heat.accessed() if start < high and end > low)
 before = visited()
-assert _larder.tier_shield(rows, True, 10**7) >= 200_000
+changed, others = _larder.tier_shield(rows, True, 10**7, within)
+assert changed >= 200_000 and others == 0
 assert not gc.is_tracked(rows) and not gc.is_tracked(rows[5]) and not gc.is_tracked(rows[5]["a"])
 during = visited()
-assert _larder.tier_shield(rows, False, 10**7) >= 200_000
+assert _larder.tier_shield(rows, False, 10**7, within)[0] >= 200_000
 assert gc.is_tracked(rows) and gc.is_tracked(rows[5])
 assert during < before / 5, (before, during)
 rows[0]["self"] = rows
@@ -208,6 +209,73 @@ def test_shielded_containers_are_not_visited_by_a_collection_and_are_collected_a
     import subprocess
 
     subprocess.run([sys.executable, "-c", SHIELD], check=True)
+
+
+OTHER_SHIELDS = """
+import collections, gc, random
+from larder import _larder, tier
+
+class Plain:
+    def __init__(self, inner):
+        self.inner, self.me = inner, self
+
+class Slots:
+    __slots__ = ("inner", "__weakref__")
+    def __init__(self, inner):
+        self.inner = inner
+
+class Listed(list):
+    pass
+
+class Ended(Plain):
+    ended = 0
+    def __del__(self):
+        Ended.ended += 1
+
+def value():
+    return [Plain([at]) for at in range(2000)] + [Slots({"a": [at]}) for at in range(2000)] + [
+        Listed([[at]]) for at in range(2000)] + [Ended([at]) for at in range(2000)] + [
+        collections.deque([[at]]) for at in range(500)] + [collections.defaultdict(list, a=[at]) for at in range(500)] + [
+        collections.OrderedDict(a=[at]) for at in range(500)] + [collections.Counter(a=at) for at in range(500)]
+
+# What is untracked is freed as ever, and changed as ever.
+for turn in range(3):
+    x = value()
+    within = tier.Survey({"x": x}).ranges("x")
+    changed, others = _larder.tier_shield(x, True, 10**7, within)
+    assert changed >= 8000 + 2000 and others == 0, (changed, others)
+    assert not any(gc.is_tracked(item) for item in x)
+    gc.collect()
+    for item in x:
+        if isinstance(item, (Plain, Slots)):
+            item.inner = [item.inner]
+    if turn == 1:
+        random.shuffle(x)
+        for item in x:
+            if isinstance(item, Plain):
+                item.me = None
+        del item, x  # freed while off the lists
+        assert Ended.ended == 4000
+        continue
+    assert _larder.tier_shield(x, False, 10**7, within)[0] >= 8000
+    assert all(gc.is_tracked(item) for item in x)
+    del item, x
+    gc.collect()
+assert Ended.ended == 6000, "cycles are collected once they are tracked again"
+
+# Only what lies in the pages that go is touched, and what stays with the collector is counted.
+shared = Plain([1])
+x = [[shared, iter([at])] for at in range(1000)]
+within = tier.Survey({"shared": shared, "x": x}).ranges("x")
+changed, others = _larder.tier_shield(x, True, 10**7, within)
+assert gc.is_tracked(shared) and others == 1000 and changed >= 1001, (changed, others)
+"""
+
+
+def test_instances_and_collections_are_shielded_too_and_end_as_ever():
+    import subprocess
+
+    subprocess.run([sys.executable, "-X", "faulthandler", "-c", OTHER_SHIELDS], check=True)
 
 
 def test_the_policy_moves_the_cold_array_and_keeps_the_hot_one(space):

@@ -136,6 +136,81 @@ def test_frames_of_pandas_arrow_and_polars_show_their_buffers():
         assert 800_000 <= row_of(rows, name)["bytes"] < 900_000, name
 
 
+def test_text_lists_and_pieces_of_arrow_and_polars_are_counted_and_nothing_that_is_not_there():
+    pandas, arrow, polars = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "polars"))
+    count = 50_000
+    text = [f"a long text number {at:09d} with more" for at in range(count)]
+    values = {
+        "pl_text": polars.DataFrame({"s": text}),
+        "pl_list": polars.Series("l", [[1, 2, 3]] * count),
+        "pa_table": arrow.table({"a": np.arange(count), "s": text}),
+        "pa_chunks": arrow.chunked_array([np.arange(count), np.arange(count)]),
+        "pa_buffer": arrow.py_buffer(bytes(1 << 20)),
+        "pd_text": pandas.DataFrame({"s": text}),
+    }
+    least = {
+        "pl_text": values["pl_text"].estimated_size(),
+        "pl_list": values["pl_list"].estimated_size(),
+        "pa_table": values["pa_table"].nbytes,
+        "pa_chunks": values["pa_chunks"].nbytes,
+        "pa_buffer": 1 << 20,
+        "pd_text": int(values["pd_text"].memory_usage(deep=True).sum()),
+    }
+    if hasattr(np.dtypes, "StringDType"):
+        values["np_text"] = np.array(["abc"] * count, dtype=np.dtypes.StringDType())
+        least["np_text"] = values["np_text"].nbytes
+    rows = tier.table(variables=values, exact=True)
+    assert "unmapped" not in rows.columns, "no address of anything that is gone"
+    for name, size in least.items():
+        assert size <= row_of(rows, name)["bytes"] <= 2 * size + 100_000, name
+
+
+TORCH = """
+import sys, torch
+from larder import heat, tier
+space = {"t": torch.ones(1 << 20), "net": torch.nn.Linear(1000, 1000)}
+space["v"] = space["t"][10:]
+space["sparse"] = torch.sparse_coo_tensor([[0, 1], [1, 0]], [1.0, 2.0], (2, 2))
+space["meta"] = torch.ones(5).to("meta")
+tier.namespace = lambda: space
+rows = {row["name"]: row for row in tier.table()}
+assert 4 << 20 <= rows["t"]["bytes"] < 5 << 20 and rows["v"]["bytes"] < 1000 and "counted in t" in rows["v"]["why"]
+assert 4_000_000 <= rows["net"]["bytes"] < 4_100_000 and 40 <= rows["sparse"]["bytes"] < 2000
+heat.start()
+for _ in range(200):
+    space["t"].mul_(1.0001)
+heat._after(None, None)
+assert next(row for row in heat.table() if row["name"] == "t")["heat"] > 0
+heat.stop()
+"""
+
+
+@pytest.mark.timeout(700)
+def test_tensors_show_their_storage(tmp_path):
+    import subprocess
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    found = subprocess.run([root / "scripts" / "ensure-torch.sh"], capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stderr
+    env = {**os.environ, "PYTHONPATH": str(Path(larder.__file__).parents[1])}
+    done = subprocess.run(
+        [found.stdout.split()[-1], "-c", TORCH], capture_output=True, text=True, env=env, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_large_sets_are_counted_with_their_tables_and_nothing_behind_their_bodies():
+    import sys
+
+    value = {f"{at:06d}" for at in range(100_000)}
+    survey = tier.Survey({"value": value})
+    expected = sys.getsizeof(value) + sum(map(sys.getsizeof, value))
+    assert abs(survey.row("value")["bytes"] - expected) <= expected // 50
+    body = next((start, end) for start, end in survey.ranges("value") if start <= id(value) < end)
+    assert body[1] - id(value) < 1 << 20, "the table is elsewhere"
+
+
 def test_sizes_of_plain_containers_agree_with_getsizeof():
     import sys
 

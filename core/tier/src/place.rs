@@ -45,6 +45,8 @@ pub struct Located {
     pub runs: Vec<Run>,
     pub methods: Vec<Method>,
     pub mincore: bool,
+    /// mincore may not be asked here: file pages that are not mapped count as on disk.
+    pub mincore_refused: bool,
     pub sampled: bool,
 }
 
@@ -147,8 +149,19 @@ fn on_node(maps: &[Vma], found: &(u64, u64, Entry, Option<usize>)) -> bool {
 
 fn absent_file_pages(os: &dyn Os, vma: &Vma, start: u64, end: u64, out: &mut Located) -> io::Result<()> {
     let page_bytes = os.page_bytes();
-    let resident = os.in_core(start, end)?;
-    out.mincore = true;
+    let resident = match os.in_core(start, end) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+            ) =>
+        {
+            out.mincore_refused = true;
+            vec![false; ((end - start) / page_bytes) as usize]
+        }
+        asked => asked?,
+    };
+    out.mincore |= !out.mincore_refused;
     let from = out.runs.len();
     for (index, cached) in resident.iter().enumerate() {
         let at = start + index as u64 * page_bytes;
