@@ -154,7 +154,7 @@ def ends_at_8(live):
     return [(start, (end + 7) & ~7) for start, end in live.native.ranges("root", False)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_record_brought_up_to_date_is_what_a_new_walk_finds(space, seed):
     rng, shared = random.Random(seed), []
     space["root"] = [grown(rng, 7, shared) for _ in range(30)]
@@ -208,29 +208,29 @@ def test_a_small_variable_does_not_wait_for_a_large_one(space):
     space["rows"], space["small"] = [[i] for i in range(300_000)], [1000]
     live = _live.LiveTrace()
     live.update()
+    before = live.native.about("small")["objects"]
     live._credit_s, live._since = -1.0, time.monotonic()
     space["small"].append([])
     live.update()
-    assert live.stale == ["rows"] and live.native.about("small")["objects"] == 3
+    assert live.stale == ["rows"] and live.native.about("small")["objects"] == before + 1
 
 
-def test_a_long_walk_goes_on_over_cells_and_meanwhile_the_old_record_stays(space):
+def test_a_long_walk_goes_on_over_cells_and_the_old_record_stays_while_it_says_more(space):
     space["rows"] = [[i] for i in range(400_000)]
     live = _live.LiveTrace()
     live.update()
     whole = live.native.about("rows")["objects"]
     space["rows"] = [[i, object()] for i in range(300_000)]
-    live._credit_s, live._since = 0.02, time.monotonic()
-    live.update()
-    assert live.stale == ["rows"] and live.native.goes_on("rows"), "thirty milliseconds do not do for 900,000 objects"
-    assert live.native.about("rows")["objects"] == whole and not live.native.about("rows")["cut"]
+    live._credit_s, went_on = 0.0, 0
     for cell in range(400):
-        live._since -= 2.0  # cells of two seconds
-        space["rows"][cell * 7].append(object())  # and what was walked already changes
+        live._since = time.monotonic() - 0.6  # cells of so many seconds: 40 ms for 900,000 objects
         live.update()
         if not live.stale:
             break
-    assert cell > 1 and live.stale == [], "over several cells"
+        assert live.native.about("rows")["objects"] >= whole, "the old record stays while it says more"
+        went_on += live.native.goes_on("rows")
+        space["rows"][cell * 7].append(object())  # and what was walked already changes
+    assert went_on > 1 and live.stale == [], "over several cells"
     fresh = _live.LiveTrace()
     fresh.update()
     assert live.native.about("rows")["objects"] == fresh.native.about("rows")["objects"]

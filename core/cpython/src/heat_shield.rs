@@ -153,13 +153,16 @@ pub fn shield(root: &Bound<'_, PyAny>, on: bool, budget: usize, within: &[(u64, 
             // that it is the other way round, under the GIL, with nothing in between. The size is asked of exact built-in
             // types only, which answer without running Python.
             unsafe {
-                let tracked = ffi::PyObject_GC_IsTracked(object) == 1;
-                if on && tracked {
-                    ffi::PyObject_GC_UnTrack(object.cast());
-                    changed += 1;
-                } else if !on && !tracked && !(sort.empty_untracked && ffi::PyObject_Size(object) == 0) {
-                    ffi::PyObject_GC_Track(object.cast());
-                    changed += 1;
+                match (on, ffi::PyObject_GC_IsTracked(object) == 1) {
+                    (true, true) => {
+                        ffi::PyObject_GC_UnTrack(object.cast());
+                        changed += 1;
+                    }
+                    (false, false) if !sort.empty_untracked || ffi::PyObject_Size(object) > 0 => {
+                        ffi::PyObject_GC_Track(object.cast());
+                        changed += 1;
+                    }
+                    _ => {}
                 }
                 (sort.traverse)(object, visit, (&raw mut stack).cast());
             }
