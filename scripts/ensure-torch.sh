@@ -27,4 +27,4 @@ if ! /usr/bin/python3 -c "$needs; import torch" 2>/dev/null; then
 fi
 /usr/bin/python3 -m venv --system-site-packages --without-pip "$home" >&2
 .venv/bin/uv pip install -q --python "$py" cloudpickle >&2
-works && echo "$py"
+works && echo "$py" || { echo "torch of /usr/bin/python3 cannot be used from $home: $("$py" -c "import torch, numpy, cloudpickle" 2>&1 | tail -n 1)" >&2; exit 1; }

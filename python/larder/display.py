@@ -94,6 +94,11 @@ class Table(list):
         printer.text(repr(self))
 
 
+def rate_text(per_second: float) -> str:
+    """Three digits: ``0.121``, ``30.2``, ``6,030``."""
+    return f"{float(f'{per_second:.3g}'):,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
 def bytes_text(count: int | float) -> str:
     """``1536`` -> ``'1.5K'``: binary units, one decimal below ten, none above."""
     size = float(count)

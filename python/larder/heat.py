@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import _larder, _live, hooks, tier
-from .display import Table, bytes_text
+from .display import Table, bytes_text, rate_text
 
 WATCH_MIN_BYTES = 1 << 16
 CHUNK_BYTES = 16 << 20
@@ -433,7 +433,7 @@ def table() -> Table:
     return Table(
         rows,
         ["name", "heat", "ops/s", "last", "conf", "seen by"],
-        formats={"heat": "{:.2f}".format, "ops/s": "{:.3g}".format, "last": "{:.0f}s".format},
+        formats={"heat": "{:.2f}".format, "ops/s": rate_text, "last": "{:.0f}s".format},
         footer=cost() if active() else "",
         empty="no temperatures yet: larder.heat.start(), then run a cell",
     )

@@ -389,7 +389,7 @@ class Shelf:
             ["name", "kind", "bytes", "commit"],
             formats={"bytes": bytes_text},
             title=f"{self._path}",
-            footer=f"{len(rows)} variables, {bytes_text(total)}",
+            footer=f"{len(rows)} variable{'' if len(rows) == 1 else 's'}, {bytes_text(total)}",
             empty="an empty shelf",
         )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _larder
-from .display import Table, bytes_text
+from .display import Table, bytes_text, rate_text
 
 OBJECTS_MAX = 5_000_000
 PURE = 0.9  # the share of a variable's pages that must be its own before they may move
@@ -419,7 +419,7 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         formats=dict.fromkeys(["bytes", *shown], bytes_text)
         | {
             "heat": "{:.2f}".format,
-            "ops/s": "{:.3g}".format,
+            "ops/s": rate_text,
             "last": "{:.0f}s".format,
             "movable": lambda can: "yes" if can else "no",
         },

@@ -111,6 +111,12 @@ def test_a_session_out_of_order_is_answered_and_not_waited_for(k):
     assert ask(k, "disconnect")["success"] is True
 
 
+def test_sessions_that_end_at_once_leave_the_next_one_answered(k):
+    for _ in range(30):
+        assert ask(k, "initialize", clientID="test", adapterID="")["success"]
+        assert ask(k, "disconnect")["success"]
+
+
 def test_disconnect_while_stopped_lets_the_cell_go_on(k):
     begin(k, CODE, 2)
     msg_id = k.send(CODE)

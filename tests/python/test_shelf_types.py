@@ -23,14 +23,24 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def other_process(what: str, path: Path, which: str = "all", python: str = sys.executable) -> dict[str, str | None]:
+@pytest.fixture(scope="module")
+def torch_path(tmp_path_factory):
+    """A folder with the larder under test and nothing else: what lies beside it is for another Python than torch's."""
+    folder = tmp_path_factory.mktemp("torch")
+    (folder / "larder").symlink_to(Path(larder.__file__).parent)
+    return folder
+
+
+def other_process(
+    what: str, path: Path, which: str = "all", python: str = sys.executable, where: Path | None = None
+) -> dict[str, str | None]:
     """What ``shelftable.py`` says of every value."""
     done = subprocess.run(
         [python, HERE / "shelftable.py", what, path, which],
         capture_output=True,
         text=True,
         timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        env={**os.environ, **({"PYTHONPATH": str(where)} if where else {})},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -76,10 +86,10 @@ def torch_python():
 
 
 @pytest.mark.timeout(700)
-def test_tensors_come_back_in_another_process(torch_python, tmp_path):
+def test_tensors_come_back_in_another_process(torch_python, torch_path, tmp_path):
     path = tmp_path / "t.shelf"
-    said = other_process("write", path, "torch", torch_python)
-    back = other_process("read", path, "torch", torch_python)
+    said = other_process("write", path, "torch", torch_python, torch_path)
+    back = other_process("read", path, "torch", torch_python, torch_path)
     wrong = {name: text for one in (said, back) for name, text in one.items() if text}
     assert not wrong, "\n".join(wrong.values())
     assert len(back) >= 30
@@ -172,8 +182,8 @@ print("sound")
 
 
 @pytest.mark.timeout(700)
-def test_tensors_share_the_memory_of_the_shelf(torch_python, tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+def test_tensors_share_the_memory_of_the_shelf(torch_python, torch_path, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(torch_path)}
     command = [torch_python, "-c", TORCH, tmp_path / "t.shelf"]
     first = subprocess.run(command, capture_output=True, text=True, timeout=100, env=env)
     assert first.returncode == -9, first.stderr

@@ -24,6 +24,7 @@ from typing import Any
 from .names import HASH_SEED, cell_file, cell_folder
 
 _ANSWER_TIMEOUT_S = 60.0
+_GREETING_TIMEOUT_S = 2.0
 # Sequence numbers of our own requests; front ends count from one.
 _OWN_SEQ = 1_000_000_000
 _HIDDEN = frozenset(
@@ -62,7 +63,9 @@ class _Adapter:
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, list]] = {}
         self._seqs = itertools.count(_OWN_SEQ)
+        self._greeted = threading.Event()
         _daemon(self._read, "larder-debug")
+        self._greeted.wait(_GREETING_TIMEOUT_S)
 
     def own_seq(self) -> int:
         return next(self._seqs)
@@ -104,6 +107,8 @@ class _Adapter:
                     return
                 message = json.loads(stream.read(size))
                 if message["type"] == "event":
+                    if message["event"] == "output" and (message.get("body") or {}).get("output") == "debugpy":
+                        self._greeted.set()  # the second and last line of the greeting
                     self._on_event(message)
                 elif message["type"] == "response":
                     waiting = self._waiting.pop(message["request_seq"], None)
@@ -147,6 +152,7 @@ class Debugger:
         self._breakpoints: dict[str, list] = {}
         self._stopped: set[int] = set()
         self._initialized = threading.Event()
+        self._oldest: _Adapter | None = None
         self._explorer: Any = None
         self._events: queue.SimpleQueue = queue.SimpleQueue()
         _daemon(self._tell, "larder-debug-events")
@@ -186,6 +192,11 @@ class Debugger:
         if leading_empty_lines in cleanup:  # breakpoints count lines from the cell's top
             at = cleanup.index(leading_empty_lines)
             self._removed.append((at, cleanup.pop(at)))
+        # debugpy's adapter greets a client from the thread that accepts clients, and tells its oldest client of it. If one of
+        # them has left by then, that thread ends and nobody is ever served again. So the oldest client is one of ours that
+        # stays, and nothing is asked before the greeting.
+        if self._oldest is None:
+            self._oldest = _Adapter(*self._port, lambda event: None)
         self._adapter = _Adapter(*self._port, self._on_event)
 
     def _stop(self) -> None:
