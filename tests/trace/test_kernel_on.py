@@ -320,13 +320,17 @@ def test_an_interrupt_ends_a_native_loop_where_it_is(kernels):
 def test_memory_of_loops_made_and_thrown_away_is_given_back(kernels):
     _, kernel = kernels
     kernel.ok("""
-import gc, sys
+import gc, linecache, sys
 def many(rounds):
     for k in range(rounds):
-        space = {}
-        exec(compile(f"t = 0\\nfor i in range(120):\\n    t += i + {k}", "<ipython-input-loops>", "exec"), space)
+        text = f"t = 0\\nfor i in range(120):\\n    t += i + {k}"
+        # As a cell's: that is what is watched.
+        linecache.cache["<cell of many>"] = (len(text), None, [line + "\\n" for line in text.splitlines()], "<cell of many>")
+        exec(compile(text, "<cell of many>", "exec"), {})
 """)
+    before = native(kernel)
     kernel.ok("many(300)")
+    assert native(kernel) - before > 300 * 60
     counts = [int(kernel.value("(many(300), gc.collect(), sys.getallocatedblocks())[-1]")) for _ in range(5)]
     assert max(counts[2:]) - min(counts[2:]) < 2000, counts
     assert int(kernel.value("__import__('larder').trace.stats()['used']")) < 1 << 20
