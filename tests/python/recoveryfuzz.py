@@ -14,7 +14,9 @@ import json
 import os
 import random
 import re
+import signal
 import sys
+import time
 import types
 
 PRELUDE = """
@@ -500,6 +502,34 @@ class Fingerprint:
         return {name: json.loads(json.dumps(one.of(ns[name]))) for name in sorted(names) if name in ns}
 
 
+def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
+    """Have some states saved by forked children, which take their time, and most of the others ``given`` to those. With
+    ``lose`` some of the children are killed."""
+    from larder import recorder
+
+    rng, save, put, hand_over = random.Random(seed), rec.save, rec._put, rec._hand_over
+    recorder.HEARD_SECONDS = 5.0
+    rec._fork_seconds = 1e-12
+
+    def seldom_here(code: str, count: int, patience: float) -> None:
+        save(code, count, rng.choice([0.0, 10.0, 10.0, 10.0]))
+        rec._fork_seconds = 1e-12  # a fork is always worth it
+        if lose and rec.savers and rng.random() < 0.2:
+            os.kill(rng.choice(rec.savers).pid, signal.SIGKILL)
+
+    def slowly(task, child, began):
+        if child is not None:
+            time.sleep(0.03)
+        return put(task, child, began)
+
+    def handed_over(look, task, child):
+        done = hand_over(look, task, child)
+        given.extend([task.seq] if done else [])
+        return done
+
+    rec.save, rec._put, rec._hand_over = seldom_here, slowly, handed_over
+
+
 def main(what: str, out: str, seeds: list[int]) -> None:
     import warnings
 
@@ -525,8 +555,15 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         os.environ["LARDER_RECOVER"] = "auto"
         recovery.start(ip, f"fuzz-{seed}")
         if what == "run":
+            rec, given, plainly = recovery.recorder(), [], None
+            if os.environ.get("LARDER_FUZZ_BESIDE") or seed % 4 == 3:
+                plainly = rec.save
+                leave_to_children(rec, seed, given, lose=seed % 8 == 7)
             for cell in [PRELUDE, *cells(seed)]:
                 ip.run_cell(cell)
+            if plainly is not None:
+                rec.save = plainly
+                ip.run_cell("pass")  # what was lost with a child is saved again before it
         else:
             if seed % 2:
                 ip.run_cell("pass")  # everything comes after this one, and is part of the state saved after it
@@ -550,6 +587,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             if target in names:
                 ip.run_cell(cell)
         row["after"] = Fingerprint.namespace(ip.user_ns, names)
+        row["given"] = len(given) if what == "run" else 0
         found[seed] = row
         rec.native.close()
         recovery._recorder = None
