@@ -29,6 +29,8 @@ says what that did (`Saved`), which `_apply` makes our own. Who does them:
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import os
@@ -37,6 +39,7 @@ import threading
 import time
 import types
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +159,8 @@ class Recorder(Beside):
 
     def _guarded(self, code: str, count: int, patience: float) -> None:
         try:
-            self.save(code, count, patience)
+            with _no_collection():
+                self.save(code, count, patience)
         except ShelfFull as err:
             self._report(f"the state after cell [{count}] is not saved, the disk is full: {err}")
         except ShelfError as err:
@@ -603,6 +607,19 @@ class Recorder(Beside):
 
 
 _MISSING = object()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected on our account: what a walk or a pickle makes is gone when it is done, but counts till then, and
+    would bring the next full collection into some cell (80 ms with scikit-learn imported)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _cwd() -> str:

@@ -495,3 +495,25 @@ def test_states_of_a_large_array_are_apart_also_when_one_is_in_hand(tmp_path):
         k.ok("%shelf checkout 1\nbig[7] = -3.0; old = big")
         k.ok("%shelf checkout 4")
         assert k.text("print(big[5], big[6], big[7], now is big)") == "-1.0 -2.0 7.0 True\n"
+
+
+def test_saving_collects_no_garbage_and_leaves_the_collector_as_it_was(tmp_path):
+    look = """
+import gc, sys
+found, outside = [], []
+def seen(phase, info):
+    frame = sys._getframe()
+    while frame is not None and not (frame.f_code.co_name == "save" and "recorder" in frame.f_code.co_filename): frame = frame.f_back
+    (outside if frame is None else found).append(phase)
+gc.callbacks.append(seen); gc.set_threshold(20)
+class P:
+    def __init__(self, n): self.n = [n]
+    def __reduce__(self): return P, (self.n, {1: 2})
+"""
+    with kernel(tmp_path, JPY_SESSION_NAME="n.ipynb") as k:
+        k.ok(look)
+        k.ok("x = [P(i) for i in range(3000)]")
+        k.ok("x[5].n.append(7)")
+        assert k.text("print(found, len(outside) > 0, gc.isenabled())") == "[] True True\n"
+        k.ok("gc.disable()")
+        assert k.text("print(found, gc.isenabled())") == "[] False\n"
