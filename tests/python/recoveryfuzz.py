@@ -563,6 +563,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
                 ip.run_cell(cell)
             if plainly is not None:
                 rec.save = plainly
+                rec.drain()
                 ip.run_cell("pass")  # what was lost with a child is saved again before it
         else:
             if seed % 2:
