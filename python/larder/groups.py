@@ -694,12 +694,16 @@ def _function_state(function, state):
 
 
 def _own(obj):
-    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one."""
-    if obj.flags.writeable or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
+    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one, and that of hard masks."""
+    hard = bool(getattr(obj, "_hardmask", False))
+    if (obj.flags.writeable and not hard) or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
         return None
     if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
         return None  # NumPy hands the memory out, and whether it may be written
-    return (*obj.__reduce__()[:3], None, None, _read_only_state)
+    made, arguments, *state = obj.__reduce__()[:3]
+    if not state:
+        return None
+    return made, arguments, (state[0], obj.flags.writeable, hard), None, None, _array_state
 
 
 def _as_dates(numbers, dtype):
@@ -710,7 +714,16 @@ def _ndarray_type():
     return sys.modules["numpy"].ndarray
 
 
-def _read_only_state(obj, state):
+def _array_state(obj, state):
+    own, writeable, hard = state
+    obj.__setstate__(own)
+    if hard:
+        obj.harden_mask()
+    if not writeable:
+        obj.flags.writeable = False
+
+
+def _read_only_state(obj, state):  # of session shelves written before there was `_array_state`
     obj.__setstate__(state)
     obj.flags.writeable = False
 

@@ -411,7 +411,7 @@ class Fingerprint:
 
                 body.append(zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1)))
             if isinstance(x, np.ma.MaskedArray):
-                body.append([np.ma.getmaskarray(x).tolist(), repr(x.fill_value)])
+                body.append([np.ma.getmaskarray(x).tolist(), repr(x.fill_value), bool(x.hardmask)])
             return body
         if isinstance(x, (pd.DataFrame, pd.Series, pd.Index, pd.Categorical)):
             if isinstance(x, pd.DataFrame):
@@ -580,6 +580,9 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         }
         names = [n for n in version["names"] if n in ip.user_ns] if what == "run" else list(version["names"])
         row["before"] = Fingerprint.namespace(ip.user_ns, names)
+        # What is not saved can hold on to what is: a view of a bytearray keeps it from growing.
+        for name in set(ip.user_ns).intersection(NAMES) - set(names):
+            del ip.user_ns[name]
         # What failed cells left behind holds on to arrays, and so keeps bytearrays from growing; it is not saved.
         sys.last_exc = sys.last_value = sys.last_traceback = ip.last_execution_result = None
         gc.collect()

@@ -491,3 +491,25 @@ def test_the_dictionary_of_an_object_is_not_saved_apart_from_it(kind):
         assert list(groups.groups({"one": one, "own": beside})[1]) == ["own"]
     found, refused = groups.groups({"one": one, "same": [one]})
     assert not refused and [found.names for found in found] == [["one", "same"]]
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_a_hard_mask_shows_and_comes_back_hard(writeable):
+    array = np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])
+    walker = _larder.Walker(watch.classify)
+    before = walk(walker, array).digest
+    array.harden_mask()
+    hard = walk(walker, array).digest
+    assert hard != before == walk(walker, np.ma.MaskedArray.soften_mask(array)).digest
+    array.harden_mask()
+    array.flags.writeable = writeable
+    found, refused = groups.groups({"array": array, "masked": np.ma.masked, "soft": np.ma.masked_array([1.0])})
+    back = {}
+    for one in found:
+        back |= pickle.loads(one.stream, buffers=one.buffers)
+    assert not refused and back["masked"] is np.ma.masked and not back["soft"].hardmask
+    back = back["array"]
+    assert back.hardmask and back.flags.writeable == writeable and back.mask.tolist() == [False, True, False]
+    if writeable:
+        back[1] = 5.0
+        assert back[1] is np.ma.masked

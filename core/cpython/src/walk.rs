@@ -417,6 +417,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             Kind::Array => self.array(object, false, in_frame, &mut later)?,
             Kind::SubArray => {
                 self.array(object, false, in_frame, &mut later)?;
+                self.hard_mask(object)?;
                 self.reduced(object, &How::Reduce, false)?;
             }
             Kind::Instance => {
@@ -477,7 +478,10 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.say(TAG | 5);
             }
             Kind::Array => self.array(object, true, in_frame, &mut later)?,
-            Kind::SubArray => self.reduced(object, &How::Reduce, true)?,
+            Kind::SubArray => {
+                self.hard_mask(object)?;
+                self.reduced(object, &How::Reduce, true)?;
+            }
             Kind::Instance => {
                 self.say(TAG | 7);
                 let kind = object.get_type();

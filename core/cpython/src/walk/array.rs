@@ -112,6 +112,14 @@ impl<'py> Walk<'_, 'py> {
         self.sum(high - low, sum);
         Ok(())
     }
+
+    /// Whether the mask of a masked array is hard, which its own pickle leaves out and ours says.
+    pub(super) fn hard_mask(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
+        if let Some(hard) = object.getattr_opt(intern!(self.py, "_hardmask"))? {
+            self.say(u64::from(hard.is_truthy()?));
+        }
+        Ok(())
+    }
 }
 
 /// Where an array's elements are.
