@@ -29,7 +29,7 @@ WISHES = {
 }
 _pinned: set[str] = set()
 _shielded: dict[str, tuple[Any, list[tuple[int, int]]]] = {}  # the value, and the pages it is in
-_visited: dict[str, int] = {}  # containers that stay with the collector
+_visited: dict[str, str] = {}  # what stays with the collector, in words
 _directory: Path | None = None
 
 
@@ -220,8 +220,10 @@ def _shield(name: str, survey: tier.Survey) -> None:
         changed, others = _larder.tier_shield(value, True, CONTAINERS_MAX, _shielded[name][1])
         if not changed:
             del _shielded[name]
-        if others:
-            _visited[name] = others
+        told = [f"{others} of its containers are of types that stay with the collector"] if others else []
+        told += ["containers in its object arrays stay with the collector"] if name in survey.celled else []
+        if told:
+            _visited[name] = f"{' and '.join(told)}: a full collection reads them"
 
 
 def pages(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -263,12 +265,7 @@ def shielded() -> list[str]:
 
 def unshielded(name: str) -> str:
     """In words, whether collections go on visiting objects of `name` while it is out; empty when they do not."""
-    count = _visited.get(name, 0)
-    return (
-        f"{count} of its containers are of types that stay with the collector: a full collection reads them"
-        if count
-        else ""
-    )
+    return _visited.get(name, "")
 
 
 def _left(name: str, row: dict[str, Any], up: bool, left: int) -> str:

@@ -13,6 +13,7 @@ variables reach is counted for the first of them, and the other's row says so.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import types
@@ -23,6 +24,7 @@ from . import _larder
 from .display import Table, bytes_text, rate_text
 
 OBJECTS_MAX = 5_000_000
+CELLS_LOOKED_AT = 1000  # of an object array, to tell whether it holds containers
 PURE = 0.9  # the share of a variable's pages that must be its own before they may move
 _PLACES = {"cache": "cache", "disk": "disk", "swap": "swap", "untouched": "untouched", "node?": "node?"}
 
@@ -185,6 +187,7 @@ class Survey:
         self._native = _larder.TierSurvey(skip, leaf_types(), own_types(), skip_types(), objects_max)
         self.names = list(variables)
         self.lent: list[str] = []
+        self.celled: set[str] = set()  # variables with containers in object arrays
         for name, value in variables.items():
             owner = self._native.variable()
             record = away(name, value)
@@ -204,6 +207,8 @@ class Survey:
                     ranges, held = buffers_of(leaf)
                     for address, size in ranges:
                         self._native.buffer(owner, address, size)
+                    if name not in self.celled and type(leaf).__name__ == "ndarray" and leaf.dtype.hasobject:
+                        self.celled |= {name} if any(map(gc.is_tracked, held[:CELLS_LOOKED_AT])) else set()
                     roots.extend(item for item in held if item is not None)
         self.how = self._native.locate(exact) if settle else {}
 
@@ -211,7 +216,7 @@ class Survey:
     def of(cls, native: Any, names: list[str], *, exact: bool = False) -> Survey:
         """A survey of what has been walked already."""
         made = cls.__new__(cls)
-        made._native, made.names, made.lent = native, names, []
+        made._native, made.names, made.lent, made.celled = native, names, [], set()
         made.how = native.locate(exact)
         return made
 
@@ -295,7 +300,8 @@ NO_TIER = (
 )
 NOT_IN_FILE = (
     "it is not in the tier file: made before `%tier on`, no NumPy array, or the file's disk was full then. This machine has "
-    "no other slower tier: no memory-only NUMA node and no swap. Make it anew (`x = x.copy()`), or add a tier: `swapon FILE`"
+    "no other slower tier: no memory-only NUMA node and no swap. An array made anew (`x = x.copy()`) goes there; or add a "
+    "tier: `swapon FILE`"
 )
 
 

@@ -278,6 +278,29 @@ def test_instances_and_collections_are_shielded_too_and_end_as_ever():
     subprocess.run([sys.executable, "-X", "faulthandler", "-c", OTHER_SHIELDS], check=True)
 
 
+def test_what_collections_go_on_visiting_is_said(space):
+    from larder import _migrate
+
+    space["cells"] = np.empty(1000, dtype=object)
+    space["cells"][:] = [[at] for at in range(1000)]
+    space["plain"] = [[at] for at in range(1000)]
+    space["mixed"] = [iter([at]) for at in range(1000)]
+    space["texts"] = np.array([str(at) for at in range(1000)], dtype=object)
+    survey = tier.Survey(dict(space))
+    try:
+        for name in space:
+            _migrate._shield(name, survey)
+        assert "containers in its object arrays stay" in tier.unshielded("cells")
+        assert tier.unshielded("mixed").startswith("1000 of its containers are of types that stay with the collector")
+        assert tier.unshielded("plain") == tier.unshielded("texts") == ""
+        assert tier.shielded() == ["mixed", "plain"]
+        assert "a full collection reads them" in str(tier.table(["cells"], variables=space))
+    finally:
+        for name in space:
+            _migrate._unshield(name)
+    assert tier.unshielded("cells") == ""
+
+
 def test_the_policy_moves_the_cold_array_and_keeps_the_hot_one(space):
     from larder import _auto, heat
 
