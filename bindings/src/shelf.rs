@@ -1,7 +1,7 @@
 //! The shelf engine as Python objects: open, put, get, commit, and buffers that view the heap.
 
 use std::ffi::c_int;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ struct NativeShelf {
 impl NativeShelf {
     #[new]
     #[pyo3(signature = (path, mode, medium=None))]
-    fn new(py: Python<'_>, path: &str, mode: &str, medium: Option<&str>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: PathBuf, mode: &str, medium: Option<&str>) -> PyResult<Self> {
         let mode = match mode {
             "r" => Mode::R,
             "r+" => Mode::RPlus,
@@ -150,7 +150,7 @@ impl NativeShelf {
             medium,
             ..OpenOptions::default()
         };
-        let shelf = py.detach(|| Shelf::open(Path::new(path), &options)).map_err(raise)?;
+        let shelf = py.detach(|| Shelf::open(&path, &options)).map_err(raise)?;
         let last_commit = AtomicU64::new(shelf.stats().commit);
         Ok(Self { shelf, last_commit })
     }
@@ -361,13 +361,10 @@ impl NativeShelf {
 
     /// The commit that was copied; `progress(done, total)` is called now and then.
     #[pyo3(signature = (path, progress=None))]
-    fn backup(&self, py: Python<'_>, path: &str, progress: Option<Py<PyAny>>) -> PyResult<u64> {
+    fn backup(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<u64> {
         let mut shown = Progress::new(progress);
         let commit = py
-            .detach(|| {
-                self.shelf
-                    .backup(Path::new(path), &mut |done, total| shown.step(done, total))
-            })
+            .detach(|| self.shelf.backup(&path, &mut |done, total| shown.step(done, total)))
             .map_err(raise)?;
         shown.end()?;
         Ok(commit)
@@ -509,17 +506,15 @@ impl Drop for PrivateBuffer {
 ///
 /// `(commit whose state was found, names saved, [(name lost, why)])`
 #[pyfunction]
-fn salvage(py: Python<'_>, path: &str, into: &str) -> PyResult<SalvageRow> {
-    let found = py
-        .detach(|| Shelf::salvage(Path::new(path), Path::new(into)))
-        .map_err(raise)?;
+fn salvage(py: Python<'_>, path: PathBuf, into: PathBuf) -> PyResult<SalvageRow> {
+    let found = py.detach(|| Shelf::salvage(&path, &into)).map_err(raise)?;
     Ok((found.commit, found.saved, found.lost))
 }
 
 /// `(the process that has a shelf file open to write, the forked child that writes in its place)`
 #[pyfunction]
-fn shelf_holders(path: &str) -> PyResult<(Option<u32>, Option<u32>)> {
-    Ok(Shelf::holders(Path::new(path))?)
+fn shelf_holders(path: PathBuf) -> PyResult<(Option<u32>, Option<u32>)> {
+    Ok(Shelf::holders(&path)?)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::register::RegisterError;
+use crate::wire::lenient;
 use crate::zmtp::curve::{KeyError, Keys};
 use crate::zmtp::server::{Listener, Socket};
 
@@ -108,7 +109,8 @@ impl Connection {
                     path: path.to_owned(),
                     source,
                 };
-                let mut connection: Self = serde_json::from_slice(&bytes).map_err(parse)?;
+                // The name of a notebook whose file name is not UTF-8 is in the file with lone surrogates.
+                let mut connection: Self = serde_json::from_str(&lenient::repair(&bytes)).map_err(parse)?;
                 if connection.registration_port != 0 {
                     // Ports of an earlier start, which may be somebody else's by now.
                     for socket in Socket::ALL {

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import time
+import tokenize
 from getpass import getpass
 from pathlib import Path
 from queue import Empty
@@ -171,8 +172,11 @@ def _doctor(as_json: bool) -> int:
     def medium() -> str:
         from . import shelf
 
+        where = _existing(shelf.home())
+        if not os.access(where, os.W_OK):
+            raise RuntimeError(f"{where} cannot be written; set LARDER_HOME to a folder that can")
         with (
-            tempfile.TemporaryDirectory(dir=_existing(shelf.home())) as folder,
+            tempfile.TemporaryDirectory(dir=where) as folder,
             shelf.open(f"{folder}/doctor.shelf") as one,
         ):
             one.x = 1
@@ -235,8 +239,14 @@ def _code(given: str) -> str:
     path = Path(given)
     if path.suffix == ".ipynb":
         raise ValueError(f"{given} is a notebook; `jupyter execute --kernel_name=larder {given}` runs it")
+    if path.is_dir():
+        raise IsADirectoryError(f"{given} is a folder, not code or a file of it")
     if path.is_file():
-        return path.read_text()
+        try:
+            with tokenize.open(path) as file:
+                return file.read()
+        except (SyntaxError, UnicodeDecodeError) as err:
+            raise ValueError(f"{path} is no Python source: {err}") from None
     if path.suffix == ".py" and " " not in given:
         raise FileNotFoundError(f"there is no file {given}")
     return given

@@ -51,6 +51,7 @@ from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised
 from .reader import CHUNK_BYTES, RANDOM, chunks_of, joined
+from .settings import positive
 from .states import Look, New, Part, Saved, Task
 
 VERSIONS_MAX = 50
@@ -60,6 +61,8 @@ REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
 """A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
 SLOW_SECONDS = 5e-3
 BYTES_MAX = 32 << 30
+VERSION = 2
+"""Of the layout of a session shelf."""
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 
 
@@ -76,12 +79,19 @@ class Recorder(Beside):
         self.saved: dict[str, tuple[bytes, str]] = {}
         """Group (its names, joined by NUL) -> digest and record name of what is on the shelf."""
         self.run = uuid.uuid4().hex[:8]
-        self.meta: dict = {"version": 2, "seq": 0, "versions": [], "clean": True, "attempts": 0, "recoverable": None}
+        self.meta: dict = {
+            "version": VERSION,
+            "seq": 0,
+            "versions": [],
+            "clean": True,
+            "attempts": 0,
+            "recoverable": None,
+        }
         self.seconds = self.seconds_last = 0.0
         self.restored_from: int | None = None
         """The version that the running cell went back to."""
         self.over_cap = False
-        self.bytes_max = int(os.environ.get("LARDER_SESSION_BYTES") or BYTES_MAX)
+        self.bytes_max = int(positive("LARDER_SESSION_BYTES", BYTES_MAX))
         self._versions: dict[int, dict] = {}
         self._lock = threading.RLock()
         self.hidden = set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"}

@@ -22,12 +22,13 @@ from typing import Any
 
 from . import hooks, saver
 from .errors import ShelfBusy, ShelfError
-from .recorder import RANDOM, Recorder, _cwd
+from .recorder import RANDOM, VERSION, Recorder, _cwd
+from .settings import positive
 
 ATTEMPTS_MAX = 2
 SHUTDOWN_SECONDS = 3.0
 """How long a shutdown waits for what is saved beside the kernel; front ends kill a kernel that takes five."""
-SAVER_SECONDS_MAX = float(os.environ.get("LARDER_WAIT_SECONDS") or 60)
+SAVER_SECONDS_MAX = positive("LARDER_WAIT_SECONDS", 60)
 """How long a new kernel waits for what the last one's children still save."""
 POLICIES = ("auto", "ask", "never")
 
@@ -39,7 +40,9 @@ def session_file(key: str) -> Path:
     from .shelf import home
 
     tail = re.sub(r"[^A-Za-z0-9._-]+", "_", key)[-60:].strip("_.") or "session"
-    return home() / "sessions" / f"{tail}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.shelf"
+    return (
+        home() / "sessions" / f"{tail}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.shelf"
+    )
 
 
 _recorder: Recorder | None = None
@@ -164,7 +167,12 @@ def _open(ip: Any, path: Path) -> Recorder:
         try:
             native = NativeShelf(str(path), "a", None)
             rec = Recorder(ip, native, path)
-            if rec.meta["version"] != 2:
+            if rec.meta["version"] > VERSION:
+                native.close()
+                raise ShelfError(
+                    f"{path} was written by a newer larder (layout {rec.meta['version']}); it is left as it is"
+                )
+            if rec.meta["version"] < VERSION:
                 raise ShelfFormat(f"written by another version of larder (layout {rec.meta['version']})")
         except (ShelfCorrupt, ShelfFormat, ValueError, KeyError) as err:
             aside = path.with_suffix(f".damaged-{int(time.time())}")

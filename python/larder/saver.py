@@ -33,8 +33,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .errors import ShelfError, ShelfFull
+from .settings import positive
 
-STALLED_SECONDS = float(os.environ.get("LARDER_SAVER_SECONDS") or 30)
+STALLED_SECONDS = positive("LARDER_SAVER_SECONDS", 30)
 """A child that reports no progress for so long ends itself."""
 BYTES_PER_SECOND_MIN = 20 << 20
 """What the slowest disk we reckon with writes."""

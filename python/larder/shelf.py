@@ -58,8 +58,13 @@ class Report(NamedTuple):
 
 def home() -> Path:
     """The folder of shelves with bare names: ``$LARDER_HOME``, else ``larder`` in the XDG data folder."""
-    if "LARDER_HOME" in os.environ:
-        return Path(os.environ["LARDER_HOME"])
+    given = os.environ.get("LARDER_HOME")
+    if given:
+        folder = Path(given)
+        if not folder.is_absolute():  # where it is now, also when the notebook goes to another folder
+            folder = folder.absolute()
+            os.environ["LARDER_HOME"] = str(folder)
+        return folder
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "larder"
 

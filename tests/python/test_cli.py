@@ -53,3 +53,14 @@ def test_a_shelf_that_has_no_place_says_what_to_do(tmp_path):
     done = larder("exec", "import larder; larder.open('x')", LARDER_HOME=str(tmp_path / "file" / "home"))
     assert done.returncode == 1 and "ShelfError: cannot make the folder of shelf" in done.stderr
     assert "set LARDER_HOME" in done.stderr
+
+
+def test_exec_reads_a_file_as_python_does_and_names_one_that_it_cannot(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_bytes(b"# -*- coding: latin-1 -*-\r\nprint(ascii('\xe9'))\r\n")
+    assert larder("exec", str(program)).stdout == "'\\xe9'\n"
+    program.write_bytes(b"print('\xe9')\n")
+    done = larder("exec", str(program))
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {program} is no Python source: ")
+    done = larder("exec", str(tmp_path))
+    assert done.returncode == 1 and "is a folder" in done.stderr

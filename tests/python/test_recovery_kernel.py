@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import pytest
 from kernelfixtures import kernel, text
 
+import larder
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
@@ -517,3 +519,37 @@ class P:
         assert k.text("print(found, len(outside) > 0, gc.isenabled())") == "[] True True\n"
         k.ok("gc.disable()")
         assert k.text("print(found, gc.isenabled())") == "[] False\n"
+
+
+def test_nonsense_in_the_environment_costs_nothing(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("kept = [1]")
+        kill(k)
+    with notebook(tmp_path, LARDER_SESSION_BYTES="lots", LARDER_SAVER_SECONDS="x", LARDER_WAIT_SECONDS="-1") as k:
+        assert k.value("kept") == "[1]"
+    assert len(session_files(tmp_path)) == 1 and not list((tmp_path / "home" / "sessions").glob("*damaged*"))
+
+
+def test_a_notebook_whose_file_name_is_not_utf8_comes_back(tmp_path):
+    name = "work/caf\udce9.ipynb"
+    with notebook(tmp_path, name) as k:
+        k.ok("kept = [1]")
+        kill(k)
+    with notebook(tmp_path, name) as k:
+        assert k.value("kept") == "[1]"
+        assert "saved after each cell" in k.value("%shelf status")
+
+
+def test_a_session_shelf_of_a_newer_larder_is_left_as_it_is(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("kept = [1]")
+        k.ok("from larder import recovery\nrecovery._recorder.put_meta('newer', version=99)")
+        kill(k)
+    (file,) = session_files(tmp_path)
+    with larder.open(file, "r") as shelf:
+        before = shelf.log()
+    with notebook(tmp_path) as k:
+        assert "is not saved" in (said := k.text("print('runs')")) and "newer larder" in said and "runs" in said
+    assert session_files(tmp_path) == [file]
+    with larder.open(file, "r") as shelf:
+        assert shelf.log() == before

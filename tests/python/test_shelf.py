@@ -507,3 +507,26 @@ def test_a_trusting_shelf_is_not_handed_out_as_a_distrusting_one():
     larder.open("t").p = [1]
     with pytest.raises(larder.ShelfError, match="trust=True"):
         larder.open("t", trust=False)
+
+
+def test_a_relative_home_stays_where_it_was_when_the_program_goes_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LARDER_HOME", "mine")
+    with larder.open("here") as shelf:
+        shelf.x = 1
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with larder.open("here", "r") as shelf:
+        assert shelf.x == 1
+    monkeypatch.setenv("LARDER_HOME", "")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert larder.shelf.home() == tmp_path / "data" / "larder"
+
+
+def test_a_path_that_is_not_utf8_is_a_path(tmp_path):
+    path = tmp_path / "caf\udce9.shelf"
+    with larder.open(path) as shelf:
+        shelf.x = 1
+        shelf.backup(tmp_path / "kopi\udce9.shelf")
+    with larder.open(tmp_path / "kopi\udce9.shelf", "r") as shelf:
+        assert shelf.x == 1

@@ -78,6 +78,11 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     real_stderr, failed = os.dup(2), False
     try:
         native = NativeKernel(path, _info(__version__))
+        if connection_file is None:  # started by hand
+            told = (
+                f"larder: a kernel runs here; `jupyter console --existing {path}` connects to it, `exit` there ends it"
+            )
+            print(told, file=sys.stderr, flush=True)
         _serve(native, path, extra or [])
     except Exception:
         failed = True
