@@ -61,9 +61,9 @@ REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
 """A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
 SLOW_SECONDS = 5e-3
 BYTES_MAX = 32 << 30
+"""Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 VERSION = 2
 """Of the layout of a session shelf."""
-"""Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 
 
 class Recorder(Beside):
