@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from . import blocks, groups
@@ -14,7 +15,7 @@ RANDOM = "(random)"
 """Stands among the names of a version for the states of the global random number generators."""
 
 
-class Reader:
+class Reader(ABC):
     """The half of a `Recorder` that reads; nothing it asks the shelf for is being written meanwhile."""
 
     ip: Any
@@ -24,11 +25,13 @@ class Reader:
     blocks: blocks.Blocks
     _versions: dict[int, dict]
 
+    @abstractmethod
     def drain(self, seconds: float | None = None) -> bool:
-        raise NotImplementedError
+        """Wait until nothing is being written to the shelf; whether that is so."""
 
+    @abstractmethod
     def set_random(self, states: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Let the global generators of random numbers go on from these states."""
 
     def version(self, seq: int) -> dict:
         """One saved state. Raises ``KeyError`` naming those there are."""
