@@ -3,7 +3,9 @@
 (Or that of the cell it was killed in, if that one had ended and was about to be answered.) The kernel is real and so is the
 signal, which goes to the kernel or, as front ends send it, to its group. A round runs cells one after the other, kills the
 kernel at a random moment, often with states under way that are saved behind their replies, and asks a new kernel of the same
-notebook what it has. ``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
+notebook what it has. In some rounds of random notebooks the children that save are killed as
+well: alone, and the kernel goes on; or together with the kernel, and what is missing then has to be named.
+``LARDER_KILL_ROUNDS`` sets the rounds, ``LARDER_KILL_SEED`` the seed.
 """
 
 import contextlib
