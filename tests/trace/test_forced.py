@@ -90,5 +90,13 @@ def test_random_programs_end_as_plain_ones_whichever_exit_is_taken(after):
         apart(Path(__file__).with_name("test_fuzz.py"), start, count, LARDER_FUZZ_FORCE=str(after))
 
 
+@pytest.mark.parametrize("after", (0, *AFTER))
+def test_objects_die_in_the_order_they_did(after):
+    first = int(os.environ.get("LARDER_FUZZ_SEED", "1"))
+    for start in range(first, first + PROGRAMS, BATCH):
+        count = min(BATCH, first + PROGRAMS - start)
+        apart(Path(__file__).with_name("deaths.py"), start, count, after)
+
+
 if __name__ == "__main__":
     sys.exit(1 if compare(sys.argv[1], int(sys.argv[2])) else 0)
