@@ -624,3 +624,25 @@ def test_places_of_a_loop_are_not_taken_for_objects():
         """,
         hot=3,
     )
+
+
+@pytest.mark.xfail(strict=True, reason="a pop does not see that only an overwritten variable still holds the object")
+def test_an_object_popped_for_the_last_time_dies_when_its_variable_is_overwritten():
+    both("""
+        class Loud:
+            def __init__(self, name, log):
+                self.name, self.log = name, log
+            def __del__(self):
+                self.log.append(-self.name)
+        def run():
+            log, held = [], []
+            o = Loud(1, log)
+            for i in range(2, 60):
+                held.append(o)
+                if i % 3 == 0:
+                    o = Loud(i, log)
+            for i in range(55):
+                o = held.pop()
+                log.append(i)
+            return log
+        """)
