@@ -137,6 +137,23 @@ def test_output_of_a_child_that_outlives_its_cell_goes_to_that_cell(k):
     k.until_idle(second)
 
 
+def test_a_forked_child_is_ended_by_a_signal_that_comes_before_it_has_begun(k):
+    code = """
+import os, signal, time
+ends = set()
+for _ in range(100):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(30)
+        os._exit(0)
+    os.kill(pid, signal.SIGTERM)
+    ends.add(os.waitpid(pid, 0)[1])
+print(ends)
+"""
+    assert k.text(code) == "{15}\n"
+    assert k.text("print(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL, signal.pthread_sigmask(0, ()))") == "True set()\n"
+
+
 def test_a_forked_child_prints_into_the_cell_and_does_not_answer_it(k):
     code = "import os\npid = os.fork()\nif pid == 0:\n    print('child')\n    os._exit(0)\nos.waitpid(pid, 0);"
     assert k.text(code) == "child\n"

@@ -22,7 +22,7 @@ from contextvars import copy_context
 from typing import Any
 
 from .. import hooks
-from . import cell as cells, comms, requests
+from . import cell as cells, comms, forks, requests
 from .cell import Cell
 
 REPLY_SECONDS_MAX = 0.5
@@ -87,6 +87,7 @@ class MainLoop:
             signal.signal(signal.SIGTERM, self._on_sigterm)
             if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and means it
                 signal.signal(signal.SIGHUP, self._on_sigterm)
+            forks.leave_signals(lambda number: self._on_sigint if number == signal.SIGINT else self._on_sigterm)
         comms.serving(self)
         # What already waits is served by the loop too, like all that comes: a cell runs inside the running loop.
         self.loop.add_reader(self.queue.fd(), self._wake)
