@@ -739,9 +739,6 @@ NOT_YET = [
     "list iterated",
     "slices open and negative",
     "functions that swap",
-    # The other branch inside an inlined function grows no side trace: at its exit the function on the stack is not
-    # taken for the one that was recorded.
-    "functions inlined",
 ]
 
 
