@@ -261,7 +261,7 @@ impl<W: World> Recorder<'_, W> {
                 return Err("a pop of an object that only the list holds");
             }
             let e = self.exit("a pop of an object that only the list holds");
-            self.emit(Op::GuardShared, &[r], 0, e, 0);
+            self.emit(Op::GuardShared, &[r], self.releases, e, 0);
         }
         self.effect_now()?;
         let popped = self.emit(Op::Pop, &[list], 0, ExitId::NONE, 0);
