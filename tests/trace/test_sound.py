@@ -626,7 +626,6 @@ def test_places_of_a_loop_are_not_taken_for_objects():
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a pop does not see that only an overwritten variable still holds the object")
 def test_an_object_popped_for_the_last_time_dies_when_its_variable_is_overwritten():
     both("""
         class Loud:
