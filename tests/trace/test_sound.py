@@ -645,3 +645,27 @@ def test_an_object_popped_for_the_last_time_dies_when_its_variable_is_overwritte
                 log.append(i)
             return log
         """)
+
+
+def test_a_list_that_only_its_iterator_held_beside_its_variable_dies_when_that_is_overwritten():
+    both(
+        """
+        class Loud:
+            def __init__(self, name, log):
+                self.name, self.log = name, log
+            def __del__(self):
+                self.log.append(-self.name)
+        def run():
+            log, t = [], 0
+            items = [None, None, 5, None]
+            for i in range(200):
+                x = items[t & 3] = Loud(1000 + i, log)
+                for x in items:
+                    t += 1
+                items = [None, None, None, t]
+                t += 1
+                log.append(t)
+            return log
+        """,
+        at_least=10,
+    )

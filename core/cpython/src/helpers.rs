@@ -233,6 +233,18 @@ unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
     }
 }
 
+/// How often the stack of a frame with so many locals holds an object, in iterators too.
+///
+/// # Safety
+/// GIL held; the running frame; a live object.
+pub unsafe fn on_stack(frame: Frame, o: Obj, locals: usize, l: &Layout) -> i32 {
+    // SAFETY: by contract; what lies on the stack is live.
+    unsafe {
+        let entries = (0..frame.depth(locals)).map(|at| frame.get(locals + at));
+        entries.map(|it| i32::from(it == o) + holds(it, o, l, 4)).sum()
+    }
+}
+
 /// Whether an object has more owners than these, without the places of the frame that the trace overwrites: what they
 /// hold may be gone for the program already.
 unsafe extern "C" fn held(o: *mut ffi::PyObject, owners: i64) -> u64 {
@@ -254,10 +266,7 @@ unsafe extern "C" fn held(o: *mut ffi::PyObject, owners: i64) -> u64 {
                 stale += 1;
             }
         }
-        for at in 0..frame.depth(locals) {
-            let it = frame.get(locals + at);
-            stale += i32::from(it == obj(o)) + holds(it, obj(o), l, 4);
-        }
+        stale += on_stack(frame, obj(o), locals, l);
         u64::from(count > owners as i32 + stale)
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::attributes::shared_names;
 use crate::frame::Frame;
-use crate::helpers::{known_again, may_go, set_namespaces, set_running};
+use crate::helpers::{known_again, may_go, on_stack, set_namespaces, set_running};
 use crate::hook::Engine;
 use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, type_of};
 use crate::rows::Row;
@@ -260,8 +260,12 @@ impl Compiled {
             return true;
         }
         let ours = self.packed.overwritten().filter(|s| self.slot(frame, *s) == o).count();
-        // SAFETY: a live object.
-        count as usize > ours || unsafe { may_go(o, l) }
+        // An iterator may be at its end before the slot is overwritten.
+        // SAFETY: a live object; the running frame.
+        unsafe {
+            let passing = || on_stack(frame, o, self.packed.locals as usize, l) as usize;
+            (count as usize > ours && count as usize > ours + passing()) || may_go(o, l)
+        }
     }
 
     /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken and the unit it leads to,
