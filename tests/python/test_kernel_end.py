@@ -59,10 +59,18 @@ def orphanable(tmp_path, between):
         parent.wait()
 
 
+@pytest.fixture
+def hangs_up():
+    """Under nohup SIGHUP is ignored, and by the kernel too: here it is not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     "way", ["shutdown", "restart", "exit()", "SIGTERM", "SIGHUP", "parent", "parent behind a shell"]
 )
-def test_every_end_but_sigkill_commits_what_is_on_the_shelves(tmp_path, way):
+def test_every_end_but_sigkill_commits_what_is_on_the_shelves(tmp_path, way, hangs_up):
     path, flag = tmp_path / "data.shelf", tmp_path / "stored"
     with kernel(tmp_path) if "parent" not in way else orphanable(tmp_path, "shell" in way) as started:
         k, parent = started if "parent" in way else (started, None)
