@@ -233,41 +233,40 @@ unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
     }
 }
 
-/// How often the stack of a frame with so many locals holds an object, in iterators too.
+/// How many owners an object has beside the places of the frame that the trace overwrites and what is on the stack, iterators
+/// included: what those hold may be gone for the program before it is gone from the frame. `None` if it never dies.
 ///
 /// # Safety
-/// GIL held; the running frame; a live object.
-pub unsafe fn on_stack(frame: Frame, o: Obj, locals: usize, l: &Layout) -> i32 {
-    // SAFETY: by contract; what lies on the stack is live.
+/// GIL held; the running frame, at the tree's head; a live object.
+pub unsafe fn lasting_owners(packed: &Packed, frame: Frame, o: Obj, l: &Layout) -> Option<i32> {
+    // SAFETY: by contract; what lies in the frame is live.
     unsafe {
+        let count = crate::object::refcount(o);
+        if count < 0 {
+            return None;
+        }
+        let locals = packed.locals as usize;
+        let places = packed
+            .overwritten()
+            .filter(|slot| slot.as_frame().is_none_or(|i| i < locals));
+        let stale = places
+            .filter(|slot| crate::run::in_slot(packed, frame, *slot) == o)
+            .count();
         let entries = (0..frame.depth(locals)).map(|at| frame.get(locals + at));
-        entries.map(|it| i32::from(it == o) + holds(it, o, l, 4)).sum()
+        let passing: i32 = entries.map(|it| i32::from(it == o) + holds(it, o, l, 4)).sum();
+        Some(count - stale as i32 - passing)
     }
 }
 
-/// Whether an object has more owners than these, without the places of the frame that the trace overwrites: what they
-/// hold may be gone for the program already.
+/// Whether an object has more owners than these that last.
 unsafe extern "C" fn held(o: *mut ffi::PyObject, owners: i64) -> u64 {
-    let l = layout();
     // SAFETY: a trace runs, so the frame and the tree are there; objects in the frame are live.
     unsafe {
-        let count = crate::object::refcount(obj(o));
-        if count < 0 {
-            return 1;
-        }
         let Some((frame, packed)) = *RUNNING.0.get() else {
             return 0;
         };
-        let packed = &*packed;
-        let locals = packed.locals as usize;
-        let mut stale = 0;
-        for slot in packed.overwritten() {
-            if slot.as_frame().is_none_or(|i| i < locals) && crate::run::in_slot(packed, frame, slot) == obj(o) {
-                stale += 1;
-            }
-        }
-        stale += on_stack(frame, obj(o), locals, l);
-        u64::from(count > owners as i32 + stale)
+        let lasting = lasting_owners(&*packed, frame, obj(o), layout());
+        u64::from(lasting.is_none_or(|n| i64::from(n) > owners))
     }
 }
 

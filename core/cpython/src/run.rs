@@ -11,7 +11,7 @@
 
 use crate::attributes::shared_names;
 use crate::frame::Frame;
-use crate::helpers::{known_again, may_go, on_stack, set_namespaces, set_running};
+use crate::helpers::{known_again, lasting_owners, may_go, set_namespaces, set_running};
 use crate::hook::Engine;
 use crate::object::{decref, incref, int_value, load, obj, ptr, refcount, store, type_of};
 use crate::rows::Row;
@@ -254,17 +254,11 @@ impl Compiled {
         if o.is_null() {
             return true;
         }
-        // SAFETY: a live object.
-        let (t, count) = unsafe { (type_of(o), refcount(o)) };
-        if count < 0 || is_leaf(t) {
-            return true;
-        }
-        let ours = self.packed.overwritten().filter(|s| self.slot(frame, *s) == o).count();
-        // An iterator may be at its end before the slot is overwritten.
         // SAFETY: a live object; the running frame.
         unsafe {
-            let passing = || on_stack(frame, o, self.packed.locals as usize, l) as usize;
-            (count as usize > ours && count as usize > ours + passing()) || may_go(o, l)
+            is_leaf(type_of(o))
+                || lasting_owners(&self.packed, frame, o, l).is_none_or(|owners| owners > 0)
+                || may_go(o, l)
         }
     }
 
