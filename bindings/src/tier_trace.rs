@@ -98,6 +98,21 @@ struct Making {
     place: Option<usize>,
 }
 
+/// How to walk: addresses to skip, types of leaves, of what has a buffer of its own and of what is skipped, the most objects,
+/// seconds.
+#[derive(FromPyObject)]
+struct Rules(Vec<usize>, Vec<Py<PyAny>>, Vec<Py<PyAny>>, Vec<Py<PyAny>>, u64, f64);
+
+impl Rules {
+    fn walk(self, py: Python<'_>) -> PyResult<Walk> {
+        let Rules(skip, leaf_types, own_types, skip_types, objects_max, budget_s) = self;
+        let proof = Layout::verify(py)?.map_err(PyRuntimeError::new_err)?;
+        let mut walk = Walk::new(proof, &skip, leaf_types, own_types, skip_types, objects_max);
+        walk.until(Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)));
+        Ok(walk)
+    }
+}
+
 #[pyclass]
 pub struct TierTrace {
     records: Vec<Record>,
@@ -134,20 +149,13 @@ impl TierTrace {
 
     /// Brings the record of `name` up to date: `same`, `mended` (with the new leaves, for Python to resolve; then `finish`),
     /// `late` (the time was too short; nothing has changed), or `anew` (it takes a new walk).
-    #[allow(clippy::too_many_arguments)]
     fn mend(
         &mut self,
         py: Python<'_>,
         name: &str,
         root: &Bound<'_, PyAny>,
-        skip: Vec<usize>,
-        leaf_types: Vec<Py<PyAny>>,
-        own_types: Vec<Py<PyAny>>,
-        skip_types: Vec<Py<PyAny>>,
-        objects_max: u64,
-        budget_s: f64,
+        rules: Rules,
     ) -> PyResult<(&'static str, Vec<Leaf>)> {
-        let proof = Layout::verify(py)?.map_err(PyRuntimeError::new_err)?;
         let grows = self.growing.iter().any(|record| record.name == name);
         let from = if grows { &mut self.growing } else { &mut self.records };
         let known = from.iter().position(|record| record.name == name);
@@ -156,8 +164,7 @@ impl TierTrace {
         else {
             return Ok(("anew", Vec::new()));
         };
-        let mut walk = Walk::new(proof, &skip, leaf_types, own_types, skip_types, objects_max);
-        walk.until(Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)));
+        let mut walk = rules.walk(py)?;
         // Nobody else holds the table while it changes.
         self.tracked = None;
         match walk.mend(root, &mut from[at].reached) {
@@ -187,21 +194,8 @@ impl TierTrace {
     }
 
     /// Begins a new record of `name`; the old one stays until `finish`.
-    #[allow(clippy::too_many_arguments)]
-    fn begin(
-        &mut self,
-        py: Python<'_>,
-        name: String,
-        skip: Vec<usize>,
-        leaf_types: Vec<Py<PyAny>>,
-        own_types: Vec<Py<PyAny>>,
-        skip_types: Vec<Py<PyAny>>,
-        objects_max: u64,
-        budget_s: f64,
-    ) -> PyResult<()> {
-        let proof = Layout::verify(py)?.map_err(PyRuntimeError::new_err)?;
-        let mut walk = Walk::new(proof, &skip, leaf_types, own_types, skip_types, objects_max);
-        walk.until(Instant::now() + Duration::from_secs_f64(budget_s.clamp(0.0, 1e6)));
+    fn begin(&mut self, py: Python<'_>, name: String, rules: Rules) -> PyResult<()> {
+        let walk = rules.walk(py)?;
         self.growing.retain(|record| record.name != name);
         let record = Record {
             name,

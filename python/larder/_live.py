@@ -118,7 +118,7 @@ class LiveTrace:
     def _native(self, call: Any, name: str, *arguments: Any) -> Any:
         skip = [id(tier.namespace()), id(tier.sys.modules), id(tier.sys.__dict__), id(self), id(self.__dict__)]
         kinds = tier.leaf_types(), tier.own_types(), tier.skip_types()
-        return call(name, *arguments, skip, *kinds, OBJECTS_MAX, max(self._credit_s, EACH_S))
+        return call(name, *arguments, (skip, *kinds, OBJECTS_MAX, max(self._credit_s, EACH_S)))
 
     def _walk(self, name: str, value: Any) -> bool:
         """Makes a new record; `False` when the time did not do for all of it."""
