@@ -191,12 +191,12 @@ class Beside(Reader):
         return True
 
     def _resolve(self, fresh: list[tuple[str, ...]], refused: Collection[str], seq: int) -> None:
-        """The groups of a state that was serialised elsewhere are known."""
+        """The groups of a state that was serialised elsewhere are known: as those of that state, which may yet be lost."""
         for names in fresh:
             for name in names:
                 one = self.known.get(name)
                 if one is not None and one.since <= seq:
-                    self.known[name] = one._replace(names=names)
+                    self.known[name] = one._replace(names=names, since=seq)
         for name in refused:
             if name in self.known and self.known[name].since <= seq:
                 del self.known[name]

@@ -107,7 +107,7 @@ class Known(NamedTuple):
     names: tuple[str, ...]
     """Its group; empty while it is being saved beside the kernel, and that is not known yet."""
     since: int = 0
-    """The state it is what it was in."""
+    """The state that has it so: the last one it was serialised for."""
 
 
 class Found(NamedTuple):

@@ -257,6 +257,40 @@ def test_a_child_finds_out_that_the_one_before_it_did_not_save_what_it_was_given
         assert shown.splitlines()[-1] == "[[0, 1, 2]] 1.0 1.0 7.0 4"
 
 
+# In the kernel: a child writes the state of its number when there is a file with it, or one for all.
+WRITES_IN_TURN = WRITES_WHEN_TOLD.replace("os.path.exists({go!r})", "any(map(os.path.exists, ({go!r}, {go!r} + str(task.seq))))")
+
+
+def test_what_went_with_two_children_one_after_the_other_is_not_taken_for_saved(tmp_path):
+    go = tmp_path / "go"
+    go.touch()
+    latest = "print(larder.recovery.recorder().meta['seq'])"
+    learn = "rec = larder.recovery.recorder(); rec._collect(); assert rec._learn(rec.savers, 20); del rec"
+    with notebook(tmp_path) as k:
+        k.ok(WRITES_IN_TURN.format(go=str(go)) + SLOW)
+        k.ok("s = Slow(0, 0.05); v = ['old']")
+        settle(k)
+        go.unlink()
+        k.ok("s = Slow(1, 0.05)")
+        first, seq = pids(k)[0], k.text(latest, silent=True).strip()
+        k.ok("s = Slow(2, 0.05); v = ['new']")
+        (second,) = {*pids(k)} - {first}
+        os.kill(second, signal.SIGKILL)
+        wait_until(lambda: ended(second))
+        k.ok("s = Slow(3, 0.05)")
+        (third,) = {*pids(k)} - {first}
+        (tmp_path / f"go{seq}").touch()
+        wait_until(lambda: ended(first))
+        k.ok(learn, silent=True)  # what the third child serialised in place of the second
+        os.kill(third, signal.SIGKILL)
+        wait_until(lambda: pids(k) == [])
+        go.touch()
+        k.ok("x = 5")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(v, s.value, x)").endswith("\n['new'] 3 5\n")
+
+
 def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)
