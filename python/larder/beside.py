@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import blocks, groups, saver
+from . import blocks, groups, hooks, saver
 from .costs import Costs
 from .promised import Promised
 from .reader import Reader
@@ -47,6 +47,7 @@ class Beside(Reader):
     put_meta: Callable[..., None]
     _lock: threading.RLock
     _report: Callable[[str], None]
+    _guarded: Callable[..., None]
     _task: Callable[[Look, saver.Saver | None], Task]
     _put: Callable[[Task, saver.Saver | None, float], Saved]
     _apply: Callable[[Saved], None]
@@ -67,6 +68,8 @@ class Beside(Reader):
         """In a child: its state, serialised before it may write."""
         self._again: tuple[str, int] | None = None
         """The cell whose state a child was lost with."""
+        self._made_up = False
+        """Since the last cell it was tried to make up for a lost child, or that is not to be tried before the next one."""
 
     @property
     def keys(self) -> Collection[str]:
@@ -76,11 +79,10 @@ class Beside(Reader):
     def _save_beside(self, look: Look, seconds: float, reply_at: float) -> bool:
         """Leave it to a child, if one can be had and is worth a fork."""
         self.why_no_saver = saver.why_not()
-        per_byte = self._fork_seconds or saver.SECONDS_PER_BYTE
         resident = saver.resident_bytes()
         if self.why_no_saver or not self._not_beside.isdisjoint(look.changed) or self._unfrozen(look):
             return False
-        if not self.savers and seconds < per_byte * resident and not saver.always():
+        if not self.savers and seconds < self._fork_cost() and not saver.always():
             return False
         look.reply_at = reply_at
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
@@ -107,6 +109,7 @@ class Beside(Reader):
             self.known = {n: one._replace(names=()) if one.since in gone else one for n, one in self.known.items()}
             self._cancelled.append(surplus)
         self.savers.append(child)
+        hooks.when_idle(child.pidfd, self.make_up)
         held = self._remembered(look, [(name,) for name in look.changed])
         self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
         self.meta = {**self.meta, "seq": look.seq}
@@ -116,6 +119,10 @@ class Beside(Reader):
             if child.ended(reply_at - time.perf_counter()):
                 self._collect(BEFORE_REPLY)
         return True
+
+    def _fork_cost(self) -> float:
+        """Seconds a fork takes now, as far as can be told."""
+        return (self._fork_seconds or saver.SECONDS_PER_BYTE) * saver.resident_bytes()
 
     def _unfrozen(self, look: Look) -> bool:
         """Whether what a child would see of the changed variables could change under it."""
@@ -297,8 +304,11 @@ class Beside(Reader):
                     self._not_beside.add(name)
                 where = f" at `{name}`, which is saved before the reply from now on" if name else ""
                 why = failed.error if failed is not None else ended
-                self._report(f"process {child.pid}, which saved the state after cell [{last.count}], {why}{where}")
                 self._again = (last.code, last.count)
+                self._made_up = self._made_up or child.blamed or child.hung
+                which = f"process {child.pid}, which saved the state after cell [{last.count}],"
+                when = "before the next cell runs" if self._made_up else "now"
+                self._report(f"{which} {why}{where}; the state is saved again {when}")
             self._drop(child)
         if not self.savers and self.native.lent:
             self.native.take()
@@ -308,6 +318,18 @@ class Beside(Reader):
     def _drop(self, child: saver.Saver) -> None:
         child.reap()
         child.close()
+
+    def make_up(self) -> None:
+        """Between cells: have the state saved that a child was lost with, by another child if it takes long.
+
+        Once until the next cell ends, and not where the child came to its end with something in hand, or none can be had: the
+        next cell waits for that, not one that is not there yet.
+        """
+        with self._lock:
+            self._collect()
+            if self._again is not None and self.on and not self.savers and not self._made_up:
+                self._made_up = True
+                self._guarded(*self._again, HEARD_SECONDS, True)
 
     def drain(self, seconds: float | None = None) -> bool:
         """Wait for what is being saved beside the kernel; whether it is done."""
@@ -321,9 +343,18 @@ class Beside(Reader):
 
     def leave(self, seconds: float) -> bool:
         """The kernel ends: wait so long for the children. ``False``: the last of them marks the session as shut down."""
+        until = time.monotonic() + seconds
+        if not self._drain_clean(until):
+            return False
+        with self._lock:
+            if self._again is not None and self.on:
+                self._guarded(*self._again, HEARD_SECONDS)
+        return self._drain_clean(until)
+
+    def _drain_clean(self, until: float) -> bool:
         if self.savers:
             self.savers[-1].leave_clean(True)
-        return self.drain(seconds)
+        return self.drain(until - time.monotonic())
 
     def behind(self) -> list[saver.Saver]:
         """The children that save, oldest first."""

@@ -7,6 +7,7 @@ info (before) or result (after); one that raises is reported and does not stop t
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,6 +21,9 @@ REPLIED: list[Callable[[], None]] = []
 """Called by larder's kernel when a cell's reply is out, before it takes the next request."""
 BEFORE: list[Hook] = []
 AFTER: list[Hook] = []
+
+_idle: Callable[[int, Callable[[], None]], None] | None = None
+"""Of larder's kernel, as long as its main loop runs: see `when_idle`."""
 
 _installed: dict[int, tuple[Callable, Callable]] = {}
 
@@ -63,6 +67,15 @@ def replied() -> None:
     """Run `REPLIED`: a cell was answered."""
     for hook in list(REPLIED):
         _try(hook, "after the last cell")
+
+
+def when_idle(fd: int, call: Callable[[], None]) -> None:
+    """Have larder's kernel make this call once, when ``fd`` can be read and no cell runs or waits; no other kernel does.
+
+    The descriptor may be closed meanwhile.
+    """
+    if _idle is not None:
+        _idle(os.dup(fd), lambda: _try(call, "between cells"))
 
 
 def _run(hooks: list[Hook], ip, about) -> None:

@@ -163,14 +163,15 @@ class Recorder(Beside):
         began = time.perf_counter()
         patience = max(REPLY_SECONDS, REPLY_SHARE * (began - self._cell_began)) if not saver.always() else 0.0
         with self._lock:
+            self._made_up = False
             self._guarded(getattr(info, "raw_cell", None) or "", count, patience)
         self.seconds_last = time.perf_counter() - began
         self.seconds += self.seconds_last
 
-    def _guarded(self, code: str, count: int, patience: float) -> None:
+    def _guarded(self, code: str, count: int, patience: float, bounded: bool = False) -> None:
         try:
             with _no_collection():
-                self.save(code, count, patience)
+                self.save(code, count, patience, bounded)
         except ShelfFull as err:
             self._report(f"the state after cell [{count}] is not saved, the disk is full: {err}")
         except ShelfError as err:
@@ -182,10 +183,11 @@ class Recorder(Beside):
             self.why_off = why
             print(f"larder: {why}", file=sys.stderr)
 
-    def save(self, code: str, count: int, patience: float = math.inf) -> None:
+    def save(self, code: str, count: int, patience: float = math.inf, bounded: bool = False) -> None:
         """Bring the session shelf up to the namespace, as one commit: all of it, or (on any error) nothing.
 
-        What is expected to take more than ``patience`` seconds is left to a child.
+        What is expected to take more than ``patience`` seconds is left to a child; where none can be had, the kernel does it, or
+        (``bounded``) it is left for the next cell.
         """
         began = time.perf_counter()
         self._collect()
@@ -203,6 +205,9 @@ class Recorder(Beside):
             ending = task is not None and self.savers[-1].closed and self.drain(HEARD_SECONDS)
             beside = (self.savers or seconds > patience) and not ending
             if beside and self._save_beside(look, seconds, began + patience):
+                return
+            if beside and bounded and seconds > self._fork_cost():
+                self._again = (code, count)
                 return
         self.drain()
         known = {name: self.known[name] for name in look.known if name in self.known and self.known[name].names}

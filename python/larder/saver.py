@@ -150,7 +150,7 @@ class Saver:
         """What will be on the shelf when it has ended (`states.Coming`), once that is known."""
         self.closed = False
         """It takes no more states: it has written all it has, or was ended."""
-        self.pid = self._pidfd = 0
+        self.pid = self.pidfd = 0
         self.began = self._forked = time.monotonic()
         self._file = os.memfd_create("larder-saver")
         os.ftruncate(self._file, _END)
@@ -179,7 +179,7 @@ class Saver:
                 self._child(before, fds, work)
             with contextlib.suppress(OSError):
                 os.setpgid(self.pid, self.pid)  # a kill of the kernel's group must not reach it, from here on
-            self._pidfd = os.pidfd_open(self.pid)
+            self.pidfd = os.pidfd_open(self.pid)
             self._forked = time.monotonic()
         except OSError:
             if self.pid > 0:
@@ -258,7 +258,7 @@ class Saver:
     def ended(self, seconds: float | None = 0) -> bool:
         """Whether it has ended; waits for it for so long, or (``None``) as long as it takes."""
         poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
+        poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1e3))
 
     def finish(self, seconds: float | None = 0) -> bool:
@@ -310,10 +310,10 @@ class Saver:
         return os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
 
     def close(self) -> None:
-        for fd in (self._file, self._inbox, self._token, self._pidfd):
+        for fd in (self._file, self._inbox, self._token, self.pidfd):
             if fd:
                 os.close(fd)
-        self._file = self._inbox = self._token = self._pidfd = 0
+        self._file = self._inbox = self._token = self.pidfd = 0
 
     def _claim(self) -> bool:
         try:
@@ -357,7 +357,7 @@ class Saver:
     def _child(self, before: list[Saver], fds: list[int], work: Work) -> None:
         try:
             self.pid = os.getpid()
-            others = (fd for one in before for fd in (one._file, one._token, one._pidfd))
+            others = (fd for one in before for fd in (one._file, one._token, one.pidfd))
             _settle_in([*fds, self._file, self._inbox, self._token, *others])
             os.pwrite(self._file, b"\1", 1)
             if before:

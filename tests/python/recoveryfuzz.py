@@ -511,7 +511,7 @@ def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
     recorder.HEARD_SECONDS = 5.0
     rec._fork_seconds = 1e-12
 
-    def seldom_here(code: str, count: int, patience: float) -> None:
+    def seldom_here(code: str, count: int, patience: float, bounded: bool = False) -> None:
         save(code, count, rng.choice([0.0, 10.0, 10.0, 10.0]))
         rec._fork_seconds = 1e-12  # a fork is always worth it
         if lose and rec.savers and rng.random() < 0.2:
@@ -564,7 +564,8 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             if plainly is not None:
                 rec.save = plainly
                 rec.drain()
-                ip.run_cell("pass")  # what was lost with a child is saved again before it
+                # What was lost with a child is saved again while the kernel is idle, or before its next cell.
+                rec.make_up() if seed // 8 % 2 else ip.run_cell("pass")
         else:
             if seed % 2:
                 ip.run_cell("pass")  # everything comes after this one, and is part of the state saved after it

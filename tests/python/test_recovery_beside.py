@@ -105,8 +105,8 @@ def test_a_child_that_is_killed_alone_costs_nothing_but_its_time(tmp_path):
             k.ok(f"big[{step}] = -1; s.value.append({step})")
             for pid in pids(k):
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: pids(k) == [])
-        k.ok("x = 5")  # saves first what was lost
+            wait_until(lambda: not noted(tmp_path))
+        k.ok("x = 5")
         settle(k)
         assert k.text("print([r['cell'] for r in larder.session.log()])", silent=True) == "[1, 2, 3, 4, 5, 6]\n"
         ids = k.text("print(*(r['id'] for r in larder.session.log() if r['cell'] in (4, 6)))", silent=True).split()
@@ -118,6 +118,103 @@ def test_a_child_that_is_killed_alone_costs_nothing_but_its_time(tmp_path):
     with notebook(tmp_path) as k:
         shown = k.text("print(s.value, big[2:5].tolist(), x)")
         assert shown.endswith("\n[1, 2, 3, 4] [-1.0, -1.0, -1.0] 5\n") and "not back" not in shown
+
+
+def noted(tmp_path):
+    """Whether something that was promised is not on the shelf yet."""
+    return bool(list((tmp_path / "home" / "sessions").glob("*.promised")))
+
+
+def lose_all(k, tmp_path):
+    """A slow cell; then every child that saves is killed, without a further cell, until none comes any more."""
+    k.ok("import larder, numpy as np" + SLOW)
+    settle(k)
+    k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.3)")
+    settle(k)
+    k.ok("big[3] = -1; s.value.append(2)")
+    killed, quiet = set(), time.monotonic()
+    while time.monotonic() < quiet + 1:
+        for pid in pids(k):
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+            quiet = time.monotonic()
+        time.sleep(0.01)
+    assert len(killed) == 2, "once for the cell, once to make up for it, and not again"
+    assert noted(tmp_path)
+
+
+def test_what_a_killed_child_was_to_save_is_saved_while_the_kernel_is_idle(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder, numpy as np" + SLOW)
+        settle(k)
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.1)")
+        settle(k)
+        k.ok("big[3] = -1; s.value.append(2)")
+        (pid,) = pids(k)
+        os.kill(pid, signal.SIGKILL)
+        k.shown(f"process {pid}, which saved the state after cell [3], was ended by SIGKILL; the state is saved again now")
+        wait_until(lambda: not noted(tmp_path))  # with no further cell
+        assert pids(k) == []
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("print(s.value, big[2:5].tolist())")
+        assert shown.endswith("\n[1, 2] [2.0, -1.0, 4.0]\n") and "not back" not in shown
+        assert k.text(HOW, silent=True).splitlines()[1:3] == ["2 behind reply", "3 behind reply"]
+
+
+def test_a_small_state_that_was_given_to_a_killed_child_is_saved_while_idle_too(tmp_path):
+    with notebook(tmp_path) as k:
+        pid = begin(k, tmp_path)
+        k.ok("x.append(1)")
+        (tmp_path / "go").touch()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not noted(tmp_path))
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(y, big.sum())").endswith("\n[[0, 1]] 0.0\n")
+
+
+def test_a_running_cell_is_not_disturbed_by_the_end_of_a_child(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("import larder" + SLOW)
+        settle(k)
+        k.ok("s = Slow([1], 0.2)")
+        (pid,) = pids(k)
+        for code in ("time.sleep(1.2)", "import asyncio; await asyncio.sleep(1.2)"):
+            message = k.send(code)
+            k.wait_for(lambda msg: msg["msg_type"] == "execute_input")
+            for child in pids(k):
+                os.kill(child, signal.SIGKILL)
+            wait_until(lambda: pids(k) == [])
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                assert pids(k) == []
+                time.sleep(0.01)
+            assert k.reply(message)["content"]["status"] == "ok"
+        wait_until(lambda: not noted(tmp_path))
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(s.value)").endswith("\n[1]\n")
+
+
+def test_what_was_lost_twice_is_saved_by_the_next_cell(tmp_path):
+    with notebook(tmp_path) as k:
+        lose_all(k, tmp_path)
+        k.ok("x = 4")
+        settle(k)
+        kill(k)
+    with notebook(tmp_path) as k:
+        shown = k.text("print(s.value, big[3], x)")
+        assert shown.endswith("\n[1, 2] -1.0 4\n") and "not back" not in shown
+
+
+def test_what_was_lost_twice_is_saved_by_a_shutdown(tmp_path):
+    with notebook(tmp_path) as k:
+        lose_all(k, tmp_path)
+        shut(k)
+    with notebook(tmp_path) as k:
+        assert "not back" not in k.text("%shelf recover")
+        assert k.text("print(s.value, big[3])") == "[1, 2] -1.0\n"
 
 
 def die_together(k):
@@ -232,8 +329,9 @@ def test_states_that_a_child_was_given_and_did_not_live_to_save_are_saved_again(
         assert pids(k) == [pid]
         os.kill(pid, signal.SIGKILL)
         (tmp_path / "go").touch()
-        said = k.text("u = 1", "stderr")
-        assert f"process {pid}, which saved the state after cell [4], was ended by SIGKILL" in said
+        message = k.send("u = 1")
+        k.shown(f"process {pid}, which saved the state after cell [4], was ended by SIGKILL")
+        assert k.reply(message)["content"]["status"] == "ok"
         kill(k)
     with notebook(tmp_path) as k:
         shown = k.text("x.append(2); print(y, big[3], big.sum(), w[0], u)")
@@ -283,9 +381,10 @@ def test_what_went_with_two_children_one_after_the_other_is_not_taken_for_saved(
         wait_until(lambda: ended(first))
         k.ok(learn, silent=True)  # what the third child serialised in place of the second
         os.kill(third, signal.SIGKILL)
-        wait_until(lambda: pids(k) == [])
+        wait_until(lambda: ended(third))
         go.touch()
         k.ok("x = 5")
+        settle(k)
         kill(k)
     with notebook(tmp_path) as k:
         assert k.text("print(v, s.value, x)").endswith("\n['new'] 3 5\n")
@@ -352,9 +451,9 @@ def test_what_does_not_survive_a_fork_is_saved_in_the_kernel(tmp_path, what):
         k.ok("import larder\nx = 1" + ONLY_HERE.format(what=what))
         settle(k)
         k.ok("s = Stuck([1])")
-        wait_until(lambda: pids(k) == [])
-        said = text(k.ok("x = 2"), "stderr")
+        said = k.shown("the state is saved again before the next cell runs")["content"]["text"]
         assert "saved the state after cell [2]" in said and "`s`" in said, said
+        k.ok("x = 2")
         k.ok("s.value.append(2); y = 3")
         assert "before reply" in k.text(HOW + "\nprint(len(larder.recovery.recorder().behind()))", silent=True)
         kill(k)
@@ -456,9 +555,9 @@ def test_disk_full_behind_the_reply_is_said_and_the_next_cell_saves_again(tmp_pa
             "size = larder.recovery.recorder().path.stat().st_size\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\nbig = bytes(60_000_000)"
         )
-        wait_until(lambda: pids(k) == [])
-        said = text(k.ok("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2); x = 2"), "stderr")
-        assert "is not saved" in said or "not saved any more" in said or "saved the state" in said, said
+        said = ("is not saved", "not saved any more", "saved the state")
+        k.wait_for(lambda m: m["msg_type"] == "stream" and any(one in m["content"]["text"] for one in said))
+        k.ok("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2); x = 2")
         k.ok("%shelf log")
         on = k.text("print(larder.recovery.recorder().on)", silent=True)
         kill(k)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -27,6 +29,8 @@ from .cell import Cell
 
 REPLY_SECONDS_MAX = 0.5
 """How long what follows a reply waits for a front end that does not take it."""
+BUSY_SECONDS = 0.1
+"""How often it is looked whether the kernel is idle, where something waits for that."""
 
 
 class _Interruptible:
@@ -88,6 +92,7 @@ class MainLoop:
             if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and means it
                 signal.signal(signal.SIGHUP, self._on_sigterm)
             forks.leave_signals(lambda number: self._on_sigint if number == signal.SIGINT else self._on_sigterm)
+            hooks._idle = self._when_idle
         comms.serving(self)
         # What already waits is served by the loop too, like all that comes: a cell runs inside the running loop.
         self.loop.add_reader(self.queue.fd(), self._wake)
@@ -131,6 +136,24 @@ class MainLoop:
     def _stop_if_idle(self) -> None:
         if self._task is None:
             self.loop.stop()
+
+    def _when_idle(self, fd: int, call: Callable[[], None]) -> None:
+        """See ``hooks.when_idle``; ``fd`` is ours now."""
+        queue = select.poll()
+        queue.register(self.queue.fd(), select.POLLIN)
+
+        def at_rest() -> None:
+            if self._task is not None or self._waiting or queue.poll(0):
+                self.loop.call_later(BUSY_SECONDS, at_rest)
+            elif not self._stopping:
+                call()
+
+        def ready() -> None:
+            self.loop.remove_reader(fd)
+            os.close(fd)
+            at_rest()
+
+        self.loop.call_soon_threadsafe(self.loop.add_reader, fd, ready)
 
     # -- queue -----------------------------------------------------------------------------------------------------
 
