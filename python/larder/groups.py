@@ -464,6 +464,12 @@ def _pickler_class():
                     return types.CellType, (), (None, {"cell_contents": obj.cell_contents})
                 except ValueError:
                     return types.CellType, ()
+            if kind is types.MappingProxyType:
+                mapping = below_proxy(obj)
+                owner = _class_of_dict(mapping)
+                if owner is not None:
+                    raise TypeError(f"cannot pickle the __dict__ of the class {owner.__name__}: it looks into the class")
+                return types.MappingProxyType, (mapping,)
             if kind in _VIEWS:
                 raise TypeError(
                     f"cannot pickle '{kind.__name__}' object: it looks into another object and cannot come back so"
@@ -488,7 +494,8 @@ def _pickler_class():
 
         def _plainly(self, kind):
             """How an object of a type that no rule is about is reduced; false for the others."""
-            if kind is types.FunctionType or kind is types.CellType or kind in _VIEWS or not codec.ordinary(kind):
+            special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
+            if special or kind in _VIEWS or not codec.ordinary(kind):
                 return False
             return _dict_instance if self._own_dict(kind) else _as_it_says
 
@@ -552,18 +559,33 @@ def _pickler_class():
             return fresh.__reduce_ex__(5)
 
         def _note_frame(self, obj):
-            """Arrays directly in pandas' own objects follow copy on write."""
+            """Arrays directly in frames, series and indexes follow copy on write; an extension array by itself does not."""
+            extension = sys.modules["pandas"].api.extensions.ExtensionArray
+            if isinstance(obj, extension) and id(obj) not in self._frames:
+                return
             for attribute in ("values", "_ndarray", "_data", "_mask", "_codes", "_left", "_right"):
                 if attribute == "values" and not type(obj).__module__.startswith("pandas.core.internals"):
                     continue
                 part = getattr(obj, attribute, None)
-                if part is not None and "numpy" in sys.modules and isinstance(part, sys.modules["numpy"].ndarray):
+                if part is not None and "numpy" in sys.modules and isinstance(part, (sys.modules["numpy"].ndarray, extension)):
                     self._frames.add(id(part))
                     self.keep.append(part)
 
         def _span(self, obj, low, high, root, frame=False):
             self.spans.append(Span(low, high, root, frame, id(obj), self._name))
             self.keep.append(obj)
+
+        def _masked(self, obj):
+            """A masked array by the arrays it is made of, each of which others may have as well."""
+            data = obj.view(_ndarray_type())
+            self.keep.append(data)
+            if obj.base is None:
+                low, high = codec.byte_bounds(obj)
+                self._span(obj, low, high, id(obj))
+                self._fresh.add(id(data))
+            state = {name: value for name, value in obj.__dict__.items() if name not in ("_mask", "_basedict")}
+            mask = None if obj._mask is sys.modules["numpy"].ma.nomask else obj._mask
+            return _as_masked, (data, mask), state, None, None, _masked_state
 
         def _dates(self, obj):
             """Many dates as the integers they are, whose memory NumPy hands out."""
@@ -580,6 +602,8 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
                 return None
+            if type(obj) is np.ma.MaskedArray and not obj.dtype.hasobject and obj.dtype.names is None:
+                return self._masked(obj)
             low, high = codec.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
                 self._span(obj, low, high, id(obj), True)
@@ -629,6 +653,19 @@ def _pickler_class():
             return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
 
     return GroupPickler
+
+
+def below_proxy(proxy):
+    """What a mapping proxy shows."""
+    return gc.get_referents(proxy)[0]
+
+
+def _class_of_dict(mapping):
+    """The class whose namespace this is; ``None`` if it is no class's."""
+    for one in gc.get_referrers(mapping) if type(mapping) is dict else ():
+        if isinstance(one, type) and below_proxy(type.__dict__["__dict__"].__get__(one)) is mapping:
+            return one
+    return None
 
 
 def _as_it_says(obj):
@@ -708,6 +745,18 @@ def _own(obj):
 
 def _as_dates(numbers, dtype):
     return numbers.view(dtype)
+
+
+def _as_masked(data, mask):
+    import numpy as np
+
+    made = data.view(np.ma.MaskedArray)
+    made._mask = np.ma.nomask if mask is None else mask
+    return made
+
+
+def _masked_state(obj, state):
+    obj.__dict__.update(state)
 
 
 def _ndarray_type():

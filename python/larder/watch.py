@@ -245,6 +245,10 @@ def _slice(one: slice) -> Said:
     return b"", (one.start, one.stop, one.step), ()
 
 
+def _proxy(one: types.MappingProxyType) -> Said:
+    return b"", (groups.below_proxy(one),), ()
+
+
 def _pickle_buffer(buffer: pickle.PickleBuffer) -> Said:
     """Bytes a library hands to pickle; those of arrays are seen as arrays before."""
     raw = buffer.raw()
@@ -291,6 +295,7 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     array.array: _array,
     slice: _slice,
     memoryview: _memoryview,
+    types.MappingProxyType: _proxy,
     pickle.PickleBuffer: _pickle_buffer,
     groups.Restored: _own_memory,
     PrivateBuffer: _own_memory,
@@ -315,6 +320,8 @@ def _of_numpy(np: Any, kind: type) -> Any:
         return lambda one: (pickle.dumps(one.state, 5), (), ())
     if kind is np.random.RandomState:
         return lambda one: (pickle.dumps(one, 5), (one._bit_generator,), ())
+    if kind is np.ma.MaskedArray:
+        return _masked
     if issubclass(kind, type):
         return _other_class
     return _reduced(kind, "numpy")
@@ -352,6 +359,13 @@ def _callbacks(one: Any) -> Said:
     return b"", (type(one), kept, calls), ()
 
 
+def _masked(one: Any) -> Said | None:
+    if one.dtype.hasobject or one.dtype.names is not None:
+        return None
+    rest = tuple(part for name, value in one.__dict__.items() if name != "_mask" for part in (name, value))
+    return b"", (one.view(sys.modules["numpy"].ndarray), one._mask, rest), ()
+
+
 # --- pandas ---
 
 
@@ -363,17 +377,17 @@ def _of_pandas(pd: Any, kind: type) -> Any:
         known = kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind)
         return ("frame", _index) if known else _reduced(kind, "pandas")
     if kind in (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray):
-        return "frame", lambda one: (
+        return "extension", lambda one: (
             b"",
             (one._ndarray, one._dtype, getattr(one, "_freq", None), dict_items_of(one)),
             (),
         )
     if kind is arrays.IntervalArray:
-        return "frame", lambda one: (b"", (one._left, one._right, one._dtype), ())
+        return "extension", lambda one: (b"", (one._left, one._right, one._dtype), ())
     if kind is pd.Categorical:
-        return "frame", lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
+        return "extension", lambda one: (b"", (one._ndarray, one._dtype, dict_items_of(one)), ())
     if kind in (arrays.IntegerArray, arrays.FloatingArray, arrays.BooleanArray):
-        return "frame", lambda one: (b"", (one._data, one._mask, dict_items_of(one)), ())
+        return "extension", lambda one: (b"", (one._data, one._mask, dict_items_of(one)), ())
     if kind is arrays.ArrowStringArray:
         return lambda one: (b"", (one._dtype, dict_items_of(one)), (one._pa_array,))
     if kind is pd.CategoricalDtype:

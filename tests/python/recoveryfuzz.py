@@ -479,7 +479,7 @@ class Fingerprint:
         elif not hasattr(x, "__dict__") and not hasattr(kind, "__slots__"):
             body.append(re.sub(r" at 0x[0-9a-f]+", "", repr(x)))
         if hasattr(x, "__dict__"):
-            body.append({k: self.of(v) for k, v in x.__dict__.items()})
+            body.append([[self.of(k), self.of(v)] for k, v in x.__dict__.items()])
         for slot in getattr(kind, "__slots__", ()):
             body.append([slot, self.of(getattr(x, slot, "<unset>"))])
         return body

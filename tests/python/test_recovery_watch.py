@@ -513,3 +513,68 @@ def test_a_hard_mask_shows_and_comes_back_hard(writeable):
     if writeable:
         back[1] = 5.0
         assert back[1] is np.ma.masked
+
+
+def test_a_mask_is_shared_again_by_all_that_had_it():
+    data, mask = np.arange(4.0), np.array([False, True, False, False])
+    m = np.ma.array(data, mask=mask)
+    owner = data.copy().view(np.ma.MaskedArray)[:].copy()
+    values = {
+        "mask": mask, "m": m, "negative": -m, "seen": m.mask, "part": m[1:], "alone": np.ma.array([1, 2], fill_value=7),
+        "owner": owner, "below": owner.view(np.ndarray), "hard": np.ma.array([1.0, 2.0], mask=[0, 1], hard_mask=True),
+    }  # fmt: skip
+    m.note = "kept"
+    found, refused = groups.groups(values)
+    assert refused == {}
+    names = {name: one.names for one in found for name in one.names}
+    assert names["m"] == names["mask"] == names["seen"] == names["negative"] == names["part"]
+    assert names["owner"] == names["below"] != names["m"] and names["alone"] == ["alone"]
+    back = {n: v for one in found for n, v in pickle.loads(one.stream, buffers=one.buffers).items()}
+    for name, value in values.items():
+        assert type(back[name]) is type(value) and repr(back[name]) == repr(value), name
+    assert back["m"].note == "kept" and back["alone"].mask is np.ma.nomask
+    for space in (values, back):
+        space["mask"][2], space["part"][0], space["below"][1], space["hard"][1] = True, 5.0, 9.0, 3.0
+    assert [back[name].tolist() for name in values] == [values[name].tolist() for name in values]
+    assert back["negative"].mask[2] and back["seen"][2] and back["owner"][1] == 9.0 and back["m"][1] == 5.0
+    kinds = _larder.Walker(watch.classify)
+    kinds.begin()
+    before = kinds.walk(m, True)
+    assert not isinstance(before, str)
+    mask[3] = True
+    kinds.begin()
+    assert kinds.walk(m, True).digest != before.digest
+
+
+def test_an_extension_array_by_itself_shares_its_memory_again():
+    column = pd.Categorical(["a", "b", "a"])
+    numbers = pd.array([1, 2, None])
+    frame = pd.DataFrame({"c": pd.Categorical(["x", "y", "x"]), "n": pd.array([4, None, 6])})
+    values = {"column": column, "view": column[:2], "numbers": numbers, "tail": numbers[1:], "frame": frame}
+    values["other"] = frame[["n"]]
+    found, refused = groups.groups(values)
+    assert refused == {}
+    assert sorted(one.names for one in found) == [["column", "view"], ["frame"], ["numbers", "tail"], ["other"]]
+    back = {n: v for one in found for n, v in pickle.loads(one.stream, buffers=one.buffers).items()}
+    for space in (values, back):
+        space["view"][0], space["tail"][0] = "b", 7
+    assert [repr(back[name]) for name in values] == [repr(values[name]) for name in values]
+    # One that is known to be as it was is looked at again when another one over its memory comes.
+    kinds = _larder.Walker(watch.classify)
+    kinds.begin()
+    known = {"column": groups.Known(kinds.walk(column, True), ("column",))}
+    found, _ = groups.groups({"column": column, "series": pd.Series(column, copy=False)}, known)
+    assert [one.names for one in found] == [["column", "series"]]
+
+
+def test_a_proxy_follows_its_mapping_and_that_of_a_class_is_not_saved_apart_from_it():
+    import types
+
+    mapping = {"k": [1]}
+    values = {"mapping": mapping, "proxy": types.MappingProxyType(mapping), "names": Plain.__dict__}
+    found, refused = groups.groups(values)
+    assert list(refused) == ["names"] and "looks into the class" in refused["names"]
+    (one,) = found
+    back = pickle.loads(one.stream, buffers=one.buffers)
+    back["mapping"]["more"] = 2
+    assert dict(back["proxy"]) == {"k": [1], "more": 2}

@@ -61,9 +61,28 @@ enum Kind {
     SubArray,
     Instance,
     /// By a function, and whether arrays it gives follow copy on write.
-    Described(Py<PyAny>, bool),
+    Described(Py<PyAny>, Framed),
     Reduced(How),
     Opaque,
+}
+
+/// Whether arrays inside an object follow copy on write.
+#[derive(Clone, Copy)]
+enum Framed {
+    Never,
+    Always,
+    /// If the object is inside one whose arrays do.
+    AsMet,
+}
+
+impl Framed {
+    fn here(self, in_frame: bool) -> bool {
+        match self {
+            Framed::Never => false,
+            Framed::Always => true,
+            Framed::AsMet => in_frame,
+        }
+    }
 }
 
 /// Types and how they are walked; `classify` is asked once for each type it does not know.
@@ -199,9 +218,10 @@ impl Kinds {
                     "state" => Kind::Reduced(How::State),
                     _ => Kind::Opaque,
                 },
-                Err(_) if said.is_callable() => Kind::Described(said.unbind(), false),
+                Err(_) if said.is_callable() => Kind::Described(said.unbind(), Framed::Never),
                 Err(_) => match said.extract::<(String, Py<PyAny>)>() {
-                    Ok((how, function)) if how == "frame" => Kind::Described(function, true),
+                    Ok((how, function)) if how == "frame" => Kind::Described(function, Framed::Always),
+                    Ok((how, function)) if how == "extension" => Kind::Described(function, Framed::AsMet),
                     Ok((_, function)) => Kind::Reduced(How::Function(function)),
                     Err(_) => Kind::Opaque,
                 },
@@ -428,7 +448,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 later.push(own_dict(object)?);
                 later.push(kind.into_any());
             }
-            Kind::Described(how, frame) => self.described(object, how.bind(self.py), *frame, false)?,
+            Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), false)?,
             Kind::Reduced(how) => self.reduced(object, how, false)?,
             Kind::Leaf | Kind::Bytes | Kind::Opaque => {}
         }
@@ -489,7 +509,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.part(&own_dict(object)?)?;
                 later.push(kind.into_any());
             }
-            Kind::Described(how, frame) => self.described(object, how.bind(self.py), *frame, true)?,
+            Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), true)?,
             Kind::Reduced(how) => self.reduced(object, how, true)?,
         }
         for part in later {
