@@ -468,7 +468,9 @@ def _pickler_class():
                 mapping = below_proxy(obj)
                 owner = _class_of_dict(mapping)
                 if owner is not None:
-                    raise TypeError(f"cannot pickle the __dict__ of the class {owner.__name__}: it looks into the class")
+                    raise TypeError(
+                        f"cannot pickle the __dict__ of the class {owner.__name__}: it looks into the class"
+                    )
                 return types.MappingProxyType, (mapping,)
             if kind in _VIEWS:
                 raise TypeError(
@@ -567,7 +569,11 @@ def _pickler_class():
                 if attribute == "values" and not type(obj).__module__.startswith("pandas.core.internals"):
                     continue
                 part = getattr(obj, attribute, None)
-                if part is not None and "numpy" in sys.modules and isinstance(part, (sys.modules["numpy"].ndarray, extension)):
+                if (
+                    part is not None
+                    and "numpy" in sys.modules
+                    and isinstance(part, (sys.modules["numpy"].ndarray, extension))
+                ):
                     self._frames.add(id(part))
                     self.keep.append(part)
 

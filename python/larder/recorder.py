@@ -186,8 +186,8 @@ class Recorder(Beside):
     def save(self, code: str, count: int, patience: float = math.inf, bounded: bool = False) -> None:
         """Bring the session shelf up to the namespace, as one commit: all of it, or (on any error) nothing.
 
-        What is expected to take more than ``patience`` seconds is left to a child; where none can be had, the kernel does it, or
-        (``bounded``) it is left for the next cell.
+        What is expected to take more than ``patience`` seconds is left to a child; where none can be had, the kernel does
+        it, or (``bounded``) it is left for the next cell.
         """
         began = time.perf_counter()
         self._collect()
