@@ -15,6 +15,7 @@ True
 from __future__ import annotations
 
 import linecache
+import math
 import os
 import sys
 import types
@@ -297,7 +298,8 @@ def overheads(since: dict[tuple, dict] | None = None) -> Table:
     | `interpreter` | done by the interpreter in iterations of compiled loops that it ran itself       |
     | `without`     | what it would have done in the iterations that ran natively                      |
     | `native`      | what the traces did instead, entries and exits included                          |
-    | `removed`     | the difference, and its share of ``without``                                     |
+    | `removed`     | the difference: below zero where the traces did more (they make objects at exits) |
+    | `share`       | its share of ``without``, shown as "more than before" below zero                 |
 
     Each bytecode and each trace operation has fixed counts per category (``core/trace/src/overhead.rs``); each is
     multiplied by the times it was executed: a run that left a trace early counts up to where it left.
@@ -319,7 +321,7 @@ def overheads(since: dict[tuple, dict] | None = None) -> Table:
             "without": without[k],
             "native": native[k],
             "removed": without[k] - native[k],
-            "share": (without[k] - native[k]) / without[k] if without[k] else None,
+            "share": (without[k] - native[k]) / without[k] if without[k] else -math.inf if native[k] else None,
             "meaning": meaning,
         }
         for k, (name, meaning) in enumerate(names)
@@ -327,6 +329,8 @@ def overheads(since: dict[tuple, dict] | None = None) -> Table:
     total = sum(without)
     kept = sum(native)
     footer = f"{total - kept:,} of {total:,} operations removed ({(total - kept) / total:.1%})" if total else ""
+    if kept > total:
+        footer = f"{kept - total:,} operations more than the {total:,} before: few iterations to each entry"
     return Table(
         found if total or any(interpreter) else [],
         ["category", "interpreter", "without", "native", "removed", "share", "meaning"],
@@ -338,7 +342,7 @@ def overheads(since: dict[tuple, dict] | None = None) -> Table:
         },
         formats={
             **dict.fromkeys(("interpreter", "without", "native", "removed"), "{:,}".format),
-            "share": "{:.1%}".format,
+            "share": lambda share: "more than before" if share < 0 else f"{share:.1%}",
         },
         footer=footer,
         empty="no loop was compiled" + (f": {_not_compiling}" if _not_compiling else ""),

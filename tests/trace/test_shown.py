@@ -1,5 +1,6 @@
 """What ``larder.trace`` tells of loops is what happened: iterations, runs, exits, operations, bytes."""
 
+import math
 import runpy
 import subprocess
 import sys
@@ -149,6 +150,31 @@ def test_overheads_are_bytecodes_executed_times_their_operations(trace):
     assert found["name resolution"]["without"] == 0, "locals only"
     for r in found.values():
         assert r["removed"] == r["without"] - r["native"]
+
+
+def test_more_operations_than_before_are_told_in_words(trace, monkeypatch):
+    trace.clear()
+    source = "def run(xs, o):\n    for x in xs:\n        o.a = x * 1.5\n        o.b = x + 1\n    return o.b\n"
+    run = function(source)
+    for _ in range(2_000):
+        run([1, 2, 3.5, 4, 5, 6, 7], type("O", (), {})())
+    found = trace.overheads()
+    more = [row for row in found if row["native"] > row["without"]]
+    assert more, "a change of type in every other iteration costs checks"
+    lines = {line.split("  ")[0]: line for line in repr(found).splitlines()}
+    for row in found:
+        told = lines[row["category"]].removesuffix(row["meaning"]).split("  ")[-2].strip()
+        if row in more:
+            assert row["share"] < 0 and row["removed"] < 0 and told == "more than before"
+        else:
+            assert told == (f"{row['share']:.1%}" if row["without"] else "-")
+    # Where next to nothing was to do, no percentage says what happened.
+    nothing = {"interpreter": [0] * 14, "without": [1, *[0] * 13], "natively": [127, 1, *[0] * 12]}
+    monkeypatch.setattr(trace, "_raw", lambda: {("few",): nothing})
+    found = trace.overheads()
+    assert [row["share"] for row in found[:3]] == [-126, -math.inf, None]
+    assert found.footer.startswith("127 operations more than the 1 before") and "%" not in found.footer
+    assert repr(found).count("more than before") == 2 and "-12600" not in found._repr_html_()
 
 
 def test_the_interpreters_share_is_what_it_ran_itself(trace):
