@@ -2,9 +2,9 @@
 
     python tests/trace/packages.py [--only networkx ...] [--time] [--jobs 2] [--python PYTHON] [--json FILE]
 
-Sources come from PyPI (``pip download``, pinned below) and lie beside the benches' peers. Every test file runs in a process
-of its own, plain and traced, so that a crash is a difference of that file; a file that differs is run plain again, and tests
-that do not end the same even so are told as unsteady. ``--time`` instead compares processor time and memory: plain, with
+Sources come from PyPI (``pip download``, pinned below) and lie beside the benches' peers. Four test files run in a process
+of their own, plain and traced, so that a crash is a difference of those; what differs is run plain again, and tests that do
+not end the same even so are told as unsteady. ``--time`` instead compares processor time and memory: plain, with
 loops of cells compiled (nothing, in a package) and with all code compiled by the default thresholds.
 """
 
@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -42,6 +43,7 @@ class Package:
     options: tuple[str, ...] = field(default=())
 
 
+SYMPY = ("core", "polys", "ntheory", "printing", "combinatorics", "logic")
 PACKAGES = {
     p.pin.partition("==")[0]: p
     for p in (
@@ -55,7 +57,7 @@ PACKAGES = {
         Package("charset-normalizer==3.5.2", ("tests/test_*.py",)),
         Package("chess==1.11.2", ("test.py",)),
         Package("click==8.5.1", ("tests/test_*.py",)),
-        Package("construct==2.10.70", ("tests/**/test_*.py",), ("numpy", "arrow", "ruamel.yaml", "cloudpickle", "lz4", "cryptography")),
+        Package("construct==2.10.70", ("tests/**/test_*.py",), ("numpy", "arrow", "ruamel.yaml", "cloudpickle", "lz4")),
         Package("deap==1.4.4", ("tests/**/test_*.py",), ("numpy",)),
         Package("docutils==0.23", ("test/**/test_*.py",), ("pillow",)),
         Package("ecdsa==0.19.2", ("src/ecdsa/test_*.py",)),
@@ -85,9 +87,9 @@ PACKAGES = {
         Package("pyrsistent==0.20.0", ("tests/*_test.py",)),
         Package("python-dateutil==4.0.0", ("tests/**/test_*.py",), ("freezegun", "six")),
         Package("simpy==4.1.2", ("tests/test_*.py",)),
-        Package("sqlglot==30.30.0", ("tests/test_*.py", "tests/dialects/test_*.py"), ("pytz", "duckdb", "numpy", "pandas")),
+        Package("sqlglot==30.30.0", ("tests/test_*.py", "tests/dialects/test_*.py"), ("pytz", "duckdb", "pandas")),
         Package("sqlparse==0.6.1", ("tests/test_*.py",)),
-        Package("sympy==1.14.0", tuple(f"sympy/{p}/tests/test_*.py" for p in "core polys ntheory printing combinatorics logic".split())),
+        Package("sympy==1.14.0", tuple(f"sympy/{part}/tests/test_*.py" for part in SYMPY)),
         Package("tabulate==0.10.0", ("test/test_*.py",), ("wcwidth",)),
         Package("textdistance==4.6.3", ("tests/**/test_*.py",), ("numpy",)),
         Package("tinycss2==1.5.1", ("tests/test_*.py",)),
@@ -95,7 +97,7 @@ PACKAGES = {
         Package("toolz==1.2.0", ("toolz/**/tests/test_*.py",)),
         Package("uncertainties==3.2.3", ("tests/**/test_*.py",), ("numpy",)),
         Package("wcwidth==0.9.4", ("tests/test_*.py",)),
-        Package("werkzeug==3.1.9", ("tests/**/test_*.py",), ("pytest-timeout", "ephemeral-port-reserve", "cffi", "cryptography", "watchdog")),
+        Package("werkzeug==3.1.9", ("tests/**/test_*.py",), ("pytest-timeout", "ephemeral-port-reserve", "cffi", "watchdog")),
     )
 }  # fmt: skip
 
@@ -113,24 +115,18 @@ def fetch(package: Package) -> Path:
     folder = home() / "sources" / f"{name}-{version}"
     if not folder.exists():
         with tempfile.TemporaryDirectory() as fresh:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", fresh, package.pin]
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+            pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
+            subprocess.run([*pip, "-d", fresh, package.pin], check=True, stdin=subprocess.DEVNULL)
             (archive,) = Path(fresh).iterdir()
             with tarfile.open(archive) as tar:
                 tar.extractall(fresh, filter="data")
             archive.unlink()
             (unpacked,) = Path(fresh).iterdir()
             folder.parent.mkdir(parents=True, exist_ok=True)
-            unpacked.rename(folder) if unpacked.stat().st_dev == folder.parent.stat().st_dev else _copy(unpacked, folder)
+            half = folder.with_name(f"{folder.name}.{os.getpid()}")
+            shutil.copytree(unpacked, half)
+            half.rename(folder)
     return folder
-
-
-def _copy(source: Path, target: Path) -> None:
-    import shutil
-
-    half = target.with_name(target.name + ".half")
-    shutil.copytree(source, half)
-    half.rename(target)
 
 
 def environment(base: str, chosen: list[Package]) -> Path:
@@ -160,7 +156,11 @@ def run(python: Path, package: Package, folder: Path, files: list[Path], mode: s
     source = next(folder / part for part in (package.source, "src", ".") if part and (folder / part).is_dir())
     with tempfile.TemporaryDirectory() as fresh:
         out = Path(fresh, "out.json")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LARDER", "VIRTUAL_ENV"))}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "LARDER", "VIRTUAL_ENV"))
+        }
         env |= {
             "PYTHONPATH": os.pathsep.join(map(str, (source, REPOSITORY / "python", HERE))),
             "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LARDER_HOME": fresh, "TMPDIR": fresh,
@@ -188,15 +188,15 @@ def differences(one: dict, other: dict) -> dict[str, tuple]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def compare(python: Path, package: Package, folder: Path, file: Path) -> dict:
-    plain, traced = (run(python, package, folder, [file], mode) for mode in ("plain", "traced"))
+def compare(python: Path, package: Package, folder: Path, files: list[Path]) -> dict:
+    plain, traced = (run(python, package, folder, files, mode) for mode in ("plain", "traced"))
     differ = differences(plain, traced)
     unsteady: dict[str, tuple] = {}
     if differ:
-        unsteady = differences(plain, run(python, package, folder, [file], "plain"))
+        unsteady = differences(plain, run(python, package, folder, files, "plain"))
     ended = list(itertools.chain.from_iterable(plain["outcomes"].values()))
     return {
-        "file": str(file.relative_to(folder)), "tests": sum(told.startswith("call") for told in ended),
+        "files": [str(file.relative_to(folder)) for file in files], "tests": sum(told.startswith("call") for told in ended),
         "passed": sum(told.startswith("call passed") for told in ended), "traces": traced.get("traces", 0),
         "native": traced.get("iterations_native", 0), "broken": traced.get("broken", []),
         "differ": {name: pair for name, pair in differ.items() if name not in unsteady}, "unsteady": sorted(unsteady),
@@ -208,16 +208,34 @@ def test_files(package: Package, folder: Path) -> list[Path]:
     return sorted(path for path in found if path.stem not in package.out)
 
 
-def check(python: Path, chosen: list[Package], jobs: int) -> list[dict]:
+def groups(files: list[Path], together: int) -> list[list[Path]]:
+    """Files for one process; of one name only one, for pytest imports some by their name alone."""
+    found: list[list[Path]] = []
+    for file in files:
+        group = next((g for g in found[-2:] if len(g) < together and all(f.name != file.name for f in g)), None)
+        if group is None:
+            found.append([file])
+        else:
+            group.append(file)
+    return found
+
+
+def check(python: Path, chosen: list[Package], jobs: int, together: int) -> list[dict]:
     rows = []
-    print("| package | files | tests | passed plain | traces | native iterations | differ |\n|---|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| package | files | tests | passed plain | traces | native iterations | differ |\n|---|---:|---:|---:|---:|---:|---:|"
+    )
     with ThreadPoolExecutor(jobs) as pool:
         for package in chosen:
             folder = fetch(package)
             files = test_files(package, folder)
-            parts = list(pool.map(lambda file, p=package, f=folder: compare(python, p, f, file), files))
+            parts = list(pool.map(lambda g, p=package, f=folder: compare(python, p, f, g), groups(files, together)))
             row = {key: sum(part[key] for part in parts) for key in ("tests", "passed", "traces", "native")}
-            row |= {"package": package.pin, "files": parts, "differ": sum(len(part["differ"]) + len(part["broken"]) for part in parts)}
+            row |= {
+                "package": package.pin,
+                "parts": parts,
+                "differ": sum(len(part["differ"]) + len(part["broken"]) for part in parts),
+            }
             rows.append(row)
             print(
                 f"| {package.pin.replace('==', ' ')} | {len(files)} | {row['tests']:,} | {row['passed']:,} | {row['traces']:,} "
@@ -225,16 +243,25 @@ def check(python: Path, chosen: list[Package], jobs: int) -> list[dict]:
             )  # fmt: skip
             for part in parts:
                 for name, (plain, traced) in part["differ"].items():
-                    print(f"  {part['file']} {name}\n    plain  {plain}\n    traced {traced}", file=sys.stderr, flush=True)
+                    print(
+                        f"  {part['files']} {name}\n    plain  {plain}\n    traced {traced}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 if part["broken"] or part["unsteady"]:
-                    print(f"  {part['file']}: internal errors {part['broken']}, unsteady {part['unsteady']}", file=sys.stderr)
+                    print(
+                        f"  {part['files']}: internal errors {part['broken']}, unsteady {part['unsteady']}",
+                        file=sys.stderr,
+                    )
     return rows
 
 
 def measure(python: Path, chosen: list[Package], rounds: int) -> list[dict]:
     """Processor seconds and peak memory of whole suites, the modes by turns; the best of each."""
     rows = []
-    print("| package | plain, s | cells | all code | memory plain, MB | cells | all code |\n|---|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| package | plain, s | cells | all code | memory plain, MB | cells | all code |\n|---|---:|---:|---:|---:|---:|---:|"
+    )
     for package in chosen:
         folder = fetch(package)
         files = test_files(package, folder)
@@ -247,11 +274,9 @@ def measure(python: Path, chosen: list[Package], rounds: int) -> list[dict]:
                 best[mode] = (min(best[mode][0], seconds), min(best[mode][1], memory))
         rows.append({"package": package.pin, "best": best})
         base = best["plain"]
-        print(
-            f"| {package.pin.replace('==', ' ')} | {base[0]:.2f} | "
-            + " | ".join(f"{best[mode][0] / base[0]:.3f}" for mode in modes[1:])
-            + f" | {base[1] / 1e6:.0f} | " + " | ".join(f"{best[mode][1] / base[1]:.3f}" for mode in modes[1:]) + " |", flush=True,
-        )  # fmt: skip
+        ratios = [[f"{best[mode][k] / base[k]:.3f}" for mode in modes[1:]] for k in (0, 1)]
+        cells = [f"{base[0]:.2f}", *ratios[0], f"{base[1] / 1e6:.0f}", *ratios[1]]
+        print(f"| {package.pin.replace('==', ' ')} | {' | '.join(cells)} |", flush=True)
     return rows
 
 
@@ -261,12 +286,17 @@ def main() -> int:
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--together", type=int, default=4, help="test files to a process")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = [PACKAGES[name] for name in options.only] or list(PACKAGES.values())
     python = environment(options.python, chosen)
-    rows = measure(python, chosen, options.rounds) if options.time else check(python, chosen, options.jobs)
+    rows = (
+        measure(python, chosen, options.rounds)
+        if options.time
+        else check(python, chosen, options.jobs, options.together)
+    )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return 0 if options.time else int(any(row["differ"] for row in rows))

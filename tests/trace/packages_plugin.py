@@ -1,7 +1,7 @@
 """A pytest plugin: switches the optimiser on before tests are collected, and writes down how every test ended.
 
-``LARDER_PACKAGES_MODE`` is ``plain``, ``cells`` (as ``%trace on``), ``all`` (all code, by default thresholds) or ``traced`` (all
-code, every loop at once); ``LARDER_PACKAGES_OUT`` the file for the answer. See ``packages.py``.
+``LARDER_PACKAGES_MODE`` is ``plain``, ``cells`` (as ``%trace on``), ``all`` (all code, by default thresholds) or ``traced``
+(all code, every loop at once); ``LARDER_PACKAGES_OUT`` the file for the answer. See ``packages.py``.
 """
 
 import json
@@ -72,7 +72,9 @@ def pytest_unconfigure(config):
         import larder.trace
 
         now = larder.trace.stats()
-        answer |= {key: now[key] for key in ("compiling", "loops", "compiled", "traces", "iterations_native", "compile_ms")}
+        answer |= {
+            key: now[key] for key in ("compiling", "loops", "compiled", "traces", "iterations_native", "compile_ms")
+        }
         answer["broken"] = [row["name"] for row in larder.optimiser.loops() if row["why"] == "an internal error"]
     with open(OUT, "w") as file:
         json.dump(answer, file)
