@@ -117,6 +117,14 @@ def stand_aside(ip: Any = None, about: Any = None) -> None:
         _paused = None
 
 
+def make_way() -> None:
+    """At once, in the middle of a cell: a debugger is about to stop it. Loops are watched again from the next cell on."""
+    global _paused
+    if _on:
+        _paused = dict(_asked)
+        disable("a debugger stopped this cell")
+
+
 def after_cell(ip: Any = None, about: Any = None) -> None:
     """After each cell: time passes for compiled loops; those that nobody enters any more are discarded at length."""
     optimiser.tick()

@@ -137,6 +137,21 @@ print(watched(800), lines)
 m.set_local_events(m.PROFILER_ID, watched.__code__, 0)
 m.free_tool_id(m.PROFILER_ID)
 """,
+    "a debugger stops where it is told": """
+import io, pdb
+def stopped():
+    t = 0
+    for i in range(900):
+        t += i
+    pdb.Pdb(stdin=io.StringIO("p t, i\\nc\\n"), stdout=out).set_trace()
+    t = 5
+    return t
+def last():
+    pdb.Pdb(stdin=io.StringIO("w\\nc\\n"), stdout=out).set_trace()
+out = io.StringIO()
+stopped(), last()
+print([line.rpartition("/")[2] for line in out.getvalue().splitlines()])
+""",
     "cProfile": """
 import cProfile, pstats, io
 def leaf(i):

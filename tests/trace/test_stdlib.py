@@ -22,9 +22,27 @@ LONG = (
     "test_exceptions test_collections test_itertools test_string test_types test_descr test_traceback test_sys_setprofile "
     "test_threading"
 )
+# Not test_dis, which looks for the specialised form of a back edge, nor test_pdb: whatever tool of sys.monitoring is active,
+# pdb.set_trace() of CPython 3.13 and later stops an event late (a kernel's own makes way: `larder.trace.make_way`).
+MORE = (
+    "test_tokenize test_ast test_difflib test_textwrap test_dataclasses test_enum test_typing test_queue "
+    "test_asyncio.test_queues test_asyncio.test_locks test_asyncio.test_tasks test_asyncio.test_streams test_decimal "
+    "test_datetime test_pprint test_shlex test_string_literals test_format test_fstring test_listcomps test_setcomps "
+    "test_dictcomps test_genexps test_named_expressions test_patma test_yield_from test_coroutines test_asyncgen "
+    "test_cmath test_colorsys test_calendar test_csv test_configparser test_argparse test_optparse test_ordered_dict "
+    "test_userdict test_userlist test_memoryview test_zlib test_binascii test_hashlib test_ipaddress test_graphlib "
+    "test_tomllib test_plistlib test_pickle test_copyreg test_inspect test_compile test_peepholer test_symtable "
+    "test_unparse test_contextlib test_slice test_super test_property test_richcmp test_str test_complex test_bool "
+    "test_pow test_global test_raise test_with test_except_star test_exception_group test_gc test_signal test_thread "
+    "test_sched test_timeit test_zipfile test_email test_unittest test_xml_etree test_minidom test_strptime "
+    "test_unicodedata test_urlparse test_reprlib test_secrets test_uuid test_abc test_sys test_trace test_cprofile "
+    "test_bdb test_builtin test_syntax test_grammar test_contains test_dictviews test_threading_local test_weakset "
+    "test_concurrent_futures.test_thread_pool test_frame test_code test_funcattrs test_keywordonlyarg test_call "
+    "test_extcall test_int_literal test_numeric_tower test_unpack_ex test_userstring test_wave test_quopri test_ucn"
+)
 # Two doctests, whose loops go round a few times; on some versions no trace of them is long enough to keep.
 WITHOUT_LOOPS = ("test_unpack",)
-MODULES = SHORT.split() + (LONG.split() if os.environ.get("LARDER_STDLIB") == "long" else [])
+MODULES = SHORT.split() + ((LONG + " " + MORE).split() if os.environ.get("LARDER_STDLIB") == "long" else [])
 
 
 def outcomes(mode, module, folder):

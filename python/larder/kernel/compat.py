@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
+from .. import trace
 from .late import on_import
 
 
@@ -34,6 +35,14 @@ def _pdb(_module) -> None:
 def _debugger(debugger) -> None:
     import pdb
 
+    stop = debugger.Pdb.set_trace
+
+    def set_trace(self, frame=None, **options):
+        # With a tool of sys.monitoring at work, whatever it watches, CPython 3.13 and later stops an event too late.
+        trace.make_way()
+        return stop(self, frame or sys._getframe().f_back, **options)
+
+    debugger.Pdb.set_trace = set_trace
     debugger.Pdb = debugger.InterruptiblePdb
     pdb.Pdb = debugger.Pdb
     pdb.set_trace = debugger.set_trace
