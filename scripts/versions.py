@@ -4,7 +4,8 @@ With ``--fuzz 20000 [--seed N]`` only the optimiser's differential fuzz, that ma
 a seed that is printed (``make fuzz-versions``).
 
 One wheel for all (the stable ABI of 3.11). A version comes from pyenv or PATH, else from Debian's newest suite, unpacked
-beside the benches' peers. Each has a virtual environment under ``target/versions``; what it printed is in its ``log``.
+beside the benches' peers. Each has a virtual environment under ``target/versions``; what a folder of tests printed is in
+a ``log`` there. Two versions run at a time (``--jobs``); every folder prints a line when it ends and one each two minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +69,43 @@ def environment(version: str, python: Path, wheel: Path) -> Path:
     return home / "bin/python"
 
 
-def main(versions: list[str], programs: int, seed: int) -> int:
+def run(inside: Path, version: str, tests: str, env: dict[str, str]) -> bool:
+    """One folder of tests on one version; says how far it is, and at the end what it counted and what failed."""
+    log = HOME / f"{version}-{tests.split('/')[1]}.log"
+    command = [inside, "-m", "pytest", tests, "-q", "-p", "no:cacheprovider"]
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"CPython {version} {tests}: {what}, {(time.monotonic() - began) / 60:.1f} min", flush=True)
+
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+        while True:
+            try:
+                code = process.wait(120)
+                break
+            except subprocess.TimeoutExpired:
+                say((re.findall(r"\[ *(\d+%)\]", log.read_text()) or ["0%"])[-1])
+    said = log.read_text(errors="replace").splitlines()
+    say(([line for line in said if re.search(r"\d (passed|failed|error)", line)] or said or ["nothing printed"])[-1])
+    for line in said:
+        if line.startswith(("FAILED", "ERROR")):
+            print(f"  {version} {line}", flush=True)
+    return code == 0
+
+
+def everything(version: str, python: Path, wheel: Path, tests: tuple[str, ...], env: dict[str, str]) -> bool:
+    try:
+        inside = environment(version, python, wheel)
+    except subprocess.CalledProcessError as error:
+        print(f"CPython {version} ({python}): no environment: {error}", flush=True)
+        return False
+    print(f"CPython {version} is {python}", flush=True)
+    return all([run(inside, version, folder, env) for folder in tests])
+
+
+def main(versions: list[str], programs: int, seed: int, jobs: int) -> int:
+    began = time.monotonic()
     wheel = max((ROOT / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
     # IPython warns in an environment that another one is active, and a warning fails a test.
     plain = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
@@ -74,31 +114,14 @@ def main(versions: list[str], programs: int, seed: int) -> int:
         tests = ("tests/trace/test_fuzz.py",)
         plain |= {"LARDER_FUZZ_PROGRAMS": str(programs), "LARDER_FUZZ_SEED": str(seed)}
         print(f"{programs} programs from seed {seed} on each version", flush=True)
-    failed = 0
-    for version in versions:
-        python = find(version)
-        if python is None:
-            print(f"CPython {version}: not here, not tested")
-            continue
-        log = HOME / f"{version}.log"
-        try:
-            inside = environment(version, python, wheel)
-            with log.open("w") as file:
-                command = [inside, "-m", "pytest", *tests, "-q", "-p", "no:cacheprovider"]
-                done = subprocess.run(
-                    command, cwd=ROOT, env=plain, stdout=file, stderr=file, stdin=subprocess.DEVNULL, check=False
-                )
-            said = log.read_text().splitlines()
-            failed += done.returncode != 0
-            counts = (
-                [line for line in said if re.search(r"\d (passed|failed|error)", line)] or said or ["nothing printed"]
-            )
-            print(f"CPython {version} ({python}): {counts[-1]}", flush=True)
-            print("".join(f"  {line}\n" for line in said if line.startswith(("FAILED", "ERROR"))), end="", flush=True)
-        except subprocess.CalledProcessError as error:
-            failed += 1
-            print(f"CPython {version} ({python}): no environment: {error}", flush=True)
-    return failed
+    pythons = {version: find(version) for version in versions}
+    for version in [version for version, python in pythons.items() if python is None]:
+        print(f"CPython {version}: not here, not tested", flush=True)
+        del pythons[version]
+    with ThreadPoolExecutor(jobs) as pool:
+        passed = list(pool.map(partial(everything, wheel=wheel, tests=tests, env=plain), pythons, pythons.values()))
+    print(f"{sum(passed)} of {len(versions)} versions passed, {(time.monotonic() - began) / 60:.0f} min", flush=True)
+    return passed.count(False)
 
 
 if __name__ == "__main__":
@@ -107,5 +130,6 @@ if __name__ == "__main__":
     parser.add_argument("versions", nargs="*", default=VERSIONS)
     parser.add_argument("--fuzz", type=int, default=0, metavar="PROGRAMS")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))
+    parser.add_argument("--jobs", type=int, default=2 if (os.cpu_count() or 1) >= 4 else 1)
     options = parser.parse_args()
-    sys.exit(main(options.versions, options.fuzz, options.seed))
+    sys.exit(main(options.versions, options.fuzz, options.seed, options.jobs))
