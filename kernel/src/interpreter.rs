@@ -173,11 +173,7 @@ impl Queue {
 
     /// Answers every queued execute with `aborted`.
     pub(crate) fn abort_executes(&self, shared: &Shared) {
-        for aborted in self.take_executes() {
-            let content = r#"{"status":"aborted"}"#;
-            shared.status(&aborted.header_json, "busy");
-            shared.answer(&aborted, Socket::Shell, content, "aborted", &crate::wire::utc_now());
-        }
+        abort(self.take_executes(), shared);
     }
 
     fn take_executes(&self) -> Vec<Message> {
@@ -190,6 +186,14 @@ impl Queue {
             Queued::Work(_, message, _) | Queued::KernelInfo(message) => message,
         };
         aborted.into_iter().map(message).collect()
+    }
+}
+
+fn abort(executes: Vec<Message>, shared: &Shared) {
+    for aborted in executes {
+        let content = r#"{"status":"aborted"}"#;
+        shared.status(&aborted.header_json, "busy");
+        shared.answer(&aborted, Socket::Shell, content, "aborted", &crate::wire::utc_now());
     }
 }
 
@@ -288,17 +292,20 @@ impl Ticket {
     }
 
     /// Sends the reply with `content` (a JSON object as text), then idle. After a failed execute that asked to stop on
-    /// errors, the executes queued behind it are answered `aborted`.
+    /// errors, the executes queued behind it are answered `aborted`: those that came before the reply went out, never one
+    /// that a client sends upon it.
     pub fn reply(mut self, content: &str) {
         let status = serde_json::from_str::<Status<'_>>(content).ok().and_then(|s| s.status);
         let status = status.as_deref().unwrap_or("ok").to_owned();
         self.answered = true;
+        let stopped = match status == "error" && self.stops_on_error() {
+            true => self.queue.take_executes(),
+            false => Vec::new(),
+        };
         self.shared
             .answer(&self.message, self.socket, content, &status, &self.started);
         self.queue.answered();
-        if status == "error" && self.stops_on_error() {
-            self.queue.abort_executes(&self.shared);
-        }
+        abort(stopped, &self.shared);
     }
 
     fn stops_on_error(&self) -> bool {

@@ -81,6 +81,19 @@ async fn a_flood_of_writes_arrives_whole_in_few_messages() {
 }
 
 #[tokio::test]
+async fn what_a_client_sends_upon_a_failures_reply_is_run() {
+    let kernel = Running::start(Connection::fresh());
+    let mut frontend = Frontend::connect(&kernel.connection).await;
+    for _ in 0..500 {
+        for (code, status) in [("fail", "error"), ("next", "ok")] {
+            frontend.send("execute_request", json!({"code": code})).await;
+            assert_eq!(content(&frontend.reply().await)["status"], status);
+        }
+    }
+    shut_down(frontend, kernel).await;
+}
+
+#[tokio::test]
 async fn executes_queued_behind_a_failure_are_aborted_unless_told_otherwise() {
     let kernel = Running::start(Connection::fresh());
     let mut frontend = Frontend::connect(&kernel.connection).await;

@@ -1,4 +1,7 @@
-"""``python -m larder -f CONNECTION_FILE`` is the kernel; any other arguments are the command line of `larder.cli`."""
+"""``python -m larder -f CONNECTION_FILE [OPTION ...]`` is the kernel; anything else is the command line of `larder.cli`.
+
+The options are IPython's: ``--matplotlib=inline``, ``--ext=autoreload``, ``--InteractiveShellApp.exec_lines=...``.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,21 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 
 def main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-f", "--f") or argv[0].startswith(("-f=", "--f=")):
-        from larder.kernel.main import start
+    if argv and not argv[0].startswith("-"):
+        at = None
+    else:
+        at = next((n for n, word in enumerate(argv) if word.partition("=")[0] in ("-f", "--f")), None)
+    if argv and at is None:
+        from larder.cli import main as cli
 
-        if not argv:
-            return start(None)
-        if "=" in argv[0]:
-            return start(argv[0].partition("=")[2], argv[1:])
-        return start(argv[1] if len(argv) > 1 else None, argv[2:])
-    from larder.cli import main as cli
+        return cli(argv) or 0
+    from larder.kernel.main import start
 
-    return cli(argv) or 0
+    if at is None:
+        return start(None)
+    _, equals, path = argv[at].partition("=")
+    taken = 1 if equals else 2
+    return start(path if equals else next(iter(argv[at + 1 : at + 2]), None), [*argv[:at], *argv[at + taken :]])
 
 
 if __name__ == "__main__":

@@ -113,6 +113,60 @@ def test_programs_that_ask_for_ipykernel_by_name_find_a_notebook(k):
     assert k.value(asked) == "(True, True)"
 
 
+def test_tqdm_asks_for_ipykernels_shell_and_finds_it_without_an_import_of_ipykernel(tmp_path):
+    asked = "import sys\nsys.modules['ipykernel.zmqshell'].ZMQInteractiveShell is type(get_ipython())"
+    gone = (  # an environment without ipykernel
+        "from importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *more: None if name == 'ipykernel' else find(name, *more)"
+    )
+    for sitecustomize, installed in (("", True), (gone, False)):
+        (tmp_path / "sitecustomize.py").write_text(sitecustomize)
+        with kernel(tmp_path, PYTHONPATH=str(tmp_path)) as running:
+            assert running.value("'ipykernel.kernelbase' in __import__('sys').modules") == "False"
+            assert running.value(asked) == "True"
+            assert running.value("__import__('importlib.util').util.find_spec('ipykernel') is not None") == str(
+                installed
+            )
+            if installed:
+                assert (
+                    running.value("import ipykernel.zmqshell as z; z.ZMQInteractiveShell is type(get_ipython())")
+                    == "True"
+                )
+                assert (
+                    running.value(
+                        "from ipykernel import zmqshell; zmqshell.ZMQShellDisplayHook is type(sys.displayhook)"
+                    )
+                    == "True"
+                )
+
+
+def test_what_a_pool_of_threads_is_given_writes_into_the_cell_that_gave_it(k):
+    k.ok("import asyncio\nfrom concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)")
+    first = k.ok(
+        "pool.submit(print, 'first').result()\n"
+        "async def run(): await asyncio.get_running_loop().run_in_executor(pool, print, 'loop')"
+    )
+    second = k.ok("pool.submit(print, 'second').result()\nawait run()")
+    assert (text(first), text(second)) == ("first\n", "second\nloop\n")
+    failed = (
+        "import gc, weakref\nclass Big: pass\ndef fail(big): raise ValueError\nbig = Big(); gone = weakref.ref(big)\n"
+    )
+    k.ok(failed + "gc.disable()\njob = pool.submit(fail, big); error = job.exception(); del job, error, big")
+    assert k.value("alive = gone() is not None; gc.enable(); alive") == "False"
+    k.ok("pool.shutdown()")
+
+
+def test_a_patched_loop_is_interrupted_at_its_await(tmp_path):
+    with kernel(tmp_path) as running:
+        running.ok("import asyncio, nest_asyncio2\nnest_asyncio2.apply()")
+        assert running.value("asyncio.run(asyncio.sleep(0, 'nested'))") == "'nested'"
+        msg_id = running.send("print('go', flush=True)\nawait asyncio.sleep(60)")
+        running.wait_for(lambda m: m["msg_type"] == "stream")
+        running.km.interrupt_kernel()
+        assert running.reply(msg_id, timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        assert text(running.until_idle(msg_id), "stderr") == ""
+
+
 def test_a_comm_of_ipykernels_own_class_speaks_and_listens(k):
     messages = k.ok(
         "import traitlets\nfrom ipykernel.comm import Comm\nclass Mine(Comm):\n    heard = traitlets.List()\n"

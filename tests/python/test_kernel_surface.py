@@ -1,6 +1,9 @@
 """What users and libraries find in the kernel by habit: magics, history, completions, transports, what ``Out`` keeps."""
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -186,3 +189,54 @@ def test_out_never_keeps_the_memory_of_a_shelf(k):
         assert "on a shelf: not kept in Out" in k.value("_"), shown
     assert k.value("np.zeros(3)") == k.value("_") == "array([0., 0., 0.])"
     k.ok("shelf.close()")
+
+
+def test_a_kernel_in_a_kernel_is_refused_and_how_to_join_it_is_told(k):
+    content, _ = k.run("from ipykernel.embed import embed_kernel\nembed_kernel()")
+    assert content["ename"] == "RuntimeError" and "%connect_info" in content["evalue"]
+    assert f"$> jupyter <app> --existing {k.km.connection_file}\n" in k.text("%connect_info")
+
+
+@pytest.fixture
+def profile(tmp_path):
+    """An IPython profile as users have it; `kernel` looks in this folder."""
+    folder = tmp_path / "ipython" / "profile_default"
+    (folder / "startup").mkdir(parents=True)
+    (folder / "startup" / "00-first.py").write_text("started = 'startup'")
+    (folder / "startup" / "01-second.ipy").write_text("%env STARTED=ipy")
+    (folder / "ipython_config.py").write_text(
+        "c = get_config()\nc.InteractiveShellApp.exec_lines = ['line = 1']\nc.InteractiveShellApp.extensions = ['autoreload']\n"
+        "c.InteractiveShell.ast_node_interactivity = 'all'\nc.InlineBackend.figure_formats = {'svg'}"
+    )
+    (folder / "ipython_kernel_config.py").write_text("c.InteractiveShellApp.exec_lines.append('line += 1')")
+    return folder
+
+
+def test_the_profile_is_ipythons(profile, tmp_path):
+    with kernel(tmp_path) as k:
+        assert k.value("started, line, __import__('os').environ['STARTED']") == "('startup', 2, 'ipy')"
+        assert k.value("'autoreload' in get_ipython().magics_manager.magics['line']") == "True"
+        assert [m["content"]["data"]["text/plain"] for m in of(k.ok("1\n2"), "execute_result")] == ["1", "2"]
+        shown = of(k.ok("import matplotlib.pyplot as plt\nplt.plot([1, 2]);"), "display_data")
+        assert "image/svg+xml" in shown[0]["content"]["data"]
+
+
+def test_the_command_line_is_ipykernels(tmp_path):
+    km = manager(connection_file=str(tmp_path / "kernel.json"))
+    argv = km._kernel_spec.argv
+    argv[3:3] = ["--ext=autoreload", "--InteractiveShellApp.exec_lines=asked = 5", "--cache-size=7"]
+    argv += ["--matplotlib=inline"]
+    with kernel(tmp_path, km=km) as k:
+        assert (
+            k.value("asked, get_ipython().cache_size, get_ipython().config.IPKernelApp.matplotlib")
+            == "(5, 7, 'inline')"
+        )
+        assert k.value("'autoreload' in get_ipython().magics_manager.magics['line']") == "True"
+
+
+@pytest.mark.parametrize("word, said", [("--nosuchflag", "--nosuchflag"), ("--profile=nowhere", "'nowhere' not found")])
+def test_a_kernel_that_cannot_be_begun_as_asked_says_so_where_it_was_started(tmp_path, word, said):
+    env = {**os.environ, "LARDER_HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+    command = [sys.executable, "-m", "larder", "-f", str(tmp_path / "kernel.json"), word]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    assert done.returncode in (1, 2) and said in done.stderr

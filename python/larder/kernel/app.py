@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 
-from IPython.core.application import BaseIPythonApplication
-from IPython.core.shellapp import InteractiveShellApp
-from traitlets import Any, Unicode
+from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
+from IPython.core.profiledir import ProfileDir
+from IPython.core.shellapp import InteractiveShellApp, shell_aliases, shell_flags
+from traitlets import Any, Dict, Unicode
 
 from .names import CellCompiler
 from .shell import ZMQInteractiveShell
+
+
+class Refused(SystemExit):
+    """The command line or the profile ends the kernel before it begins; ``said`` is what the user should read."""
+
+    def __init__(self, code, said: str) -> None:
+        super().__init__(code)
+        self.said = said
 
 
 class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
@@ -21,7 +31,9 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     connection_file = Unicode().tag(config=True)
     kernel = Any()
     shell = Any()
-    classes = [ZMQInteractiveShell]  # noqa: RUF012
+    classes = [ZMQInteractiveShell, ProfileDir]  # noqa: RUF012
+    aliases = Dict({**base_aliases, **shell_aliases})
+    flags = Dict({**base_flags, **shell_flags})
 
     @property
     def connection_dir(self) -> str:
@@ -30,6 +42,10 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
 
     def _log_level_default(self):
         return 30
+
+    def start(self) -> None:
+        """What `ipykernel.embed.embed_kernel` calls last."""
+        raise RuntimeError("this process is a kernel already: %connect_info says how another front end joins it")
 
     def init_crash_handler(self) -> None:
         """An error at start is a traceback on the real stderr, nothing more."""
@@ -50,7 +66,14 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     from . import comms, compat
 
     app = IPKernelApp.instance(kernel=kernel, connection_file=kernel.connection_file)
-    app.initialize(argv)
+    said: list[str] = []
+    sys.stdout._record = sys.stderr._record = said.append
+    try:
+        app.initialize(argv)
+    except SystemExit as end:
+        raise Refused(end.code, "".join(said)) from None
+    finally:
+        sys.stdout._record = sys.stderr._record = None
     app.init_path()
     app.init_shell()
     gc.enable()

@@ -2,7 +2,8 @@
 
 A `Cell` is one request as its outputs see it: where they go, and the message that asked. `current()` answers for the
 calling code, whichever way it runs: the cell itself, a task it created (tasks copy the context), a thread it started
-(threads remember the cell they were started from), and code without any of these, which gets the last cell.
+(threads remember the cell they were started from), work it gave to a pool of threads, and code without any of these,
+which gets the last cell.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 from typing import Any
+
+from .late import on_import
 
 _current: ContextVar[Cell] = ContextVar("larder_cell")
 _last: Cell | None = None
@@ -93,3 +96,25 @@ def follow_threads() -> None:
     remembering_start.__doc__ = start.__doc__
     remembering_start._larder = True
     threading.Thread.start = remembering_start
+    on_import("concurrent.futures.thread", _follow_work)
+
+
+def _follow_work(futures) -> None:
+    """What a `ThreadPoolExecutor` is given belongs to the cell that gave it, whichever cell the pool's threads are of."""
+    begin, run = futures._WorkItem.__init__, futures._WorkItem.run
+
+    def remembering_begin(self, *args) -> None:
+        begin(self, *args)
+        self._larder_cell = current() if _last is not None else None
+
+    def run_for_its_cell(self, *args) -> None:
+        if self._larder_cell is None:
+            return run(self, *args)
+        before = _current.set(self._larder_cell)
+        try:
+            return run(self, *args)
+        finally:
+            _current.reset(before)
+            self = None  # as `run` does: an exception holds this frame, and `self` the exception
+
+    futures._WorkItem.__init__, futures._WorkItem.run = remembering_begin, run_for_its_cell

@@ -8,6 +8,7 @@ streams: ``isinstance(get_ipython(), ipykernel.zmqshell.ZMQInteractiveShell)``, 
 from __future__ import annotations
 
 import sys
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
@@ -19,7 +20,6 @@ def install(app) -> None:
     """Wait for the imports; ``app`` is what ``IPKernelApp.instance()`` will give."""
     on_import("pdb", _pdb)
     on_import("IPython.core.debugger", _debugger)
-    on_import("ipykernel.zmqshell", _shell)
     on_import("ipykernel.displayhook", _displayhook)
     on_import("ipykernel.iostream", _iostream)
     on_import("ipykernel.comm.comm", _comm)
@@ -49,9 +49,10 @@ def _debugger(debugger) -> None:
 
 
 def _shell(module) -> None:
-    from .shell import ZMQDisplayPublisher, ZMQInteractiveShell
+    from .shell import ZMQDisplayHook, ZMQDisplayPublisher, ZMQInteractiveShell
 
     module.ZMQInteractiveShell, module.ZMQDisplayPublisher = ZMQInteractiveShell, ZMQDisplayPublisher
+    module.ZMQShellDisplayHook = ZMQDisplayHook
 
 
 def _displayhook(module) -> None:
@@ -80,20 +81,39 @@ def _instance(cls, one) -> None:
 
 
 class _NotYet(ModuleType):
-    """An installed package that is imported when something asks for what is in it."""
+    """An installed module that is imported when something asks for what is in it."""
 
     def __getattr__(self, name: str):
         if name.startswith("__") and name != "__version__":
             raise AttributeError(name)  # what looks through `sys.modules` asks for these
         self.__class__ = ModuleType
         self.__spec__.loader.exec_module(self)
+        if self.__name__ == "ipykernel.zmqshell":
+            _shell(self)
         return getattr(self, name)
 
 
+def _later(name: str, spec) -> ModuleType:
+    module = module_from_spec(spec)
+    module.__class__ = _NotYet
+    sys.modules[name] = module
+    return module
+
+
 def _be_found() -> None:
-    """``"ipykernel" in sys.modules`` is how many programs ask whether they run in a notebook."""
-    spec = None if "ipykernel" in sys.modules else find_spec("ipykernel")
-    if spec is not None and spec.loader is not None:
-        module = module_from_spec(spec)
-        module.__class__ = _NotYet
-        sys.modules["ipykernel"] = module
+    """``"ipykernel" in sys.modules`` is how many programs ask whether they run in a notebook.
+
+    tqdm asks for ``ipykernel.zmqshell``: that one is there even where ipykernel is not, with this kernel's classes in it.
+    """
+    if "ipykernel.zmqshell" in sys.modules:
+        _shell(sys.modules["ipykernel.zmqshell"])
+        return
+    spec = find_spec("ipykernel")
+    if spec is None or spec.loader is None:
+        sys.modules["ipykernel.zmqshell"] = alone = ModuleType("ipykernel.zmqshell", "The classes of larder's shell.")
+        _shell(alone)
+        return
+    package = sys.modules.get("ipykernel") or _later("ipykernel", spec)
+    inside = PathFinder.find_spec("ipykernel.zmqshell", spec.submodule_search_locations)
+    if inside is not None and inside.loader is not None:
+        package.zmqshell = _later("ipykernel.zmqshell", inside)

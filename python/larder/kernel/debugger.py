@@ -184,7 +184,7 @@ class Debugger:
     def _start(self) -> None:
         if self._port is None:
             self._port = self._on_main_thread(self._listen)
-        _watch(True)
+        self._watch(True)
         Path(cell_folder()).mkdir(mode=0o700, parents=True, exist_ok=True)
         from IPython.core.inputtransformer2 import leading_empty_lines
 
@@ -202,7 +202,7 @@ class Debugger:
     def _stop(self) -> None:
         if self._adapter is not None:
             self._adapter.close()
-            _watch(False)
+            self._watch(False)
         self._adapter = None
         self._breakpoints, self._stopped = {}, set()
         cleanup = self._shell.input_transformer_manager.cleanup_transforms
@@ -233,6 +233,20 @@ class Debugger:
         if error is not None:
             raise error
         return value
+
+    def _watch(self, on: bool) -> None:
+        """Whether debugpy watches code. It would go on after its client has left: slow, and in the optimiser's way."""
+        from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING, get_global_debugger  # debugpy's
+
+        if PYDEVD_USE_SYS_MONITORING:
+            from _pydevd_sys_monitoring import pydevd_sys_monitoring
+
+            watch = pydevd_sys_monitoring.start_monitoring if on else pydevd_sys_monitoring.stop_monitoring
+            watch(all_threads=True)
+            return
+        main = self._kernel.main_loop.loop
+        pydevd = get_global_debugger()  # CPython 3.11: a trace function, which a thread can only take off itself
+        main.call_soon_threadsafe(*((pydevd.enable_tracing, pydevd.trace_dispatch) if on else (sys.settrace, None)))
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -420,19 +434,6 @@ class Debugger:
             if path and path.endswith(".py"):
                 found.append({"id": at, "name": module.__name__, "path": path})
         return _response(request, True, {"modules": found, "totalModules": len(modules)})
-
-
-def _watch(on: bool) -> None:
-    """Whether debugpy watches code. It would go on after its client has left: slow, and in the optimiser's way."""
-    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING  # on the path once debugpy is imported
-
-    if PYDEVD_USE_SYS_MONITORING:
-        from _pydevd_sys_monitoring import pydevd_sys_monitoring
-
-        if on:
-            pydevd_sys_monitoring.start_monitoring(all_threads=True)
-        else:
-            pydevd_sys_monitoring.stop_monitoring(all_threads=True)
 
 
 def _shown(name: str) -> bool:

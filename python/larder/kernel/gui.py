@@ -175,14 +175,18 @@ _TOOLKITS = {
 }
 
 
+WITHOUT = (None, "asyncio", "inline", "nbagg", "webagg", "notebook", "ipympl", "widget")
+"""No toolkit: matplotlib's back ends that draw in the notebook are asked for by these names too."""
+
+
 def enable_gui(gui: str | None, kernel) -> None:
-    """Start ``gui``'s event loop beside ours; None, ``"asyncio"`` or ``"inline"`` stops it.
+    """Start ``gui``'s event loop beside ours; a name in `WITHOUT` stops it.
 
     Raises ``ValueError`` for a name that is not known and a toolkit that cannot run here; what ran before goes on.
     """
     global _active
     step = None
-    if gui not in (None, "asyncio", "inline"):
+    if gui not in WITHOUT:
         if gui not in _TOOLKITS:
             known = ", ".join(sorted([*_TOOLKITS, "asyncio"]))
             raise ValueError(f"Invalid GUI request {gui!r}, valid ones are: {known}")

@@ -385,7 +385,7 @@ def _callback_runs(frame) -> bool:
     outermost = None
     while frame is not None and frame.f_code is not MainLoop.run.__code__:
         module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in ("asyncio", "selectors"):
+        if module.partition(".")[0] not in ("asyncio", "selectors", "nest_asyncio", "nest_asyncio2"):
             outermost = module
         frame = frame.f_back
     return outermost is not None and not outermost.startswith("larder.")

@@ -67,7 +67,10 @@ class KernelMagics(Magics):
     def connect_info(self, arg_s):
         """Show how other front ends can connect to this kernel."""
         kernel = self.shell.kernel
-        name = Path(kernel.connection_file).name
+        from jupyter_core.paths import jupyter_runtime_dir
+
+        file = Path(kernel.connection_file)
+        name = file.name if file.parent == Path(jupyter_runtime_dir()) else file
         print(json.dumps(kernel.connection(), indent=2) + "\n")
         print(
             "Paste the above JSON into a file, and connect with:\n"

@@ -87,6 +87,9 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     except Exception:
         failed = True
         raise
+    except SystemExit as end:
+        os.write(real_stderr, getattr(end, "said", "").encode())  # of the command line: no front end shows it
+        raise
     finally:
         if native is not None:
             native.stop(5.0)
