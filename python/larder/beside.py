@@ -85,6 +85,7 @@ class Beside(Reader):
         if not self.savers and seconds < self._fork_cost() and not saver.always():
             return False
         look.reply_at = reply_at
+        look.refresh(self.known)
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
         before = list(self.savers)
         # Who is forked next finds out what those before it did; who has not begun by then can go.
@@ -107,6 +108,7 @@ class Beside(Reader):
             self.savers.remove(surplus)
             gone = {state.seq for state in surplus.states}
             self.known = {n: one._replace(names=()) if one.since in gone else one for n, one in self.known.items()}
+            look.refresh(self.known)
             self._cancelled.append(surplus)
         self.savers.append(child)
         hooks.when_idle(child.pidfd, self.make_up)
@@ -218,7 +220,8 @@ class Beside(Reader):
         """In the child, while those before it write: serialise its state, as soon as it is known what theirs will be."""
         if not self._learn(before, math.inf):
             return
-        look.known, keys = {n: self.known.get(n, one) for n, one in look.known.items()}, self.keys
+        look.refresh(self.known)
+        keys = self.keys
         look.known = {n: one for n, one in look.known.items() if "\0".join(one.names) in keys}
         self._task_ahead = self._task(look, child)
         child.say(self._coming(self._task_ahead))
@@ -232,7 +235,7 @@ class Beside(Reader):
         for one in before:
             self._follow(one)
         self.blocks.coming = {}
-        look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
+        look.refresh(self.known)
         task, self._task_ahead = self._task_ahead, None
         if task is None or any("\0".join(one.names) not in self.saved for one in look.known.values()):
             task = self._task(look, child)

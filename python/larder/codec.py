@@ -269,6 +269,10 @@ def _pickler_class():
                 raise TypeError(
                     f"cannot pickle the type {obj.__qualname__!r}: it is C code, and no module has it by name"
                 )
+            if isinstance(obj, CACHED) and not importable(obj):
+                # By itself it is pickled as the name of itself, which nobody has until it is back.
+                parameters = obj.cache_parameters()
+                return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"]), obj.__dict__
             owner, name = owned_by(obj) or (None, "")
             if owner is not None and owner is self._shelf and name != self._replaces:
                 return _shelved, (name,)
@@ -343,10 +347,25 @@ def nobodys(kind: type) -> bool:
     )
 
 
+CACHED: type = type(functools.lru_cache(lambda: None))
+"""What ``functools.lru_cache`` and ``functools.cache`` make of a function."""
+
+
+def importable(function: Any) -> bool:
+    """Whether a function can be pickled as the name a module has it by."""
+    from cloudpickle import cloudpickle
+
+    return cloudpickle._lookup_module_and_qualname(function) is not None
+
+
+def _cached(function: Any, maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
 def ordinary(kind: type) -> bool:
     """Whether the picklers here have nothing to say of objects of this type (a class, an open file, an array, ...)."""
     home = kind.__module__
-    if not isinstance(home, str) or issubclass(kind, (type, io.IOBase, types.FunctionType)):
+    if not isinstance(home, str) or issubclass(kind, (type, io.IOBase, types.FunctionType, CACHED)):
         return False
     np = sys.modules.get("numpy")
     if np is not None and issubclass(kind, (np.ndarray, np.generic)):

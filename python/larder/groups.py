@@ -608,7 +608,7 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
                 return None
-            if type(obj) is np.ma.MaskedArray and not obj.dtype.hasobject and obj.dtype.names is None:
+            if type(obj) is np.ma.MaskedArray:
                 return self._masked(obj)
             low, high = codec.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:

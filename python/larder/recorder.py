@@ -194,7 +194,7 @@ class Recorder(Beside):
         self._again = None
         look = self._look(code, count, patience)
         if self.savers and self._learn(self.savers, HEARD_SECONDS):
-            look.known = {n: self.known.get(n, one) for n, one in look.known.items()}
+            look.refresh(self.known)
         task = None
         if patience < math.inf or self.savers:
             seconds = self._seconds(look)

@@ -74,6 +74,10 @@ class Look:
     def changed(self) -> list[str]:
         return [name for name in self.values if name not in self.known]
 
+    def refresh(self, known: dict[str, groups.Known]) -> None:
+        """What was found to be as it was is where it is said to be now; what is no longer known counts as changed."""
+        self.known = {name: known[name] for name in self.known if name in known}
+
     def kind(self, name: str) -> str:
         """The name of a variable's type."""
         kind = type(self.values[name])

@@ -26,6 +26,7 @@ from typing import Any
 
 from . import groups
 from ._larder import PrivateBuffer, digest
+from .codec import CACHED, importable
 
 Said = tuple[bytes, tuple, tuple] | tuple[bytes, tuple, tuple, tuple]
 
@@ -221,6 +222,12 @@ def _partial(one: functools.partial) -> Said:
     return b"", (one.func, one.args, one.keywords, one.__dict__), ()
 
 
+def _cached(one: Any) -> Said:
+    if importable(one):
+        return b"", (), (one,)
+    return repr(one.cache_parameters()).encode(), (one.__wrapped__, one.__dict__), ()
+
+
 def _counter(one: collections.Counter) -> Said:
     return b"", tuple(part for item in dict.items(one) for part in item), ()
 
@@ -288,6 +295,7 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     classmethod: _wrapper,
     property: _property,
     functools.partial: _partial,
+    CACHED: _cached,
     collections.Counter: _counter,
     collections.defaultdict: _defaultdict,
     collections.OrderedDict: _ordered,
@@ -359,9 +367,7 @@ def _callbacks(one: Any) -> Said:
     return b"", (type(one), kept, calls), ()
 
 
-def _masked(one: Any) -> Said | None:
-    if one.dtype.hasobject or one.dtype.names is not None:
-        return None
+def _masked(one: Any) -> Said:
     rest = tuple(part for name, value in one.__dict__.items() if name != "_mask" for part in (name, value))
     return b"", (one.view(sys.modules["numpy"].ndarray), one._mask, rest), ()
 

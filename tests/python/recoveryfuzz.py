@@ -19,6 +19,8 @@ import sys
 import time
 import types
 
+import widefuzz
+
 PRELUDE = """
 import numpy as np, pandas as pd, collections, array, datetime, functools
 class Node:
@@ -307,15 +309,22 @@ CHANGE = [
 ]
 
 
+WIDE = 1_000_000
+"""Programs of seeds from here on have what `widefuzz` has as well."""
+
+
 def cells(seed: int) -> list[str]:
     rng = random.Random(seed)
-    made = []
+    make, share, change = widefuzz.pools(MAKE, SHARE, CHANGE) if seed >= WIDE else (MAKE, SHARE, CHANGE)
+    made = [widefuzz.PRELUDE] if seed >= WIDE else []
     for i in range(rng.randint(4, 14)):
-        pool = MAKE if i < 3 else rng.choice([MAKE, SHARE, SHARE, CHANGE, CHANGE])
+        pool = make if i < 3 else rng.choice([make, share, share, change, change])
         lines = []
         for _ in range(rng.randint(1, 3)):
             n, m = rng.sample(NAMES, 2) if i > 3 else rng.sample(NAMES[:5], 2)
             lines.append(rng.choice(pool).format(n=n, m=m, k=rng.randint(1, 9)))
+        if seed >= WIDE and rng.random() < 0.1:
+            lines.insert(0, "%%time")
         made.append("\n".join(lines))
     return made
 
@@ -323,7 +332,8 @@ def cells(seed: int) -> list[str]:
 def probes(seed: int) -> list[str]:
     """What is done to both namespaces after the comparison: stores that show whether sharing is the same."""
     rng = random.Random(~seed)
-    return [rng.choice(CHANGE).format(n=n, m=n, k=90 + rng.randint(1, 9)) for n in NAMES for _ in range(3)]
+    change = widefuzz.pools([], [], CHANGE)[2] if seed >= WIDE else CHANGE
+    return [rng.choice(change).format(n=n, m=n, k=90 + rng.randint(1, 9)) for n in NAMES for _ in range(3)]
 
 
 def _flat(values) -> list:
@@ -359,6 +369,9 @@ class Fingerprint:
             return f"#{self.seen[id(x)]}"
         self.seen[id(x)] = len(self.seen)
         self.keep.append(x)
+        told = widefuzz.of(self, x)
+        if told is not None:
+            return told
         if isinstance(x, type):
             if x.__module__ != "__main__":
                 return f"class {x.__module__}.{x.__qualname__}"
@@ -416,7 +429,8 @@ class Fingerprint:
         if isinstance(x, (pd.DataFrame, pd.Series, pd.Index, pd.Categorical)):
             if isinstance(x, pd.DataFrame):
                 inner = [[self.of(v) for v in x.iloc[:, i].tolist()] for i in range(x.shape[1])]
-                return [name, list(map(str, x.dtypes)), list(map(repr, x.columns)), list(map(repr, x.index)), inner]
+                labels = list(map(repr, x.columns)), list(map(repr, x.index))
+                return [name, list(map(str, x.dtypes)), *labels, inner, *([self.of(x.attrs)] if x.attrs else [])]
             return [
                 name,
                 str(x.dtype),

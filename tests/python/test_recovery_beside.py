@@ -394,6 +394,30 @@ def test_what_went_with_two_children_one_after_the_other_is_not_taken_for_saved(
         assert k.text("print(v, s.value, x)").endswith("\n['new'] 3 5\n")
 
 
+def test_what_went_with_children_that_were_replaced_is_not_taken_for_saved(tmp_path):
+    go = tmp_path / "go"
+    go.touch()
+    learn = "rec = larder.recovery.recorder(); assert rec._learn(rec.savers, 20); del rec"
+    with notebook(tmp_path) as k:
+        k.ok(WRITES_WHEN_TOLD.format(go=str(go)) + SLOW)
+        k.ok("s = Slow(0, 0.05); v = ['old']")
+        settle(k)
+        go.unlink()
+        for step in range(4):
+            k.ok(f"s = Slow({step}, 0.05)")
+        k.ok("s = Slow(6, 0.05); v = ['new']")
+        for step in range(7, 10):  # each takes the place of the one before it
+            k.ok(learn, silent=True)
+            k.ok(f"s = Slow({step}, 0.05)")
+        k.ok(learn, silent=True)
+        go.touch()
+        settle(k)
+        k.ok("x = 5")
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print(v, s.value, x)").endswith("\n['new'] 9 5\n")
+
+
 def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)

@@ -522,6 +522,7 @@ def test_a_mask_is_shared_again_by_all_that_had_it():
     values = {
         "mask": mask, "m": m, "negative": -m, "seen": m.mask, "part": m[1:], "alone": np.ma.array([1, 2], fill_value=7),
         "owner": owner, "below": owner.view(np.ndarray), "hard": np.ma.array([1.0, 2.0], mask=[0, 1], hard_mask=True),
+        "objects": np.ma.array([[1], None], dtype=object), "records": np.ma.array([(1, 2.0)], dtype=[("f", "i4"), ("g", "f8")]),
     }  # fmt: skip
     m.note = "kept"
     found, refused = groups.groups(values)
@@ -532,7 +533,7 @@ def test_a_mask_is_shared_again_by_all_that_had_it():
     back = {n: v for one in found for n, v in pickle.loads(one.stream, buffers=one.buffers).items()}
     for name, value in values.items():
         assert type(back[name]) is type(value) and repr(back[name]) == repr(value), name
-    assert back["m"].note == "kept" and back["alone"].mask is np.ma.nomask
+    assert back["m"].note == "kept" and back["alone"].mask is back["objects"].mask is np.ma.nomask
     for space in (values, back):
         space["mask"][2], space["part"][0], space["below"][1], space["hard"][1] = True, 5.0, 9.0, 3.0
     assert [back[name].tolist() for name in values] == [values[name].tolist() for name in values]
