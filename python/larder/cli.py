@@ -59,7 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    return args.run(args)
+    try:
+        return args.run(args)
+    except BrokenPipeError:  # who reads has left (`| head`): nothing more to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def fail(text: str, hint: str = "") -> int:
@@ -98,16 +102,30 @@ def _install(args: argparse.Namespace) -> int:
         spec["display_name"] = args.display_name
     if args.env:
         spec["env"] = dict(args.env)
+    from jupyter_core.paths import jupyter_data_dir
+
+    prefix = sys.prefix if args.sys_prefix else args.prefix
+    data = Path(jupyter_data_dir()) if prefix is None else Path(prefix) / "share" / "jupyter"
+    # Copied beside its place and then put there: what was registered stays until all of the new one is on the disk.
+    new = f"{args.name}.new-{os.getpid()}".lower()
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / args.name
-        shutil.copytree(folder, made)
-        (made / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n")
-        prefix = sys.prefix if args.sys_prefix else args.prefix
         try:
-            to = KernelSpecManager().install_kernel_spec(str(made), args.name, user=prefix is None, prefix=prefix)
-        except (OSError, ValueError) as err:
+            made = Path(scratch) / new
+            shutil.copytree(folder, made)
+            (made / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n")
+            there = Path(KernelSpecManager().install_kernel_spec(str(made), new, user=prefix is None, prefix=prefix))
+            to = there.with_name(args.name.lower())
+            if to.is_dir():
+                shutil.rmtree(to)
+            there.rename(to)
+        except ValueError:
+            return fail(f"`{args.name}` is no name of a kernel: letters, digits, `-`, `.` and `_` make one")
+        except OSError as err:
+            shutil.rmtree(data / "kernels" / new, ignore_errors=True)
+            causes = err.args[0] if isinstance(err, shutil.Error) else None  # one (from, to, reason) for each file
+            why = causes[0][2] if causes else err
             return fail(
-                f"cannot install the kernel spec: {err}", "--user, --sys-prefix or --prefix P choose another place"
+                f"cannot install the kernel spec: {why}", "--user, --sys-prefix or --prefix P choose another place"
             )
     print(f"installed kernel {args.name} in {to}")
     return 0
@@ -172,9 +190,12 @@ def _doctor(as_json: bool) -> int:
     def medium() -> str:
         from . import shelf
 
-        where = _existing(shelf.home())
-        if not os.access(where, os.W_OK):
-            raise RuntimeError(f"{where} cannot be written; set LARDER_HOME to a folder that can")
+        where = shelf.home()
+        while not os.path.lexists(where):
+            where = where.parent
+        if not where.is_dir() or not os.access(where, os.W_OK):
+            what = "cannot be written" if where.is_dir() else "is no folder"
+            raise RuntimeError(f"{where} {what}; set LARDER_HOME to a folder that can")
         with (
             tempfile.TemporaryDirectory(dir=where) as folder,
             shelf.open(f"{folder}/doctor.shelf") as one,
@@ -224,12 +245,6 @@ def _doctor(as_json: bool) -> int:
     return 0 if ok else 1
 
 
-def _existing(folder: Path) -> Path:
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
-
-
 def _code(given: str) -> str:
     """What to run: standard input for ``-``, a file's text, or the argument itself. Raises ``ValueError``, ``OSError``."""
     if given == "-":
@@ -259,7 +274,7 @@ def _shown(message: dict, colours: tuple[bool, bool]) -> None:
         error, text = content["name"] == "stderr", content["text"]
     elif kind in ("execute_result", "display_data"):
         error, text = False, content["data"].get("text/plain", "") + "\n"
-    elif kind == "error":
+    elif kind == "error" and content["ename"] != "SystemExit":
         error, text = True, "\n".join(content["traceback"]) + "\n"
     else:
         return
@@ -279,6 +294,26 @@ def _asked(client, timeout: float) -> None:
         client.input("\x04")
 
 
+QUIET = "__import__('warnings').filterwarnings('ignore', 'To exit: use')"
+"""IPython's advice after ``sys.exit()`` is for those who type into a notebook."""
+
+
+def _code_of(reply: dict) -> int:
+    """The exit code that Python itself would have ended with."""
+    if reply["status"] == "ok":
+        return 0
+    if reply.get("ename") != "SystemExit":
+        return 1
+    said = reply["evalue"]
+    if said in ("", "None"):
+        return 0
+    try:
+        return int(said) & 0xFF
+    except ValueError:
+        print(said, file=sys.stderr)
+        return 1
+
+
 def _exec(args: argparse.Namespace) -> int:
     """Run code in a fresh kernel; its output streams to this terminal, its failure is the exit code."""
     try:
@@ -294,6 +329,7 @@ def _exec(args: argparse.Namespace) -> int:
     process = manager.provisioner.process
     until = None if args.timeout is None else time.monotonic() + args.timeout
     try:
+        client.execute(QUIET, silent=True)
         msg_id = client.execute(code, allow_stdin=sys.stdin.isatty())
         while True:
             dead = process.poll()
@@ -317,7 +353,7 @@ def _exec(args: argparse.Namespace) -> int:
         while True:
             reply = client.get_shell_msg(timeout=10)
             if reply["parent_header"].get("msg_id") == msg_id:
-                return 0 if reply["content"]["status"] == "ok" else 1
+                return _code_of(reply["content"])
     except KeyboardInterrupt:
         manager.interrupt_kernel()
         return 130

@@ -65,8 +65,10 @@ def home() -> Path:
             folder = folder.absolute()
             os.environ["LARDER_HOME"] = str(folder)
         return folder
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "larder"
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if not data.is_absolute():  # the XDG specification: a relative one is to be ignored
+        data = Path.home() / ".local" / "share"
+    return data / "larder"
 
 
 def resolve(path: str | os.PathLike) -> Path:

@@ -208,10 +208,16 @@ def _export(shelf: Any, args: argparse.Namespace) -> int:
     rows: list[dict] = []
     with _Bar("export") as bar:
         for done, name in enumerate(names):
+            begun: list[Path] = []
             try:
-                rows.append({"name": name, "file": str(_written(shelf[name], args.to, name)), "why": None})
-            except (ShelfError, TypeError, ValueError, ImportError) as err:
-                rows.append({"name": name, "file": None, "why": str(err)})
+                rows.append({"name": name, "file": str(_written(shelf[name], args.to, name, begun)), "why": None})
+            except (ShelfError, TypeError, ValueError, ImportError, OSError) as err:
+                why = str(err)
+                for half in begun:  # no file rather than a part of one
+                    half.unlink(missing_ok=True)
+                    if isinstance(err, OSError):
+                        why = f"{half} cannot be written (is the disk full?): {err}"
+                rows.append({"name": name, "file": None, "why": why})
             bar(done + 1, len(names))
     if args.json:
         print(json.dumps(rows))
@@ -221,8 +227,11 @@ def _export(shelf: Any, args: argparse.Namespace) -> int:
     return 0 if all(row["file"] for row in rows) else 1
 
 
-def _written(value: Any, folder: Path, name: str) -> Path:
-    """``value`` in a new file of ``folder`` that other programs read; never over a file that is there."""
+def _written(value: Any, folder: Path, name: str, begun: list[Path]) -> Path:
+    """``value`` in a new file of ``folder`` that other programs read; never over a file that is there.
+
+    The file's path is in ``begun`` before anything is written.
+    """
     import numpy as np
 
     def path(suffix: str) -> Path:
@@ -231,6 +240,7 @@ def _written(value: Any, folder: Path, name: str) -> Path:
         while found.exists():
             n += 1
             found = folder / f"{plain}-{n}{suffix}"
+        begun.append(found)
         return found
 
     if isinstance(value, np.ndarray):

@@ -1,16 +1,29 @@
 """``larder exec`` and ``larder`` itself, as a script or a terminal calls them."""
 
+import json
 import os
+import resource
 import subprocess
 import sys
 
 import pytest
 
 
-def larder(*args, stdin="", **env):
+def larder(*args, stdin="", file_bytes_max=None, **env):
+    """Runs the command; no file that it writes gets longer than ``file_bytes_max``, as on a disk that is full."""
     command = [sys.executable, "-m", "larder", *args]
+    limit = None
+    if file_bytes_max is not None:
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))  # noqa: E731
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=60, env={**os.environ, **env}, check=False
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **env},
+        check=False,
+        preexec_fn=limit,
     )
 
 
@@ -64,3 +77,52 @@ def test_exec_reads_a_file_as_python_does_and_names_one_that_it_cannot(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {program} is no Python source: ")
     done = larder("exec", str(tmp_path))
     assert done.returncode == 1 and "is a folder" in done.stderr
+
+
+@pytest.mark.parametrize("end, code, said", [("3", 3, ""), ("0", 0, ""), ("", 0, ""), ("'told'", 1, "told\n")])
+def test_exec_ends_as_python_would_after_sys_exit(end, code, said):
+    done = larder("exec", f"import sys\nprint('before')\nsys.exit({end})")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "before\n", said)
+
+
+def test_exec_ends_quietly_when_its_reader_has_left():
+    command = [sys.executable, "-m", "larder", "exec", "for i in range(100_000): print(i)"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "0\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(30) == 1
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_install_puts_all_of_a_kernel_spec_there_or_leaves_what_was(tmp_path):
+    spec = tmp_path / "share/jupyter/kernels/mine"
+    call = ("install", "--prefix", str(tmp_path), "--name", "Mine")
+    done = larder(*call, file_bytes_max=100)
+    assert done.returncode == 1 and "hint: --user" in done.stderr and files(tmp_path) == {}
+    assert larder(*call, "--env", "A", "1").returncode == 0
+    before = files(tmp_path)
+    assert json.loads((spec / "kernel.json").read_text())["env"] == {"A": "1"}
+    assert larder(*call, file_bytes_max=100).returncode == 1 and files(tmp_path) == before
+    assert larder(*call).returncode == 0
+    assert "env" not in json.loads((spec / "kernel.json").read_text())
+    assert os.listdir(spec.parent) == ["mine"]
+    done = larder("install", "--prefix", str(tmp_path), "--name", "bad name")
+    assert done.returncode == 1 and done.stderr.startswith("error: `bad name` is no name of a kernel")
+
+
+def test_export_leaves_no_part_of_a_file_and_goes_on(tmp_path):
+    made = "import larder, numpy as np\ns = larder.open('s')\ns.a = np.ones(500_000); s.b = 'text'"
+    assert larder("exec", made).returncode == 0
+    done = larder("shelf", "export", "s", str(tmp_path / "out"), file_bytes_max=1 << 20)
+    assert done.returncode == 1 and os.listdir(tmp_path / "out") == ["b.txt"]
+    assert "a.npy cannot be written (is the disk full?)" in done.stdout
+
+
+def test_a_relative_data_folder_is_ignored_as_the_xdg_specification_asks(tmp_path):
+    done = larder("shelf", "ls", LARDER_HOME="", XDG_DATA_HOME="here", HOME=str(tmp_path))
+    assert done.stdout.splitlines()[0] == str(tmp_path / ".local/share/larder")
