@@ -167,6 +167,7 @@ def run(python: Path, package: Package, folder: Path, files: list[Path], mode: s
             "LARDER_PACKAGES_MODE": mode, "LARDER_PACKAGES_OUT": str(out),
         }  # fmt: skip
         command = [python, "-X", "faulthandler", "-m", "pytest", "-q", "-p", "packages_plugin", "-p", "no:cacheprovider",
+                   "--continue-on-collection-errors",
                    "-o", "addopts=", *package.options, *files]  # fmt: skip
         if package.k:
             command += ["-k", package.k]
@@ -226,10 +227,14 @@ def check(python: Path, chosen: list[Package], jobs: int, together: int) -> list
         "| package | files | tests | passed plain | traces | native iterations | differ |\n|---|---:|---:|---:|---:|---:|---:|"
     )
     with ThreadPoolExecutor(jobs) as pool:
+        waiting = []
         for package in chosen:
             folder = fetch(package)
             files = test_files(package, folder)
-            parts = list(pool.map(lambda g, p=package, f=folder: compare(python, p, f, g), groups(files, together)))
+            parts = [pool.submit(compare, python, package, folder, group) for group in groups(files, together)]
+            waiting.append((package, files, parts))
+        for package, files, futures in waiting:
+            parts = [future.result() for future in futures]
             row = {key: sum(part[key] for part in parts) for key in ("tests", "passed", "traces", "native")}
             row |= {
                 "package": package.pin,
