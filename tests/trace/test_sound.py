@@ -669,3 +669,21 @@ def test_a_list_that_only_its_iterator_held_beside_its_variable_dies_when_that_i
         """,
         at_least=10,
     )
+
+
+def test_a_loop_of_many_lines_is_met_and_its_line_told():
+    # To ask for the line of each of its instructions on its own took half a minute for this one.
+    size = 20_000
+    body = "".join(f"        x += i\n        if x > {10**9 + k}: x = 0\n" for k in range(size))
+    space = {}
+    # The line of its condition, which is repeated at its end.
+    source = f"def run(n):\n    x = i = 0\n    while (\n        i < n\n    ):\n        i += 1\n{body}    return x\n"
+    exec(compile(source, "<long>", "exec"), space)
+    larder.trace.clear()
+    assert larder.trace.enable(watch_all=True, hot=3)
+    try:
+        assert space["run"](60) == size * 60 * 61 // 2
+        (row,) = [row for row in larder.optimiser.loops() if row["file"] == "<long>"]
+        assert row["line"] == 4
+    finally:
+        larder.trace.disable()

@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::helpers;
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::probe::{Probe, probe};
-use crate::rows::Row;
+use crate::rows::{Row, attribute_text, smallest_line};
 use crate::run::{Buffer, Compiled, Growth};
 use crate::world::{Live, plain_namespaces};
 use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
@@ -560,9 +560,8 @@ impl Engine {
             unsafe { attribute_text(code, name) }
         };
         // A `while` repeats its test at the end of the loop, so its own line is the smallest on the way.
-        // SAFETY: a live code object and offsets inside it.
-        let lines = (header..=back).map(|unit| unsafe { addr2line(code, unit) });
-        let line = lines.filter(|line| *line > 0).min().unwrap_or(-1);
+        // SAFETY: a live code object.
+        let line = unsafe { smallest_line(code, header, back) };
         let key = (text(c"co_filename"), text(c"co_qualname"), line);
         if let Some(found) = self.row_of.get(&key) {
             return Some(*found);
@@ -597,35 +596,6 @@ impl Engine {
 fn dies(o: Obj) -> bool {
     // SAFETY: asked of live objects only.
     unsafe { crate::object::refcount(o) >= 0 }
-}
-
-unsafe fn attribute_text(o: Obj, name: &CStr) -> String {
-    // SAFETY: plain attribute access on a live object; the result is checked before use.
-    unsafe {
-        let value = ffi::PyObject_GetAttrString(ptr(o), name.as_ptr());
-        if value.is_null() {
-            ffi::PyErr_Clear();
-            return String::new();
-        }
-        let mut size = 0;
-        let data = ffi::PyUnicode_AsUTF8AndSize(value, &mut size);
-        let text = if data.is_null() {
-            ffi::PyErr_Clear();
-            String::new()
-        } else {
-            String::from_utf8_lossy(std::slice::from_raw_parts(data.cast(), size as usize)).into_owned()
-        };
-        ffi::Py_DECREF(value);
-        text
-    }
-}
-
-unsafe fn addr2line(code: Obj, unit: u32) -> i32 {
-    unsafe extern "C" {
-        fn PyCode_Addr2Line(code: *mut ffi::PyObject, offset: c_int) -> c_int;
-    }
-    // SAFETY: exported by every version; a live code object.
-    unsafe { PyCode_Addr2Line(ptr(code), unit as c_int * 2) }
 }
 
 /// An index argument of the callback: a small non-negative int.

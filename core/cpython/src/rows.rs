@@ -1,10 +1,13 @@
 //! What is told of loops: one row per loop, which outlives its code object and its machine code.
 
+use crate::object::ptr;
 use crate::run::Compiled;
 use larder_jit::{Arena, Packed, Source};
 use larder_trace::overhead::{self, CATEGORIES, Counts};
 use larder_trace::policy::State;
-use larder_trace::{End, ExitId, Tree, Val};
+use larder_trace::{End, ExitId, Obj, Tree, Val};
+use pyo3::ffi;
+use std::ffi::CStr;
 
 /// One trace of a compiled loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,4 +271,73 @@ fn owners(tree: &Tree) -> Vec<u32> {
         }
     }
     owners
+}
+
+/// A text attribute of an object; empty when there is none.
+///
+/// # Safety
+/// GIL held; a live object.
+pub unsafe fn attribute_text(o: Obj, name: &CStr) -> String {
+    // SAFETY: plain attribute access on a live object; the result is checked before use.
+    unsafe {
+        let value = ffi::PyObject_GetAttrString(ptr(o), name.as_ptr());
+        if value.is_null() {
+            ffi::PyErr_Clear();
+            return String::new();
+        }
+        let mut size = 0;
+        let data = ffi::PyUnicode_AsUTF8AndSize(value, &mut size);
+        let text = if data.is_null() {
+            ffi::PyErr_Clear();
+            String::new()
+        } else {
+            String::from_utf8_lossy(std::slice::from_raw_parts(data.cast(), size as usize)).into_owned()
+        };
+        ffi::Py_DECREF(value);
+        text
+    }
+}
+
+/// The smallest line of the units from one to another; -1 when none has a line. The table of lines is read once: to ask for
+/// each unit on its own would take time by the square of a loop's length.
+///
+/// # Safety
+/// GIL held; a live code object.
+pub unsafe fn smallest_line(code: Obj, first: u32, last: u32) -> i32 {
+    // SAFETY: a live code object; every result is checked, and errors mean that nothing is known.
+    unsafe {
+        let end = std::ptr::null_mut::<ffi::PyObject>();
+        let method = ffi::PyObject_GetAttrString(ptr(code), c"co_lines".as_ptr());
+        let walk = if method.is_null() {
+            method
+        } else {
+            ffi::PyObject_CallFunctionObjArgs(method, end)
+        };
+        let mut least = None;
+        while !walk.is_null() {
+            let entry = ffi::PyIter_Next(walk);
+            if entry.is_null() {
+                break;
+            }
+            let part = |k| {
+                let o = ffi::PyTuple_GetItem(entry, k);
+                let none = o.is_null() || o == ffi::Py_None();
+                if none { -1 } else { ffi::PyLong_AsLong(o) }
+            };
+            let (from, to, line) = (part(0), part(1), part(2));
+            ffi::Py_DECREF(entry);
+            if from > i64::from(last) * 2 {
+                break;
+            }
+            if to > i64::from(first) * 2 && line > 0 {
+                least = Some(least.map_or(line, |l: i64| l.min(line)));
+            }
+        }
+        ffi::Py_XDECREF(walk);
+        ffi::Py_XDECREF(method);
+        if !ffi::PyErr_Occurred().is_null() {
+            ffi::PyErr_Clear();
+        }
+        least.and_then(|line| i32::try_from(line).ok()).unwrap_or(-1)
+    }
 }
