@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import codec
+from . import classes, codec
 from ._larder import PrivateBuffer
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -489,7 +489,7 @@ def _pickler_class():
                 self._span(obj, low, low + obj.nbytes, 0)
             reduced = super().reducer_override(obj)
             if isinstance(obj, type):
-                return _with_slots(obj, reduced)
+                return classes.reduced(obj, reduced)
             if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
                 return self._instance(obj, kind)
             return reduced
@@ -705,15 +705,6 @@ class _ModuleNamespace:
 
 def _module_namespace(name):
     return importlib.import_module(name).__dict__
-
-
-def _with_slots(kind, reduced):
-    """Slots have to be there when a class is made; cloudpickle leaves them to be set later, which makes none."""
-    slots = kind.__dict__.get("__slots__")
-    if slots is None or not isinstance(reduced, tuple) or reduced[0].__name__ != "_make_skeleton_class":
-        return reduced
-    constructor, name, bases, keywords, *rest = reduced[1]
-    return (reduced[0], (constructor, name, bases, {**keywords, "__slots__": slots}, *rest), *reduced[2:])
 
 
 def _names_used(code):

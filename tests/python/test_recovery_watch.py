@@ -579,3 +579,79 @@ def test_a_proxy_follows_its_mapping_and_that_of_a_class_is_not_saved_apart_from
     back = pickle.loads(one.stream, buffers=one.buffers)
     back["mapping"]["more"] = 2
     assert dict(back["proxy"]) == {"k": [1], "more": 2}
+
+
+CLASSES = """
+import abc, dataclasses, enum, functools, typing
+class Base:
+    found = []
+    def __init_subclass__(cls, tag, **more):
+        super().__init_subclass__(**more)
+        Base.found.append((tag, cls))
+class Child(Base, tag='c'):
+    @functools.lru_cache
+    def twice(self, x): return [x, x]
+    @functools.cached_property
+    def once(self): return [0]
+    def who(self): return super().__hash__() and type(self).__name__
+class Point(typing.NamedTuple):
+    x: object
+    y: int = 7
+    def both(self): return self.x, self.y
+class Row(typing.TypedDict):
+    a: int
+T = typing.TypeVar('T')
+class Box(typing.Generic[T]):
+    def __init__(self, v: T): self.v = v
+class Color(enum.Enum):
+    RED = 1
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    a: object
+    b: list = dataclasses.field(default_factory=list)
+@functools.cache
+def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+def maker():
+    class Inner: pass
+    return Inner
+inner, child, point, frozen, red = maker()(), Child(), Point([1]), Frozen(1), Color.RED
+child.once.append(fib(9))
+"""
+ASKED = """
+assert [tag for tag, cls in Base.found] == ['c'] and Base.found[0][1] is Child and child.twice(1) is child.twice(1)
+class Other(Base, tag='o'): pass
+assert [tag for tag, cls in Base.found] == ['c', 'o'] and child.once == [0, 34] and child.who() == 'Child'
+assert point == Point([1], 7) and point.both() == ([1], 7) and Point._fields == ('x', 'y') and type(point) is Point
+assert Row(a=1) == {'a': 1} and Row.__annotations__ == {'a': int} and Box[int](3).v == 3
+assert Color.RED is red and Color(1) is red and frozen == Frozen(1) and not hasattr(frozen, '__dict__')
+assert fib(30) == 832040 and fib.__name__ == 'fib' and fib.cache_parameters()['maxsize'] is None
+assert type(inner).__qualname__ == 'maker.<locals>.Inner'
+"""
+
+
+def test_classes_of_every_sort_come_back_in_another_process(tmp_path):
+    import subprocess
+
+    run = (
+        "import pickle, sys, types\nfrom IPython.core.interactiveshell import InteractiveShell\n"
+        "from larder import groups\nip = InteractiveShell.instance()\nip.history_manager.enabled = False\nns = ip.user_ns\n"
+        "hidden = set(ns)\n"
+    )
+    save = (
+        f"ip.run_cell({CLASSES + ASKED.partition('class Other')[0]!r}).raise_error()\n"
+        "own = {n: v for n, v in ns.items() if n not in hidden and n[0] != '_' and type(v) is not type(sys)}\n"
+        "found, refused = groups.groups(own)\n"
+        "assert not refused, refused\n"
+        "pickle.dump([(one.stream, list(map(bytes, one.buffers))) for one in found], open(sys.argv[1], 'wb'))\n"
+    )
+    load = (
+        "todo = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "for stream, buffers in todo: ns.update(pickle.loads(stream, buffers=buffers))\n"
+        f"ip.run_cell({ASKED!r}).raise_error()\n"
+    )
+    for what in (save, load):
+        done = subprocess.run(
+            [sys.executable, "-c", run + what, tmp_path / "saved"], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr

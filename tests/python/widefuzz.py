@@ -337,7 +337,6 @@ CHANGE = [
     "{n}.insert_column(0, pl.Series('z{k}', range(len({n}))))",
     "{n} = {n}.append_column('y{k}', pa.array(range({n}.num_rows)))",
     "{n}.data[0] = {k}.5",
-    "{n}.resize((2, 2))",
     "{n}.write('{k}')",
     "{n}.seek({k})",
     "{n}.truncate(1)",
