@@ -365,6 +365,9 @@ class Fingerprint:
             return ["tuple", *[self.of(i) for i in x]]
         if kind in (np.dtype, type(np.dtype("f8"))) or isinstance(x, (np.dtype, np.generic)):
             return f"{name} {x!r}"
+        told = widefuzz.unchanging(self, x)
+        if told is not None:
+            return told
         if id(x) in self.seen:
             return f"#{self.seen[id(x)]}"
         self.seen[id(x)] = len(self.seen)
@@ -594,6 +597,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             "live": sorted(n for n in ip.user_ns if n in NAMES),
         }
         names = [n for n in version["names"] if n in ip.user_ns] if what == "run" else list(version["names"])
+        names += [n for n in version["imports"] if n in NAMES]
         row["before"] = Fingerprint.namespace(ip.user_ns, names)
         # What is not saved can hold on to what is: a view of a bytearray keeps it from growing.
         for name in set(ip.user_ns).intersection(NAMES) - set(names):

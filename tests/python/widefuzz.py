@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import builtins
+import datetime
+import decimal
 import enum
+import fractions
 import functools
 import io
 import itertools
+import json
+import pathlib
 import random
+import re
 import types
+import weakref
 
 PRELUDE = """
 import dataclasses, enum, typing, abc, re, decimal, pathlib, fractions, weakref, itertools, random, io, types, contextlib, asyncio
@@ -354,7 +361,7 @@ CHANGE = [
     "{n}.zero_grad()",
     "{n}.step()",
     "{n}.train(False)",
-    "{n}.seed()",
+    "{n}.seed({k})",
     "{n}.gauss(0, 1)",
     "{n}.subtract('a')",
     "{n}.move_to_end('a')",
@@ -389,11 +396,31 @@ def pools(make: list[str], share: list[str], change: list[str]) -> tuple[list[st
     return make + MAKE, share + SHARE, change + CHANGE
 
 
+def unchanging(one, x) -> object:
+    """What never changes, so that two equal ones are as good as one; ``None`` for the rest."""
+    if type(x) is frozenset:
+        return ["frozenset", sorted(json.dumps(one.of(i)) for i in x)]
+    leaf = (
+        pathlib.PurePath,
+        decimal.Decimal,
+        fractions.Fraction,
+        datetime.date,
+        datetime.timedelta,
+        datetime.tzinfo,
+        re.Pattern,
+    )
+    return repr(x) if isinstance(x, leaf) else None
+
+
 def of(one, x) -> object:
     """What a program can see of ``x``, whose parts ``one`` tells; ``None`` if nothing special is known of it."""
     kind = type(x)
     home, name = kind.__module__ if isinstance(kind.__module__, str) else "", kind.__qualname__
     root = home.partition(".")[0]
+    if isinstance(x, weakref.WeakSet):
+        return [name, [one.of(i) for i in x]]
+    if isinstance(x, weakref.WeakKeyDictionary):
+        return [name, [[one.of(k), one.of(v)] for k, v in x.items()]]
     if isinstance(x, enum.EnumMeta) and x.__module__ == "__main__":
         own = {k: v for k, v in vars(x).items() if isinstance(v, types.FunctionType) and not k.startswith("_")}
         return ["enum", name, [[m.name, one.of(m.value)] for m in x], {k: one.of(v) for k, v in own.items()}]
