@@ -38,7 +38,9 @@ class Reader(ABC):
         if seq not in self._versions:
             entry = self.native.get(f"v:{seq}") if seq in self.meta["versions"] else None
             if entry is None:
-                raise KeyError(f"no saved state {seq}; there are {self.meta['versions']} (see larder.session.log())")
+                raise KeyError(
+                    f"no saved state {seq!r}; there are {spans(self.meta['versions'])} (see larder.session.log())"
+                )
             self._versions[seq] = json.loads(joined(entry))
         return self._versions[seq]
 
@@ -180,6 +182,17 @@ class Reader(ABC):
             history.input_hist_parsed.append(inputs.get(count, ""))
         self.ip.execution_count = version["count"] + 1
         self.run = version["run"]
+
+
+def spans(numbers: list[int]) -> str:
+    """``[1, 2, 3, 7]`` as ``1 to 3, 7``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join(" to ".join(map(str, one)) for one in found) or "none"
 
 
 def joined(entry: tuple) -> bytes:

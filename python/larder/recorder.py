@@ -90,6 +90,10 @@ class Recorder(Beside):
         self.seconds = self.seconds_last = 0.0
         self.restored_from: int | None = None
         """The version that the running cell went back to."""
+        self.began_with_nothing = False
+        """No kernel before this one saved a state of the notebook."""
+        self.offered = False
+        """There is a state of the last kernel that was not brought back."""
         self.over_cap = False
         self.bytes_max = int(positive("LARDER_SESSION_BYTES", BYTES_MAX))
         self._versions: dict[int, dict] = {}

@@ -13,6 +13,7 @@ Rules (``docs/recovery.md`` has the reasons)
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from . import hooks, saver
+from .blocks import Blocks
 from .errors import ShelfBusy, ShelfError
+from .reader import Reader, joined
 from .recorder import RANDOM, VERSION, Recorder, _cwd
 from .settings import positive
 
@@ -45,6 +48,8 @@ def session_file(key: str) -> Path:
     )
 
 
+_session = ""
+"""What the front end calls this notebook."""
 _recorder: Recorder | None = None
 _why_none = "recovery was not started: it needs larder's own kernel"
 
@@ -66,18 +71,21 @@ def start(ip: Any, session: str | None) -> None:
 
     Never raises: a kernel without recovery is better than none. What went wrong is printed with the first cell.
     """
-    global _why_none
+    global _why_none, _session
+    _session = session or ""
     if not session:
         _why_none = "the front end gave this kernel no session name (JPY_SESSION_NAME)"
         return
     try:
         _start(ip, session)
+        return
     except ShelfBusy as err:
-        _why_none = f"another kernel is saving the same notebook: {err}"
-        _say(ip, f"larder: this notebook is not saved: {_why_none}")
+        _why_none = str(err)
+    except ShelfError as err:
+        _why_none = f"{err}; restart this kernel when that is mended"
     except Exception as err:
         _why_none = f"{type(err).__name__}: {err}"
-        _say(ip, f"larder: this notebook is not saved: {_why_none}")
+    _say(ip, f"larder: this notebook is not saved: {_why_none}")
 
 
 def _start(ip: Any, session: str) -> None:
@@ -92,12 +100,14 @@ def _start(ip: Any, session: str) -> None:
     rec.blocks.turn_on()
     versions = rec.meta["versions"]
     missing = rec.promised.told()
+    rec.began_with_nothing = not versions
     if not versions:
         if missing:
             _say(ip, missing)
         return
     crashed = not rec.meta["clean"]
     rec.meta["recoverable"] = versions[-1]
+    rec.offered = True
     policy = os.environ.get("LARDER_RECOVER") or "auto"
     if policy not in POLICIES:
         _say(ip, f"larder: LARDER_RECOVER is {policy!r}, which is none of {', '.join(POLICIES)}; taken as auto")
@@ -117,7 +127,7 @@ def _start(ip: Any, session: str) -> None:
         later = Later(rec, versions[-1])
         hooks.AHEAD.append(later.ahead)
         hooks.BEFORE.append(later.before)
-        rec.meta["recoverable"] = None
+        rec.meta["recoverable"], rec.offered = None, False
     except Exception as err:
         _say(ip, f"larder: the state of this notebook could not be restored ({type(err).__name__}: {err}); it is kept")
 
@@ -135,7 +145,9 @@ def _open_when_free(ip: Any, path: Path) -> Recorder:
             kernel, child = shelf_holders(str(path))
             waited = time.monotonic() - began
             if kernel is not None and not _ended(kernel):
-                raise
+                raise ShelfBusy(
+                    f"another kernel (process {kernel}) has the same notebook; shut that one down and restart this one"
+                ) from err
             told = child or told
             if waited > SAVER_SECONDS_MAX:
                 who = f"process {told}" if told else "a process"
@@ -214,6 +226,49 @@ def restore(seq: int, names: list[str] | None = None) -> str:
         failed = {**_unsaved(version), **failed}
         rec.restored_from = seq
     return _told(version, back, failed, names is None)
+
+
+class Elsewhere(Reader):
+    """The session shelf of another notebook, to read."""
+
+    def __init__(self, path: Path) -> None:
+        from ._larder import NativeShelf
+
+        self.ip, self.native, self.run = recorder().ip, NativeShelf(str(path), "r", None), ""
+        self.blocks, self._versions = Blocks(), {}
+        entry = self.native.get("meta")
+        self.meta = json.loads(joined(entry)) if entry is not None else {"versions": []}
+
+    def drain(self, seconds: float | None = None) -> bool:
+        return True
+
+    def set_random(self, states: dict[str, Any]) -> None:
+        """The sequences of random numbers stay this notebook's."""
+
+
+def restore_from(notebook: str, names: list[str] | None = None) -> str:
+    """Put the last state of another notebook into the namespace: one it was renamed or copied from.
+
+    Raises ``FileNotFoundError`` naming the notebooks that have one.
+    """
+    found = session_file(os.path.join(os.path.dirname(_session), notebook))
+    if not found.exists():
+        found = session_file(notebook)
+    if not found.exists():
+        there = sorted(path.stem.rpartition("-")[0] for path in found.parent.glob("*.shelf")) or ["none"]
+        raise FileNotFoundError(
+            f"no state of a notebook `{notebook}` is saved in {found.parent}; there are: {', '.join(there)}"
+        )
+    other = Elsewhere(found)
+    if not other.meta["versions"]:
+        raise FileNotFoundError(f"nothing was saved of the notebook `{notebook}` ({found})")
+    rec = recorder()
+    rec.drain()
+    version = other.version(other.meta["versions"][-1])
+    back, failed = other.load(version["seq"], names, rec.ip.user_ns)
+    if names is None:
+        failed = {**_unsaved(version), **failed}
+    return _told(version, back, failed, False)
 
 
 # Code with one of these words can reach any variable without naming it.

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterable
 
@@ -56,6 +57,11 @@ def status() -> Table:
             f"; {cells} {'is' if first == last else 'are'} being saved behind {'its' if first == last else 'their'} reply for "
             f"{time.monotonic() - child.began:.1f} s by process {child.pid}{hand}"
         )
+    last = rec.meta["recoverable"]
+    if rec.offered and last in rec.meta["versions"]:
+        footer += (
+            f"; what the last kernel had after its cell [{rec.version(last)['count']}] comes back with %shelf recover"
+        )
     if rec.why_no_saver:
         footer += f"; every cell is saved before its reply, whatever that takes: {rec.why_no_saver}"
     return Table(
@@ -88,24 +94,36 @@ def log() -> Table:
     return Table(rows, formats={"bytes": bytes_text}, empty="nothing saved yet")
 
 
-def recover(names: Iterable[str] | None = None) -> None:
-    """Bring back what the last kernel of this notebook had (``names``: only these and what shares objects with them)."""
+def recover(names: Iterable[str] | None = None, notebook: str | None = None) -> None:
+    """Bring back what the last kernel of this notebook had (``names``: only these and what shares objects with them).
+
+    ``notebook``: the last state of another one, for instance under the name this one had before it was renamed.
+    """
     rec = recovery.recorder()
     rec.drain()
-    seq = rec.meta.get("recoverable") or (rec.meta["versions"] or [None])[-1]
-    if seq is None:
-        print("larder: there is nothing to recover: no state of this notebook was saved")
+    wanted = None if names is None else _names(names)
+    if notebook is not None:
+        print(recovery.restore_from(notebook, wanted))
         return
-    wanted = None if names is None else [names] if isinstance(names, str) else list(names)
-    print(recovery.restore(seq, wanted))
+    versions = rec.meta["versions"]
+    if not versions or (rec.began_with_nothing and wanted is None):
+        print(
+            "larder: there is nothing to recover: no kernel before this one saved a state of this notebook. If it was renamed "
+            "or copied, larder.session.recover(notebook='OLD NAME.ipynb') brings back what the other one had"
+        )
+        return
+    print(recovery.restore(rec.meta["recoverable"] or versions[-1], wanted))
+    rec.offered = rec.offered and wanted is not None
 
 
 def diff(a: int, b: int | None = None) -> Table:
     """The names that differ between two saved states (``b``: the last one): new, changed or gone."""
     rec = recovery.recorder()
     rec.drain()
-    old = rec.version(a)["names"]
-    new = rec.version(rec.meta["versions"][-1] if b is None else b)["names"]
+    if not rec.meta["versions"]:
+        raise KeyError("nothing was saved yet")
+    old = rec.version(_number(a))["names"]
+    new = rec.version(rec.meta["versions"][-1] if b is None else _number(b))["names"]
     rows = [
         {"name": name, "what": "new" if name not in old else "gone" if name not in new else "changed"}
         for name in sorted({*old, *new} - {RANDOM})
@@ -118,6 +136,7 @@ def checkout(id: int) -> None:
     """Make the namespace what it was after the saved state ``id`` (see :func:`log`); names made since go away."""
     rec = recovery.recorder()
     rec.drain()
+    id = _number(id)
     version = rec.version(id)
     kept = {*version["names"], *version["imports"], *version["unsaved"]}
     line = recovery.restore(id)
@@ -132,8 +151,10 @@ def undo(n: int = 1) -> None:
     rec = recovery.recorder()
     rec.drain()
     versions = rec.meta["versions"]
-    if not versions or n < 1:
-        raise ValueError(f"cannot go back {n} of {len(versions)} states")
+    if _number(n) < 1:
+        raise ValueError(f"undo goes back one cell or more, not {n}")
+    if not versions:
+        raise ValueError("there is nothing to go back to: no cell was saved yet")
     seq = versions[-1]
     for done in range(n + 1):
         while rec.version(seq)["of"] in versions:
@@ -142,34 +163,65 @@ def undo(n: int = 1) -> None:
             break
         at = versions.index(seq)
         if at == 0 or rec.version(versions[at - 1])["run"] != rec.run:
-            raise ValueError(f"can go back {done} cells from here, not {n}")
+            far = f"no more than {done} cell{'s' * (done > 1)}" if done else "no further"
+            raise ValueError(
+                f"undo goes {far} back from here: it ends where this kernel began, or at the oldest state kept; any state "
+                "there is can be had with checkout (see larder.session.log())"
+            )
         seq = versions[at - 1]
     checkout(seq)
 
 
-def exclude(name: str) -> None:
-    """Never save the variable ``name`` (in this kernel), and take it out of every state saved so far.
+def exclude(name: str | Iterable[str]) -> None:
+    """Never save the variable ``name`` (or these), in this kernel, and take it out of every state saved so far.
 
     What it shared objects with is taken out of those states too, and saved again with the next cell. Its bytes stay in
     free space of the file until they are overwritten; the code of cells stays in the history.
     """
     rec = recovery.recorder()
+    names = _names(name)
+    for one in names:
+        if not one.isidentifier():
+            raise ValueError(f"{one!r} is not the name of a variable")
     rec.drain()
-    rec.excluded.add(name)
-    rec.forget(name)
+    for one in names:
+        if one not in rec.ip.user_ns:
+            print(f"larder: there is no variable `{one}` now; when there is one, it will not be saved")
+        rec.excluded.add(one)
+        rec.forget(one)
 
 
 def retain(states: int) -> None:
     """Keep the states of at most ``states`` cells to go back to, in this notebook from now on; the oldest go first."""
-    if states < 1:
+    if _number(states) < 1:
         raise ValueError(f"at least the last state is kept, not {states}")
     rec = recovery.recorder()
-    rec.put_meta("retain", keep=int(states))
-    rec.versions_max = int(states)
+    rec.put_meta("retain", keep=_number(states))
+    rec.versions_max = _number(states)
 
 
 def autosave(on: bool) -> None:
     """Switch saving after each cell on or off."""
+    if on not in (True, False):
+        raise TypeError(f"autosave is True or False, not {on!r}")
     rec = recovery.recorder()
     rec.on = bool(on)
     rec.why_off = "" if on else "%shelf autosave off"
+
+
+def _number(given: int) -> int:
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise TypeError(f"a whole number is needed, not {given!r}") from None
+
+
+def _names(given: str | Iterable[str]) -> list[str]:
+    try:
+        names = [given] if isinstance(given, str) else list(given)
+    except TypeError:
+        names = [given]
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"names of variables are strings, not {name!r}")
+    return names

@@ -553,3 +553,80 @@ def test_a_session_shelf_of_a_newer_larder_is_left_as_it_is(tmp_path):
     assert session_files(tmp_path) == [file]
     with larder.open(file, "r") as shelf:
         assert shelf.log() == before
+
+
+WRONG = [
+    ("exclude('1 2')", "'1 2' is not the name of a variable"), ("exclude(5)", "strings, not 5"), ("exclude('')", "not the name"),
+    ("exclude(None)", "strings, not None"), ("checkout('x')", "not 'x'"), ("checkout(9999)", "no saved state 9999; there are 1 to "),
+    ("undo(0)", "one cell or more"), ("undo('a')", "not 'a'"), ("undo(99)", "undo goes no more than"), ("retain(2.5)", "not 2.5"),
+    ("retain(0)", "at least the last state"), ("diff('a')", "not 'a'"), ("diff(1, 1.5)", "not 1.5"), ("recover(5)", "strings, not 5"),
+    ("recover(['x', 3])", "strings, not 3"), ("autosave('maybe')", "not 'maybe'"),
+    ("recover(notebook='none.ipynb')", "no state of a notebook `none.ipynb` is saved in"),
+]  # fmt: skip
+
+
+def test_what_is_asked_wrongly_is_said_in_one_line_and_changes_nothing(tmp_path):
+    with notebook(tmp_path) as k:
+        content, messages = k.run("%shelf undo")
+        assert "nothing to go back to" in text(messages, "stderr")
+        assert "nothing to recover" in k.text("%shelf recover")
+        k.ok("import larder; x = [1]")
+        for call, said in WRONG:
+            content, _ = k.run(f"larder.session.{call}", stop_on_error=False)
+            assert content["status"] == "error" and said in content["evalue"], (call, content)
+        for line, said in (
+            ("checkout 9999", "no saved state 9999"), ("exclude 1x", "'1x' is not"), ("undo 99", "no more than"),
+            ("log nosuch", "there is no shelf `nosuch`"), ("diff 5000", "no saved state"), ("autosave maybe", "on|off"),
+        ):  # fmt: skip
+            shown = text(k.run(f"%shelf {line}", stop_on_error=False)[1], "stderr")
+            assert shown.startswith("UsageError: ") and said in shown and len(shown.splitlines()) == 1, shown
+        assert not list((tmp_path / "home").glob("nosuch*"))
+        assert "there is no variable `later` now" in k.text("larder.session.exclude(['later', 'x'])")
+        k.ok("later = 1; y = 2")
+        rows = k.text("for row in larder.session.status(): print(row['name'], row['saved'], row['why'])").splitlines()
+        assert "later no excluded" in rows and "x no excluded" in rows and any(row.startswith("y yes") for row in rows)
+        kill(k)
+    with notebook(tmp_path) as k:
+        assert k.text("print('x' in globals(), y)").endswith("False 2\n")
+
+
+def test_a_renamed_or_copied_notebook_has_what_the_other_one_had_when_asked(tmp_path):
+    folder = tmp_path / "work"
+    with kernel(tmp_path, JPY_SESSION_NAME=f"{folder}/old name.ipynb") as k:
+        k.ok("import numpy as np\nx = [1]; y = x; f = open('/dev/null'); big = np.arange(3_000_000.0); view = big[::2]")
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME=f"{folder}/new.ipynb") as k:
+        assert "notebook='OLD NAME.ipynb'" in k.text("%shelf recover")
+        k.ok("import larder; z = 3")
+        shown = k.text("larder.session.recover(notebook='old name.ipynb')")
+        assert "back from cell [1]" in shown and "not back: f (" in shown
+        k.ok("x.append(z); big[2] = -1.0")
+        assert k.text("print(y, view[1], big.sum())") == "[1, 3] -1.0 4499998499997.0\n"
+        k.ok("%shelf log")
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME=f"{folder}/new.ipynb") as k:
+        assert k.text("print(y, x is y, view[1], z, big.sum())").endswith("\n[1, 3] True -1.0 3 4499998499997.0\n")
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME=f"{folder}/old name.ipynb") as k:
+        assert k.text("print(x, big[2])").endswith("\n[1] 2.0\n"), "nothing of the other notebook's was changed"
+
+
+def test_a_notebook_that_is_not_saved_says_why_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    with kernel(tmp_path) as k:
+        for line in ("undo", "recover", "checkout 3", "exclude x", "log", "diff 1", "autosave off", "retain 3"):
+            shown = text(k.run(f"%shelf {line}", stop_on_error=False)[1], "stderr")
+            assert "UsageError: " in shown and "this notebook is not saved: the front end gave" in shown, (line, shown)
+            assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("policy", ["ask", "never"])
+def test_status_says_what_can_still_be_had(tmp_path, policy):
+    with notebook(tmp_path) as k:
+        k.ok("import larder\nx = 1")
+        kill(k)
+    with notebook(tmp_path, LARDER_RECOVER=policy) as k:
+        footer = "import larder\nprint(larder.session.status().footer)"
+        assert "after its cell [1] comes back with %shelf recover" in k.text(footer)
+        k.ok("%shelf recover")
+        assert "comes back with" not in k.text(footer) and k.text("print(x)") == "1\n"

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import datetime
 import decimal
 import enum
 import fractions
 import functools
+import gc
 import io
 import itertools
 import json
@@ -433,7 +435,9 @@ def of(one, x) -> object:
     if isinstance(x, property):
         return ["property", one.of(x.fget), one.of(x.fset), repr(x.__doc__)]
     if isinstance(x, types.MappingProxyType):
-        return ["proxy", [[one.of(k), one.of(v)] for k, v in x.items()]]
+        return ["proxy", one.of(gc.get_referents(x)[0])]
+    if kind is collections.Counter:  # whose pickle leaves attributes out
+        return [name, [[one.of(k), v] for k, v in x.items()]]
     if isinstance(x, (io.StringIO, io.BytesIO)):
         return [name, repr(x.getvalue()), x.tell()] if not x.closed else [name, "closed"]
     if isinstance(x, random.Random):

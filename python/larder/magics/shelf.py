@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from ..display import Table, bytes_text
+from ..errors import ShelfError
 
 _HELP = """%shelf                    the open shelves and what is on them
 %shelf open NAME|PATH     open a shelf and bind it to its name (an identifier) in the notebook
@@ -62,7 +63,7 @@ class ShelfMagics(Magics):
         if verb not in VERBS:
             raise UsageError(f"%shelf has no `{verb}`; it has {', '.join(VERBS)} (see %shelf --help)")
         if verb in _SESSION:
-            return self._session(verb, args)
+            return _or_usage(self._session, verb, args)
         return getattr(self, f"_{verb}")(*args)
 
     def _cell(self, words: list[str], cell: str) -> None:
@@ -70,7 +71,7 @@ class ShelfMagics(Magics):
 
         from .. import shelf as shelves
 
-        chosen = [self._find(words[0])] if words else [s for s in shelves.shelves() if not s.readonly]
+        chosen = [self._find(words[0], make=True)] if words else [s for s in shelves.shelves() if not s.readonly]
         if not chosen:
             raise UsageError("no shelf is open; name one: %%shelf NAME")
         first = cell.strip().splitlines()
@@ -87,21 +88,31 @@ class ShelfMagics(Magics):
                 shell.showtraceback, shell.showsyntaxerror = shown
             result.raise_error()
 
-    def _find(self, name: str | None) -> Any:
+    def _find(self, name: str | None, make: bool = False) -> Any:
         from .. import shelf as shelves
 
         opened = shelves.shelves()
         if name is None:
             if len(opened) == 1:
                 return opened[0]
-            raise UsageError("say which shelf: " + (", ".join(s.path.stem for s in opened) or "none is open"))
+            from .. import recovery
+
+            none = (
+                f"none is open, and this notebook is not saved: {recovery.why_none()}"
+                if recovery.why_none()
+                else "none is open"
+            )
+            raise UsageError("say which shelf: " + (", ".join(s.path.stem for s in opened) or none))
         bound = self.shell.user_ns.get(name)
         if isinstance(bound, shelves.Shelf):
             return bound
         for one in opened:
             if name in (one.path.stem, str(one.path)):
                 return one
-        return shelves.open(name)
+        try:
+            return shelves.open(name, "a" if make else "r+")
+        except FileNotFoundError:
+            raise UsageError(f"there is no shelf `{name}`; `%shelf open {name}` makes one") from None
 
     def _overview(self) -> Table:
         from .. import shelf as shelves
@@ -137,7 +148,7 @@ class ShelfMagics(Magics):
             raise UsageError("%shelf put needs the name of a variable")
         if name not in self.shell.user_ns:
             raise UsageError(f"the notebook has no variable `{name}`")
-        self._find(shelf)[name] = self.shell.user_ns[name]
+        self._find(shelf, make=True)[name] = self.shell.user_ns[name]
 
     def _get(self, name: str | None = None, shelf: str | None = None) -> Any:
         if name is None:
@@ -218,17 +229,15 @@ class ShelfMagics(Magics):
         if verb == "recover":
             return session.recover(args or None)
         if verb == "undo":
-            return _or_usage(session.undo, _number(verb, args) if args else 1)
+            return session.undo(_number(verb, args) if args else 1)
         if verb == "checkout":
-            return _or_usage(session.checkout, _number(verb, args))
+            return session.checkout(_number(verb, args))
         if verb == "retain":
-            return _or_usage(session.retain, _number(verb, args))
+            return session.retain(_number(verb, args))
         if verb == "exclude":
             if not args:
                 raise UsageError("%shelf exclude needs the name of a variable")
-            for name in args:
-                session.exclude(name)
-            return None
+            return session.exclude(args)
         if verb == "autosave":
             if args not in (["on"], ["off"]):
                 raise UsageError("%shelf autosave on|off")
@@ -252,8 +261,8 @@ def _number(verb: str, args: list[str]) -> int:
 def _or_usage(act: Any, *args: Any) -> Any:
     try:
         return act(*args)
-    except (KeyError, ValueError) as err:
-        raise UsageError(err.args[0]) from None
+    except (KeyError, ValueError, TypeError, FileNotFoundError, ShelfError) as err:
+        raise UsageError(str(err.args[0])) from None
 
 
 def complete(shell: Any, event: Any) -> list[str]:
