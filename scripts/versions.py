@@ -71,7 +71,7 @@ def environment(version: str, python: Path, wheel: Path) -> Path:
 
 def run(inside: Path, version: str, tests: str, env: dict[str, str]) -> bool:
     """One folder of tests on one version; says how far it is, and at the end what it counted and what failed."""
-    log = HOME / f"{version}-{tests.split('/')[1]}.log"
+    log = HOME / f"{version}-{Path(tests).stem}.log"
     command = [inside, "-m", "pytest", tests, "-q", "-p", "no:cacheprovider"]
     began = time.monotonic()
 
@@ -104,12 +104,11 @@ def everything(version: str, python: Path, wheel: Path, tests: tuple[str, ...], 
     return all([run(inside, version, folder, env) for folder in tests])
 
 
-def main(versions: list[str], programs: int, seed: int, jobs: int) -> int:
+def main(versions: list[str], tests: tuple[str, ...], programs: int, seed: int, jobs: int) -> int:
     began = time.monotonic()
     wheel = max((ROOT / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
     # IPython warns in an environment that another one is active, and a warning fails a test.
     plain = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    tests = TESTS
     if programs:
         tests = ("tests/trace/test_fuzz.py",)
         plain |= {"LARDER_FUZZ_PROGRAMS": str(programs), "LARDER_FUZZ_SEED": str(seed)}
@@ -130,6 +129,7 @@ if __name__ == "__main__":
     parser.add_argument("versions", nargs="*", default=VERSIONS)
     parser.add_argument("--fuzz", type=int, default=0, metavar="PROGRAMS")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9))
+    parser.add_argument("--tests", action="append", metavar="PATH", help="only these tests, not all folders")
     parser.add_argument("--jobs", type=int, default=2 if (os.cpu_count() or 1) >= 4 else 1)
     options = parser.parse_args()
-    sys.exit(main(options.versions, options.fuzz, options.seed, options.jobs))
+    sys.exit(main(options.versions, tuple(options.tests or TESTS), options.fuzz, options.seed, options.jobs))

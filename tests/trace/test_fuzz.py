@@ -113,6 +113,8 @@ def test_the_programs_reach_every_operation_of_the_table():
     assert len(ops) > 90
     # Those stand for what is there already; a listing has their values.
     missing = ops - {"input", "consti", "constf", "constb", "constp"}
+    if sys.version_info >= (3, 15):
+        missing -= {"guardheld"}  # a loop of 3.15 over a list has no iterator that could be the only owner of the list
     done = subprocess.run([sys.executable, __file__, "operations", "600"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     missing -= set(done.stdout.split())
