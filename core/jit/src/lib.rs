@@ -1,7 +1,9 @@
 //! Trace trees to machine code: Cranelift lowering and the packed code arena.
 
 pub mod arena;
+mod flow;
 mod frame;
+mod fuse;
 pub mod lower;
 pub mod packed;
 pub mod shrink;

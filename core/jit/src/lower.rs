@@ -227,7 +227,9 @@ impl Compiler {
                 _ => return Err("a trace would need a relocation".into()),
             }
         }
-        let (bytes, links) = shrink(compiled.code_buffer(), &calls);
+        let helpers = self.host.helpers.all();
+        let keeps = |h: u16| helpers.get(usize::from(h)).is_some_and(|h| h.keeps);
+        let (bytes, links) = shrink(compiled.code_buffer(), &calls, &keeps);
         Ok(Code {
             bytes,
             links,
@@ -431,9 +433,16 @@ fn lower(
         if releases * 2 >= LOG_WORDS {
             return Err("a trace that lets go of too much".into());
         }
-        let logged = l.b.ins().load(I64, MEM, buffer, word(LOGGED));
-        let room = (LOG_WORDS - releases) as i64;
-        let full = l.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, logged, room);
+        // Whether there is room is seen in one byte, unless a pass lets go of more than that byte counts by.
+        let full = if releases <= 256 {
+            let high = l.b.ins().load(I8, MEM, buffer, word(LOGGED) + 1);
+            let most = (LOG_WORDS >> 8) as i64 - 1;
+            l.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, high, most)
+        } else {
+            let logged = l.b.ins().load(I64, MEM, buffer, word(LOGGED));
+            let room = (LOG_WORDS - releases) as i64;
+            l.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, logged, room)
+        };
         l.exit_if(full, ExitId::HEAD);
     }
     l.trace(0)?;

@@ -9,6 +9,7 @@
 //! - A constant lies at a multiple of its size.
 
 use crate::arena::{Link, Target};
+use crate::fuse::{Known, fuse, lay_out};
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code as C, Decoder, DecoderOptions, FlowControl, Instruction, InstructionBlock,
     OpKind, Register, RflagsBits,
@@ -31,8 +32,10 @@ const WRAP: [u8; ALIGN] = [
 ];
 
 /// The same code in fewer bytes, with links for the calls, to be run by the arena's entry.
-pub fn shrink(code: &[u8], calls: &[Call]) -> (Vec<u8>, Vec<Link>) {
-    smaller(code, calls).unwrap_or_else(|| {
+///
+/// `keeps` says of a helper whether it keeps every register.
+pub fn shrink(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> (Vec<u8>, Vec<Link>) {
+    smaller(code, calls, keeps).unwrap_or_else(|| {
         let link = |call: &Call| Link {
             at: call.0 + ALIGN as u32,
             to: Target::Helper(call.1),
@@ -41,7 +44,7 @@ pub fn shrink(code: &[u8], calls: &[Call]) -> (Vec<u8>, Vec<Link>) {
     })
 }
 
-fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
+fn smaller(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> Option<(Vec<u8>, Vec<Link>)> {
     let (mut all, pool) = decode(code, calls)?;
     for i in &mut all {
         short_constant(i);
@@ -52,13 +55,25 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
     if !crate::frame::share(&mut all, &|ip| targets.contains(&ip)) {
         return None;
     }
+    let known = Known {
+        constant: &|ip| {
+            let at = ip.checked_sub(OLD)? as usize;
+            Some(u64::from_le_bytes(code.get(at..at + 8)?.try_into().ok()?))
+        },
+        keeps: &|i| keeps(helper(i)),
+    };
+    fuse(&mut all, &known);
     by_one(&mut all);
     short_test(&mut all);
     numbers_of_exits(&mut all);
     thread_jumps(&mut all);
     merge_tails(&mut all);
+    lay_out(&mut all);
     jumps_over_jumps(&mut all);
     chain_jumps(&mut all);
+    if !stays_inside(&all) {
+        return None;
+    }
     let data = Data::collect(&mut all, &code[pool..], pool)?;
     let mut found = None;
     // The first round tells how long the code is, the second knows where the constants lie behind it.
@@ -78,10 +93,9 @@ fn smaller(code: &[u8], calls: &[Call]) -> Option<(Vec<u8>, Vec<Link>)> {
     let mut links = Vec::new();
     for (i, at) in all.iter().zip(&done.new_instruction_offsets) {
         if is_call(i) {
-            let helper = (i.near_branch_target() - HELPERS) / 16;
             links.push(Link {
                 at: at.checked_add(1)?,
-                to: Target::Helper(helper as u16),
+                to: Target::Helper(helper(i)),
             });
         }
     }
@@ -117,15 +131,18 @@ fn decode(code: &[u8], calls: &[Call]) -> Option<(Vec<Instruction>, usize)> {
         }
     }
     all.truncate(ends);
-    // Every jump must lead to an instruction that is there.
+    stays_inside(&all).then_some((all, pool))
+}
+
+/// Whether every jump leads to an instruction that is there.
+fn stays_inside(all: &[Instruction]) -> bool {
     let mut starts: Vec<u64> = all.iter().map(Instruction::ip).collect();
     starts.sort_unstable();
     let inside = |i: &Instruction| starts.binary_search(&i.near_branch_target()).is_ok();
-    let jumps = all.iter().filter(|i| is_jump(i));
-    (jumps.clone().all(inside)).then_some((all, pool))
+    all.iter().filter(|i| is_jump(i)).all(inside)
 }
 
-fn is_jump(i: &Instruction) -> bool {
+pub(crate) fn is_jump(i: &Instruction) -> bool {
     matches!(
         i.flow_control(),
         FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
@@ -133,7 +150,7 @@ fn is_jump(i: &Instruction) -> bool {
 }
 
 /// Whether nothing follows: the instruction behind it is reached by jumps only.
-fn goes_nowhere_on(i: &Instruction) -> bool {
+pub(crate) fn goes_nowhere_on(i: &Instruction) -> bool {
     matches!(
         i.flow_control(),
         FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Exception
@@ -142,6 +159,11 @@ fn goes_nowhere_on(i: &Instruction) -> bool {
 
 fn is_call(i: &Instruction) -> bool {
     i.code() == C::Call_rel32_64
+}
+
+/// The helper a call calls.
+fn helper(call: &Instruction) -> u16 {
+    ((call.near_branch_target() - HELPERS) / 16) as u16
 }
 
 /// The constants behind the code, each once and no further apart than they need to be.
@@ -373,7 +395,7 @@ fn short_test(all: &mut [Instruction]) {
     }
 }
 
-fn low_byte(r: Register) -> Option<Register> {
+pub(crate) fn low_byte(r: Register) -> Option<Register> {
     const BYTES: [Register; 16] = [
         Register::AL,
         Register::CL,
@@ -544,7 +566,7 @@ mod tests {
     #[test]
     fn shorter_code_does_the_same() {
         let code = sum();
-        let (short, links) = shrink(&code, &[]);
+        let (short, links) = shrink(&code, &[], &|_| false);
         assert!(
             short.len() < code.len() && links.is_empty(),
             "{} of {}",
@@ -579,9 +601,9 @@ mod tests {
         code.extend([0x48, 0x89, 0xf8]);
         code.extend(&body);
         code.extend([0xc3, 0x48, 0x33, 0xc0, 0xc3]);
-        let (short, _) = shrink(&code, &[]);
-        // The first two take two bytes; the one before `jl` has nothing to go to.
-        assert_eq!(code.len() - short.len(), 8);
+        let (short, _) = shrink(&code, &[], &|_| false);
+        // The first two take two bytes; the one before `jl` has nothing to go to. And `xor` needs no prefix.
+        assert_eq!(code.len() - short.len(), 9);
         for x in [0, 1, 2, 3, 5, 9] {
             for y in [4, 100] {
                 assert_eq!(run(&short, x, y), run(&code, x, y), "{x} {y}");
@@ -597,7 +619,7 @@ mod tests {
         let code = [
             0x55, 0x48, 0x89, 0xe5, 0x48, 0x05, 1, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0xec, 0x5d, 0xc3,
         ];
-        let (short, links) = shrink(&code, &[(11, 3)]);
+        let (short, links) = shrink(&code, &[(11, 3)], &|_| false);
         assert_eq!(
             links,
             [Link {
@@ -612,8 +634,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_stays() {
         let junk = [0x06, 0x07, 0xff, 0xff, 0xff];
-        assert_eq!(shrink(&junk, &[]), ([&WRAP[..], &junk].concat(), vec![]));
+        assert_eq!(shrink(&junk, &[], &|_| false), ([&WRAP[..], &junk].concat(), vec![]));
         let outside = [0xe9, 0x00, 0x10, 0, 0];
-        assert_eq!(shrink(&outside, &[]), ([&WRAP[..], &outside].concat(), vec![]));
+        assert_eq!(shrink(&outside, &[], &|_| false), ([&WRAP[..], &outside].concat(), vec![]));
     }
 }

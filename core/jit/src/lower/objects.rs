@@ -267,6 +267,8 @@ impl Lower<'_, '_> {
         let mortal = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, 0);
         self.b.ins().brif(mortal, count_it, &[], done, &[]);
         self.b.switch_to_block(count_it);
+        // Read again: so it is counted in memory, and no register is needed.
+        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
         let more = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().store(MEM, more, o, layout::REFCOUNT as i32);
         self.b.ins().jump(done, &[]);
@@ -287,6 +289,7 @@ impl Lower<'_, '_> {
         let last = self.b.ins().icmp_imm_s(IntCC::Equal, count, 1);
         self.b.ins().brif(last, log_it, &[], less_it, &[]);
         self.b.switch_to_block(less_it);
+        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
         let less = self.b.ins().iadd_imm_s(count, -1);
         self.b.ins().store(MEM, less, o, layout::REFCOUNT as i32);
         self.b.ins().jump(done, &[]);
