@@ -56,7 +56,7 @@ impl Engine {
             row.forget_code();
         }
         self.arena.release(old.piece);
-        self.freed.extend_from_slice(old.packed.objects());
+        self.freed.extend(old.packed.objects());
         if let Some((tree, _)) = old.growth.take().and_then(|growth| growth.ahead) {
             self.freed.extend(tree.objects());
         }

@@ -189,7 +189,8 @@ pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
         let all = &mut *NAMESPACES.0.get();
         all[0] = frame.globals().0;
         all[1] = frame.builtins().0;
-        for (place, dict) in all[2..].iter_mut().zip(others.chain(std::iter::repeat(Obj::NULL))) {
+        all[2..].fill(0);
+        for (place, dict) in all[2..].iter_mut().zip(others) {
             *place = dict.0;
         }
     }

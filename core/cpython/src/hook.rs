@@ -11,7 +11,7 @@
 use crate::cache::{TICK_CALLBACKS, forget, release};
 use crate::frame::Frame;
 use crate::helpers;
-use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
+use crate::object::{ExtraFree, Symbols, load, obj, ptr, symbols};
 use crate::probe::{Probe, probe};
 use crate::rows::{Row, attribute_text, smallest_line};
 use crate::run::{Buffer, Compiled, Growth};
@@ -397,13 +397,23 @@ impl Engine {
             .compiler
             .compile(&tree)
             .map_err(|_| late("the code generator refused it"))?;
-        let packed = Packed::new(&tree, &code, dies).map_err(|_| late("too large to keep"))?;
+        let l = self.layout;
+        // What the code has as constants lives as long as this loop: it goes with the code.
+        let kept = |o: Obj| {
+            // SAFETY: the code that runs, and its tuple of constants.
+            unsafe {
+                let consts: usize = load(frame.code().0, l.code_consts);
+                let count: usize = load(consts, l.var_size);
+                (0..count).any(|k| load::<usize>(consts, l.tuple_items + 8 * k) == o.0)
+            }
+        };
+        let packed = Packed::new(&tree, &code, |o| dies(o) && !kept(o)).map_err(|_| late("too large to keep"))?;
         let piece = self
             .publish(&code.bytes, &code.links, &raw const info.loops[index])
             .ok_or(late("the limit for machine code is reached"))?;
         for o in packed.objects() {
             // SAFETY: live objects the recorder met.
-            unsafe { ffi::Py_INCREF(ptr(*o)) };
+            unsafe { ffi::Py_INCREF(ptr(o)) };
         }
         let reaches_out = from.is_some() && tree.traces.iter().any(|t| t.outer);
         let mut compiled = Box::new(Compiled::new(tree, packed, piece));
@@ -415,7 +425,7 @@ impl Engine {
                 growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
             }
             self.arena.release(old.piece);
-            self.freed.extend_from_slice(old.packed.objects());
+            self.freed.extend(old.packed.objects());
         }
         let own = l.row;
         (l.compiled, l.grown) = (Some(compiled), true);

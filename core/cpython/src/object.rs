@@ -211,13 +211,23 @@ pub fn symbols() -> Result<&'static Symbols, String> {
 /// `o` must be a live int object of exactly that type.
 #[inline(always)]
 pub unsafe fn int_value(o: Obj, l: &Layout) -> Option<i64> {
-    // SAFETY: a live int; the tag says whether the value is in the first digit.
+    // SAFETY: by contract; a live int, whose tag says whether the value is in the first digit.
     unsafe {
         let tag: usize = load(o.0, l.long_tag);
         if tag < 16 {
             let digit: u32 = load(o.0, l.long_digits);
             return Some((1 - (tag & 3) as i64) * i64::from(digit));
         }
+        large_value(o, tag, l)
+    }
+}
+
+/// # Safety
+/// As [`int_value`], with the int's tag.
+#[cold]
+unsafe fn large_value(o: Obj, tag: usize, l: &Layout) -> Option<i64> {
+    // SAFETY: by contract.
+    unsafe {
         if tag >> 3 > 3 {
             return None;
         }

@@ -146,7 +146,14 @@ impl Row {
             along: along(tree.crossed.get(index)),
         };
         self.traces = tree.traces.iter().enumerate().map(|(index, t)| of(index, t)).collect();
-        let made = |e: usize| packed.exit(e).entries().filter(|e| is_made(&e.val, &e.sources)).count() as u32;
+        let made = |e: usize| {
+            packed
+                .exit(e)
+                .entries
+                .iter()
+                .filter(|e| is_made(&e.val, &e.sources))
+                .count() as u32
+        };
         let exits = tree.exits.iter().zip(owners).enumerate();
         self.entry = overhead::of_entry(tree);
         self.exits = exits

@@ -151,7 +151,7 @@ impl Compiled {
             return false;
         }
         set_namespaces(frame, self.packed.spaces());
-        let live = Live {
+        let live = || Live {
             frame,
             engine,
             ins,
@@ -225,13 +225,13 @@ impl Compiled {
                         put(&[on, load(o.0, l.listiter_index), o.0 as u64]);
                     }
                     Type::Enumerate if t == engine.symbols.enumerate_type => {
-                        let Some((count, list, index)) = enumerate_parts(o, &live) else {
+                        let Some((count, list, index)) = enumerate_parts(o, &live()) else {
                             return false;
                         };
                         put(&[count as u64, list.0 as u64, index as u64, o.0 as u64]);
                     }
                     Type::Zip if t == engine.symbols.zip_type => {
-                        let Some((a, b, index)) = zip_parts(o, &live) else {
+                        let Some((a, b, index)) = zip_parts(o, &live()) else {
                             return false;
                         };
                         put(&[a.0 as u64, b.0 as u64, index as u64, o.0 as u64]);
@@ -302,7 +302,10 @@ impl Compiled {
             }
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
-            let dropped: Vec<usize> = std::slice::from_raw_parts(log, logged).to_vec();
+            let dropped: Vec<usize> = match logged {
+                0 => Vec::new(),
+                _ => std::slice::from_raw_parts(log, logged).to_vec(),
+            };
             for o in &dropped {
                 known_again(Obj(*o));
             }
@@ -371,7 +374,7 @@ enum Identity {
 struct Restore<'a> {
     buffer: &'a Buffer,
     l: &'a Layout,
-    made: Few<(Identity, Obj)>,
+    made: Few<'a, (Identity, Obj)>,
     tuples: Vec<(u64, Obj)>,
 }
 
@@ -575,15 +578,16 @@ unsafe fn reused(frame: Frame, index: usize, float: bool, word: u64, l: &Layout)
 unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> usize {
     let locals = packed.locals as usize;
     let old_depth = frame.depth(locals);
+    let (mut made, mut few, mut plain, mut gone) = (room(), room(), room(), room());
     let mut r = Restore {
         buffer,
         l,
-        made: Few::new(),
+        made: Few::new(&mut made),
         tuples: Vec::new(),
     };
-    let mut fresh: Few<(Slot, Obj)> = Few::new();
+    let mut fresh: Few<(Slot, Obj)> = Few::new(&mut few);
     // Numbers without an object, for locals.
-    let mut numbers: Few<(usize, bool, u64)> = Few::new();
+    let mut numbers: Few<(usize, bool, u64)> = Few::new(&mut plain);
     // SAFETY: objects named by the buffer are alive: no object dies in a trace. New references are counted.
     unsafe {
         let (pc, depth) = packed.each(exit, first, |slot, value| match slot.as_frame() {
@@ -603,7 +607,7 @@ unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &L
                 fresh.push((Slot::frame(*index), checked(made)));
             }
         }
-        let mut old: Few<Obj> = Few::new();
+        let mut old: Few<Obj> = Few::new(&mut gone);
         for (slot, o) in fresh.iter() {
             if let Some(index) = slot.as_frame() {
                 let was = frame.put(index, *o);
@@ -632,17 +636,26 @@ unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &L
     }
 }
 
-/// A list whose first items need no allocation: most exits write a handful of slots.
-struct Few<T> {
-    first: [MaybeUninit<T>; 24],
+/// A list whose first items need no allocation: most exits write a handful of slots. Their room is the caller's, which
+/// nobody clears.
+struct Few<'a, T> {
+    first: &'a mut Room<T>,
     count: usize,
     more: Vec<T>,
 }
 
-impl<T: Copy> Few<T> {
-    fn new() -> Few<T> {
+type Room<T> = [MaybeUninit<T>; 24];
+
+#[inline(always)]
+fn room<T: Copy>() -> Room<T> {
+    [MaybeUninit::uninit(); 24]
+}
+
+impl<T: Copy> Few<'_, T> {
+    #[inline(always)]
+    fn new(first: &mut Room<T>) -> Few<'_, T> {
         Few {
-            first: [MaybeUninit::uninit(); 24],
+            first,
             count: 0,
             more: Vec::new(),
         }

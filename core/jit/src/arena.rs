@@ -18,6 +18,7 @@
 use crate::frame;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::FromRawFd;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
@@ -97,13 +98,11 @@ pub struct Link {
     pub to: Target,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Held {
     offset: u32,
-    /// In units of [`ALIGN`], times two, plus one when it was released while something ran.
-    size: u32,
-    /// Packed; see [`pack`].
-    links: Box<[u8]>,
+    /// In units of [`ALIGN`], times four; plus two if it has links, plus one if it was released while something ran.
+    size: NonZeroU32,
 }
 
 impl Held {
@@ -111,40 +110,45 @@ impl Held {
         self.offset as usize
     }
     fn len(&self) -> usize {
-        (self.size >> 1) as usize * ALIGN
+        (self.size.get() >> 2) as usize * ALIGN
+    }
+    fn has_links(&self) -> bool {
+        self.size.get() & 2 != 0
     }
     fn dying(&self) -> bool {
-        self.size & 1 != 0
-    }
-    fn links(&self) -> impl Iterator<Item = Link> + '_ {
-        let mut bytes = self.links.iter();
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let mut number = || {
-                let (mut n, mut shift) = (0u32, 0);
-                loop {
-                    let byte = bytes.next()?;
-                    n |= u32::from(byte & 127) << shift;
-                    shift += 7;
-                    if *byte < 128 {
-                        return Some(n);
-                    }
-                }
-            };
-            at += number()?;
-            let to = number()?;
-            let to = if to & 1 == 0 {
-                Target::Helper((to >> 1) as u16)
-            } else {
-                Target::Piece(Piece(to >> 1))
-            };
-            Some(Link { at, to })
-        })
+        self.size.get() & 1 != 0
     }
 }
 
+/// What [`pack`] has packed.
+fn unpack(packed: &[u8]) -> Vec<Link> {
+    let mut bytes = packed.iter();
+    let mut number = || {
+        let (mut n, mut shift) = (0u32, 0);
+        loop {
+            let byte = bytes.next()?;
+            n |= u32::from(byte & 127) << shift;
+            shift += 7;
+            if *byte < 128 {
+                return Some(n);
+            }
+        }
+    };
+    let (mut links, mut last) = (Vec::new(), 0);
+    while let (Some(distance), Some(to)) = (number(), number()) {
+        last += distance;
+        let to = if to & 1 == 0 {
+            Target::Helper((to >> 1) as u16)
+        } else {
+            Target::Piece(Piece(to >> 1))
+        };
+        links.push(Link { at: last, to });
+    }
+    links
+}
+
 /// Links in the order of their places: the distance from the last, and where it leads, seven bits a byte.
-fn pack(links: &[Link]) -> Box<[u8]> {
+fn pack(links: &[Link]) -> Vec<u8> {
     let mut links = links.to_vec();
     links.sort_by_key(|l| l.at);
     let (mut out, mut last) = (Vec::new(), 0);
@@ -163,7 +167,7 @@ fn pack(links: &[Link]) -> Box<[u8]> {
             Target::Piece(piece) => piece.0 << 1 | 1,
         });
     }
-    out.into()
+    out
 }
 
 /// How full the arena is, and what it has done.
@@ -281,7 +285,12 @@ impl Arena {
     /// Copies code in and connects its links; none when it does not fit under the limit. Compacts when only the holes
     /// between the pieces are large enough together, unless something runs.
     pub fn publish(&mut self, code: &[u8], links: &[Link]) -> Option<Piece> {
-        let len = code.len().next_multiple_of(ALIGN).max(ALIGN);
+        let mut packed = pack(links);
+        if !packed.is_empty() {
+            let length = u16::try_from(packed.len()).ok()?;
+            packed.extend(length.to_le_bytes());
+        }
+        let len = (code.len() + packed.len()).next_multiple_of(ALIGN).max(ALIGN);
         if len > self.room() {
             return None;
         }
@@ -295,8 +304,7 @@ impl Arena {
         self.used += len;
         let held = Held {
             offset: offset as u32,
-            size: (len / ALIGN) as u32 * 2,
-            links: pack(links),
+            size: NonZeroU32::new((len / ALIGN) as u32 * 4 + if packed.is_empty() { 0 } else { 2 })?,
         };
         let piece = match self.vacant.pop() {
             Some(index) => {
@@ -309,7 +317,8 @@ impl Arena {
             }
         };
         self.bytes(offset, code);
-        self.bytes(offset + code.len(), &vec![TRAP; len - code.len()]);
+        self.bytes(offset + code.len(), &vec![TRAP; len - code.len() - packed.len()]);
+        self.bytes(offset + len - packed.len(), &packed);
         self.connect(piece);
         Some(piece)
     }
@@ -340,11 +349,24 @@ impl Arena {
         self.held[piece.0 as usize].as_ref().expect("a piece that was released")
     }
 
+    /// The links of a piece, which lie behind its code, their length last.
+    fn links(&self, held: &Held) -> Vec<Link> {
+        if !held.has_links() {
+            return Vec::new();
+        }
+        // SAFETY: a piece lies inside the mapping; only this arena writes, and not while the slice lives.
+        let bytes = unsafe { std::slice::from_raw_parts(self.write.as_ptr().add(held.offset()), held.len()) };
+        let Some((rest, length)) = bytes.split_last_chunk::<2>() else {
+            return Vec::new();
+        };
+        unpack(&rest[rest.len() - usize::from(u16::from_le_bytes(*length))..])
+    }
+
     /// Writes the distances of a piece's links.
     fn connect(&mut self, piece: Piece) {
         let held = self.held(piece);
         let (offset, len) = (held.offset(), held.len());
-        for link in held.links().collect::<Vec<_>>() {
+        for link in self.links(held) {
             let to = match link.to {
                 Target::Helper(index) => ENTRY.len() + index as usize * TRAMPOLINE,
                 Target::Piece(other) => self.held(other).offset(),
@@ -354,18 +376,6 @@ impl Arena {
             let distance = to as i64 - (at as i64 + 4);
             self.bytes(at, &(distance as i32).to_le_bytes());
         }
-    }
-
-    /// Lets a link of a piece lead elsewhere.
-    ///
-    /// # Panics
-    /// When the piece has no link there.
-    pub fn relink(&mut self, piece: Piece, at: u32, to: Target) {
-        let held = self.held[piece.0 as usize].as_mut().expect("a piece that was released");
-        let mut links: Vec<Link> = held.links().collect();
-        links.iter_mut().find(|l| l.at == at).expect("no link there").to = to;
-        held.links = pack(&links);
-        self.connect(piece);
     }
 
     /// Where a piece is executed now; asked for at every entry, since compaction moves it.
@@ -389,9 +399,9 @@ impl Arena {
         self.used == 0
     }
 
-    /// Bytes kept beside the code of a piece: its place and its links.
-    pub fn metadata(&self, piece: Piece) -> usize {
-        size_of::<Option<Held>>() + self.held(piece).links.len()
+    /// Bytes kept beside a piece, which has its links: its place.
+    pub fn metadata(&self, _: Piece) -> usize {
+        size_of::<Option<Held>>()
     }
 
     /// Says that code of the arena begins to run; [`Arena::leave`] must follow. Nothing is freed or moved in between,
@@ -420,7 +430,7 @@ impl Arena {
                 .held
                 .iter()
                 .flatten()
-                .any(|h| !h.dying() && h.links().any(|l| l.to == Target::Piece(piece))),
+                .any(|h| !h.dying() && self.links(h).iter().any(|l| l.to == Target::Piece(piece))),
             "a piece that others link to"
         );
         if self.running > 0 {
@@ -604,8 +614,6 @@ mod tests {
             (before.used - 112, before.used - 112, 3)
         );
         assert!(poisoned(&arena, arena.base + usage.spread, arena.base + before.spread));
-        arena.relink(caller, 5, Target::Helper(0));
-        assert_eq!(call(&arena, caller), 90);
     }
 
     #[test]

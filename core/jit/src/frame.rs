@@ -15,6 +15,8 @@ use iced_x86::{Code as C, Instruction, InstructionInfoFactory, MemorySize, OpKin
 pub const ROOM: u32 = 1024;
 /// rbp points this far into them.
 pub const MIDDLE: i64 = 128;
+/// A slot that is nobody's spill slot, one byte from rbp.
+pub const SPARE: i64 = 120;
 
 /// Rewrites the code to use the entry's frame; false, with nothing changed, when it is not understood.
 pub fn share(all: &mut Vec<Instruction>, targets: &dyn Fn(u64) -> bool) -> bool {
@@ -28,6 +30,9 @@ pub fn share(all: &mut Vec<Instruction>, targets: &dyn Fn(u64) -> bool) -> bool 
     order.sort_by_key(|s| (std::cmp::Reverse(s.uses * 16 / s.size), s.at));
     let mut next = -MIDDLE;
     for s in &order {
+        if next <= SPARE && next + s.size as i64 > SPARE {
+            next = SPARE + 8;
+        }
         place.push((s.at, next));
         next += s.size as i64;
     }

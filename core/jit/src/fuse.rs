@@ -15,6 +15,7 @@
 //!   target.
 
 use crate::flow::{FLAGS, Flow, bit};
+use crate::frame;
 use iced_x86::{Code as C, FlowControl, Instruction, MemoryOperand, OpKind, Register};
 use std::collections::HashMap;
 
@@ -48,7 +49,7 @@ pub fn fuse(all: &mut Vec<Instruction>, known: &Known) {
             break;
         }
     }
-    types_in_registers(all, known);
+    wide_constants(all, known);
     zeros(all);
     shorter(all);
 }
@@ -135,7 +136,10 @@ fn apart(store: &Instruction, load: &Instruction) -> bool {
         return true; // spill slots are nobody else's memory
     }
     let plain = |i: &Instruction| i.memory_index() == Register::None && i.memory_base() != Register::None;
-    let (a, b) = (store.memory_displacement64() as i64, load.memory_displacement64() as i64);
+    let (a, b) = (
+        store.memory_displacement64() as i64,
+        load.memory_displacement64() as i64,
+    );
     plain(store) && plain(load) && store.memory_base() == load.memory_base() && a.abs_diff(b) >= 16
 }
 
@@ -191,7 +195,8 @@ fn used_in_place(load: &Instruction, i: &Instruction, r: Register) -> Option<Ins
     let is_register = |k: u32| k < i.op_count() && i.op_kind(k) == OpKind::Register;
     let is = |k: u32| is_register(k) && i.op_register(k).full_register() == r;
     let other = |k: u32| is_register(k) && i.op_register(k).full_register() != r;
-    let low = |k: u32| i.op_register(k).is_gpr8() && crate::shrink::low_byte(r.full_register32()) == Some(i.op_register(k));
+    let low =
+        |k: u32| i.op_register(k).is_gpr8() && crate::shrink::low_byte(r.full_register32()) == Some(i.op_register(k));
     let made = match i.code() {
         C::Cmp_r64_rm64 | C::Cmp_rm64_r64 if width == 8 => {
             if other(0) && is(1) {
@@ -310,7 +315,10 @@ fn constant_second(all: &mut [Instruction], flow: &Flow, k: usize) -> bool {
         OpKind::Register => Instruction::with2(C::Mov_r64_rm64, r, add.op1_register()),
         _ => Instruction::with2(C::Mov_r64_rm64, r, memory(&add)),
     };
-    let made = (instead(load, &all[k]), instead(Instruction::with2(C::Add_rm64_imm8, r, n), &add));
+    let made = (
+        instead(load, &all[k]),
+        instead(Instruction::with2(C::Add_rm64_imm8, r, n), &add),
+    );
     let (Some(load), Some(add)) = made else { return false };
     (all[k], all[k + 1]) = (load, add);
     true
@@ -326,55 +334,111 @@ fn free_registers(all: &[Instruction], flow: &Flow, known: &Known) -> Vec<Regist
     use Register::*;
     let touched = |set: u64, k: usize| {
         // A call that keeps registers touches none but those it is given.
-        let writes = if all[k].flow_control() == FlowControl::Call { 0 } else { flow.uses[k].writes };
+        let writes = if all[k].flow_control() == FlowControl::Call {
+            0
+        } else {
+            flow.uses[k].writes
+        };
         set | flow.uses[k].reads | writes
     };
     let used = (0..all.len()).fold(bit(RDI) | bit(RAX), touched);
     let calls = |i: &Instruction| i.flow_control() == FlowControl::Call && !(known.keeps)(i);
     let kept = [RBX, R12, R13, R14, R15];
     let all_of_them = [RCX, RDX, RBX, RSI, R8, R9, R10, R11, R12, R13, R14, R15];
-    let candidates = if all.iter().any(calls) { &kept[..] } else { &all_of_them[..] };
+    let candidates = if all.iter().any(calls) {
+        &kept[..]
+    } else {
+        &all_of_them[..]
+    };
     candidates.iter().copied().filter(|r| used & bit(*r) == 0).collect()
 }
 
-/// The types that objects are compared with lie in registers that are free in the whole trace.
-fn types_in_registers(all: &mut Vec<Instruction>, known: &Known) {
+/// Where a constant of eight bytes is used.
+struct Wide {
+    n: u64,
+    /// With the bytes that each use takes less if the constant is in a register.
+    uses: Vec<(usize, usize)>,
+    /// It lies behind the code meanwhile.
+    pooled: bool,
+}
+
+/// Constants of eight bytes, most of them types that objects are compared with, lie in registers that are free in the
+/// whole trace, and one that none is left for in the frame's own place.
+fn wide_constants(all: &mut Vec<Instruction>, known: &Known) {
     let flow = Flow::of(all);
-    let mut found: Vec<(u64, Vec<usize>)> = Vec::new();
-    for k in 1..all.len() {
-        let (load, i) = (all[k - 1], all[k]);
-        let compares = i.code() == C::Cmp_r64_rm64 && i.is_ip_rel_memory_operand() && !flow.entered[k];
-        let loads = load.code() == C::Mov_r64_rm64
+    let mut found: Vec<Wide> = Vec::new();
+    // A value that is loaded to be compared and for nothing else.
+    let loaded = |k: usize| {
+        let load = &all[k - 1];
+        load.code() == C::Mov_r64_rm64
             && load.op1_kind() == OpKind::Memory
             && !load.is_ip_rel_memory_operand()
-            && load.op0_register() == i.op0_register()
-            && flow.dead(k, bit(load.op0_register()));
-        if !compares || !loads {
+            && load.op0_register() == all[k].op0_register()
+            && !flow.entered[k]
+            && flow.dead(k, bit(load.op0_register()))
+    };
+    for (k, i) in all.iter().enumerate().skip(1) {
+        let (n, less, pooled) = if i.code() == C::Cmp_r64_rm64 && i.is_ip_rel_memory_operand() {
+            let less = if loaded(k) { 7 } else { 4 };
+            ((known.constant)(i.ip_rel_memory_address()), less, true)
+        } else if i.code() == C::Mov_r64_imm64 {
+            (Some(i.immediate64()), 7, false)
+        } else {
             continue;
-        }
-        if let Some(n) = (known.constant)(i.ip_rel_memory_address()) {
-            match found.iter_mut().find(|f| f.0 == n) {
-                Some(f) => f.1.push(k),
-                None => found.push((n, vec![k])),
+        };
+        let Some(n) = n else { continue };
+        match found.iter_mut().find(|f| f.n == n) {
+            Some(f) => {
+                f.uses.push((k, less));
+                f.pooled |= pooled;
             }
+            None => found.push(Wide {
+                n,
+                uses: vec![(k, less)],
+                pooled,
+            }),
         }
     }
-    found.sort_by_key(|f| std::cmp::Reverse(f.1.len()));
+    let less = |f: &Wide| f.uses.iter().map(|u| u.1).sum::<usize>() + if f.pooled { 8 } else { 0 };
+    found.sort_by_key(|f| std::cmp::Reverse(less(f)));
+    found.retain(|f| less(f) > 10);
     let mut gone = vec![false; all.len()];
     let mut first = Vec::new();
-    for ((n, uses), r) in found.into_iter().zip(free_registers(all, &flow, known)) {
-        let Ok(mut load) = Instruction::with2(C::Mov_r64_imm64, r, n) else { continue };
-        load.set_ip(all[0].ip() - 1 - first.len() as u64);
-        for k in uses {
-            let made = Instruction::with2(C::Cmp_rm64_r64, memory(&all[k - 1]), r);
-            if let Some(made) = instead(made, &all[k]) {
-                all[k] = made;
-                gone[k - 1] = true;
+    let free = free_registers(all, &flow, known);
+    for (number, f) in found.iter().enumerate() {
+        let place = free.get(number).copied();
+        let at = MemoryOperand::with_base_displ_size(Register::RBP, frame::SPARE, 1);
+        let last = number == free.len() && f.uses.len() > 5;
+        if place.is_none() && !last {
+            break;
+        }
+        // Before everything, only the buffer's register is in use.
+        let load = Instruction::with2(C::Mov_r64_imm64, place.unwrap_or(Register::RAX), f.n).into_iter();
+        let store = Instruction::with2(C::Mov_rm64_r64, at, Register::RAX);
+        first.extend(load.chain(store.into_iter().filter(|_| place.is_none())));
+        for (k, less) in &f.uses {
+            let i = all[*k];
+            let made = match (place, less) {
+                (Some(r), _) if i.code() == C::Mov_r64_imm64 => {
+                    Instruction::with2(C::Mov_r64_rm64, i.op0_register(), r)
+                }
+                (Some(r), 7) => Instruction::with2(C::Cmp_rm64_r64, memory(&all[k - 1]), r),
+                (Some(r), _) => Instruction::with2(C::Cmp_r64_rm64, i.op0_register(), r),
+                (None, _) if i.code() == C::Mov_r64_imm64 => Instruction::with2(C::Mov_r64_rm64, i.op0_register(), at),
+                (None, _) => Instruction::with2(C::Cmp_r64_rm64, i.op0_register(), at),
+            };
+            if let Some(made) = instead(made, &i) {
+                gone[k - 1] |= place.is_some() && *less == 7 && i.code() == C::Cmp_r64_rm64;
+                all[*k] = made;
             }
         }
-        first.push(load);
     }
     remove(all, &gone);
+    let ip = all[0].ip();
+    let before = first.len() as u64;
+    for (k, i) in first.iter_mut().enumerate() {
+        i.set_ip(ip - before + k as u64);
+    }
     all.splice(0..0, first);
 }
 
@@ -391,16 +455,22 @@ fn zeros(all: &mut Vec<Instruction>) {
             continue;
         }
         // To the last zero of the stretch that nothing enters or leaves.
-        let ends = |j: &usize| {
-            all[*j].flow_control() == FlowControl::Next && !flow.entered[*j]
-        };
+        let ends = |j: &usize| all[*j].flow_control() == FlowControl::Next && !flow.entered[*j];
         let stretch = (k + 1..all.len()).take_while(ends);
         let places: Vec<usize> = std::iter::once(k).chain(stretch.filter(|j| zero(&all[*j]))).collect();
         let last = places[places.len() - 1];
-        let busy = (k..=last).fold(0, |set, j| set | flow.uses[j].reads | flow.uses[j].writes | flow.after[j]);
-        let free = [Register::RAX, Register::RCX, Register::RDX, Register::RSI, Register::RBX]
-            .into_iter()
-            .find(|r| busy & bit(*r) == 0);
+        let busy = (k..=last).fold(0, |set, j| {
+            set | flow.uses[j].reads | flow.uses[j].writes | flow.after[j]
+        });
+        let free = [
+            Register::RAX,
+            Register::RCX,
+            Register::RDX,
+            Register::RSI,
+            Register::RBX,
+        ]
+        .into_iter()
+        .find(|r| busy & bit(*r) == 0);
         let made = free.filter(|_| places.len() > 1).and_then(|r| {
             let mut clear = Instruction::with2(C::Xor_r32_rm32, half(r), half(r)).ok()?;
             clear.set_ip(all[k].ip());
@@ -408,8 +478,7 @@ fn zeros(all: &mut Vec<Instruction>) {
         });
         if let Some((clear, r)) = made {
             out.push(clear);
-            for j in k..=last {
-                let mut i = all[j];
+            for (j, mut i) in all.iter().copied().enumerate().take(last + 1).skip(k) {
                 if places.contains(&j)
                     && let Some(store) = instead(Instruction::with2(C::Mov_rm64_r64, memory(&i), r), &i)
                 {
@@ -457,8 +526,13 @@ fn shorter(all: &mut [Instruction]) {
 
 /// Stretches of code follow each other where a jump from one to the next can go.
 pub fn lay_out(all: &mut Vec<Instruction>) {
-    let ends: Vec<usize> = (0..all.len()).filter(|k| crate::shrink::goes_nowhere_on(&all[*k])).collect();
-    let begins: Vec<usize> = std::iter::once(0).chain(ends.iter().map(|e| e + 1)).take(ends.len()).collect();
+    let ends: Vec<usize> = (0..all.len())
+        .filter(|k| crate::shrink::goes_nowhere_on(&all[*k]))
+        .collect();
+    let begins: Vec<usize> = std::iter::once(0)
+        .chain(ends.iter().map(|e| e + 1))
+        .take(ends.len())
+        .collect();
     let at: HashMap<u64, usize> = begins.iter().enumerate().map(|(s, k)| (all[*k].ip(), s)).collect();
     let entered: std::collections::HashSet<u64> = all
         .iter()
@@ -507,3 +581,6 @@ pub fn lay_out(all: &mut Vec<Instruction>) {
     }
     *all = out;
 }
+
+#[cfg(test)]
+mod tests;

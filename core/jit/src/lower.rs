@@ -17,6 +17,7 @@
 mod exits;
 mod force;
 mod host;
+mod numbers;
 mod objects;
 
 pub use force::FORCED;
@@ -27,7 +28,7 @@ use crate::shrink::shrink;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::ExternalName;
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F64, I8, I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, ExtFuncData, Function, InstBuilder, MemFlagsData, Signature, Type as ClType,
@@ -37,7 +38,7 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use larder_trace::{Cond, End, ExitId, Kind, Op, Ref, Slot, Tree, Type, Val, layout};
+use larder_trace::{End, ExitId, Kind, Op, Ref, Slot, Tree, Type, Val, layout};
 use std::collections::{HashMap, HashSet};
 
 /// Words of the buffer.
@@ -279,6 +280,8 @@ struct Lower<'a, 'b> {
     borrowing: Vec<bool>,
     /// The helpers' addresses, in the order of the arena's.
     helpers: Vec<Helper>,
+    /// Values of the trace at hand that need not be loaded or made again.
+    kept: HashMap<Ref, Value>,
     /// See [`force`]: where to, and the exits that are forced somewhere.
     force: Option<&'a mut force::Force>,
     forced: HashMap<u32, Block>,
@@ -296,7 +299,7 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
         End::Head(changed) => changed.iter().all(|(i, refs)| {
             let k = tree.inputs[*i as usize].ty.components().len();
             if *i == input {
-                refs[1].is_none()
+                refs[1].is_none() || exists_once(tree, refs[0], refs[1])
             } else {
                 !refs[..k].contains(&own)
             }
@@ -316,6 +319,12 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
         .flat_map(|t| &t.body)
         .any(|r| tree.inst(*r).args.contains(&own));
     ends && changed && !in_exits && !in_tuples && !used
+}
+
+/// Whether a number's object is a constant, one of the ints that exist once: made anew, it is the same object.
+fn exists_once(tree: &Tree, value: Ref, boxed: Ref) -> bool {
+    let constant = |r: Ref, op: Op| r.is_inst() && tree.inst(r).op == op;
+    constant(boxed, Op::ConstP) && constant(value, Op::ConstI) && (-5..=256).contains(&tree.inst(value).imm)
 }
 
 fn lower(
@@ -365,6 +374,7 @@ fn lower(
         count: zero,
         buffer,
         before: None,
+        kept: HashMap::new(),
         force,
         forced: HashMap::new(),
     };
@@ -464,6 +474,7 @@ fn lower(
             None => l.leaves.push(exit),
         }
     }
+    l.kept.clear();
     // The early exit sees the values as they were outside.
     l.stubs(exits, early, outside)?;
     Ok(counters as u16)
@@ -516,9 +527,31 @@ impl Lower<'_, '_> {
         })
     }
 
+    /// As [`Lower::v`], on the trace's way itself: what follows finds it again.
+    fn on_the_way(&mut self, r: Ref) -> Result<Value, String> {
+        let lasts = r.as_token().is_some() || self.homes.contains_key(&r);
+        if let Some(v) = self.kept.get(&r) {
+            return Ok(*v);
+        }
+        let v = self.v(r)?;
+        if lasts && self.before.is_none() {
+            self.kept.insert(r, v);
+        }
+        Ok(v)
+    }
+
+    /// As [`Lower::word`], on the trace's way itself.
+    fn word_of(&mut self, r: Ref) -> Result<Value, String> {
+        self.on_the_way(r)?;
+        self.word(r)
+    }
+
     /// A value as it lies in the buffer.
     fn word(&mut self, r: Ref) -> Result<Value, String> {
-        let x = self.v(r)?;
+        let x = match self.kept.get(&r) {
+            Some(x) => *x,
+            None => self.v(r)?,
+        };
         let bool = r.is_inst() && self.tree.kind(r) == Kind::Bool;
         Ok(if bool { self.b.ins().uextend(I64, x) } else { x })
     }
@@ -549,6 +582,7 @@ impl Lower<'_, '_> {
 
     fn trace(&mut self, index: usize) -> Result<(), String> {
         let tree = self.tree;
+        self.kept.clear();
         let hoisted = self.hoisted.clone();
         let mut body = tree.traces[index].body.iter().filter(|r| !hoisted.contains(r));
         let mut at = body.next();
@@ -572,10 +606,16 @@ impl Lower<'_, '_> {
                 let mut args: Vec<BlockArg> = Vec::new();
                 let now = |input: u32, k: u8| {
                     let changed = changed.iter().find(|c| c.0 == input);
-                    changed.map_or(tree.inputs[input as usize].refs, |c| c.1)[k as usize]
+                    let refs = changed.map_or(tree.inputs[input as usize].refs, |c| c.1);
+                    let number = tree.inputs[input as usize].ty == Type::Int;
+                    if k == 1 && number && exists_once(tree, refs[0], refs[1]) {
+                        Ref::NONE
+                    } else {
+                        refs[k as usize]
+                    }
                 };
                 for (input, k) in self.inner_carried.clone() {
-                    args.push(self.v(now(input, k))?.into());
+                    args.push(self.on_the_way(now(input, k))?.into());
                 }
                 if outer {
                     // All are read before any is written.
@@ -585,7 +625,7 @@ impl Lower<'_, '_> {
                         if let Some(at) = self.homes.get(&own).copied()
                             && now(input, k) != own
                         {
-                            moves.push((at, self.word(now(input, k))?));
+                            moves.push((at, self.word_of(now(input, k))?));
                         }
                     }
                     for (at, x) in moves {
@@ -616,7 +656,7 @@ impl Lower<'_, '_> {
         let takes = inst.op.info().takes.len();
         let mut a = [self.buffer; 3];
         for (value, arg) in a.iter_mut().zip(inst.args).take(takes) {
-            *value = self.v(arg)?;
+            *value = self.on_the_way(arg)?;
         }
         if inst.op.is_guard() {
             self.guard(inst.op, inst.imm, inst.exit, a);
@@ -631,190 +671,5 @@ impl Lower<'_, '_> {
         };
         self.values[r.at()] = made;
         Ok(())
-    }
-
-    /// Goes on while an object has more owners than these, not counting places of the frame that the trace overwrites.
-    fn guard_shared(&mut self, o: Value, owners: i64, exit: ExitId) {
-        let snapshots = self.tree.exits.iter().flat_map(|e| &e.snapshot.slots);
-        let slots: HashSet<Slot> = snapshots
-            .map(|s| s.0)
-            .chain(self.tree.inputs.iter().map(|i| i.slot))
-            .collect();
-        // An iterator on the stack may hold one thing several times.
-        let places = slots.len() as i64 + 8 * i64::from(self.tree.depth);
-        let (seldom, on) = (self.b.create_block(), self.b.create_block());
-        // The count of an immortal object is large, taken as unsigned.
-        let count = self.b.ins().load(I32, MEM, o, layout::REFCOUNT as i32);
-        let enough = self.b.ins().iconst(I32, owners + places);
-        let many = self.b.ins().icmp(IntCC::UnsignedGreaterThan, count, enough);
-        self.b.ins().brif(many, on, &[], seldom, &[]);
-        self.b.switch_to_block(seldom);
-        let owners = self.b.ins().iconst(I64, owners);
-        if let Some(held) = self.call(self.host.helpers.held, &[o, owners], Some(I64)) {
-            self.exit_unless(held, exit);
-        }
-        self.b.ins().jump(on, &[]);
-        self.b.switch_to_block(on);
-    }
-
-    fn guard(&mut self, op: Op, imm: i64, exit: ExitId, [x, y, _]: [Value; 3]) {
-        let l = self.host.layout;
-        let holds = match op {
-            Op::GuardFalse => return self.exit_if(x, exit),
-            Op::GuardTrue => x,
-            Op::GuardType => {
-                let found = self.b.ins().load(I64, MEM, x, layout::TYPE as i32);
-                self.b.ins().icmp_imm_s(IntCC::Equal, found, imm)
-            }
-            Op::GuardExact => {
-                let moved = self.b.ins().iadd_imm_s(x, 1 << 53);
-                self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, moved, 1 << 54)
-            }
-            Op::GuardSome => self.b.ins().icmp_imm_s(IntCC::NotEqual, x, 0),
-            Op::GuardNull => self.b.ins().icmp_imm_s(IntCC::Equal, x, 0),
-            Op::GuardSame => self.b.ins().icmp(IntCC::Equal, x, y),
-            Op::GuardShared if imm > 0 => return self.guard_shared(x, imm, exit),
-            Op::GuardShared => {
-                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
-                self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1)
-            }
-            Op::GuardHeld => {
-                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
-                let shared = self.b.ins().icmp_imm_s(IntCC::NotEqual, count, 1);
-                if self.ends_containers {
-                    shared
-                } else {
-                    let none = self.b.ins().icmp_imm_s(IntCC::Equal, y, 0);
-                    self.b.ins().bor(shared, none)
-                }
-            }
-            Op::GuardImmortal => {
-                let count = self.b.ins().load(I32, MEM, x, layout::REFCOUNT as i32);
-                self.b.ins().icmp_imm_s(IntCC::SignedLessThan, count, 0)
-            }
-            Op::GuardObject => {
-                let odd = self.b.ins().band_imm_s(x, 1);
-                self.b.ins().icmp_imm_s(IntCC::Equal, odd, 0)
-            }
-            Op::GuardQuiet => match self.call(self.host.helpers.quiet, &[x], Some(I64)) {
-                Some(quiet) => quiet,
-                None => return,
-            },
-            Op::GuardByte => {
-                let byte = self.b.ins().uload8(I32, MEM, x, imm as i32);
-                let mask = imm >> 32 & 0xff;
-                let bits = match mask {
-                    0xff => byte,
-                    _ => self.b.ins().band_imm_s(byte, mask),
-                };
-                self.b.ins().icmp_imm_s(IntCC::NotEqual, bits, 0)
-            }
-            _ => {
-                let state = self.b.ins().load(I32, MEM, x, l.str_state as i32);
-                let bits = self.b.ins().band_imm_s(state, i64::from(l.str_mask));
-                self.b.ins().icmp_imm_s(IntCC::Equal, bits, i64::from(l.str_ascii))
-            }
-        };
-        self.exit_unless(holds, exit);
-    }
-
-    fn number(&mut self, op: Op, imm: i64, exit: ExitId, [x, y, _]: [Value; 3]) -> Option<Value> {
-        Some(match op {
-            Op::AddO | Op::SubO | Op::MulO => {
-                let (v, over) = match op {
-                    Op::AddO => self.b.ins().sadd_overflow(x, y),
-                    Op::SubO => self.b.ins().ssub_overflow(x, y),
-                    _ => self.b.ins().smul_overflow(x, y),
-                };
-                self.exit_if(over, exit);
-                v
-            }
-            Op::NegO => {
-                let zero = self.b.ins().iconst(I64, 0);
-                let (v, over) = self.b.ins().ssub_overflow(zero, x);
-                self.exit_if(over, exit);
-                v
-            }
-            Op::ShlO => {
-                let v = self.b.ins().ishl(x, y);
-                let back = self.b.ins().sshr(v, y);
-                let same = self.b.ins().icmp(IntCC::Equal, back, x);
-                self.exit_unless(same, exit);
-                v
-            }
-            Op::AddW => self.b.ins().iadd(x, y),
-            Op::SubW => self.b.ins().isub(x, y),
-            Op::MulW => self.b.ins().imul(x, y),
-            Op::Shr => self.b.ins().sshr(x, y),
-            Op::And => self.b.ins().band(x, y),
-            Op::Or => self.b.ins().bor(x, y),
-            Op::Xor => self.b.ins().bxor(x, y),
-            Op::Not => self.b.ins().bnot(x),
-            Op::FloorDiv => {
-                let quotient = self.b.ins().sdiv(x, y);
-                let product = self.b.ins().imul(quotient, y);
-                let rest = self.b.ins().isub(x, product);
-                let sign = self.b.ins().sshr_imm_s(rest, 63);
-                self.b.ins().iadd(quotient, sign)
-            }
-            Op::Mod => {
-                let rest = self.b.ins().srem(x, y);
-                let sign = self.b.ins().sshr_imm_s(rest, 63);
-                let fix = self.b.ins().band(sign, y);
-                self.b.ins().iadd(rest, fix)
-            }
-            Op::FAdd => self.b.ins().fadd(x, y),
-            Op::FSub => self.b.ins().fsub(x, y),
-            Op::FMul => self.b.ins().fmul(x, y),
-            Op::FDiv => self.b.ins().fdiv(x, y),
-            Op::FNeg => self.b.ins().fneg(x),
-            Op::FAbs => self.b.ins().fabs(x),
-            Op::FSqrt => self.b.ins().sqrt(x),
-            Op::FFloor => self.b.ins().floor(x),
-            Op::FCeil => self.b.ins().ceil(x),
-            Op::FNear => self.b.ins().nearest(x),
-            Op::FCall => self.call(self.host.helpers.calls[imm as usize], &[x], Some(F64))?,
-            Op::FCall2 => self.call(self.host.helpers.calls[imm as usize], &[x, y], Some(F64))?,
-            Op::IToF => self.b.ins().fcvt_from_sint(F64, x),
-            Op::FToI => {
-                let size = self.b.ins().fabs(x);
-                let limit = self.b.ins().f64const(4e18);
-                let fits = self.b.ins().fcmp(FloatCC::LessThan, size, limit);
-                self.exit_unless(fits, exit);
-                self.b.ins().fcvt_to_sint_sat(I64, x)
-            }
-            Op::BToI => self.b.ins().uextend(I64, x),
-            Op::NotB => self.b.ins().bxor_imm_s(x, 1),
-            Op::AndB => self.b.ins().band(x, y),
-            Op::OrB => self.b.ins().bor(x, y),
-            Op::XorB => self.b.ins().bxor(x, y),
-            Op::CmpI => self.b.ins().icmp(int_cc(Cond::from_imm(imm)), x, y),
-            Op::CmpF => self.b.ins().fcmp(float_cc(Cond::from_imm(imm)), x, y),
-            Op::CmpP => self.b.ins().icmp(IntCC::Equal, x, y),
-            _ => return None,
-        })
-    }
-}
-
-fn int_cc(cond: Cond) -> IntCC {
-    match cond {
-        Cond::Lt => IntCC::SignedLessThan,
-        Cond::Le => IntCC::SignedLessThanOrEqual,
-        Cond::Eq => IntCC::Equal,
-        Cond::Ne => IntCC::NotEqual,
-        Cond::Gt => IntCC::SignedGreaterThan,
-        Cond::Ge => IntCC::SignedGreaterThanOrEqual,
-        Cond::Below => IntCC::UnsignedLessThan,
-    }
-}
-
-fn float_cc(cond: Cond) -> FloatCC {
-    match cond {
-        Cond::Lt => FloatCC::LessThan,
-        Cond::Le => FloatCC::LessThanOrEqual,
-        Cond::Eq => FloatCC::Equal,
-        Cond::Ne => FloatCC::NotEqual,
-        Cond::Gt => FloatCC::GreaterThan,
-        Cond::Ge | Cond::Below => FloatCC::GreaterThanOrEqual,
     }
 }

@@ -1,48 +1,56 @@
 //! What a compiled tree keeps beside its code, packed: how to enter it and how to put the frame right at each exit.
 //!
 //! The tree's instructions are needed only while it grows. What every entry and exit needs is written here as bytes:
-//! small numbers in one byte, objects as indices into one list, and an exit as its difference to another exit.
+//! small numbers in one byte, objects as indices into one list. Exits write much the same, so what they write is there
+//! once, and an exit is a set of it; exits that write the same share that too.
 //!
 //! ```text
+//! objects      six bytes each, the lowest first
 //! spaces       count, then the dicts of other modules whose names are kept in registers
 //! inputs       count, then (slot, type, object?) each
-//! overwritten  count, then slots: those that may hold more than a number at entry
 //! names        namespace and key, two bytes each
 //! conditions   count, then (kind, object, version or code) each
-//! exit         distance of its pc from the head, depth * 2 + whether it leads to another loop's head,
-//!              base exit + 1 or 0, kept entries of the base as a bit set, count, entries
-//! entry        slot, kind, object?, one source per component
-//! table        two bytes an exit: where it begins
-//! taken        one byte an exit: how often it was taken, up to 255
+//! overwritten  count, then slots: those that may hold more than a number at entry
+//! entries      what exits write: (kind, slot, its one source) or (kind + LONG, distance of a long entry in two bytes)
+//! long         slot, then what its kind needs, one source per component
+//! sets         which entries an exit writes: bits
+//! exits        distance of its pc from the head in two bytes, depth * 2 + whether it leads to another loop's head, its
+//!              set (two bytes if there are more than 256), how often it was taken, up to 255
 //! slot         index * 2, or a name's index * 2 + 1
 //! source       2 + the word, counted from the first;  or 1 and a constant;  or 0 for the constant 0
 //! ```
 
+mod read;
+
+pub use read::{Value, kind};
+
 use crate::lower::{Code, ExitMap, FIRST, Item, Source};
 use larder_trace::ir::{Condition, Seq};
-use std::mem::MaybeUninit;
-
 use larder_trace::record::ANOTHER;
 use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
+use read::Reader;
 
 #[derive(Clone, Debug)]
 pub struct Packed {
     bytes: Box<[u8]>,
-    /// The objects the tree keeps alive.
-    objects: Box<[Obj]>,
     header: u32,
-    /// Where each part begins in the bytes.
-    overwritten: u16,
-    conditions: u16,
+    /// Where each part begins in the bytes; the objects lie before the spaces.
+    spaces: u16,
     names: u16,
-    table: u16,
-    taken: u16,
+    conditions: u16,
+    overwritten: u16,
+    entries: u16,
+    sets: u16,
+    exits: u16,
     /// The word of the buffer behind which the counters of side traces lie, and how many there are.
     counters: u16,
-    sides: u8,
-    pub module_level: bool,
     pub locals: u16,
-    pub depth: u16,
+    sides: u8,
+    /// Bytes of a set, and of an exit.
+    set: u8,
+    exit: u8,
+    pub depth: u8,
+    pub module_level: bool,
 }
 
 /// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
@@ -58,12 +66,45 @@ pub struct Entry {
 }
 
 /// Where an exit leads and what it writes.
-pub struct Exit<'a> {
+pub struct Exit {
     pub pc: usize,
     pub depth: usize,
     /// It leads to the head of another loop: it grows nothing.
     pub linked: bool,
-    entries: Entries<'a>,
+    pub entries: Vec<Entry>,
+}
+
+/// See [`Packed::inputs`].
+pub struct Inputs<'a> {
+    from: Reader<'a>,
+    left: u64,
+    bytes: &'a [u8],
+}
+
+impl Iterator for Inputs<'_> {
+    type Item = (Slot, Type, bool);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (slot, tag) = (self.from.slot(), self.from.byte());
+        let ty = match tag & !WRITE_ONLY {
+            0 => Type::Int,
+            1 => Type::Float,
+            2 => Type::Bool,
+            3 => Type::Ptr(object(self.bytes, self.from.number() as usize)),
+            4 => Type::Known(object(self.bytes, self.from.number() as usize)),
+            5 => Type::Null,
+            6 => Type::RangeIter,
+            7 => Type::SeqIter(Seq::List),
+            8 => Type::SeqIter(Seq::Tuple),
+            9 => Type::SeqIter(Seq::Str),
+            10 => Type::Enumerate,
+            11 => Type::Zip,
+            _ => Type::Position,
+        };
+        Some((slot, ty, tag & WRITE_ONLY != 0))
+    }
 }
 
 impl Packed {
@@ -142,94 +183,82 @@ impl Packed {
         for slot in slots {
             put_slot(&mut bytes, Slot(slot));
         }
-        let mut identities: Vec<Ref> = Vec::new();
-        let mut starts: Vec<u16> = Vec::with_capacity(maps.len());
-        // The exits others are described by: those written in full.
-        let mut full: Vec<(usize, Vec<Vec<u8>>)> = Vec::new();
+        let mut written = Written::default();
+        let mut exits = Vec::with_capacity(maps.len());
         for (number, map) in maps.iter().enumerate() {
-            starts.push(u16::try_from(bytes.len()).map_err(|_| "a tree with too many exits")?);
             let snapshot = &tree.exits[number].snapshot;
-            let linked = u64::from(tree.exits[number].reason == ANOTHER);
-            put(&mut bytes, zigzag(i64::from(snapshot.pc) - i64::from(tree.header)));
-            put(&mut bytes, u64::from(snapshot.depth) << 1 | linked);
-            let slots = map.slots.iter().enumerate();
-            let entries = slots.map(|(k, (slot, val, sources))| {
-                let mut out = Vec::new();
-                put_slot(&mut out, *slot);
-                let mut pack = Pack {
-                    objects: &mut objects,
-                    identities: &mut identities,
-                    map,
-                };
-                pack.value(&mut out, val, sources, if k >= map.carried { CARRIED } else { 0 });
-                out
-            });
-            let entries: Vec<Vec<u8>> = entries.collect();
-            let plain: usize = entries.iter().map(Vec::len).sum();
-            let cost = |base: &Vec<Vec<u8>>| -> usize {
-                let new: usize = entries.iter().filter(|e| !base.contains(e)).map(Vec::len).sum();
-                base.len().div_ceil(8) + new
-            };
-            match full
-                .iter()
-                .min_by_key(|base| cost(&base.1))
-                .filter(|base| cost(&base.1) < plain)
-            {
-                Some((base, kept)) => {
-                    put(&mut bytes, *base as u64 + 1);
-                    let mut bits = vec![0u8; kept.len().div_ceil(8)];
-                    for (i, _) in kept.iter().enumerate().filter(|(_, e)| entries.contains(e)) {
-                        bits[i / 8] |= 1 << (i % 8);
-                    }
-                    bytes.extend(bits);
-                    let new: Vec<&Vec<u8>> = entries.iter().filter(|e| !kept.contains(e)).collect();
-                    put(&mut bytes, new.len() as u64);
-                    new.into_iter().for_each(|e| bytes.extend(e));
-                }
-                None => {
-                    bytes.push(0);
-                    put(&mut bytes, entries.len() as u64);
-                    entries.iter().for_each(|e| bytes.extend(e));
-                    full.push((number, entries));
-                }
-            }
+            let linked = tree.exits[number].reason == ANOTHER;
+            let distance = i64::from(snapshot.pc) - i64::from(tree.header);
+            let distance = i16::try_from(distance).map_err(|_| LARGE)?;
+            let depth = u8::try_from(snapshot.depth).ok().filter(|d| *d < 128).ok_or(LARGE)?;
+            exits.push((distance, depth << 1 | u8::from(linked), written.exit(&mut objects, map)));
         }
-        let table = bytes.len();
-        starts.iter().for_each(|at| bytes.extend(at.to_le_bytes()));
-        let taken = bytes.len();
-        bytes.resize(taken + maps.len(), 0);
+        let entries = bytes.len();
+        let (table, long) = written.table()?;
+        bytes.extend(table);
+        bytes.extend(long);
+        let sets = bytes.len();
+        let set = written.entries.len().div_ceil(8);
+        for of in &written.sets {
+            let mut bits = vec![0u8; set];
+            of.iter().for_each(|n| bits[n / 8] |= 1 << (n % 8));
+            bytes.extend(bits);
+        }
+        let at = bytes.len();
+        let wide = written.sets.len() > 256;
+        for (distance, depth, set) in exits {
+            bytes.extend(distance.to_le_bytes());
+            bytes.push(depth);
+            bytes.push(set as u8);
+            if wide {
+                bytes.push((set >> 8) as u8);
+            }
+            bytes.push(0);
+        }
         for o in &tree.pins {
             if !objects.contains(o) && dies(*o) {
                 objects.push(*o);
             }
         }
-        if objects.len() > 10_000 || tree.traces.len() > 250 || bytes.len() > usize::from(u16::MAX) {
-            return Err("a tree that is too large".into());
+        let spaces = OBJECT * objects.len();
+        let all = spaces + bytes.len();
+        let fits = all <= usize::from(u16::MAX) && set < 256 && written.sets.len() <= 1 << 16;
+        let small = tree.traces.len() <= 250 && tree.depth < 256 && objects.iter().all(|o| o.0 >> 48 == 0);
+        if !fits || !small {
+            return Err(LARGE.into());
         }
+        let mut packed: Vec<u8> = Vec::with_capacity(all);
+        objects.iter().for_each(|o| packed.extend(&o.0.to_le_bytes()[..OBJECT]));
+        packed.extend(bytes);
+        let place = |at: usize| (spaces + at) as u16;
         Ok(Packed {
-            bytes: bytes.into(),
-            objects: objects.into(),
+            bytes: packed.into(),
             header: tree.header,
-            overwritten: overwritten as u16,
-            conditions: conditions as u16,
-            names: names as u16,
-            table: table as u16,
-            taken: taken as u16,
+            spaces: place(0),
+            names: place(names),
+            conditions: place(conditions),
+            overwritten: place(overwritten),
+            entries: place(entries),
+            sets: place(sets),
+            exits: place(at),
             counters: code.counters,
-            sides: (tree.traces.len() - 1) as u8,
             locals: tree.locals as u16,
-            depth: tree.depth as u16,
+            sides: (tree.traces.len() - 1) as u8,
+            set: set as u8,
+            exit: 5 + u8::from(wide),
+            depth: tree.depth as u8,
             module_level: tree.module_level,
         })
     }
 
-    pub fn objects(&self) -> &[Obj] {
-        &self.objects
+    /// The objects the tree keeps alive.
+    pub fn objects(&self) -> impl Iterator<Item = Obj> + '_ {
+        (0..usize::from(self.spaces) / OBJECT).map(|index| object(&self.bytes, index))
     }
 
     /// Bytes this takes.
     pub fn size(&self) -> usize {
-        size_of::<Packed>() + self.bytes.len() + size_of_val(&*self.objects)
+        size_of::<Packed>() + self.bytes.len()
     }
 
     /// Words of the buffer that count how often each side trace was begun.
@@ -239,24 +268,39 @@ impl Packed {
         first..first + usize::from(self.sides)
     }
 
+    /// The bytes of an exit.
+    #[inline(always)]
+    fn record(&self, exit: usize) -> &[u8] {
+        let (at, size) = (usize::from(self.exits), usize::from(self.exit));
+        &self.bytes[at + size * exit..][..size]
+    }
+
+    /// Where the count of an exit lies.
+    #[inline]
+    fn count(&self, exit: usize) -> usize {
+        usize::from(self.exits) + usize::from(self.exit) * (exit + 1) - 1
+    }
+
     /// How often an exit was taken, up to 255.
     #[inline]
     pub fn taken(&self, exit: usize) -> u8 {
-        self.bytes[usize::from(self.taken) + exit]
+        self.bytes[self.count(exit)]
     }
 
     /// Counts one more exit.
     #[inline]
     pub fn take(&mut self, exit: usize) {
-        let count = &mut self.bytes[usize::from(self.taken) + exit];
+        let count = &mut self.bytes[usize::from(self.exits) + usize::from(self.exit) * (exit + 1) - 1];
         *count = count.saturating_add(1);
     }
 
     /// Goes on counting where the tree's last code stopped.
     pub fn take_over(&mut self, old: &Packed) {
-        let (mine, theirs) = (usize::from(self.taken), usize::from(old.taken));
-        let count = (self.bytes.len() - mine).min(old.bytes.len() - theirs);
-        self.bytes[mine..mine + count].copy_from_slice(&old.bytes[theirs..theirs + count]);
+        let count = |p: &Packed| (p.bytes.len() - usize::from(p.exits)) / usize::from(p.exit);
+        for exit in 0..count(self).min(count(old)) {
+            let at = self.count(exit);
+            self.bytes[at] = old.taken(exit);
+        }
     }
 
     #[inline]
@@ -269,28 +313,26 @@ impl Packed {
         let space = match self.word(at) {
             0 => Namespace::Globals,
             1 => Namespace::Builtins,
-            dict => Namespace::Dict(self.objects[dict - 2]),
+            dict => Namespace::Dict(object(&self.bytes, dict - 2)),
         };
         Name {
             space,
-            key: self.objects[self.word(at + 2)],
+            key: object(&self.bytes, self.word(at + 2)),
         }
     }
 
     /// What must hold at entry.
     #[inline]
     pub fn conditions(&self) -> impl Iterator<Item = Condition> + '_ {
-        let mut from = Reader {
-            bytes: &self.bytes[self.conditions as usize..],
-        };
+        let mut from = self.reader(self.conditions);
         let count = from.number();
         (0..count).map(move |_| {
             let tag = from.byte();
-            let (o, n) = (self.objects[from.number() as usize], from.number());
+            let (o, n) = (object(&self.bytes, from.number() as usize), from.number());
             match tag {
                 0 => Condition::TypeVersion(o, n as u32),
                 1 => Condition::SharedNames(o, n as u32),
-                2 => Condition::Code(o, self.objects[n as usize]),
+                2 => Condition::Code(o, object(&self.bytes, n as usize)),
                 _ => Condition::Globals(o),
             }
         })
@@ -298,63 +340,77 @@ impl Packed {
 
     /// The slots read at entry, with the type each must have, in the order the code expects their components; and
     /// whether what the frame holds there does not matter, because it is written before it is read.
-    pub fn inputs(&self) -> impl Iterator<Item = (Slot, Type, bool)> + '_ {
-        let mut from = Reader { bytes: &self.bytes };
+    #[inline(always)]
+    pub fn inputs(&self) -> Inputs<'_> {
+        let mut from = self.reader(self.spaces);
         for _ in 0..from.number() {
             from.number();
         }
-        let count = from.number();
-        (0..count).map(move |_| {
-            let slot = from.slot();
-            let tag = from.byte();
-            let ty = match tag & !WRITE_ONLY {
-                0 => Type::Int,
-                1 => Type::Float,
-                2 => Type::Bool,
-                3 => Type::Ptr(self.objects[from.number() as usize]),
-                4 => Type::Known(self.objects[from.number() as usize]),
-                5 => Type::Null,
-                6 => Type::RangeIter,
-                7 => Type::SeqIter(Seq::List),
-                8 => Type::SeqIter(Seq::Tuple),
-                9 => Type::SeqIter(Seq::Str),
-                10 => Type::Enumerate,
-                11 => Type::Zip,
-                _ => Type::Position,
-            };
-            (slot, ty, tag & WRITE_ONLY != 0)
-        })
+        Inputs {
+            left: from.number(),
+            from,
+            bytes: &self.bytes,
+        }
     }
 
     /// The dicts of other modules whose names are kept in registers.
     #[inline]
     pub fn spaces(&self) -> impl Iterator<Item = Obj> + '_ {
-        let mut from = Reader { bytes: &self.bytes };
+        let mut from = self.reader(self.spaces);
         let count = from.number();
-        (0..count).map(move |_| self.objects[from.number() as usize])
+        (0..count).map(move |_| object(&self.bytes, from.number() as usize))
     }
 
     /// The slots some exit writes, without those that hold a number at entry: its death is seen by nobody.
     pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
-        let mut from = Reader {
-            bytes: &self.bytes[self.overwritten as usize..],
-        };
+        let mut from = self.reader(self.overwritten);
         let count = from.number();
         (0..count).map(move |_| from.slot())
     }
 
     #[inline(always)]
-    fn exit_bytes(&self, number: usize) -> Reader<'_> {
+    fn reader(&self, at: u16) -> Reader<'_> {
         Reader {
-            bytes: &self.bytes[self.word(self.table as usize + 2 * number)..],
+            bytes: &self.bytes[usize::from(at)..],
         }
     }
 
     /// Whether an exit leads to the head of another loop: it grows nothing then.
     pub fn linked(&self, exit: usize) -> bool {
-        let mut own = self.exit_bytes(exit);
-        own.number();
-        own.number() & 1 != 0
+        self.record(exit)[2] & 1 != 0
+    }
+
+    /// Where an exit leads: its unit, and the depth of the stack there.
+    #[inline(always)]
+    fn leads(&self, exit: usize) -> (usize, usize) {
+        let record = self.record(exit);
+        let distance = i16::from_le_bytes([record[0], record[1]]);
+        let pc = i64::from(self.header) + i64::from(distance);
+        (pc as usize, usize::from(record[2] >> 1))
+    }
+
+    /// Gives every entry of an exit: its kind with its flags, and its other bytes.
+    #[inline(always)]
+    fn each_entry<'a>(&'a self, exit: usize, mut take: impl FnMut(u8, Reader<'a>)) {
+        let record = self.record(exit);
+        let high = if self.exit > 5 { usize::from(record[4]) << 8 } else { 0 };
+        let (size, number) = (usize::from(self.set), high | usize::from(record[3]));
+        let sets = &self.bytes[usize::from(self.sets) + size * number..][..size];
+        let entries = &self.bytes[usize::from(self.entries)..];
+        for (at, bits) in sets.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let n = 8 * at + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let entry = &entries[3 * n..][..3];
+                let bytes = if entry[0] & LONG == 0 {
+                    &entry[1..]
+                } else {
+                    &entries[usize::from(u16::from_le_bytes([entry[1], entry[2]]))..]
+                };
+                take(entry[0], Reader { bytes });
+            }
+        }
     }
 
     /// Gives every slot an exit writes with the value to be made there, which `make` reads; with `first`, not those that
@@ -366,206 +422,53 @@ impl Packed {
         first: bool,
         mut make: impl FnMut(Slot, &mut Value<'_, 'a>),
     ) -> (usize, usize) {
-        let mut own = self.exit_bytes(exit);
-        let (distance, depth) = (unzigzag(own.number()), own.number() as usize);
-        let base = own.number() as usize;
-        let mut entry = |reader: &mut Reader<'a>, kept: bool| {
-            let slot = reader.slot();
-            let tag = reader.byte();
-            let mut value = Value {
-                kind: tag & !CARRIED,
-                reader,
-                objects: &self.objects,
-            };
-            if kept && !(first && tag & CARRIED != 0) {
-                make(slot, &mut value);
-            } else {
-                value.skip();
+        self.each_entry(exit, |kind, mut reader| {
+            if !(first && kind & CARRIED != 0) {
+                let slot = reader.slot();
+                let reader = &mut reader;
+                let (kind, bytes) = (kind & KIND, &*self.bytes);
+                make(slot, &mut Value { kind, reader, bytes });
             }
-        };
-        if base > 0 {
-            let mut from = self.exit_bytes(base - 1);
-            for _ in 0..3 {
-                from.number();
-            }
-            let count = from.number() as usize;
-            let (bits, rest) = own.bytes.split_at(count.div_ceil(8));
-            own.bytes = rest;
-            for at in 0..count {
-                entry(&mut from, bits[at / 8] >> (at % 8) & 1 != 0);
-            }
-        }
-        for _ in 0..own.number() {
-            entry(&mut own, true);
-        }
-        ((i64::from(self.header) + distance) as usize, depth >> 1)
+        });
+        self.leads(exit)
     }
 
     /// An exit, for looking at.
-    pub fn exit(&self, number: usize) -> Exit<'_> {
-        let mut own = self.exit_bytes(number);
-        let (distance, depth) = (unzigzag(own.number()), own.number() as usize);
-        let pc = (i64::from(self.header) + distance) as usize;
-        let base = own.number() as usize;
-        let (mut bits, mut kept) = (Reader { bytes: &[] }, (Reader { bytes: &[] }, 0));
-        if base > 0 {
-            let mut from = self.exit_bytes(base - 1);
-            for _ in 0..3 {
-                from.number();
-            }
-            let count = from.number() as usize;
-            kept = (from, count);
-            let (set, rest) = own.bytes.split_at(count.div_ceil(8));
-            (bits.bytes, own.bytes) = (set, rest);
-        }
-        let left = own.number() as usize;
-        let entries = Entries {
-            objects: &self.objects,
-            bits: bits.bytes,
-            at: 0,
-            base: kept,
-            own: (own, left),
-        };
+    pub fn exit(&self, number: usize) -> Exit {
+        let (pc, depth) = self.leads(number);
+        let mut entries = Vec::new();
+        self.each_entry(number, |kind, mut reader| {
+            let (slot, mut items) = (reader.slot(), Vec::new());
+            let (val, sources) = reader.value(kind & KIND, &self.bytes, &mut items);
+            entries.push(Entry {
+                slot,
+                val,
+                sources,
+                items,
+                carried: kind & CARRIED != 0,
+            });
+        });
         Exit {
             pc,
-            depth: depth >> 1,
-            linked: depth & 1 != 0,
+            depth,
+            linked: self.linked(number),
             entries,
         }
     }
 }
 
-impl<'a> Exit<'a> {
-    /// Every slot written, its kind of value (without references), and where its components are: for looking at.
-    pub fn entries(self) -> impl Iterator<Item = Entry> + 'a {
-        self.entries
-    }
-}
+/// Bytes of an object.
+const OBJECT: usize = 6;
 
-/// The kinds of values, as packed.
-pub mod kind {
-    pub const INT: u8 = 0;
-    pub const FLOAT: u8 = 1;
-    pub const BOOL: u8 = 2;
-    pub const PTR: u8 = 3;
-    pub const KNOWN: u8 = 4;
-    pub const NULL: u8 = 5;
-    pub const RANGE_ITER: u8 = 6;
-    pub const LIST_ITER: u8 = 7;
-    pub const RANGE: u8 = 8;
-    /// Numbers that several places hold: an identity, the number, the object if there is one.
-    pub const SHARED_INT: u8 = 9;
-    pub const SHARED_FLOAT: u8 = 10;
-    /// A tuple to be made: its identity, how many items, the items.
-    pub const TUPLE: u8 = 11;
-    pub const TUPLE_ITER: u8 = 12;
-    pub const STR_ITER: u8 = 13;
-    pub const ENUMERATE: u8 = 14;
-    pub const ZIP: u8 = 15;
-    pub const POSITION: u8 = 16;
-}
-
-/// Components of each kind.
-const COMPONENTS: [u8; 17] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1];
-
-/// A value about to be read, part by part: what its kind says comes before its components, then those.
-pub struct Value<'r, 'a> {
-    pub kind: u8,
-    reader: &'r mut Reader<'a>,
-    objects: &'a [Obj],
-}
-
-impl<'a> Value<'_, 'a> {
-    /// The object of [`kind::KNOWN`].
-    #[inline]
-    pub fn object(&mut self) -> Obj {
-        self.objects[self.reader.number() as usize]
-    }
-
-    /// An identity, or how many items follow.
-    #[inline]
-    pub fn number(&mut self) -> u64 {
-        self.reader.number()
-    }
-
-    /// The next component.
-    ///
-    /// # Safety
-    /// The code that left here has written every word this exit names.
-    #[inline]
-    pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
-        match self.reader.number() as usize {
-            0 => 0,
-            1 => unzigzag(self.reader.number()) as u64,
-            // SAFETY: by contract.
-            n => unsafe { buffer[n - 2 + FIRST].assume_init() },
-        }
-    }
-
-    /// The next item of a tuple.
-    pub fn item(&mut self) -> Value<'_, 'a> {
-        let kind = self.reader.byte();
-        Value {
-            kind,
-            reader: self.reader,
-            objects: self.objects,
-        }
-    }
-
-    fn skip(&mut self) {
-        if matches!(self.kind, kind::KNOWN | kind::SHARED_INT | kind::SHARED_FLOAT) {
-            self.number();
-        }
-        for _ in 0..COMPONENTS[usize::from(self.kind)] {
-            if self.number() == 1 {
-                self.number();
-            }
-        }
-        if self.kind == kind::TUPLE {
-            self.number();
-            for _ in 0..self.number() {
-                self.item().skip();
-            }
-        }
-    }
-}
-
-struct Entries<'a> {
-    objects: &'a [Obj],
-    bits: &'a [u8],
-    at: usize,
-    base: (Reader<'a>, usize),
-    own: (Reader<'a>, usize),
-}
-
-impl Iterator for Entries<'_> {
-    type Item = Entry;
-
-    fn next(&mut self) -> Option<Entry> {
-        while self.at < self.base.1 {
-            let kept = self.bits[self.at / 8] >> (self.at % 8) & 1 != 0;
-            self.at += 1;
-            let entry = self.base.0.entry(self.objects);
-            if kept {
-                return Some(entry);
-            }
-        }
-        if self.own.1 == 0 {
-            return None;
-        }
-        self.own.1 -= 1;
-        Some(self.own.0.entry(self.objects))
-    }
+#[inline]
+fn object(bytes: &[u8], index: usize) -> Obj {
+    let mut word = [0; 8];
+    word[..OBJECT].copy_from_slice(&bytes[OBJECT * index..][..OBJECT]);
+    Obj(usize::from_le_bytes(word))
 }
 
 fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {
-    match objects.iter().position(|other| *other == o) {
-        Some(found) => found as u64,
-        None => {
-            objects.push(o);
-            objects.len() as u64 - 1
-        }
-    }
+    place(objects, o) as u64
 }
 
 /// Whether entering makes sure that a slot holds a number.
@@ -596,13 +499,69 @@ fn zigzag(v: i64) -> u64 {
     (v << 1 ^ v >> 63) as u64
 }
 
-fn unzigzag(n: u64) -> i64 {
-    (n >> 1) as i64 ^ -((n & 1) as i64)
-}
-
 /// Bits beside an input's type and a value's kind.
 const WRITE_ONLY: u8 = 0x40;
 const CARRIED: u8 = 0x40;
+const LONG: u8 = 0x80;
+const KIND: u8 = 0x3f;
+
+const LARGE: &str = "a tree that is too large";
+
+/// What exits write, each entry and each set of them once.
+#[derive(Default)]
+struct Written {
+    /// Kind with flags, slot, and what the kind needs.
+    entries: Vec<(u8, Vec<u8>, Vec<u8>)>,
+    sets: Vec<Vec<usize>>,
+    identities: Vec<Ref>,
+}
+
+impl Written {
+    /// The number of the set that an exit writes.
+    fn exit(&mut self, objects: &mut Vec<Obj>, map: &ExitMap) -> usize {
+        let mut set = Vec::with_capacity(map.slots.len());
+        for (k, (slot, val, sources)) in map.slots.iter().enumerate() {
+            let (mut at, mut rest) = (Vec::new(), Vec::new());
+            put_slot(&mut at, *slot);
+            let mut pack = Pack {
+                objects,
+                identities: &mut self.identities,
+                map,
+            };
+            pack.value(&mut rest, val, sources, if k >= map.carried { CARRIED } else { 0 });
+            let entry = (rest.remove(0), at, rest);
+            set.push(place(&mut self.entries, entry));
+        }
+        set.sort_unstable();
+        place(&mut self.sets, set)
+    }
+
+    /// The entries, three bytes each, and the long ones behind them.
+    fn table(&self) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
+        let (mut table, mut long) = (Vec::new(), Vec::new());
+        for (kind, slot, rest) in &self.entries {
+            let one = rest.len() < 2 && rest.first().is_none_or(|b| *b < 128);
+            if slot.len() == 1 && one {
+                table.extend([*kind, slot[0], rest.first().copied().unwrap_or(0)]);
+            } else {
+                let at = u16::try_from(3 * self.entries.len() + long.len()).map_err(|_| LARGE)?;
+                table.push(kind | LONG);
+                table.extend(at.to_le_bytes());
+                long.extend(slot);
+                long.extend(rest);
+            }
+        }
+        Ok((table, long))
+    }
+}
+
+/// Where something is in a list: at the end, if it was not there.
+fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|have| *have == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
+}
 
 struct Pack<'a> {
     objects: &'a mut Vec<Obj>,
@@ -669,136 +628,6 @@ impl Pack<'_> {
                 self.value(out, item, sources, 0);
             }
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl Reader<'_> {
-    #[inline]
-    fn byte(&mut self) -> u8 {
-        let byte = self.bytes[0];
-        self.bytes = &self.bytes[1..];
-        byte
-    }
-
-    #[inline]
-    fn number(&mut self) -> u64 {
-        let (mut n, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte();
-            n |= u64::from(byte & 127) << shift;
-            if byte < 128 {
-                return n;
-            }
-            shift += 7;
-        }
-    }
-
-    #[inline]
-    fn slot(&mut self) -> Slot {
-        let n = self.number() as usize;
-        if n & 1 == 0 {
-            Slot::frame(n >> 1)
-        } else {
-            Slot::name(n >> 1)
-        }
-    }
-
-    fn entry(&mut self, objects: &[Obj]) -> Entry {
-        let slot = self.slot();
-        let kind = self.byte();
-        let mut items = Vec::new();
-        let (val, sources) = self.value(kind & !CARRIED, objects, &mut items);
-        Entry {
-            slot,
-            val,
-            sources,
-            items,
-            carried: kind & CARRIED != 0,
-        }
-    }
-
-    fn value(&mut self, kind: u8, objects: &[Obj], items: &mut Vec<Item>) -> (Val, [Source; 4]) {
-        let r = Ref::NONE;
-        let seq = |seq| Val::SeqIter {
-            seq,
-            on: r,
-            index: r,
-            object: r,
-        };
-        let mut count = None;
-        let val = match kind {
-            0 | 1 => {
-                count = Some(1);
-                let boxed = r;
-                if kind == 0 {
-                    Val::Int { value: r, boxed }
-                } else {
-                    Val::Float { value: r, boxed }
-                }
-            }
-            2 => Val::Bool(r),
-            3 => Val::Ptr(r, Obj::NULL),
-            4 => Val::Known(objects[self.number() as usize]),
-            5 => Val::Null,
-            6 => Val::RangeIter {
-                next: r,
-                step: r,
-                left: r,
-                object: r,
-            },
-            7 => seq(Seq::List),
-            8 => Val::Range {
-                start: r,
-                stop: r,
-                step: r,
-            },
-            9 | 10 => {
-                let boxed = Ref(self.number() as u32);
-                if kind == 9 {
-                    Val::Int { value: r, boxed }
-                } else {
-                    Val::Float { value: r, boxed }
-                }
-            }
-            11 => Val::Tuple(self.number() as u32),
-            12 => seq(Seq::Tuple),
-            13 => seq(Seq::Str),
-            14 => Val::Enumerate {
-                count: r,
-                list: r,
-                index: r,
-                object: r,
-            },
-            16 => Val::Position(r),
-            _ => Val::Zip {
-                first: r,
-                second: r,
-                index: r,
-                object: r,
-            },
-        };
-        let mut sources = [Source::Const(0); 4];
-        for source in &mut sources[..count.unwrap_or(val.components().1)] {
-            *source = match self.number() {
-                0 => Source::Const(0),
-                1 => Source::Const(unzigzag(self.number())),
-                n => Source::Buffer(n as u16 - 2 + FIRST as u16),
-            };
-        }
-        if let Val::Tuple(_) = val {
-            for _ in 0..self.number() {
-                let kind = self.byte();
-                let mut none = Vec::new();
-                let item = self.value(kind, objects, &mut none);
-                items.push(item);
-            }
-        }
-        (val, sources)
     }
 }
 

@@ -636,6 +636,9 @@ mod tests {
         let junk = [0x06, 0x07, 0xff, 0xff, 0xff];
         assert_eq!(shrink(&junk, &[], &|_| false), ([&WRAP[..], &junk].concat(), vec![]));
         let outside = [0xe9, 0x00, 0x10, 0, 0];
-        assert_eq!(shrink(&outside, &[], &|_| false), ([&WRAP[..], &outside].concat(), vec![]));
+        assert_eq!(
+            shrink(&outside, &[], &|_| false),
+            ([&WRAP[..], &outside].concat(), vec![])
+        );
     }
 }

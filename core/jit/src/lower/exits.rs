@@ -10,6 +10,7 @@ impl Lower<'_, '_> {
         let tree = self.tree;
         let snapshot = &tree.exits[exit.at()].snapshot;
         let mut vals = snapshot.slots.clone();
+        vals.iter_mut().for_each(|v| v.1 = self.plain(v.1));
         let carried = vals.len();
         for index in changed {
             let input = &tree.inputs[*index as usize];
@@ -18,10 +19,21 @@ impl Lower<'_, '_> {
                 .as_frame()
                 .is_some_and(|i| i >= (tree.locals + snapshot.depth) as usize);
             if !popped && !vals.iter().any(|v| v.0 == input.slot) {
-                vals.push((input.slot, input.val()));
+                // What is forgotten nobody names: it is new, and held here only.
+                let val = input.val();
+                let alone = self.forgotten.contains(index);
+                vals.push((input.slot, if alone { val.with_identity(Ref::NONE) } else { val }));
             }
         }
         (vals, carried)
+    }
+
+    /// Without the object of an int that exists once.
+    fn plain(&self, val: Val) -> Val {
+        match val {
+            Val::Int { value, boxed } if exists_once(self.tree, value, boxed) => val.with_identity(Ref::NONE),
+            _ => val,
+        }
     }
 
     /// The constant a component is, if it is one; what is not there counts as zero.

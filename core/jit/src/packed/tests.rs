@@ -1,7 +1,9 @@
 //! Packing and reading back.
 
+use super::read::COMPONENTS;
 use super::*;
 use larder_trace::{Exit as TreeExit, Input, Snapshot};
+use std::mem::MaybeUninit;
 
 type Place = (Slot, Val, [Source; 4]);
 
@@ -35,7 +37,7 @@ fn check_each(packed: &Packed, number: usize) {
         match v.kind {
             kind::KNOWN => drop(v.object()),
             kind::SHARED_INT | kind::SHARED_FLOAT => drop(v.number()),
-            kind::TUPLE => v.skip(),
+            kind::TUPLE => drop((v.number(), v.number())),
             _ => {}
         }
         let count = COMPONENTS[usize::from(v.kind)];
@@ -47,7 +49,7 @@ fn check_each(packed: &Packed, number: usize) {
     });
     let exit = packed.exit(number);
     assert_eq!((to, packed.linked(number)), ((exit.pc, exit.depth), exit.linked));
-    let entries: Vec<Entry> = exit.entries().collect();
+    let entries = exit.entries;
     let word = |s: &Source| match *s {
         Source::Buffer(at) => 1000 + u64::from(at),
         Source::Const(v) => v as u64,
@@ -59,10 +61,7 @@ fn check_each(packed: &Packed, number: usize) {
         .collect();
     assert_eq!(seen, wanted, "exit {number}");
     let mut own = 0;
-    packed.each(number, true, |_, v| {
-        own += 1;
-        v.skip();
-    });
+    packed.each(number, true, |_, _| own += 1);
     assert_eq!(own, entries.iter().filter(|e| !e.carried).count());
 }
 
@@ -171,7 +170,7 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         assert_eq!((found.pc, found.depth), (tree.exits[number].snapshot.pc as usize, 3));
         assert_eq!(found.linked, number == 3);
         check_each(&packed, number);
-        let mut found: Vec<Entry> = found.entries().collect();
+        let mut found = found.entries;
         let wanted = map.slots.iter().enumerate().map(|(k, (slot, val, sources))| Entry {
             slot: *slot,
             val: *val,
@@ -204,10 +203,10 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     );
     assert_eq!([packed.name(0), packed.name(1)], [tree.names[0], tree.names[1]]);
     assert_eq!(packed.spaces().collect::<Vec<_>>(), [dict]);
-    assert_eq!(packed.objects(), [dict, o, mortal]);
+    assert_eq!(packed.objects().collect::<Vec<_>>(), [dict, o, mortal]);
     let entries: usize = maps.iter().map(|m| m.slots.len()).sum();
     assert!(
-        packed.bytes.len() < 8 * entries,
+        packed.bytes.len() < 9 * entries,
         "{} bytes for {entries} entries",
         packed.bytes.len()
     );

@@ -1,0 +1,206 @@
+//! Reading what is packed: numbers, slots, and the values of exits part by part.
+
+use super::object;
+use crate::lower::{FIRST, Item, Source};
+use larder_trace::ir::Seq;
+use larder_trace::{Obj, Ref, Slot, Val};
+use std::mem::MaybeUninit;
+
+/// The kinds of values, as packed.
+pub mod kind {
+    pub const INT: u8 = 0;
+    pub const FLOAT: u8 = 1;
+    pub const BOOL: u8 = 2;
+    pub const PTR: u8 = 3;
+    pub const KNOWN: u8 = 4;
+    pub const NULL: u8 = 5;
+    pub const RANGE_ITER: u8 = 6;
+    pub const LIST_ITER: u8 = 7;
+    pub const RANGE: u8 = 8;
+    /// Numbers that several places hold: an identity, the number, the object if there is one.
+    pub const SHARED_INT: u8 = 9;
+    pub const SHARED_FLOAT: u8 = 10;
+    /// A tuple to be made: its identity, how many items, the items.
+    pub const TUPLE: u8 = 11;
+    pub const TUPLE_ITER: u8 = 12;
+    pub const STR_ITER: u8 = 13;
+    pub const ENUMERATE: u8 = 14;
+    pub const ZIP: u8 = 15;
+    pub const POSITION: u8 = 16;
+}
+
+/// Components of each kind.
+#[cfg(test)]
+pub const COMPONENTS: [u8; 17] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1];
+
+/// A value about to be read, part by part: what its kind says comes before its components, then those.
+pub struct Value<'r, 'a> {
+    pub kind: u8,
+    pub(super) reader: &'r mut Reader<'a>,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Value<'_, 'a> {
+    /// The object of [`kind::KNOWN`].
+    #[inline]
+    pub fn object(&mut self) -> Obj {
+        object(self.bytes, self.reader.number() as usize)
+    }
+
+    /// An identity, or how many items follow.
+    #[inline]
+    pub fn number(&mut self) -> u64 {
+        self.reader.number()
+    }
+
+    /// The next component.
+    ///
+    /// # Safety
+    /// The code that left here has written every word this exit names.
+    #[inline]
+    pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
+        match self.reader.number() as usize {
+            0 => 0,
+            1 => unzigzag(self.reader.number()) as u64,
+            // SAFETY: by contract.
+            n => unsafe { buffer[n - 2 + FIRST].assume_init() },
+        }
+    }
+
+    /// The next item of a tuple.
+    pub fn item(&mut self) -> Value<'_, 'a> {
+        let kind = self.reader.byte();
+        Value {
+            kind,
+            reader: self.reader,
+            bytes: self.bytes,
+        }
+    }
+}
+
+fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    #[inline(always)]
+    pub(super) fn byte(&mut self) -> u8 {
+        let byte = self.bytes[0];
+        self.bytes = &self.bytes[1..];
+        byte
+    }
+
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> u64 {
+        let byte = self.byte();
+        if byte < 128 { u64::from(byte) } else { self.long(byte) }
+    }
+
+    /// The rest of a number of several bytes.
+    #[cold]
+    fn long(&mut self, first: u8) -> u64 {
+        let (mut n, mut shift) = (u64::from(first & 127), 7);
+        loop {
+            let byte = self.byte();
+            n |= u64::from(byte & 127) << shift;
+            if byte < 128 {
+                return n;
+            }
+            shift += 7;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn slot(&mut self) -> Slot {
+        let n = self.number() as usize;
+        if n & 1 == 0 {
+            Slot::frame(n >> 1)
+        } else {
+            Slot::name(n >> 1)
+        }
+    }
+
+    pub(super) fn value(&mut self, kind: u8, objects: &[u8], items: &mut Vec<Item>) -> (Val, [Source; 4]) {
+        let r = Ref::NONE;
+        let seq = |seq| Val::SeqIter {
+            seq,
+            on: r,
+            index: r,
+            object: r,
+        };
+        let mut count = None;
+        let val = match kind {
+            0 | 1 => {
+                count = Some(1);
+                let boxed = r;
+                if kind == 0 {
+                    Val::Int { value: r, boxed }
+                } else {
+                    Val::Float { value: r, boxed }
+                }
+            }
+            2 => Val::Bool(r),
+            3 => Val::Ptr(r, Obj::NULL),
+            4 => Val::Known(object(objects, self.number() as usize)),
+            5 => Val::Null,
+            6 => Val::RangeIter {
+                next: r,
+                step: r,
+                left: r,
+                object: r,
+            },
+            7 => seq(Seq::List),
+            8 => Val::Range {
+                start: r,
+                stop: r,
+                step: r,
+            },
+            9 | 10 => {
+                let boxed = Ref(self.number() as u32);
+                if kind == 9 {
+                    Val::Int { value: r, boxed }
+                } else {
+                    Val::Float { value: r, boxed }
+                }
+            }
+            11 => Val::Tuple(self.number() as u32),
+            12 => seq(Seq::Tuple),
+            13 => seq(Seq::Str),
+            14 => Val::Enumerate {
+                count: r,
+                list: r,
+                index: r,
+                object: r,
+            },
+            16 => Val::Position(r),
+            _ => Val::Zip {
+                first: r,
+                second: r,
+                index: r,
+                object: r,
+            },
+        };
+        let mut sources = [Source::Const(0); 4];
+        for source in &mut sources[..count.unwrap_or(val.components().1)] {
+            *source = match self.number() {
+                0 => Source::Const(0),
+                1 => Source::Const(unzigzag(self.number())),
+                n => Source::Buffer(n as u16 - 2 + FIRST as u16),
+            };
+        }
+        if let Val::Tuple(_) = val {
+            for _ in 0..self.number() {
+                let kind = self.byte();
+                let mut none = Vec::new();
+                let item = self.value(kind, objects, &mut none);
+                items.push(item);
+            }
+        }
+        (val, sources)
+    }
+}
