@@ -42,7 +42,7 @@ const TRACES_MAX: usize = 24;
 /// the iteration goes another way, so that a tree is compiled less often.
 const LOOKS: u8 = 6;
 /// Entries refused by its checks after which a loop that is seldom entered is left alone.
-const REFUSED_WINDOW: u32 = 256;
+const REFUSED_WINDOW: u16 = 256;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
 
@@ -688,7 +688,7 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             }
             let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
                 // A tree that has just grown is judged anew.
-                c.pays() && (c.refused < REFUSED_WINDOW || c.refused / 4 < c.entries)
+                c.pays() && (c.refused < REFUSED_WINDOW || u32::from(c.refused) / 4 < c.entries)
             });
             if !pays {
                 event = Event::Unprofitable;

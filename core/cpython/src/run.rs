@@ -58,18 +58,16 @@ pub struct Compiled {
     /// Entries and iterations since the tree grew last, or since both were halved; and entries refused.
     pub entries: u32,
     pub passed: u32,
-    pub refused: u32,
-    /// Passes of the head that pay for one entry, in sixteenths.
-    pub due: u16,
+    pub refused: u16,
     /// Entered since the last tick.
     pub used: bool,
 }
 
 impl Compiled {
-    pub fn new(tree: Tree, packed: Packed, piece: Piece) -> Compiled {
+    pub fn new(tree: Tree, mut packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
+        packed.due = due(&tree, &packed);
         Compiled {
-            due: due(&tree, &packed),
             packed,
             piece,
             growth: Some(Box::new(Growth {
@@ -103,7 +101,7 @@ impl Compiled {
     /// Whether what was saved in its passes is worth its entries so far.
     pub fn pays(&self) -> bool {
         let (entries, passed) = (u64::from(self.entries), u64::from(self.passed));
-        self.entries < PAYS_WINDOW || passed * 16 >= entries * u64::from(self.due)
+        self.entries < PAYS_WINDOW || passed * 16 >= entries * u64::from(self.packed.due)
     }
 
     /// Counts one entry; the average stays when there were many.

@@ -51,6 +51,8 @@ pub struct Packed {
     exit: u8,
     pub depth: u8,
     pub module_level: bool,
+    /// Passes of the head that pay for one entry, in sixteenths; who enters says.
+    pub due: u16,
 }
 
 /// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
@@ -248,6 +250,7 @@ impl Packed {
             exit: 5 + u8::from(wide),
             depth: tree.depth as u8,
             module_level: tree.module_level,
+            due: 0,
         })
     }
 
