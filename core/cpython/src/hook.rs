@@ -523,7 +523,7 @@ impl Engine {
         // SAFETY: by contract; the log is the one the code was compiled for.
         let (exit, pc) = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
-                c.refused = c.refused.saturating_add(1);
+                c.refuse();
                 if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
                     row.refused += 1;
                 }

@@ -116,6 +116,14 @@ impl Compiled {
         self.used = true;
     }
 
+    /// Counts one entry that was refused; the proportions stay when there were many.
+    pub fn refuse(&mut self) {
+        if self.refused == u16::MAX {
+            (self.refused, self.entries, self.passed) = (self.refused / 2, self.entries / 2, self.passed / 2);
+        }
+        self.refused += 1;
+    }
+
     fn slot(&self, frame: Frame, slot: Slot) -> Obj {
         in_slot(&self.packed, frame, slot)
     }
