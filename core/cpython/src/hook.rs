@@ -26,7 +26,7 @@ use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
 use std::cell::{RefCell, UnsafeCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::time::Instant;
