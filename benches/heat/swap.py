@@ -1,8 +1,8 @@
 """Python objects in swap: how much leaves DRAM, what brings it back, and what `promote` says it moved.
 
-    sudo python benches/heat/swap.py [--objects 600000] [--medium file|loop|zram] [--directory DIR]
+    sudo python benches/heat/swap.py [--kind rows|instances] [--objects 600000] [--medium file|loop|zram] [--directory DIR]
 
-Half a million dicts and lists under one name go to swap with `%tier demote`. Then come, one after the other, what could
+Half a million dicts and lists (or instances of a class, with a list each) under one name go to swap with `%tier demote`. Then come, one after the other, what could
 pull them back although nobody uses them: a full collection, `%tier` itself, and the live trace at a cell's end while heat is
 sampled. After each the bytes in DRAM are asked of the kernel, page by page. At the end `promote`, whose answer stands beside
 how much less of the process is in swap. Swap is on only while this runs; without `--medium` the first that works here.
@@ -60,14 +60,26 @@ def in_swap() -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(count: int) -> dict:
+class Thing:
+    """Without `__slots__`, as most classes are."""
+
+    def __init__(self, at: int) -> None:
+        self.a, self.b = [at, str(at)], float(at)
+
+
+def measure(count: int, kind: str) -> dict:
     from larder import heat, tier
 
     space: dict = {}
     tier.namespace = lambda: space
-    space["rows"] = [{"a": [at, str(at)], "b": float(at)} for at in range(count // 2)]
+    made = Thing if kind == "instances" else lambda at: {"a": [at, str(at)], "b": float(at)}
+    space["rows"] = [made(at) for at in range(count // 2)]
     gc.collect()
-    out: dict = {"objects": 2 * (count // 2), "MB": round(tier.table(variables=space)[0]["bytes"] / MIB)}
+    survey = tier.Survey(space)
+    row = survey.row("rows")
+    out: dict = {"python": sys.version.split()[0], "kind": kind, "containers": 2 * (count // 2)}
+    out |= {"MB": round(row["bytes"] / MIB), "purity": round(row["block_bytes"] / row["page_bytes"], 3)}
+    del survey
     out["demoted_MB"] = round(tier.demote("rows")[0]["moved"] / MIB)
 
     def left(after: str) -> None:
@@ -90,13 +102,15 @@ def measure(count: int) -> dict:
     row = tier.promote("rows")[0]
     out["promote_s"] = round(time.perf_counter() - began, 2)
     out["promoted_MB"], out["came_from_swap_MB"] = round(row["moved"] / MIB), round((before - in_swap()) / MIB)
-    assert [sum(map(len, space["rows"])), space["rows"][7]["a"][1]] == [2 * (count // 2), "7"]
+    one = space["rows"][7]
+    assert (len(space["rows"]), (one.a if kind == "instances" else one["a"])[1]) == (count // 2, "7")
     return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=600_000)
+    parser.add_argument("--kind", choices=["rows", "instances"], default="rows")
     parser.add_argument("--medium", choices=["file", "loop", "zram"])
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
@@ -106,7 +120,7 @@ def main() -> None:
     for medium in [options.medium] if options.medium else ["file", "loop", "zram"]:
         try:
             with swap_on(options.directory, medium):
-                print(json.dumps({"medium": medium} | measure(options.objects)))
+                print(json.dumps({"medium": medium} | measure(options.objects, options.kind)))
             return
         except OSError as error:
             why[medium] = str(error)

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use larder_cpython::heat_frames::{FrameAt, FrameProbe};
-use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of};
+use larder_cpython::heat_live::{Layout, Reached, Walk, buffer_of, memory_of};
 use larder_cpython::{heat_numpy, heat_refs, heat_shield};
 use larder_tier::heat::{self, Evidence, Temperature};
 use larder_tier::os::Os;
@@ -31,6 +31,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_machine, module)?)?;
     module.add_function(wrap_pyfunction!(tier_pages, module)?)?;
     module.add_function(wrap_pyfunction!(tier_buffer, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_memory, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_missing, module)?)?;
     module.add_function(wrap_pyfunction!(tier_advise, module)?)?;
     module.add_function(wrap_pyfunction!(tier_sync, module)?)?;
     module.add_function(wrap_pyfunction!(tier_move, module)?)?;
@@ -335,6 +337,18 @@ fn tier_buffer(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
     buffer_of(object)
 }
 
+/// As `tier_buffer`, with what a byte array has to grow into.
+#[pyfunction]
+fn tier_memory(object: &Bound<'_, PyAny>) -> PyResult<Option<(usize, usize)>> {
+    Ok(memory_of(Layout::verify(object.py())?.ok(), object))
+}
+
+/// What objects keep that is not counted on this interpreter, in words.
+#[pyfunction]
+fn tier_missing(py: Python<'_>) -> PyResult<Vec<&'static str>> {
+    Ok(Layout::verify(py)?.map(|layout| layout.missing()).unwrap_or_default())
+}
+
 fn page_aligned(start: u64, end: u64) -> PyResult<()> {
     if !start.is_multiple_of(4096) || !end.is_multiple_of(4096) || end <= start {
         return Err(PyValueError::new_err(format!(
@@ -578,6 +592,11 @@ impl TierSampler {
         Ok(TierSampler {
             sampler: Sampler::start(plan, heat_refs::read_pairs)?,
         })
+    }
+
+    /// Nothing is looked at any more; `stop` is still to come.
+    fn halt(&self) {
+        self.sampler.halt();
     }
 
     /// Ends it and returns what was seen; `kinds` numbers what sort of variable each root is. `frame_touches` as `(object number, times)` of those seen at all.

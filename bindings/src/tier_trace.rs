@@ -228,12 +228,14 @@ impl TierTrace {
         Ok(std::mem::take(&mut record.reached.leaves))
     }
 
-    /// Adds payload bytes to the record begun.
-    fn buffer(&mut self, start: u64, bytes: u64) {
+    /// Adds payload bytes to the record begun, which the leaf of `step` shows; `own` if nothing else does.
+    fn buffer(&mut self, step: u32, start: u64, bytes: u64, own: bool) {
         if let Some(making) = self.making.as_mut().filter(|_| bytes > 0) {
             let range = (start, start.saturating_add(bytes));
             making.record.buffers.push(range);
-            making.record.reached.ranges.push(range);
+            let reached = &mut making.record.reached;
+            reached.ranges.push(range);
+            reached.trail.get_or_insert_default().shows(step, range, own);
         }
     }
 
@@ -251,6 +253,12 @@ impl TierTrace {
         let full = walk.is_full();
         walk.end(&mut record.reached);
         record.restless |= restless;
+        record.buffers = record
+            .reached
+            .trail
+            .as_mut()
+            .and_then(Trail::buffers_left)
+            .unwrap_or(record.buffers);
         ranges::normalise(&mut record.buffers);
         ranges::normalise_tail(&mut record.reached.ranges, record.reached.sorted);
         if !record.touches.is_empty() {

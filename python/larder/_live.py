@@ -28,7 +28,7 @@ def _restless(leaf: Any) -> bool:
     if name in ("torch", "polars"):
         return True
     numpy = tier.sys.modules.get("numpy")
-    return numpy is not None and isinstance(leaf, numpy.ndarray) and leaf.dtype.hasobject
+    return numpy is not None and isinstance(leaf, numpy.ndarray) and (leaf.dtype.hasobject or hasattr(leaf, "__dict__"))
 
 
 class LiveTrace:
@@ -140,8 +140,9 @@ class LiveTrace:
             leaf, step = leaves.pop()
             ranges, held = tier.buffers_of(leaf)
             restless = restless or _restless(leaf)
+            own = len(ranges) == 1 and tier.owns(leaf)
             for address, size in ranges:
-                native.buffer(address, size)
+                native.buffer(step, address, size, own)
             for item in held:
                 if item is not None:
                     leaves.extend(native.enter(item, (leaf, step)))

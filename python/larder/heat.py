@@ -214,6 +214,7 @@ class _Sampling:
                     watched.append(pair)
                 self._owned.append((name, pair))
         self._watch = Watch(watched)
+        self._kinds = self._numbered()
         tracked = self.live.native.tracked(TRACKED_MAX) if self.frames_refused is None else None
         self._native = _larder.TierSampler(
             list(self._ids.values()),
@@ -226,7 +227,7 @@ class _Sampling:
             self._bits,
         )
 
-    def _kinds(self) -> list[int]:
+    def _numbered(self) -> list[int]:
         """Variables of one type and about one size get one number."""
         space, numbers, kinds = tier.namespace(), dict[tuple[str, int], int](), []
         size = dict.fromkeys(self._names, 0)
@@ -246,10 +247,15 @@ class _Sampling:
         survey = tier.Survey({name: space[name] for name in self._names}, settle=False)
         return [(name, survey.buffers(name)) for name in self._names]
 
+    def halt(self) -> None:
+        """The cell is over: what is done with its variables from now on is none of its use."""
+        if self._native is not None:
+            self._native.halt()
+
     def end(self) -> None:
         if self._native is None:
             return
-        seen = self._native.stop(self._kinds())
+        seen = self._native.stop(self._kinds)
         self._native = None
         self._watch.close()
         said = self.said
@@ -322,7 +328,11 @@ deferred = False  # set by `_auto`, whose thread ends the run after the cell's r
 
 
 def _after(_ip: Any, _result: Any) -> None:
-    if _sampling is not None and not deferred:
+    if _sampling is None:
+        return
+    if deferred:
+        _sampling.halt()
+    else:
         _sampling.end()
 
 
@@ -353,9 +363,9 @@ def start(
     if _sampling is not None:
         stop()
     _sampling = _Sampling(interval_ms, epoch_ms, cpu_max, half_life_s, objects)
-    for hook, those in ((_before, hooks.BEFORE), (_after, hooks.AFTER)):
-        if hook not in those:
-            those.append(hook)
+    if _before not in hooks.BEFORE:
+        hooks.BEFORE.append(_before)
+        hooks.AFTER.insert(0, _after)  # before what else comes after a cell: saving a variable is not using it
     _sampling.begin()
 
 

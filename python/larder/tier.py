@@ -45,7 +45,7 @@ def _loaded(module: str, *names: str) -> list[type]:
 
 def leaf_types() -> list[type]:
     return [
-        *_loaded("numpy", "ndarray"),
+        *_loaded("numpy", "ndarray", "void"),
         *_loaded("torch", "Tensor"),
         *_loaded("pyarrow", "Buffer", "Array", "ChunkedArray", "Table", "RecordBatch"),
         *_loaded("polars", "DataFrame", "Series"),
@@ -103,9 +103,25 @@ def buffers_of(leaf: Any) -> tuple[list[tuple[int, int]], list[Any]]:
         if isinstance(leaf, polars.Series):
             return _series(leaf), []
     if isinstance(leaf, memoryview):
-        return [], [leaf.obj]
-    found = _larder.tier_buffer(leaf)
+        return [], [leaf.obj]  # where objects are not walked
+    if numpy is not None and isinstance(leaf, numpy.void):
+        return ([], [leaf.base]) if leaf.base is not None else ([_larder.tier_buffer(leaf)], [])
+    found = _larder.tier_memory(leaf)
+    if found is not None and type(leaf).__module__ == "array":
+        found = found[0], leaf.__sizeof__() - type(leaf).__basicsize__  # with what it has to grow into
     return ([found] if found else []), []
+
+
+def owns(leaf: Any) -> bool:
+    """Whether what `buffers_of` says of a leaf is memory that no other object shows as its own."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(leaf, numpy.ndarray):
+        return leaf.flags.owndata
+    return type(leaf).__name__ in ("bytearray", "array", "mmap") and type(leaf).__module__ in (
+        "builtins",
+        "array",
+        "mmap",
+    )
 
 
 def _tensor(torch: Any, tensor: Any) -> list[tuple[int, int]]:
@@ -129,11 +145,13 @@ def _ndarray(numpy: Any, array: Any) -> tuple[list[tuple[int, int]], list[Any]]:
             held.extend(part.ravel().tolist() if part.dtype.kind == "O" else [])
     base = array.base
     if isinstance(base, numpy.ndarray):
-        return [], [base, *held]
+        return [], [base, *held, *([array.__dict__] if hasattr(array, "__dict__") else [])]
     bounds = numpy.lib.array_utils.byte_bounds if hasattr(numpy.lib, "array_utils") else numpy.byte_bounds
     low, high = bounds(array)
     if base is not None:
         held.append(base)
+    if hasattr(array, "__dict__"):
+        held.append(array.__dict__)  # of a class on top: a masked array's mask, say
     return ([(low, high - low)] if array.size else []), held
 
 
@@ -474,6 +492,10 @@ def _footer(survey: Survey) -> str:
         parts.append("nodes from 1,000 sampled pages (exact=True asks all)")
     if survey.refused:
         parts.append(f"objects not walked: {survey.refused}")
+    elif missing := _larder.tier_missing():
+        parts.append(
+            f"not counted on this build, whose objects are laid out in a way unknown here: {', '.join(missing)}"
+        )
     heat = sys.modules.get("larder.heat")
     if heat is not None and heat.active():
         parts.append(heat.cost())

@@ -6,6 +6,8 @@ import gc
 import random
 import threading
 import time
+from array import array
+from collections import OrderedDict, deque
 
 import numpy as np
 import pytest
@@ -61,6 +63,10 @@ def test_unchanged_variables_are_compared_and_of_changed_ones_what_changed_is_wa
         lambda: space["rows"][78].__setitem__("c", object()),
         lambda: space["rows"].pop(),
         lambda: space["held"].__setitem__("more", np.ones(1 << 16)),
+        lambda: space["held"].__setitem__("more", space["held"]["more"] - 1),
+        lambda: space["held"]["deep"].__setitem__(0, np.ones(1 << 18)),
+        lambda: space["held"]["deep"][0].resize((1 << 18) - 7, refcheck=False),
+        lambda: space["held"].pop("more"),
     ]
     for change in mended:
         before = live.walked, live.mended
@@ -70,8 +76,6 @@ def test_unchanged_variables_are_compared_and_of_changed_ones_what_changed_is_wa
     walked = [
         lambda: space.__setitem__("x", np.ones(1 << 17)),
         lambda: space["x"].resize(1 << 18, refcheck=False),
-        lambda: space["held"]["deep"][0].resize((1 << 18) - 7, refcheck=False),
-        lambda: space["held"].pop("more"),
     ]
     for change in walked:
         before = live.walked
@@ -90,12 +94,17 @@ class Node:
         self.kids = list(kids)
 
 
+class Word(str):
+    pass
+
+
 def grown(rng, depth, shared):
     """Nested containers of all sorts, some of them in several places."""
-    kind = rng.randrange(12) if depth > 0 else 0
+    kind = rng.randrange(15) if depth > 0 else 0
     many = range(rng.randrange(6))
     if kind == 0:
-        return rng.choice([rng.random(), rng.randrange(10**12), str(rng.random()) * rng.randrange(1, 9), bytes(300)])
+        text = str(rng.random()) * rng.randrange(1, 9)
+        return rng.choice([rng.random(), rng.randrange(10**12), text, Word(text), bytes(300)])
     if kind == 1 and shared:
         return rng.choice(shared)
     if kind <= 4:
@@ -108,27 +117,53 @@ def grown(rng, depth, shared):
         made = {rng.randrange(1000, 10**9) for _ in range(rng.randrange(30))}
     elif kind == 9:
         made = Node(*(grown(rng, depth - 1, shared) for _ in many))
+    elif kind == 10:
+        made = deque([*(grown(rng, depth - 1, shared) for _ in many), *range(1000, 1000 + rng.randrange(150))])
+    elif kind == 11:
+        made = OrderedDict((f"{i}{rng.randrange(3)}", grown(rng, depth - 1, shared)) for i in many)
     else:
-        made = np.ones(rng.randrange(1, 5000)) if rng.random() < 0.3 else [grown(rng, depth - 1, shared)]
+        made = buffer(rng) if rng.random() < 0.7 else [grown(rng, depth - 1, shared)]
     if rng.random() < 0.1:
         shared.append(made)
     return made
+
+
+def buffer(rng):
+    match rng.randrange(6):
+        case 0:
+            return bytearray(rng.randrange(1, 5000))
+        case 1:
+            return array("d", [1.0] * rng.randrange(1, 500))
+        case 2:
+            return np.ones(rng.randrange(10, 500))[3:]
+        case 3:
+            return np.frombuffer(bytes(rng.randrange(1, 500)), dtype=np.uint8)
+        case _:
+            return np.ones(rng.randrange(1, 5000))
+
+
+NAMES = ["kids", "one", "two", "three"]
 
 
 def inside(root):
     found, left = {}, [root]
     while left:
         here = left.pop()
-        if isinstance(here, list | dict | set | tuple | Node) and id(here) not in found:
+        if isinstance(here, list | dict | set | tuple | deque | Node) and id(here) not in found:
             found[id(here)] = here
-            inner = here.__dict__ if isinstance(here, Node) else here
-            left.extend(inner.values() if isinstance(inner, dict) else inner)
+            if isinstance(here, Node):  # not through `__dict__`, which would make one
+                left.extend(getattr(here, name) for name in NAMES if hasattr(here, name))
+            else:
+                left.extend(here.values() if isinstance(here, dict) else here)
     return list(found.values())
 
 
 def changed(rng, root, shared):
     """One container somewhere loses, gains, swaps or hands over something."""
-    where, new = rng.choice(inside(root)), grown(rng, rng.randrange(4), shared)
+    where = rng.choice(inside(root))
+    new = buffer(rng) if rng.random() < 0.3 else grown(rng, rng.randrange(4), shared)
+    if rng.random() < 0.3:
+        return replaced(rng, root)
     if isinstance(where, list):
         match rng.randrange(4) if where else 0:
             case 0:
@@ -147,11 +182,45 @@ def changed(rng, root, shared):
     elif isinstance(where, set):
         where.add(rng.randrange(1000, 10**9))
     elif isinstance(where, Node):
-        setattr(where, rng.choice(["kids", "one", "two"]), [new])
+        setattr(where, rng.choice(NAMES), [new])
+        if rng.random() < 0.2:
+            where.__dict__[rng.choice(NAMES)] = new
+    elif isinstance(where, deque):
+        rng.choice([where.append, where.appendleft])(new) if rng.random() < 0.5 or not where else where.pop()
 
 
-def ends_at_8(live):
-    return [(start, (end + 7) & ~7) for start, end in live.native.ranges("root", False)]
+def replaced(rng, root):
+    """One array or byte array somewhere becomes another, grows in place, or goes."""
+    found = []
+    for where in inside(root):
+        items = enumerate(where) if isinstance(where, list) else where.items() if isinstance(where, dict) else ()
+        found += [(where, at) for at, value in items if isinstance(value, np.ndarray | bytearray | array)]
+    if not found:
+        return
+    where, at = rng.choice(found)
+    value = where[at]
+    match rng.randrange(4):
+        case 0:
+            where[at] = value - 1 if isinstance(value, np.ndarray) else value + value
+        case 1:
+            where[at] = buffer(rng)
+        case 2 if isinstance(value, np.ndarray) and value.flags.owndata:
+            value.resize(rng.randrange(1, 5000), refcheck=False)
+        case 2 if not isinstance(value, np.ndarray):
+            value.extend(bytes(8 * rng.randrange(100)))
+        case _:
+            del where[at]
+
+
+def ends_at_8(live, buffers):
+    out = []
+    for start, end in live.native.ranges("root", buffers):
+        end = (end + 7) & ~7
+        if out and start <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], end)
+        else:
+            out.append((start, end))
+    return out
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -167,12 +236,13 @@ def test_a_record_brought_up_to_date_is_what_a_new_walk_finds(space, seed):
         elif count < 200:
             space["root"].extend(grown(rng, 7, shared) for _ in range(5))
         gc.collect(0)
-        live._credit_s = 2.0
+        live._credit_s = 20.0
         live.update()
         fresh = _live.LiveTrace()
         fresh.update()
         assert live.stale == []
-        assert ends_at_8(live) == ends_at_8(fresh)
+        for buffers in (False, True):
+            assert ends_at_8(live, buffers) == ends_at_8(fresh, buffers)
         assert live.native.about("root")["objects"] == fresh.native.about("root")["objects"]
     assert live.mended > 50, "mostly without a new walk"
 

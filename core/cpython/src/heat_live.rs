@@ -1,115 +1,35 @@
 //! Live trace: which objects, and so which bytes, a variable reaches.
 //!
-//! The walk asks each type's own `tp_traverse` for referents, as the cyclic collector does, and reads three words of
-//! lists and dicts whose payload lives elsewhere. It runs under the GIL, with the collector off, and calls nothing that
+//! The walk asks each type's own `tp_traverse` for referents, as the cyclic collector does, and reads the words of lists,
+//! dicts, instances and other containers that say where the rest of them lies ([`Layout`]). It runs under the GIL, with the collector off, and calls nothing that
 //! could drop a reference, so an object it has seen stays alive until the walk returns.
 //!
 //! Invariants
 //!
 //! - A stored address is only ever *compared* after a walk returns; nothing dereferences it later.
 //! - [`Layout::verify`] has checked every offset used here against live objects of this interpreter, or refused it.
-//! - Modules, types, code, functions' globals and immortal objects belong to nobody: they are not counted or entered.
+//! - Modules, types, code, functions' globals, interned texts and immortal objects belong to nobody: they are not counted or entered.
 
 use std::ffi::{c_int, c_void};
 use std::time::Instant;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyInt, PySet, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyMemoryView, PyString, PyType};
 
+pub use crate::heat_layout::Layout;
+use crate::heat_layout::{
+    APART_SHIFT, FLAG_HEAP, FLAG_MANAGED_DICT, FLAG_MANAGED_WEAK, GC_HEAD_BYTES, Holds, INLINE, MANAGED_BYTES, SIZE_AT,
+    TYPE_AT, of_type, refer, word,
+};
 use crate::heat_table::AddressTable;
-use crate::heat_trail::{Holds, Trail, WITH_LENGTHS, body_print, fold, head_print};
+use crate::heat_trail::{Trail, WITH_LENGTHS, body_print, fold, head_print};
 
-pub(crate) const TYPE_AT: usize = 8;
-pub(crate) const SIZE_AT: usize = 16;
-pub(crate) const LIST_ITEMS_AT: usize = 24;
-pub(crate) const LIST_ALLOCATED_AT: usize = 32;
-pub(crate) const DICT_KEYS_AT: usize = 32;
-pub(crate) const SET_MASK_AT: usize = 32;
-pub(crate) const SET_TABLE_AT: usize = 40;
-const SET_ENTRY_BYTES: usize = 16;
-const GC_HEAD_BYTES: usize = 16;
 /// Where NumPy's array keeps the number of its dimensions and their lengths; compared with a live array before use.
 pub(crate) const ARRAY_DIMENSIONS_AT: usize = 24;
 pub(crate) const ARRAY_LENGTHS_AT: usize = 32;
-
-/// Reads the word at `address + at`.
-///
-/// # Safety
-/// The word lies inside a live object.
-pub(crate) unsafe fn word(address: usize, at: usize) -> usize {
-    // SAFETY: the caller's promise; object words are aligned to 8 bytes.
-    unsafe { ((address + at) as *const usize).read() }
-}
-
-/// Proof that this interpreter lays out lists and dicts as the walk reads them.
-#[derive(Debug, Clone, Copy)]
-pub struct Layout(());
-
-impl Layout {
-    /// Compares every offset with live objects whose contents are known.
-    ///
-    /// # Errors
-    /// The reason why this build is refused: a debug build, or a layout this file does not know.
-    pub fn verify(py: Python<'_>) -> PyResult<Result<Layout, String>> {
-        let sys = py.import("sys")?;
-        if sys.hasattr("gettotalrefcount")? || sys.hasattr("getobjects")? {
-            return Ok(Err("a debug build of CPython: its objects have extra words".into()));
-        }
-        if sys.getattr("implementation")?.getattr("name")?.extract::<String>()? != "cpython" {
-            return Ok(Err("not CPython: objects are laid out differently".into()));
-        }
-        let set = py.eval(c"set(range(1000, 1100))", None, None)?;
-        let (first, second) = (py.eval(c"object()", None, None)?, py.eval(c"object()", None, None)?);
-        let list = py.eval(c"list()", None, None)?;
-        list.call_method1("append", (&first,))?;
-        list.call_method1("append", (&second,))?;
-        let dict = py.eval(c"{1: 2}", None, None)?;
-        dict.set_item(7, &first)?;
-        let bytes_of = |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.call_method0("__sizeof__")?.extract() };
-        let (list_bytes, dict_bytes, set_bytes) = (bytes_of(&list)?, bytes_of(&dict)?, bytes_of(&set)?);
-        let basic =
-            |object: &Bound<'_, PyAny>| -> PyResult<usize> { object.get_type().getattr("__basicsize__")?.extract() };
-        let (list_basic, dict_basic, set_basic) = (basic(&list)?, basic(&dict)?, basic(&set)?);
-        if list_basic < LIST_ALLOCATED_AT + 8 || dict_basic < DICT_KEYS_AT + 8 || set_basic < SET_TABLE_AT + 8 {
-            return Ok(Err(
-                "lists, dicts or sets are smaller than the words read from them".into()
-            ));
-        }
-        let address = |object: &Bound<'_, PyAny>| object.as_ptr() as usize;
-        // SAFETY: list and dict are live and at least as large as the words read (checked above). The item array is
-        // read only after its pointer, count and capacity agree with what the list says of itself, the key table only
-        // within the size the dict reports for it.
-        let fits = unsafe {
-            let at = address(&list);
-            let allocated = word(at, LIST_ALLOCATED_AT);
-            let list_fits = word(at, TYPE_AT) == list.get_type().as_ptr() as usize
-                && word(at, SIZE_AT) == 2
-                && (2..64).contains(&allocated)
-                && list_bytes == list_basic + allocated * 8
-                && word(at, LIST_ITEMS_AT).is_multiple_of(8)
-                && word(word(at, LIST_ITEMS_AT), 0) == address(&first)
-                && word(word(at, LIST_ITEMS_AT), 8) == address(&second);
-            let keys = word(address(&dict), DICT_KEYS_AT);
-            let table_bytes = dict_bytes.saturating_sub(dict_basic);
-            // A set says how large its table is; that it lies elsewhere shows in its address.
-            let table = word(address(&set), SET_TABLE_AT);
-            let set_fits = set_bytes == set_basic + (word(address(&set), SET_MASK_AT) + 1) * SET_ENTRY_BYTES
-                && table.is_multiple_of(8)
-                && table.wrapping_sub(address(&set)) >= set_basic;
-            list_fits
-                && set_fits
-                && keys != 0
-                && keys.is_multiple_of(8)
-                && (0..table_bytes / 8).any(|index| word(keys, index * 8) == address(&first))
-        };
-        Ok(if fits {
-            Ok(Layout(()))
-        } else {
-            Err("the layout of list, dict or set is not one this version knows".into())
-        })
-    }
-}
+pub(crate) const ARRAY_DIMENSIONS_MAX: usize = 64;
 
 /// How the walk treats instances of a type.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,22 +44,73 @@ pub(crate) enum Kind {
     Enter,
 }
 
+/// How the size of an object's body is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// All of a type are as large.
+    Fixed,
+    /// So many bytes for each of as many items as the third word says, and of `more`: instances of classes written in Python
+    /// have room for one that ends them.
+    Items {
+        each: usize,
+        more: usize,
+    },
+    Digits {
+        more: usize,
+    },
+    /// Of a str, or of a class on top of it.
+    Text {
+        exact: bool,
+    },
+    /// By the answer of the type's own `__sizeof__`, which is at this place among those known.
+    Asked(usize),
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct TypeInfo {
     pub kind: Kind,
     basic: usize,
-    item: usize,
+    size: Size,
     pub before: usize,
-    ask_size: bool,
-    holds: Holds,
+    pub holds: Holds,
+    /// A pointer to values or to a dict lies so far before the object; 0: none does.
+    apart: usize,
+    /// Values lie behind the fixed part.
+    inline: bool,
     is_array: bool,
     pub traverse: Option<ffi::traverseproc>,
 }
 
+impl TypeInfo {
+    /// Whether the trail has a step for such an object.
+    pub fn steps(&self) -> bool {
+        self.kind == Kind::Leaf || self.kind == Kind::Enter && self.traverse.is_some()
+    }
+
+    /// What a step of a container says of it.
+    pub fn what(&self) -> u32 {
+        self.holds as u32 | (self.apart as u32) << APART_SHIFT | if self.inline { INLINE } else { 0 }
+    }
+}
+
 /// Where one object is: its body, and what it keeps elsewhere.
+#[derive(Default)]
 pub(crate) struct Extent {
     pub body: (u64, u64),
     pub payload: (u64, u64),
+    /// Further pieces of it.
+    pub more: Vec<(u64, u64)>,
+}
+
+impl Extent {
+    fn add(&mut self, range: (u64, u64)) {
+        if range.1 <= range.0 {
+        } else if self.payload.1 == 0 {
+            self.payload = range;
+        } else {
+            self.more.push(range);
+        }
+    }
 }
 
 /// What one variable reaches.
@@ -163,6 +134,9 @@ pub struct Reached {
 
 /// One walk over any number of variables; an object belongs to the first that reaches it.
 pub struct Walk {
+    layout: Layout,
+    /// Ways of types to say how large an object is.
+    askers: Vec<Py<PyAny>>,
     /// Objects met: whose they are, or as which one of the trail's.
     pub(crate) seen: AddressTable,
     types: AddressTable,
@@ -197,7 +171,7 @@ pub(crate) const NOBODY: u32 = u32::MAX;
 impl Walk {
     /// `skip` are addresses of objects never entered (namespaces); `budget` bounds the objects visited.
     pub fn new(
-        _proof: Layout,
+        layout: Layout,
         skip: &[usize],
         leaf_types: Vec<Py<PyAny>>,
         own_types: Vec<Py<PyAny>>,
@@ -205,6 +179,8 @@ impl Walk {
         budget: u64,
     ) -> Walk {
         let mut walk = Walk {
+            layout,
+            askers: Vec::new(),
             seen: AddressTable::default(),
             types: AddressTable::default(),
             infos: Vec::new(),
@@ -235,6 +211,7 @@ impl Walk {
     pub fn end(mut self, out: &mut Reached) {
         if let Some(trail) = &mut out.trail {
             trail.table = std::mem::take(&mut self.seen).into();
+            joined(&mut trail.foreign);
         }
     }
 
@@ -279,6 +256,7 @@ impl Walk {
     pub(crate) fn forget_types(&mut self) {
         self.types = AddressTable::default();
         self.infos.clear();
+        self.askers.clear();
     }
 
     fn run_all(
@@ -323,24 +301,36 @@ impl Walk {
             if info.kind == Kind::Skip || refs >= 0x2000_0000 {
                 continue;
             }
+            // SAFETY: alive, and a text where so said.
+            if matches!(info.size, Size::Text { .. }) && unsafe { self.layout.interned(address) } {
+                continue;
+            }
             self.budget -= 1;
             out.objects += 1;
             let extent = self.extent(py, object, info)?;
-            out.ranges.extend(
-                [extent.body, extent.payload]
-                    .into_iter()
-                    .filter(|range| range.1 > range.0),
-            );
+            out.ranges.push(extent.body);
+            out.ranges
+                .extend(Some(extent.payload).filter(|range| range.1 > range.0));
+            out.ranges.extend_from_slice(&extent.more);
             let number = out
                 .trail
                 .as_mut()
-                .map_or(owner, |trail| trail.object(address, parent, info.before, &extent));
+                .map_or(owner, |trail| trail.object(address, parent, info, &extent));
             self.seen.insert(address as u64, number);
             match info.kind {
                 Kind::Leaf => {
                     // SAFETY: alive, see above.
                     let leaf = unsafe { Bound::from_borrowed_ptr(py, object) };
-                    let what = info.basic as u32 | if info.is_array { self.with_lengths(&leaf)? } else { 0 };
+                    let lengths = if info.is_array { self.with_lengths(&leaf)? } else { 0 };
+                    let what = info.basic as u32 | lengths;
+                    if lengths != 0 {
+                        // SAFETY: an array of a verified layout; lengths and strides lie behind each other.
+                        let lengths = unsafe { lengths_of(address) };
+                        out.ranges.extend(lengths);
+                        if let Some((trail, range)) = out.trail.as_mut().zip(lengths) {
+                            trail.piece(number, range);
+                        }
+                    }
                     let mut step = NOBODY;
                     if let Some(trail) = &mut out.trail {
                         // SAFETY: alive, as large as its type says, and an array where so said.
@@ -353,13 +343,19 @@ impl Walk {
                     if let Some(traverse) = info.traverse {
                         frontier.step = out.trail.as_ref().map_or(NOBODY, |trail| trail.len() as u32);
                         // SAFETY: a live object whose type says what it is.
-                        frontier.print = unsafe { head_print(address, info.holds) };
+                        frontier.print = unsafe { head_print(address, info.what()) };
                         // SAFETY: `traverse` is this type's own tp_traverse, `object` one of its live instances, and
                         // `visit` keeps to the protocol (returns 0, runs no Python).
-                        unsafe { traverse(object, visit, (&raw mut frontier).cast()) };
+                        unsafe { refer(traverse, address, info.what(), visit, (&raw mut frontier).cast()) };
                         if let Some(trail) = &mut out.trail {
-                            let what = info.holds as u32;
-                            trail.step(number, type_ptr, what, Some(traverse), frontier.print, extent.payload);
+                            trail.step(
+                                number,
+                                type_ptr,
+                                info.what(),
+                                Some(traverse),
+                                frontier.print,
+                                extent.payload,
+                            );
                         }
                     }
                 }
@@ -381,46 +377,77 @@ impl Walk {
         Ok(info)
     }
 
-    /// Where a live object's bytes are: its body, and its items or keys where they lie elsewhere.
+    /// Where a live object's bytes are: its body, and its items, keys, values and the like where they lie elsewhere.
     pub(crate) fn extent(&mut self, py: Python<'_>, object: *mut ffi::PyObject, info: TypeInfo) -> PyResult<Extent> {
         let address = object as usize;
-        let mut bytes = info.basic;
-        let mut payload = (0, 0);
-        if info.holds == Holds::Items {
-            // SAFETY: a live list (or subtype) of a verified layout.
-            let (items, allocated) = unsafe { (word(address, LIST_ITEMS_AT), word(address, LIST_ALLOCATED_AT)) };
-            if items != 0 && allocated < 1 << 48 {
-                payload = (items as u64, (items + allocated * 8) as u64);
-            }
-        } else if info.holds == Holds::Entries {
-            // SAFETY: a live set of a verified layout.
-            let (table, mask) = unsafe { (word(address, SET_TABLE_AT), word(address, SET_MASK_AT)) };
-            if table.wrapping_sub(address) >= info.basic && mask < 1 << 44 {
-                payload = (table as u64, (table + (mask + 1) * SET_ENTRY_BYTES) as u64);
-            }
-        } else if info.ask_size {
-            // SAFETY: alive; `__sizeof__` of the exact built-in types asked here is C code that drops nothing.
-            let asked = unsafe { Bound::from_borrowed_ptr(py, object) }
-                .call_method0(pyo3::intern!(py, "__sizeof__"))?
-                .extract::<usize>()?;
-            if info.holds == Holds::Keys {
-                // SAFETY: a live dict of a verified layout.
-                let keys = unsafe { word(address, DICT_KEYS_AT) };
-                let table = asked.saturating_sub(info.basic);
-                if keys != 0 && table != 0 && self.seen.get(keys as u64).is_none() {
-                    self.seen.insert(keys as u64, NOBODY);
-                    payload = (keys as u64, (keys + table) as u64);
+        let mut extent = Extent::default();
+        let asked = |by: &Py<PyAny>| -> PyResult<usize> {
+            // SAFETY: alive; what is asked is C code of the interpreter's own types, and drops nothing.
+            by.bind(py)
+                .call1((unsafe { Bound::from_borrowed_ptr(py, object) },))?
+                .extract()
+        };
+        // SAFETY: a live object of the sort that its type says, of a verified layout.
+        let bytes = unsafe {
+            match info.size {
+                Size::Fixed => info.basic,
+                // Types with items are variable-sized: the count is their third word.
+                Size::Items { each, more } => {
+                    let items = (word(address, SIZE_AT) as isize).unsigned_abs().min(1 << 40) + more;
+                    info.basic + items * each
                 }
-            } else {
-                bytes = asked;
+                // One digit takes the room of two.
+                Size::Digits { more } => {
+                    (info.basic + self.layout.digits_bytes(address) + more * 4).next_multiple_of(8)
+                }
+                Size::Text { exact } => {
+                    let says = asked(self.text_size(py)?)?;
+                    let (bytes, parts) = self.layout.text(address, says, exact, info.basic);
+                    parts.into_iter().for_each(|range| extent.add(range));
+                    bytes
+                }
+                Size::Asked(by) => asked(&self.askers[by])?,
             }
-        } else if info.item > 0 {
-            // SAFETY: types with items are variable-sized: the count is their third word.
-            let items = unsafe { word(address, SIZE_AT) } as isize;
-            bytes += items.unsigned_abs().min(1 << 40) * info.item;
+        };
+        // SAFETY: as above.
+        unsafe {
+            let values = if info.inline {
+                Layout::inline_bytes(address, info.basic)
+            } else {
+                0
+            };
+            extent.body = ((address - info.before) as u64, (address + bytes + values) as u64);
+            match info.holds {
+                Holds::Nothing | Holds::Bytes => {}
+                Holds::Items | Holds::Entries => extent.add(Layout::table(info.holds, address, info.basic)),
+                Holds::Keys => self
+                    .layout
+                    .dict_parts(address)
+                    .into_iter()
+                    .for_each(|range| extent.add(range)),
+                Holds::Blocks => Layout::blocks(address, &mut extent.more),
+                Holds::Nodes => {
+                    self.layout
+                        .dict_parts(address)
+                        .into_iter()
+                        .for_each(|range| extent.add(range));
+                    Layout::nodes(address, &mut extent.more);
+                }
+            }
+            if info.apart > 0 {
+                extent.add(
+                    self.layout
+                        .apart_values(address, word(address, TYPE_AT))
+                        .unwrap_or((0, 0)),
+                );
+            }
         }
-        let body = ((address - info.before) as u64, (address + bytes) as u64);
-        Ok(Extent { body, payload })
+        Ok(extent)
+    }
+
+    fn text_size(&self, py: Python<'_>) -> PyResult<&'static Py<PyAny>> {
+        static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        ASK.get_or_try_init(py, || Ok(py.get_type::<PyString>().getattr("__sizeof__")?.unbind()))
     }
 
     /// [`WITH_LENGTHS`] when this array, and so every array, has its lengths where they are read.
@@ -448,7 +475,33 @@ impl Walk {
         Ok(if self.lengths == Some(true) { WITH_LENGTHS } else { 0 })
     }
 
-    fn describe(&self, class: Bound<'_, PyAny>) -> PyResult<TypeInfo> {
+    /// By the type's own `__sizeof__`, where it is a builtin that has one: generators have items, and do not say how many where
+    /// others do.
+    fn asked<'py>(&mut self, class: &Bound<'py, PyAny>) -> PyResult<Option<Size>> {
+        let py = class.py();
+        let of = |name: &str, class: &Bound<'py, PyAny>| {
+            let all = py.get_type::<PyType>().getattr("__dict__")?;
+            all.get_item(name)?.call_method1("__get__", (class,))
+        };
+        for base in of("__mro__", class)?.try_iter()? {
+            let base = base?;
+            let Ok(found) = of("__dict__", &base)?.get_item("__sizeof__") else {
+                continue;
+            };
+            // Of `object` it would read a number of items, which not every type with items has.
+            let builtin = found.get_type().name()?.to_str()? == "method_descriptor"
+                && of("__module__", &base)?.eq("builtins")?
+                && base.as_ptr() != py.get_type::<PyAny>().as_ptr();
+            if builtin {
+                self.askers.push(found.unbind());
+                return Ok(Some(Size::Asked(self.askers.len() - 1)));
+            }
+            break;
+        }
+        Ok(None)
+    }
+
+    fn describe(&mut self, class: Bound<'_, PyAny>) -> PyResult<TypeInfo> {
         let py = class.py();
         let type_ptr = class.as_ptr().cast::<ffi::PyTypeObject>();
         // SAFETY: `class` is a type object (it is some object's ob_type).
@@ -459,19 +512,10 @@ impl Walk {
                 unsafe { ffi::PyType_IsSubtype(type_ptr, other.as_ptr().cast()) != 0 }
             })
         };
-        // Through `type`'s own descriptors: a metaclass cannot get in between and run Python code here.
-        let of_type = |name: &Bound<'_, pyo3::types::PyString>| -> PyResult<isize> {
-            let descriptor = py
-                .get_type::<pyo3::types::PyType>()
-                .getattr("__dict__")?
-                .get_item(name)?;
-            descriptor
-                .call_method1(pyo3::intern!(py, "__get__"), (&class,))?
-                .extract()
-        };
-        let basic = of_type(pyo3::intern!(py, "__basicsize__"))?.unsigned_abs();
-        let item = of_type(pyo3::intern!(py, "__itemsize__"))?.max(0).unsigned_abs();
-        let (is_gc, is_list) = (flags & 1 << 14 != 0, flags & 1 << 25 != 0);
+        let basic = of_type(&class, pyo3::intern!(py, "__basicsize__"))?;
+        let item = of_type(&class, pyo3::intern!(py, "__itemsize__"))?;
+        let flags = flags as u64;
+        let is_gc = flags & 1 << 14 != 0;
         let is_type = flags & 1 << 31 != 0;
         // SAFETY: slot queries on a type object; the slots are function pointers of the types named.
         let (traverse, getbuffer) = unsafe {
@@ -482,43 +526,79 @@ impl Walk {
             (traverse, !getbuffer.is_null())
         };
         let is_bytes = flags & 1 << 27 != 0;
+        // What it views is what it refers to.
+        let is_view = class.as_ptr() == py.get_type::<PyMemoryView>().as_ptr();
         let kind = if is_type || is_a(&self.skip_types) {
             Kind::Skip
+        } else if is_a(&self.leaf_types) {
+            Kind::Leaf
         } else if is_a(&self.own_types) {
             Kind::Own
-        } else if is_a(&self.leaf_types) || (getbuffer && !is_bytes) {
+        } else if getbuffer && !is_bytes && !is_view {
             Kind::Leaf
         } else {
             Kind::Enter
         };
-        let exact = |other: Bound<'_, pyo3::types::PyType>| other.as_ptr() == class.as_ptr();
-        let exact_dict = exact(py.get_type::<PyDict>());
         // Only one of the types named by the caller is asked for its name: NumPy's array itself, no subclass.
         let is_array = kind == Kind::Leaf
             && basic > ARRAY_LENGTHS_AT
             && self.leaf_types.iter().any(|other| other.as_ptr() == class.as_ptr())
             && class.getattr(pyo3::intern!(py, "__name__"))?.eq("ndarray")?;
-        let managed = if is_gc && flags & (1 << 3 | 1 << 4) != 0 && flags & 1 << 9 != 0 {
-            16
-        } else {
-            0
-        };
+        let managed = is_gc && flags & (FLAG_MANAGED_WEAK | FLAG_MANAGED_DICT) != 0 && flags & FLAG_HEAP != 0;
+        let (is_text, is_tuple) = (flags & 1 << 28 != 0, flags & 1 << 26 != 0);
+        let is_int = flags & 1 << 24 != 0;
+        let more = usize::from(flags & FLAG_HEAP != 0);
+        let items = Size::Items { each: item, more };
         Ok(TypeInfo {
             kind,
             basic,
-            item,
-            before: if is_gc { GC_HEAD_BYTES + managed } else { 0 },
-            ask_size: exact_dict || exact(py.get_type::<PyString>()) || exact(py.get_type::<PyInt>()),
-            holds: match () {
-                () if is_list => Holds::Items,
-                () if exact_dict => Holds::Keys,
-                () if exact(py.get_type::<PySet>()) || exact(py.get_type::<PyFrozenSet>()) => Holds::Entries,
-                () => Holds::Nothing,
+            size: match () {
+                () if is_text => Size::Text {
+                    exact: class.as_ptr() == py.get_type::<PyString>().as_ptr(),
+                },
+                () if is_int => Size::Digits { more },
+                () if is_bytes || is_tuple => items,
+                () if item > 0 => self.asked(&class)?.unwrap_or(items),
+                () => Size::Fixed,
             },
+            before: match (is_gc, managed) {
+                (false, _) => 0,
+                (true, false) => GC_HEAD_BYTES,
+                (true, true) => GC_HEAD_BYTES + MANAGED_BYTES,
+            },
+            holds: self.layout.holds(type_ptr),
+            apart: self.layout.apart(flags),
+            inline: self.layout.inline(flags),
             is_array,
             traverse: if is_gc { traverse } else { None },
         })
     }
+}
+
+/// Where an array has its lengths and strides, if it has any.
+///
+/// # Safety
+/// A live array of NumPy's, of a verified layout.
+unsafe fn lengths_of(address: usize) -> Option<(u64, u64)> {
+    // SAFETY: the caller's promise.
+    let (count, lengths) = unsafe {
+        (
+            word(address, ARRAY_DIMENSIONS_AT) as u32 as usize,
+            word(address, ARRAY_LENGTHS_AT),
+        )
+    };
+    let sane = (1..=ARRAY_DIMENSIONS_MAX).contains(&count) && lengths != 0;
+    sane.then(|| (lengths as u64, (lengths + count * 16) as u64))
+}
+
+/// Sorts ranges and joins those that touch.
+fn joined(ranges: &mut Vec<(u64, u64)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, last| {
+        let touch = next.0 <= last.1;
+        last.1 = if touch { last.1.max(next.1) } else { last.1 };
+        touch
+    });
 }
 
 /// Address and length of the memory behind `object`'s buffer interface, `None` when it exports none that is contiguous.
@@ -534,6 +614,13 @@ pub fn buffer_of(object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
         ffi::PyBuffer_Release(&raw mut *view);
         Some(found)
     }
+}
+
+/// As [`buffer_of`], with what a byte array keeps to grow into.
+pub fn memory_of(layout: Option<Layout>, object: &Bound<'_, PyAny>) -> Option<(usize, usize)> {
+    let array = object.cast_exact::<PyByteArray>().ok();
+    let all = array.zip(layout).and_then(|(array, layout)| layout.byte_array(array));
+    all.or_else(|| buffer_of(object))
 }
 
 /// Runs `act` while no collection can begin.

@@ -18,6 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple, PyType};
 
+use crate::heat_layout::{Layout, refer};
 use crate::heat_live::without_collector;
 
 const HAVE_GC: u64 = 1 << 14;
@@ -33,6 +34,8 @@ extern "C" fn visit(object: *mut ffi::PyObject, stack: *mut c_void) -> c_int {
 #[derive(Clone, Copy)]
 struct Sort {
     traverse: ffi::traverseproc,
+    /// Whether instances have values inline, and so perhaps a dict that their type does not tell of.
+    what: u32,
     /// Whether the interpreter itself leaves empty ones untracked.
     empty_untracked: bool,
 }
@@ -45,6 +48,7 @@ struct Sorts {
     /// How instances of classes written in Python are deallocated.
     python: *mut c_void,
     known: HashMap<usize, Option<Sort>>,
+    layout: Option<Layout>,
 }
 
 impl Sorts {
@@ -70,6 +74,7 @@ impl Sorts {
             // SAFETY: a slot query on a type that is alive.
             python: unsafe { ffi::PyType_GetSlot(class.as_ptr().cast(), ffi::Py_tp_dealloc) },
             known: HashMap::new(),
+            layout: Layout::verify(py)?.ok(),
         })
     }
 
@@ -82,7 +87,10 @@ impl Sorts {
         let found = unsafe {
             let slot = ffi::PyType_GetSlot(class, ffi::Py_tp_traverse);
             let collected = ffi::PyType_GetFlags(class) & HAVE_GC != 0;
+            let flags = ffi::PyType_GetFlags(class) as u64;
+            let what = self.layout.map_or(0, |layout| layout.values_of(flags));
             (collected && !slot.is_null() && self.accepts(class)).then(|| Sort {
+                what,
                 traverse: std::mem::transmute::<*mut c_void, ffi::traverseproc>(slot),
                 empty_untracked: self.builtin.contains(&class),
             })
@@ -164,7 +172,13 @@ pub fn shield(root: &Bound<'_, PyAny>, on: bool, budget: usize, within: &[(u64, 
                     }
                     _ => {}
                 }
-                (sort.traverse)(object, visit, (&raw mut stack).cast());
+                refer(
+                    sort.traverse,
+                    object as usize,
+                    sort.what,
+                    visit,
+                    (&raw mut stack).cast(),
+                );
             }
         }
     });

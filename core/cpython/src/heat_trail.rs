@@ -22,33 +22,28 @@ use std::time::Instant;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use rustc_hash::FxHashMap;
 
+use crate::heat_layout::{
+    APART_SHIFT, DEQUE_LEFT_AT, DEQUE_RIGHT_AT, DICT_KEYS_AT, Holds, LIST_ALLOCATED_AT, LIST_ITEMS_AT, SET_TABLE_AT,
+    SIZE_AT, TYPE_AT, refer, word,
+};
 use crate::heat_live::{
-    ARRAY_DIMENSIONS_AT, ARRAY_LENGTHS_AT, DICT_KEYS_AT, Extent, Kind, LIST_ALLOCATED_AT, LIST_ITEMS_AT, NOBODY,
-    Reached, SET_TABLE_AT, SIZE_AT, TYPE_AT, Walk, without_collector, word,
+    ARRAY_DIMENSIONS_AT, ARRAY_DIMENSIONS_MAX, ARRAY_LENGTHS_AT, Extent, Kind, NOBODY, Reached, TypeInfo, Walk,
+    without_collector,
 };
 use crate::heat_table::AddressTable;
 
-const ARRAY_DIMENSIONS_MAX: usize = 64;
 /// In a leaf's step: its lengths are part of the fingerprint, as `resize` may change nothing else.
 pub(crate) const WITH_LENGTHS: u32 = 1 << 31;
+/// In a leaf's step: what it shows is not all its own, or in several pieces.
+const FOREIGN: u32 = 1 << 30;
+/// In a leaf's step: the bytes of its body.
+const BODY: u32 = FOREIGN - 1;
 /// An extent in 8 bytes has so many bits, what lies before the object (in 16 bytes) the two above.
 const EXTENT_BITS: u32 = 30;
 const EXTENT_MAX: u32 = (1 << EXTENT_BITS) - 1;
 const CLOCK_EVERY: usize = 1024;
-
-/// What a container keeps outside of its body.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Holds {
-    Nothing = 0,
-    /// A list's items.
-    Items = 1,
-    /// A dict's keys.
-    Keys = 2,
-    /// A set's table.
-    Entries = 3,
-}
 
 /// An object counted: 16 bytes each.
 #[derive(Clone, Copy)]
@@ -78,7 +73,7 @@ fn packed(before: usize, extent: &Extent) -> u32 {
 #[derive(Clone, Copy)]
 struct Step {
     object: u32,
-    /// For a leaf the bytes of its body, with [`WITH_LENGTHS`] for an array; for a container what it [`Holds`].
+    /// For a leaf the bytes of its body, with [`WITH_LENGTHS`] for an array; for a container what it [`Holds`], and where.
     what: u32,
     class: usize,
     traverse: Option<ffi::traverseproc>,
@@ -96,18 +91,9 @@ impl Step {
             let Some(traverse) = self.traverse else {
                 return body_print(address, self.what);
             };
-            let mut print = head_print(address, self.holds());
-            traverse(address as *mut ffi::PyObject, fingerprint, (&raw mut print).cast());
+            let mut print = head_print(address, self.what);
+            refer(traverse, address, self.what, fingerprint, (&raw mut print).cast());
             print
-        }
-    }
-
-    fn holds(&self) -> Holds {
-        match self.what {
-            1 => Holds::Items,
-            2 => Holds::Keys,
-            3 => Holds::Entries,
-            _ => Holds::Nothing,
         }
     }
 
@@ -129,6 +115,12 @@ pub struct Trail {
     gone: usize,
     /// Some leaf holds an object that its body does not name.
     indirect: bool,
+    /// Pieces of objects that are neither body nor payload, by the object's number.
+    pieces: FxHashMap<u32, Vec<(u64, u64)>>,
+    /// Buffers of leaves that others may show too, or that are in several pieces.
+    pub(crate) foreign: Vec<(u64, u64)>,
+    /// Leaves went since the buffers were asked for.
+    left: bool,
 }
 
 /// What [`Walk::mend`] found.
@@ -164,6 +156,8 @@ struct Changes {
     held: usize,
     /// Lost objects that an unchanged step refers to after all.
     rescued: Vec<(u64, u32)>,
+    /// Objects to be walked again where they are, each with the step that refers to it.
+    again: Vec<(u64, u32)>,
 }
 
 /// How far the next referent that is met again may lie: those in between belong to others or to nobody.
@@ -218,13 +212,56 @@ enum Found {
 
 impl Trail {
     /// Adds an object; returns its number.
-    pub(crate) fn object(&mut self, address: usize, parent: u32, before: usize, extent: &Extent) -> u32 {
+    pub(crate) fn object(&mut self, address: usize, parent: u32, info: TypeInfo, extent: &Extent) -> u32 {
+        let number = self.objects.len() as u32;
         self.objects.push(Object {
             address: address as u64,
             parent,
-            extent: packed(before, extent),
+            extent: packed(info.before, extent),
         });
-        self.objects.len() as u32 - 1
+        // A step has room for one payload.
+        let payload = Some(extent.payload).filter(|range| !info.steps() && range.1 > range.0);
+        if payload.is_some() || !extent.more.is_empty() {
+            let pieces = extent.more.iter().copied().chain(payload).collect();
+            self.pieces.insert(number, pieces);
+        }
+        number
+    }
+
+    /// Adds a piece of an object.
+    pub(crate) fn piece(&mut self, number: u32, range: (u64, u64)) {
+        self.pieces.entry(number).or_default().push(range);
+    }
+
+    /// Adds what the leaf of a step shows: `own` if it is one piece that no other object shows.
+    pub fn shows(&mut self, step: u32, range: (u64, u64), own: bool) {
+        let Some(step) = self.steps.get_mut(step as usize).filter(|step| step.is_leaf()) else {
+            self.foreign.push(range);
+            return;
+        };
+        if own && step.payload == 0 {
+            (step.payload, step.payload_8) = (range.0, (range.1 - range.0).div_ceil(8));
+        } else {
+            step.what |= FOREIGN;
+            self.foreign.push(range);
+        }
+    }
+
+    /// All that leaves show, unsorted, if some of them have gone since this was asked.
+    pub fn buffers_left(&mut self) -> Option<Vec<(u64, u64)>> {
+        if !std::mem::take(&mut self.left) {
+            return None;
+        }
+        let leaves = self.steps.iter().filter(|step| step.is_leaf() && step.payload != 0);
+        let own = leaves.map(|step| (step.payload, step.payload + step.payload_8 * 8));
+        Some(own.chain(self.foreign.iter().copied()).collect())
+    }
+
+    /// Whether a leaf can go without a new walk: what it shows is its own, and nobody else's.
+    fn can_go(&self, step: &Step) -> bool {
+        let (start, end) = (step.payload, step.payload + step.payload_8 * 8);
+        let after = self.foreign.partition_point(|range| range.1 <= start);
+        step.what & FOREIGN == 0 && self.foreign.get(after).is_none_or(|range| range.0 >= end)
     }
 
     /// Adds a step for the object last added; returns its number.
@@ -258,7 +295,7 @@ impl Trail {
             return NOBODY;
         };
         // SAFETY: the leaf is the caller's, and as large as its type said when the step was made.
-        let mut words = (2..(step.what & !WITH_LENGTHS) as usize / 8).map(|word_at| unsafe { word(at, word_at * 8) });
+        let mut words = (2..(step.what & BODY) as usize / 8).map(|word_at| unsafe { word(at, word_at * 8) });
         self.indirect |= !words.any(|found| found as u64 == address);
         by
     }
@@ -282,6 +319,8 @@ impl Trail {
         self.steps.capacity() * size_of::<Step>()
             + self.objects.capacity() * size_of::<Object>()
             + self.pending.capacity() * 16
+            + self.pieces.capacity() * 40
+            + self.pieces.values().map(|pieces| pieces.capacity() * 16).sum::<usize>()
             + self.table.memory_bytes()
     }
 
@@ -346,7 +385,7 @@ impl Trail {
                 Some(State::Changed) => self.kept(object, step, walk, py, &mut seen)?,
             };
             let Some(holder) = holder else {
-                if step.is_some_and(Step::is_leaf) || object.body().is_none() {
+                if step.is_some_and(|step| step.is_leaf() && !self.can_go(step)) || object.body().is_none() {
                     return Ok(Found::Anew);
                 }
                 seen.lost.push(number as u32);
@@ -362,14 +401,19 @@ impl Trail {
             let address = object.address as usize;
             // SAFETY: alive: an unchanged step, or a changed one that has just been read, refers to it.
             unsafe {
-                if word(address, TYPE_AT) != step.class {
-                    return Ok(Found::Anew);
-                }
-                if step.print_now(address) == step.print {
+                let same_class = word(address, TYPE_AT) == step.class;
+                if same_class && step.print_now(address) == step.print {
                     continue;
                 }
-                let Some(traverse) = step.traverse else {
-                    return Ok(Found::Anew);
+                let Some(traverse) = step.traverse.filter(|_| same_class) else {
+                    // Another object, or an array with another buffer: what there was goes, what is there comes.
+                    if number == 0 || object.body().is_none() || step.is_leaf() && !self.can_go(step) {
+                        return Ok(Found::Anew);
+                    }
+                    seen.lost.push(number as u32);
+                    seen.state[at] = State::Lost;
+                    seen.again.push((object.address, holder));
+                    continue;
                 };
                 seen.state[at] = State::Changed;
                 seen.changed.push(at as u32);
@@ -378,7 +422,7 @@ impl Trail {
                     to: &mut seen.referents,
                     step: at as u32,
                 };
-                traverse(address as *mut ffi::PyObject, collect, (&raw mut into).cast());
+                refer(traverse, address, step.what, collect, (&raw mut into).cast());
                 seen.refers(at as u32, before);
             }
         }
@@ -410,7 +454,7 @@ impl Trail {
             Some(step) => step.class == class,
             None => {
                 let info = walk.info(py, class)?;
-                let steps = info.kind == Kind::Leaf || info.kind == Kind::Enter && info.traverse.is_some();
+                let steps = info.steps();
                 let extent = |walk: &mut Walk| walk.extent(py, object.address as *mut ffi::PyObject, info);
                 !steps && info.kind != Kind::Skip && object.extent == packed(info.before, &extent(walk)?)
             }
@@ -449,9 +493,9 @@ impl Trail {
                         to: &mut seen.rescued,
                         step: at as u32,
                     };
-                    traverse(address as *mut ffi::PyObject, look, (&raw mut into).cast());
+                    refer(traverse, address, step.what, look, (&raw mut into).cast());
                 } else {
-                    let mut words = (2..(step.what & !WITH_LENGTHS) as usize / 8).map(|at| word(address, at * 8));
+                    let mut words = (2..(step.what & BODY) as usize / 8).map(|at| word(address, at * 8));
                     if words.any(|found| lost.get(found as u64).is_some()) {
                         // A word of a leaf may be a reference or just look like one.
                         seen.rescued.push((0, 0));
@@ -509,6 +553,7 @@ impl Walk {
         for number in &changes.lost {
             let object = &mut trail.objects[*number as usize];
             went.extend(object.body());
+            went.extend(trail.pieces.remove(number).unwrap_or_default());
             self.seen.remove(object.address);
             object.address = 0;
         }
@@ -526,10 +571,9 @@ impl Walk {
             let step = &mut trail.steps[at];
             if step.payload != 0 {
                 went.push((step.payload, step.payload + step.payload_8 * 8));
-                if step.holds() == Holds::Keys {
-                    self.seen.remove(step.payload);
-                }
             }
+            trail.left |= step.is_leaf();
+            went.extend(trail.pieces.remove(&step.object).unwrap_or_default());
             if *state == State::Lost {
                 (step.payload, step.payload_8) = (0, 0);
             }
@@ -540,13 +584,22 @@ impl Walk {
             let step = &mut trail.steps[*at as usize];
             let object = trail.objects[step.object as usize].address as *mut ffi::PyObject;
             let info = self.info(py, step.class)?;
-            let Extent { payload, .. } = self.extent(py, object, info)?;
+            let Extent { payload, more, .. } = self.extent(py, object, info)?;
             (step.payload, step.payload_8) = (payload.0, (payload.1 - payload.0).div_ceil(8));
             out.ranges.extend(Some(payload).filter(|range| range.1 > range.0));
+            if !more.is_empty() {
+                out.ranges.extend_from_slice(&more);
+                trail.pieces.insert(step.object, more);
+            }
             // SAFETY: alive and of this class: it was read above, and nothing has run since that could drop a reference.
             step.print = unsafe { step.print_now(object as usize) };
         }
-        let came = changes.referents.iter().chain(&changes.rescued).rev();
+        let came = changes
+            .referents
+            .iter()
+            .chain(&changes.rescued)
+            .chain(&changes.again)
+            .rev();
         stack.extend(
             came.filter(|(address, _)| *address != 0 && self.seen.get(*address).is_none())
                 .map(|(address, step)| (*address as *mut ffi::PyObject, *step)),
@@ -619,21 +672,25 @@ fn subtract(ranges: &mut Vec<(u64, u64)>, went: &mut [(u64, u64)]) {
     *ranges = out;
 }
 
-/// The words of a list, dict or set that say where its payload is, mixed; 0 for others.
+/// The words of a container that say where the rest of it is, mixed; 0 for others.
 ///
 /// # Safety
-/// A live object; a list, a dict or a set of a verified layout where so said.
-pub(crate) unsafe fn head_print(address: usize, holds: Holds) -> u64 {
+/// A live object, of the sort that `what` says and of a verified layout.
+pub(crate) unsafe fn head_print(address: usize, what: u32) -> u64 {
+    let apart = (what >> APART_SHIFT) as usize;
     // SAFETY: the caller's promise.
-    let (first, second) = unsafe {
-        match holds {
+    unsafe {
+        let values = if apart > 0 { word(address - apart, 0) } else { 0 };
+        let (first, second) = match Holds::of(what) {
             Holds::Items => (word(address, LIST_ITEMS_AT), word(address, LIST_ALLOCATED_AT)),
-            Holds::Keys => (word(address, DICT_KEYS_AT), word(address, SIZE_AT)),
+            Holds::Keys | Holds::Nodes => (word(address, DICT_KEYS_AT), word(address, SIZE_AT)),
             Holds::Entries => (word(address, SET_TABLE_AT), 0),
-            Holds::Nothing => return 0,
-        }
-    };
-    fold(first as u64, second as u64)
+            Holds::Blocks => (word(address, DEQUE_LEFT_AT), word(address, DEQUE_RIGHT_AT)),
+            Holds::Nothing | Holds::Bytes if apart == 0 => return 0,
+            Holds::Nothing | Holds::Bytes => (0, 0),
+        };
+        fold(fold(first as u64, second as u64), values as u64)
+    }
 }
 
 /// All words of a leaf behind its count and type, mixed: an array's address and base among them, and its lengths.
@@ -643,7 +700,7 @@ pub(crate) unsafe fn head_print(address: usize, holds: Holds) -> u64 {
 pub(crate) unsafe fn body_print(address: usize, what: u32) -> u64 {
     // SAFETY: the caller's promise.
     let body = |at: usize| unsafe { word(address, at) };
-    let print = (2..(what & !WITH_LENGTHS) as usize / 8).fold(1, |print, at| fold(print, body(at * 8) as u64));
+    let print = (2..(what & BODY) as usize / 8).fold(1, |print, at| fold(print, body(at * 8) as u64));
     if what < WITH_LENGTHS {
         return print;
     }

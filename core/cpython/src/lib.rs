@@ -9,6 +9,7 @@ pub mod attributes;
 pub mod cache;
 pub mod frame;
 pub mod heat_frames;
+pub mod heat_layout;
 pub mod heat_live;
 pub mod heat_numpy;
 pub mod heat_refs;

@@ -144,14 +144,19 @@ impl Sampler {
         })
     }
 
+    /// Tells the thread that it has seen enough; `stop` takes what it saw.
+    pub fn halt(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
     /// Ends the thread and takes what it saw.
     pub fn stop(&mut self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else {
-            return Seen::default();
-        };
-        thread.thread().unpark();
-        thread.join().unwrap_or_default()
+        self.halt();
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.and_then(Result::ok).unwrap_or_default()
     }
 }
 
