@@ -2,10 +2,11 @@
 
     sudo python benches/heat/swap.py [--kind rows|instances] [--objects 600000] [--medium file|loop|zram] [--directory DIR]
 
-Half a million dicts and lists (or instances of a class, with a list each) under one name go to swap with `%tier demote`. Then come, one after the other, what could
-pull them back although nobody uses them: a full collection, `%tier` itself, and the live trace at a cell's end while heat is
-sampled. After each the bytes in DRAM are asked of the kernel, page by page. At the end `promote`, whose answer stands beside
-how much less of the process is in swap. Swap is on only while this runs; without `--medium` the first that works here.
+Half a million dicts and lists (or instances of a class, with a list each) under one name go to swap with `%tier demote`.
+Then come, one after the other, what could pull them back although nobody uses them: a full collection, `%tier` itself, and
+the live trace at a cell's end while heat is sampled. After each the bytes in DRAM are asked of the kernel, page by page. At
+the end `promote`, whose answer stands beside how much less of the process is in swap. Swap is on only while this runs;
+without `--medium` the first that works here.
 Needs root. Where no medium works it says why and ends with status 2.
 """
 

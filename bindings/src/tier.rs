@@ -349,6 +349,12 @@ fn tier_missing(py: Python<'_>) -> PyResult<Vec<&'static str>> {
     Ok(Layout::verify(py)?.map(|layout| layout.missing()).unwrap_or_default())
 }
 
+/// What the kernel answered, as `OSError` whatever it was: of a range that is unmapped it says that there is no memory.
+fn refused(error: std::io::Error) -> PyErr {
+    let code = error.raw_os_error().unwrap_or(0);
+    PyOSError::new_err((code, std::io::Error::from_raw_os_error(code).to_string()))
+}
+
 fn page_aligned(start: u64, end: u64) -> PyResult<()> {
     if !start.is_multiple_of(4096) || !end.is_multiple_of(4096) || end <= start {
         return Err(PyValueError::new_err(format!(
@@ -370,7 +376,7 @@ fn tier_advise(py: Python<'_>, start: u64, end: u64, advice: &str) -> PyResult<(
         "unsplit" => Advice::Unsplit,
         other => return Err(PyValueError::new_err(format!("no advice `{other}`"))),
     };
-    py.detach(|| linux::advise(start, end, advice)).map_err(PyErr::from)
+    py.detach(|| linux::advise(start, end, advice)).map_err(refused)
 }
 
 /// Writes a shared file mapping's dirty pages to its file and waits.
@@ -387,14 +393,14 @@ fn tier_sync(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
             _ => linux::sync(start, end),
         },
     )
-    .map_err(PyErr::from)
+    .map_err(refused)
 }
 
 /// Lets the kernel forget clean page cache behind file mappings in the range.
 #[pyfunction]
 fn tier_drop(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
     page_aligned(start, end)?;
-    py.detach(|| linux::drop_cache(start, end)).map_err(PyErr::from)
+    py.detach(|| linux::drop_cache(start, end)).map_err(refused)
 }
 
 /// Moves whole pages to a node; `(pages there afterwards, first refusal as errno or None)`. With `stay` the range prefers
@@ -402,9 +408,9 @@ fn tier_drop(py: Python<'_>, start: u64, end: u64) -> PyResult<()> {
 #[pyfunction]
 fn tier_move(py: Python<'_>, start: u64, end: u64, node: u32, stay: bool) -> PyResult<(usize, Option<i32>)> {
     page_aligned(start, end)?;
-    linux::prefer_node(start, end, stay.then_some(node))?;
+    linux::prefer_node(start, end, stay.then_some(node)).map_err(refused)?;
     let pages: Vec<u64> = (start..end).step_by(4096).collect();
-    py.detach(|| linux::move_to_node(&pages, node)).map_err(PyErr::from)
+    py.detach(|| linux::move_to_node(&pages, node)).map_err(refused)
 }
 
 const SOURCE: heat_numpy::Source = heat_numpy::Source {
@@ -517,6 +523,9 @@ impl Frames for Door {
     fn refresh(&mut self) {
         self.0.refresh();
     }
+    fn forget(&mut self) {
+        self.0.forget();
+    }
 }
 
 /// Why the frames of this interpreter are not read; `None` when they are.
@@ -592,6 +601,11 @@ impl TierSampler {
         Ok(TierSampler {
             sampler: Sampler::start(plan, heat_refs::read_pairs)?,
         })
+    }
+
+    /// Nothing is looked at until this is taken back.
+    fn pause(&self, on: bool) {
+        self.sampler.pause(on);
     }
 
     /// Nothing is looked at any more; `stop` is still to come.

@@ -79,6 +79,7 @@ def in_dram(places: dict[str, int]) -> int:
     return sum(count for place, count in places.items() if place in nodes or place in ("cache", "node?"))
 
 
+@tier.unseen
 def demote(name: str, tier: str | None = None, *, progress: Callable[[int, int], None] | None = None) -> Table:
     """Move ``name`` out of DRAM; its address stays. Returns one row: bytes moved, left, how, seconds.
 
@@ -89,6 +90,7 @@ def demote(name: str, tier: str | None = None, *, progress: Callable[[int, int],
     return _move(name, False, tier, progress)
 
 
+@tier.unseen
 def promote(name: str, *, progress: Callable[[int, int], None] | None = None) -> Table:
     """Bring ``name`` back into DRAM now instead of page by page as it is used; can be interrupted as `demote` can."""
     return _move(name, True, None, progress)

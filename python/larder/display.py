@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ class Table(list):
         title: str = "",
         footer: str = "",
         empty: str = "nothing to show",
+        shown_max: int | None = None,
     ) -> None:
         super().__init__(dict(row) for row in rows)
         self.columns = columns if columns is not None else (list(self[0]) if self else [])
@@ -44,6 +46,17 @@ class Table(list):
         self.title = title
         self.footer = footer
         self.empty = empty
+        self.shown_max = shown_max
+
+    def _shown(self) -> tuple[list[dict[str, Any]], str]:
+        """The rows to show, and what to say of the others."""
+        most = self.shown_max
+        if most is None or len(self) <= most:
+            return self, ""
+        more = f"and {len(self) - most} more rows"
+        if "bytes" in self.formats:
+            more += f", {self.formats['bytes'](sum(row.get('bytes') or 0 for row in self[most:]))} together"
+        return self[:most], f"{more} (all of them are in the value: for row in _: ...)"
 
     def _text(self, row: Mapping[str, Any], key: str) -> str:
         value = row.get(key)
@@ -59,14 +72,15 @@ class Table(list):
         tail = [self.footer] if self.footer else []
         if not self:
             return "\n".join([*head, self.empty, *tail])
+        rows, more = self._shown()
         cells = [[self.titles.get(key, key) for key in self.columns]]
-        cells += [[self._text(row, key).replace("\n", " ") for key in self.columns] for row in self]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(self.columns))]
+        cells += [[self._text(row, key).replace("\n", " ") for key in self.columns] for row in rows]
+        widths = [max(_width(line[i]) for line in cells) for i in range(len(self.columns))]
         right = [self._right(key) for key in self.columns]
         lines = [
-            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-            for line in cells
+            "  ".join(_padded(c, w, r) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in cells
         ]
+        lines += [more] if more else []
         return "\n".join([*head, *lines, *tail])
 
     def _repr_html_(self) -> str:
@@ -78,12 +92,14 @@ class Table(list):
             for key, align in zip(self.columns, aligns, strict=True):
                 out.append(f'<th style="{_STYLE[1].format(align=align)}">{esc(self.titles.get(key, key))}</th>')
             out.append("</tr></thead><tbody>")
-            for row in self:
+            rows, more = self._shown()
+            for row in rows:
                 out.append("<tr>")
                 for key, align in zip(self.columns, aligns, strict=True):
                     out.append(f'<td style="{_STYLE[1].format(align=align)}">{esc(self._text(row, key))}</td>')
                 out.append("</tr>")
             out.append("</tbody></table>")
+            out.append(f"<div>{esc(more)}</div>" if more else "")
         else:
             out.append(f"<div>{esc(self.empty)}</div>")
         if self.footer:
@@ -92,6 +108,19 @@ class Table(list):
 
     def _repr_pretty_(self, printer, cycle: bool) -> None:
         printer.text(repr(self))
+
+
+def _width(text: str) -> int:
+    """Columns a text takes: letters of East Asian scripts take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
 
 
 def rate_text(per_second: float) -> str:

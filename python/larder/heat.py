@@ -15,9 +15,11 @@ it could not see is `?`.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +96,7 @@ class Watch:
 class Touched:
     """``with Touched() as t: ...; t.table()``: the variables a piece of code made, rebound, read or wrote."""
 
+    @tier.unseen
     def __enter__(self) -> Touched:
         space = tier.namespace()
         self.before = {name: space[name] for name in tier.visible(space)}
@@ -110,6 +113,7 @@ class Touched:
         self.seen = accessed()
         self.watch.close()
 
+    @tier.unseen
     def table(self) -> Table:
         """The touched variables as `tier.table` shows them, with what happened to each in front."""
         space = tier.namespace()
@@ -137,6 +141,7 @@ class Touched:
             kept,
             ["name", "happened", "accessed", *rows.columns[1:]],
             formats=rows.formats | {"accessed": bytes_text},
+            shown_max=rows.shown_max,
             footer=told + (f" · deleted: {', '.join(gone)}" if gone else ""),
             empty="the cell touched no variable's buffer and bound no name",
         )
@@ -197,6 +202,7 @@ class _Sampling:
         self.frames_refused = _larder.tier_frames() if objects else "not asked for"
         self._native: _larder.TierSampler | None = None
         self._bits: tuple[int, float] | None = None
+        self._pauses = 0
 
     def begin(self) -> None:
         if self._native is not None:
@@ -226,6 +232,8 @@ class _Sampling:
             tracked,
             self._bits,
         )
+        if self._pauses:
+            self._native.pause(True)
 
     def _numbered(self) -> list[int]:
         """Variables of one type and about one size get one number."""
@@ -246,6 +254,11 @@ class _Sampling:
         space = tier.namespace()
         survey = tier.Survey({name: space[name] for name in self._names}, settle=False)
         return [(name, survey.buffers(name)) for name in self._names]
+
+    def pause(self, on: bool) -> None:
+        self._pauses += 1 if on else -1
+        if self._native is not None:
+            self._native.pause(self._pauses > 0)
 
     def halt(self) -> None:
         """The cell is over: what is done with its variables from now on is none of its use."""
@@ -340,6 +353,19 @@ def finish() -> None:
     """Ends the run in progress, if any, and folds in what it saw."""
     if _sampling is not None:
         _sampling.end()
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """What is done with variables in here is not using them: looking where they are, moving them."""
+    sampling = _sampling
+    if sampling is not None:
+        sampling.pause(True)
+    try:
+        yield
+    finally:
+        if sampling is not None:
+            sampling.pause(False)
 
 
 def start(
@@ -446,6 +472,7 @@ def table() -> Table:
         formats={"heat": "{:.2f}".format, "ops/s": rate_text, "last": "{:.0f}s".format},
         footer=cost() if active() else "",
         empty="no temperatures yet: larder.heat.start(), then run a cell",
+        shown_max=tier.ROWS_SHOWN,
     )
 
 
@@ -480,7 +507,10 @@ class HeatMap(Table):
         return "".join(out) + "</svg>"
 
     def _repr_html_(self) -> str:
-        return f"<div><b>{html.escape(self.title)}</b></div>{self._repr_svg_()}<div>{html.escape(self.footer)}</div>"
+        high = max((row["heat"] for row in self), default=0.0)
+        scale = f"blue: 0, red: {high:.3g}" if self else self.empty
+        told = f"<div>{html.escape(scale)}</div><div>{html.escape(self.footer)}</div>"
+        return f"<div><b>{html.escape(self.title)}</b></div>{self._repr_svg_()}{told}"
 
 
 def map(name: str) -> HeatMap:

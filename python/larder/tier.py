@@ -13,24 +13,44 @@ variables reach is counted for the first of them, and the other's row says so.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from . import _larder
 from .display import Table, bytes_text, rate_text
 
 OBJECTS_MAX = 5_000_000
 CELLS_LOOKED_AT = 1000  # of an object array, to tell whether it holds containers
+ROWS_SHOWN = 40
+KIND_MAX = 40  # letters
 PURE = 0.9  # the share of a variable's pages that must be its own before they may move
 _PLACES = {"cache": "cache", "disk": "disk", "swap": "swap", "untouched": "untouched", "node?": "node?"}
 
 
+P, T = ParamSpec("P"), TypeVar("T")
+
+
 class TierError(Exception):
     """What was asked cannot be done; the message says why and what would help."""
+
+
+def unseen(act: Callable[P, T]) -> Callable[P, T]:
+    """Makes a function one whose looking at variables is not sampled as their use."""
+
+    @functools.wraps(act)
+    def acted(*args: P.args, **kwargs: P.kwargs) -> T:
+        heat = sys.modules.get("larder.heat")
+        with heat.unseen() if heat is not None else contextlib.nullcontext():
+            return act(*args, **kwargs)
+
+    return acted
 
 
 # --- live trace: from a variable to its bytes ------------------------------------------------------------------------
@@ -364,6 +384,7 @@ def _in_tier_file(survey: Survey, name: str) -> bool:
 
 def _kind(value: Any) -> str:
     kind = type(value).__name__
+    kind = kind if len(kind) <= KIND_MAX else f"{kind[: KIND_MAX - 1]}…"
     if isinstance(value, list | tuple) and value:
         first = {type(item).__name__ for item in value[:100]}
         return f"{kind}/{first.pop()}" if len(first) == 1 else kind
@@ -379,6 +400,7 @@ def _shares(survey: Survey, row: dict[str, Any]) -> str:
     return ", ".join(told)
 
 
+@unseen
 def table(names: list[str] | None = None, *, exact: bool = False, variables: dict[str, Any] | None = None) -> Table:
     """One row per variable: its bytes and where they are now.
 
@@ -449,6 +471,7 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         },
         footer=_footer(survey),
         empty="no variables yet",
+        shown_max=ROWS_SHOWN,
     )
 
 
@@ -532,6 +555,7 @@ def methods() -> str:
     return "; ".join(told)
 
 
+@unseen
 def why(name: str) -> str:
     """In words: where ``name`` is, what it shares, whether it can move and how, or why it cannot."""
     space = namespace()

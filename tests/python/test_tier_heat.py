@@ -77,6 +77,34 @@ def test_what_is_done_with_a_variable_after_the_cell_is_none_of_its_use(space):
     assert not rows["cold"]["heat"] and rows["cold"]["last"] is None
 
 
+def test_looking_where_variables_are_is_not_using_them(space):
+    space["hot"], space["cold"] = np.ones(1 << 20), [[i] for i in range(50_000)]
+    heat.start(interval_ms=0.1, cpu_max=0.9)
+    spin(space["hot"], 0.3)
+    for _ in range(5):
+        tier.table(variables=space)
+        tier.why("cold")
+    spin(space["hot"], 0.3)
+    heat._after(None, None)
+    rows = {row["name"]: row for row in heat.table()}
+    assert rows["hot"]["conf"] == "?" or rows["hot"]["heat"] > 0
+    assert not rows["cold"]["heat"] and rows["cold"]["last"] is None
+
+
+def test_a_watched_array_may_go_while_its_bits_are_counted(space):
+    space.update(x=np.ones(4 << 20), y=np.ones(4 << 20))
+    heat.start(epoch_ms=20)
+    with heat.Touched() as touched:
+        spin(space["y"], 0.1)
+        del space["x"]
+    heat._after(None, None)
+    table = touched.table()
+    assert "deleted: x" in table.footer
+    assert [row["name"] for row in table] == ["y"]
+    with pytest.raises(OSError, match="memory"):
+        _larder.tier_advise(4096, 8192, "split")
+
+
 def test_the_map_finds_the_part_that_is_used(space):
     space["x"] = x = np.ones(24 << 20, dtype=np.float32)  # 96 MiB
     heat.start(epoch_ms=50)

@@ -199,6 +199,14 @@ impl FrameProbe {
         }
     }
 
+    /// Forgets all windows: what is in the next ones is no news.
+    pub fn forget(&mut self) {
+        for thread in &mut self.threads {
+            thread.windows.clear();
+            thread.current = 0;
+        }
+    }
+
     /// Appends the words that came into any thread's window since the last look, without their tags.
     pub fn look(&mut self, fresh: &mut Vec<usize>) {
         let mut pieces = [(0usize, 0usize); 2 * THREADS_MAX];

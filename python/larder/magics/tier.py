@@ -147,6 +147,11 @@ class TierMagics(Magics):
                 return ["--dram"]
             case ["heat"]:
                 return ["on", "off", *names]
+            case ["demote", name] if name in names:
+                return ["slow", "file", "swap", "cache"]
             case ["on" | "off" | "auto", *_]:
                 return []
         return names
+
+
+TierMagics.tier.__doc__ = f"{TierMagics.tier.__doc__}\n\n{HELP}"  # what `%tier?` shows

@@ -29,6 +29,8 @@ pub trait Frames: Send {
     fn look(&mut self, fresh: &mut Vec<usize>);
     /// Between bursts: threads may have come and gone.
     fn refresh(&mut self);
+    /// What is there now counts as having been there.
+    fn forget(&mut self);
 }
 
 /// Which objects are looked for in frames.
@@ -108,8 +110,28 @@ pub struct Seen {
     pub refused: Option<String>,
 }
 
+/// What the sampling thread is told.
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    pause: AtomicBool,
+    /// The thread's answer: a burst is under way.
+    busy: AtomicBool,
+}
+
+impl Told {
+    /// Ends the burst under way, and lets none begin.
+    fn quiet(&self) {
+        self.pause.store(true, Ordering::SeqCst);
+        let asked = Instant::now();
+        while self.busy.load(Ordering::SeqCst) && asked.elapsed() < QUIET_AFTER {
+            std::thread::yield_now();
+        }
+    }
+}
+
 pub struct Sampler {
-    stop: Arc<AtomicBool>,
+    told: Arc<Told>,
     thread: Option<JoinHandle<Seen>>,
 }
 
@@ -127,28 +149,40 @@ const SPARE_SHARE: f64 = 0.05;
 const TOUCH_COST_S: f64 = 0.3e-6;
 const TOUCH_SHARE: f64 = 0.005;
 const EPOCH_MAX: Duration = Duration::from_secs(10);
+/// How long a pause waits for the burst under way: one that lasts longer stands still, for want of a core.
+const QUIET_AFTER: Duration = Duration::from_millis(5);
 const REFRESH_AFTER: Duration = Duration::from_millis(20);
 
 impl Sampler {
     /// # Errors
     /// When no thread can be started.
     pub fn start(plan: Plan, read: ReadPairs) -> io::Result<Sampler> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let told = Arc::new(Told::default());
+        let hears = Arc::clone(&told);
         let thread = std::thread::Builder::new()
             .name("larder-heat".into())
-            .spawn(move || run(plan, read, &told))?;
+            .spawn(move || run(plan, read, &hears))?;
         Ok(Sampler {
-            stop,
+            told,
             thread: Some(thread),
         })
     }
 
     /// Tells the thread that it has seen enough; `stop` takes what it saw.
     pub fn halt(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.quiet();
+        self.told.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
+        }
+    }
+
+    /// Nothing is looked at until this is taken back: what the process does meanwhile is not what is sampled.
+    pub fn pause(&self, on: bool) {
+        if on {
+            self.told.quiet();
+        } else {
+            self.told.pause.store(false, Ordering::SeqCst);
         }
     }
 
@@ -279,7 +313,7 @@ impl Counts {
     }
 }
 
-fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
+fn run(mut plan: Plan, read: ReadPairs, told: &Told) -> Seen {
     let roots = plan.roots.len();
     let mut seen = Seen {
         touches: vec![0; roots],
@@ -309,12 +343,23 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
     let mut runs = Runs::new(plan.beside);
     plan.beside.inspect(|thread| keep_away(*thread, &allowed));
     let mut cpu_last = cpu_seconds();
-    while !stop.load(Ordering::Relaxed) {
+    let mut paused = false;
+    while !told.stop.load(Ordering::Relaxed) {
         if bursts {
             std::thread::park_timeout(wait);
-            if stop.load(Ordering::Relaxed) {
+            if told.stop.load(Ordering::Relaxed) {
                 break;
             }
+            told.busy.store(true, Ordering::SeqCst);
+            if told.pause.load(Ordering::SeqCst) {
+                told.busy.store(false, Ordering::SeqCst);
+                paused = true;
+                continue;
+            }
+            if let Some(frames) = frames.as_deref_mut().filter(|_| paused) {
+                frames.forget();
+            }
+            paused = false;
             burst(
                 &plan,
                 &mut counts,
@@ -322,7 +367,9 @@ fn run(mut plan: Plan, read: ReadPairs, stop: &AtomicBool) -> Seen {
                 frames.as_deref_mut(),
                 &mut fresh,
                 &mut seen,
+                &told.pause,
             );
+            told.busy.store(false, Ordering::SeqCst);
             if refreshed.elapsed() > REFRESH_AFTER {
                 if let Some(frames) = frames.as_deref_mut() {
                     frames.refresh();
@@ -470,7 +517,7 @@ impl Runs {
     }
 }
 
-/// Looks at counts and frames in turns until the burst's time is over; at least two looks at counts.
+/// Looks at counts and frames in turns until the burst's time is over, or a pause begins; at least two looks at counts.
 fn burst<'a>(
     plan: &Plan,
     counts: &mut Counts,
@@ -478,6 +525,7 @@ fn burst<'a>(
     mut frames: Option<&mut (dyn Frames + 'a)>,
     fresh: &mut Vec<usize>,
     seen: &mut Seen,
+    pause: &AtomicBool,
 ) {
     counts.begin_burst();
     if !runs.now(|| counts.warm()) {
@@ -491,6 +539,9 @@ fn burst<'a>(
             for _ in 0..FRAMES_PER_COUNT {
                 fresh.clear();
                 frames.look(fresh);
+                if pause.load(Ordering::SeqCst) {
+                    return; // what this look found may be of after it
+                }
                 seen.frame_looks += 1;
                 let mut hit = false;
                 for address in fresh.iter() {
@@ -504,6 +555,9 @@ fn burst<'a>(
                 }
                 seen.frame_hits += u64::from(hit);
             }
+        }
+        if pause.load(Ordering::SeqCst) {
+            return;
         }
         counts.look(seen);
         if began.elapsed() >= plan.burst {
