@@ -4,7 +4,7 @@
 
 The large variable is a list of dicts, each with a list and a text. Prints milliseconds of processor time, medians of
 `--tries`: of the walk that a new variable takes; of cells that change nothing, a small variable, one object inside the large
-one, or its length; and of what a cell waits for at its start.
+one, its length, or an array in it; and of what a cell waits for at its start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+
+import numpy
 
 from larder import heat, tier
 
@@ -52,6 +54,9 @@ def main() -> None:
         "one object replaced": lambda: rows[next(places)].__setitem__("b", str(next(places))),
         "a row more": lambda: rows.append({"a": [next(places)], "b": "new"}),
         "a row less": lambda: rows.pop(next(places)),
+        "an array inside": lambda: rows[500].__setitem__("x", numpy.ones(1000)),
+        "that array replaced": lambda: rows[500].__setitem__("x", rows[500]["x"] - 1),
+        "that array grown": lambda: rows[500]["x"].resize(len(rows[500]["x"]) + 999, refcheck=False),
     }
     for what, act in changes.items():
         out[what] = round(statistics.median(cell(act) for _ in range(options.tries)), 1)

@@ -34,7 +34,8 @@ PURE = 0.9  # the share of a variable's pages that must be its own before they m
 _PLACES = {"cache": "cache", "disk": "disk", "swap": "swap", "untouched": "untouched", "node?": "node?"}
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class TierError(Exception):

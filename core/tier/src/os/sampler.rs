@@ -117,6 +117,10 @@ struct Told {
     pause: AtomicBool,
     /// The thread's answer: a burst is under way.
     busy: AtomicBool,
+    /// The thread's answer: accessed bits have been read for the last time.
+    read: AtomicBool,
+    /// Too late to read them: they would be of what came after.
+    late: AtomicBool,
 }
 
 impl Told {
@@ -151,6 +155,8 @@ const TOUCH_SHARE: f64 = 0.005;
 const EPOCH_MAX: Duration = Duration::from_secs(10);
 /// How long a pause waits for the burst under way: one that lasts longer stands still, for want of a core.
 const QUIET_AFTER: Duration = Duration::from_millis(5);
+/// How long the end of a cell waits for the last reading of accessed bits, where it does not wait for all of it.
+const READ_AFTER: Duration = Duration::from_millis(20);
 const REFRESH_AFTER: Duration = Duration::from_millis(20);
 
 impl Sampler {
@@ -168,12 +174,19 @@ impl Sampler {
         })
     }
 
-    /// Tells the thread that it has seen enough; `stop` takes what it saw.
+    /// Tells the thread that it has seen enough, and waits until it looks no more; `stop` takes what it saw.
     pub fn halt(&self) {
         self.told.quiet();
-        self.told.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+        self.told.stop.store(true, Ordering::SeqCst);
+        let Some(thread) = &self.thread else { return };
+        thread.thread().unpark();
+        let asked = Instant::now();
+        while !self.told.read.load(Ordering::SeqCst) && !thread.is_finished() {
+            if asked.elapsed() > READ_AFTER {
+                self.told.late.store(true, Ordering::SeqCst);
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
         }
     }
 
@@ -188,7 +201,10 @@ impl Sampler {
 
     /// Ends the thread and takes what it saw.
     pub fn stop(&mut self) -> Seen {
-        self.halt();
+        self.told.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
         let ended = self.thread.take().map(JoinHandle::join);
         ended.and_then(Result::ok).unwrap_or_default()
     }
@@ -397,8 +413,9 @@ fn run(mut plan: Plan, read: ReadPairs, told: &Told) -> Seen {
         }
     }
     if bits && seen.refused.is_none() {
-        epochs.end(&plan, &mut seen);
+        epochs.end(&plan, &mut seen, &told.late);
     }
+    told.read.store(true, Ordering::SeqCst);
     seen.seconds = began.elapsed().as_secs_f64();
     seen.cpu_seconds = cpu_seconds() - cpu_began;
     seen
@@ -463,8 +480,9 @@ impl Epochs {
     }
 
     /// The last epoch counts when it is not a splinter; a cell shorter than one epoch has just this one.
-    fn end(&mut self, plan: &Plan, seen: &mut Seen) {
+    fn end(&mut self, plan: &Plan, seen: &mut Seen, late: &AtomicBool) {
         if let Some(cleared) = self.cleared
+            && !late.load(Ordering::SeqCst)
             && (seen.epochs == 0 || cleared.elapsed() * 2 >= self.length())
         {
             self.touched_pages = collect(&plan.ranges, seen).unwrap_or(self.touched_pages);
