@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kernelfixtures import kernel, wait_until
+from kernelfixtures import kernel, of, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -178,3 +178,13 @@ def test_variables_are_listed_without_a_debugger_running(k):
     found = ask(k, "inspectVariables")["body"]["variables"]
     assert {"name": "answer", "value": "42"} in [{"name": v["name"], "value": v["value"]} for v in found]
     assert "get_ipython" not in {v["name"] for v in found}
+
+
+def test_a_first_look_at_the_variables_says_nothing_in_the_notebook(tmp_path):
+    with kernel(tmp_path) as running:
+        running.ok("answer = 42")
+        assert ask(running, "inspectVariables")["success"]
+        last, seen = running.send("pass"), []
+        while not (seen and seen[-1]["parent_header"].get("msg_id") == last and of(seen[-1:], "execute_input")):
+            seen.append(running.kc.get_iopub_msg(timeout=20))
+        assert not of(seen, "stream")

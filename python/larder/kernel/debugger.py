@@ -444,6 +444,7 @@ class _Explorer:
     """The namespace as debugpy shows variables, without a stopped frame."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
+        os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # nothing is said of frozen modules
         import debugpy.server  # noqa: F401  (puts its bundled pydevd on the path)
         from _pydevd_bundle import pydevd_frame_utils
         from _pydevd_bundle.pydevd_api import PyDevdAPI
