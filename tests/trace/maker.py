@@ -2,6 +2,7 @@
 """Random loop programs for the optimiser, and what can be told of a run of one: see `observe`."""
 
 import random
+import re
 import sys
 import traceback
 import types
@@ -676,7 +677,8 @@ def picture(root, known):
             continue
         small = isinstance(value, int) and -5 <= value <= 256
         if value is None or isinstance(value, (bool, str, bytes, type)) or small:
-            out.append(repr(value))
+            # A text that an object was made into may name its address.
+            out.append(re.sub(r" at 0x[0-9a-f]+", " at", repr(value)))
             continue
         names[id(value)] = len(names)
         seen.append(value)
