@@ -124,6 +124,25 @@ fn trace_probe_end(py: Python<'_>) -> PyResult<&'static str> {
     }))
 }
 
+/// Times the passes of interpreted loops from now on, until `trace_gauge` is told of one.
+#[pyfunction]
+fn trace_gauging(py: Python<'_>) -> PyResult<()> {
+    engine(py)?.clock.gauging = true;
+    Ok(())
+}
+
+/// What calling the hook costs, in ns, from a loop that ran since `trace_gauging` and takes so long a pass without the hook;
+/// None if it ran too short.
+#[pyfunction]
+fn trace_gauge(py: Python<'_>, code: &Bound<'_, PyAny>, pass_ns: u32) -> PyResult<Option<u32>> {
+    let engine = engine(py)?;
+    if code.get_type().name()? != "code" {
+        return Err(pyo3::exceptions::PyTypeError::new_err("a code object is wanted"));
+    }
+    // SAFETY: the GIL is held, and this is a code object.
+    Ok(unsafe { engine.gauge(Obj(code.as_ptr() as usize), pass_ns) })
+}
+
 /// Every loop seen: one dict each, its traces and exits in lists of tuples.
 #[pyfunction]
 fn trace_loops(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
@@ -335,6 +354,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
     module.add_function(wrap_pyfunction!(trace_listing, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_gauging, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_gauge, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe_end, module)?)?;
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_exact, module)?)?;

@@ -148,6 +148,28 @@ def _self_test() -> str:
     return wrong or ("" if result in (5000, 5001) else "a changed local")
 
 
+def _gauge() -> None:
+    """Measure what the interpreter takes to call the hook: the time of a pass with it, less the time without."""
+    from time import perf_counter_ns
+
+    monitoring = sys.monitoring
+    probe = types.FunctionType(_probe_loop.__code__.replace(co_name="gauge"), {})
+    took, asked = [], monitoring.get_events(monitoring.OPTIMIZER_ID)
+    monitoring.set_events(monitoring.OPTIMIZER_ID, 0)
+    for _ in range(4):
+        start = perf_counter_ns()
+        probe(0)
+        took.append(perf_counter_ns() - start)
+    _larder.trace_gauging()
+    monitoring.set_local_events(monitoring.OPTIMIZER_ID, probe.__code__, monitoring.events.JUMP)
+    try:
+        probe(900)
+    finally:
+        _larder.trace_gauge(probe.__code__, min(took) // 1000)
+        monitoring.set_local_events(monitoring.OPTIMIZER_ID, probe.__code__, 0)
+        monitoring.set_events(monitoring.OPTIMIZER_ID, asked)
+
+
 def serves() -> bool:
     """Whether this version of CPython is one of those the optimiser takes on."""
     return sys.version_info[:2] in SERVED
@@ -179,6 +201,8 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     wrong = "" if _started else _self_test()
     if wrong:
         return f"CPython {sys.version.split()[0]} keeps {wrong} otherwise than this build of larder expects"
+    if not _started:
+        _gauge()
     _started = True
     _larder.trace_configure(True, hot, wanted)
     monitoring.restart_events()

@@ -10,7 +10,8 @@
 //! - A pointer in the registry is good until [`forget`] takes it out, which the code object's end does.
 //! - Nothing here runs Python code: what a discarded loop kept alive waits in [`Engine::freed`] for [`release`].
 
-use crate::hook::{CodeInfo, Engine, Loop, engine};
+use crate::hook::{CodeInfo, Engine, engine};
+use crate::loops::Loop;
 use crate::object::ptr;
 use larder_jit::Piece;
 use larder_trace::Obj;

@@ -37,6 +37,11 @@ impl Frame {
         }
     }
 
+    /// Where it lies: frames that follow each other may lie in one place.
+    pub fn address(self) -> usize {
+        self.base
+    }
+
     #[inline(always)]
     fn field(self, offset: usize) -> Obj {
         // SAFETY: `base` is a live frame and `offset` one of its pointer fields.

@@ -209,8 +209,8 @@ pub fn set_running(frame: Frame, packed: &Packed) {
     unsafe { *RUNNING.0.get() = Some((frame, &raw const *packed)) };
 }
 
-/// How often an iterator holds an object, itself or in those within it. Those of dicts let go when a trace is done with
-/// them.
+/// How often an iterator holds an object, itself or in those within it. Those of dicts let go in the trace that comes to
+/// their end, where a variable that the trace has overwritten must not count as the owner that is left.
 unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
     // SAFETY: a live object, and the fields its walker names.
     unsafe {
@@ -223,6 +223,7 @@ unsafe fn holds(it: Obj, o: Obj, l: &Layout, deep: usize) -> i32 {
         }
         match walkers::walker(it, l, symbols) {
             Some(Walker::Along { seq, .. }) => i32::from(load::<usize>(it.0, seq) == o.0),
+            Some(Walker::Dict { dict, .. }) => i32::from(load::<usize>(it.0, dict) == o.0),
             Some(Walker::Enumerate { inner, .. }) => holds(Obj(load(it.0, inner)), o, l, deep - 1),
             Some(Walker::Zip { size, inner }) => {
                 let (count, tuple): (usize, usize) = (load(it.0, size), load(it.0, inner));

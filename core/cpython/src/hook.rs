@@ -9,8 +9,10 @@
 //! - No reference into the engine is held while arbitrary Python code may run.
 
 use crate::cache::{TICK_CALLBACKS, forget, release};
+use crate::clock::{Clock, Watch};
 use crate::frame::Frame;
 use crate::helpers;
+use crate::loops::Loop;
 use crate::object::{ExtraFree, Symbols, load, obj, ptr, symbols};
 use crate::probe::{Probe, probe};
 use crate::rows::{Row, attribute_text, smallest_line};
@@ -20,7 +22,7 @@ use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host, Packed};
 use larder_trace::bytecode::{Ins, Opcodes, decode};
 use larder_trace::opt::{Passes, optimise};
-use larder_trace::policy::{self, Action, Event, Head, Limits};
+use larder_trace::policy::{self, Action, Event, Limits, State};
 use larder_trace::record::{Builtin, Failure, record};
 use larder_trace::{ExitId, Layout, Obj, Tree};
 use pyo3::ffi;
@@ -41,31 +43,8 @@ const TRACES_MAX: usize = 24;
 /// Times the exits of recorded side traces are taken again before these are compiled: each time the recorder looks whether
 /// the iteration goes another way, so that a tree is compiled less often.
 const LOOKS: u8 = 6;
-/// Entries refused by its checks after which a loop that is seldom entered is left alone.
-const REFUSED_WINDOW: u16 = 256;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
-
-/// One loop head of one code object.
-pub struct Loop {
-    pub header: u32,
-    pub head: Head,
-    /// Index into [`Engine::rows`].
-    pub row: Option<usize>,
-    pub compiled: Option<Box<Compiled>>,
-    /// Compiled since the last tick.
-    pub grown: bool,
-    /// Times it was recorded anew because an exit became hot after it had settled.
-    pub reopened: u8,
-}
-
-impl Loop {
-    /// Whether side traces wait to be compiled, and may take in what is around the loop.
-    pub fn learns(&self) -> bool {
-        let growth = self.compiled.as_ref().and_then(|c| c.growth.as_ref());
-        growth.is_some_and(|g| g.ahead.is_some())
-    }
-}
 
 /// What hangs on a code object while it lives.
 pub struct CodeInfo {
@@ -111,6 +90,7 @@ pub struct Engine {
     pub passes: Passes,
     /// Python's say on whether code from a file is watched; null for all code.
     pub filter: Obj,
+    pub clock: Clock,
 }
 
 struct GilCell(UnsafeCell<Option<Engine>>);
@@ -195,6 +175,7 @@ pub unsafe fn start(
             log,
             passes: Passes::ALL,
             filter: Obj::NULL,
+            clock: Clock::new(),
         });
     }
     Ok(())
@@ -428,7 +409,7 @@ impl Engine {
             self.freed.extend(old.packed.objects());
         }
         let own = l.row;
-        (l.compiled, l.grown) = (Some(compiled), true);
+        l.install(compiled);
         if reaches_out {
             // Loops around and beside are part of the tree now: what was counted of them says nothing.
             for other in info.loops.iter_mut().filter(|l| l.compiled.is_none()) {
@@ -484,7 +465,7 @@ impl Engine {
         let mut ran = false;
         loop {
             // SAFETY: by contract, and every exit leaves the frame at a place where it may go on.
-            let Some((exit, pc)) = (unsafe { self.run_one(info, at, frame, breaker) }) else {
+            let Some((exit, pc)) = (unsafe { self.run_one(info, at, frame, breaker, !ran) }) else {
                 return ran;
             };
             if ran && let Some(row) = info.loops[at].row.and_then(|row| self.rows.get_mut(row)) {
@@ -502,7 +483,8 @@ impl Engine {
         }
     }
 
-    /// Runs one tree and grows it where it leaves often; the exit taken and the code unit it leads to.
+    /// Runs one tree and grows it where it leaves often; the exit taken and the code unit it leads to. `first`: the hook was
+    /// called for it.
     ///
     /// # Safety
     /// As [`Engine::run`].
@@ -512,14 +494,17 @@ impl Engine {
         index: usize,
         frame: Frame,
         breaker: *const u32,
+        first: bool,
     ) -> Option<(usize, u32)> {
-        let row = info.loops[index].row;
-        let c = info.loops[index].compiled.as_mut()?;
+        let l = &mut info.loops[index];
+        let (row, c) = (l.row, l.compiled.as_mut()?);
         if frame.depth(info.locals as usize) != c.packed.depth as usize {
             return None;
         }
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         buffer[BREAKER].write(breaker as u64);
+        let counters = c.packed.counters();
+        let watch = (l.usual != 0 && l.account.enters()).then(Watch::start);
         // SAFETY: by contract; the log is the one the code was compiled for.
         let (exit, pc) = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
@@ -528,15 +513,22 @@ impl Engine {
                     row.refused += 1;
                 }
                 // The same code in another namespace: what was recorded is for that.
-                if c.elsewhere(frame) && info.loops[index].reopened < REOPEN_ELSEWHERE {
-                    info.loops[index].reopened += 1;
-                    self.discard(&mut info.loops[index], Event::Reopened);
+                if c.elsewhere(frame) && l.reopened < REOPEN_ELSEWHERE {
+                    l.reopened += 1;
+                    self.discard(l, Event::Reopened);
                 }
                 return None;
             }
             let row = row.and_then(|row| self.rows.get_mut(row));
             c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer, row)
         };
+        if let Some(watch) = watch {
+            let l = &mut info.loops[index];
+            // SAFETY: the entry has ended; these are its words.
+            let worth = unsafe { l.worth(&buffer, counters, exit) };
+            let before = if first { self.clock.entry_ns() } else { 0 };
+            l.account.add(watch.stop(worth) + before, worth);
+        }
         // What died at the exit may have run anything, which may have discarded this loop.
         let Some(c) = info.loops[index].compiled.as_ref() else {
             return Some((exit, pc));
@@ -614,6 +606,21 @@ unsafe fn unit(arg: *mut ffi::PyObject, l: &Layout) -> usize {
     unsafe { crate::object::int_value(obj(arg), l).unwrap_or(0) as usize / 2 }
 }
 
+impl Engine {
+    /// Takes what the hook's call costs from a loop that ran while passes were timed, given what a pass of it takes without
+    /// the hook. The ns of one call; `None` if the loop did not run long enough.
+    ///
+    /// # Safety
+    /// GIL held; a live code object.
+    pub unsafe fn gauge(&mut self, code: Obj, pass_ns: u32) -> Option<u32> {
+        // SAFETY: by contract.
+        let usual = unsafe { &*self.info(code) }.loops.first()?.pace.usual()?;
+        self.clock.gauging = false;
+        self.clock.call_ns = usual.saturating_sub(pass_ns).clamp(10, 2000);
+        Some(self.clock.call_ns)
+    }
+}
+
 /// The callback for JUMP events: `(code, offset, destination)`.
 ///
 /// # Safety
@@ -660,21 +667,23 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             Some(index) => index,
             None => {
                 let row = engine.row(code, to as u32, from as u32);
-                info.loops.push(Loop {
-                    header: to as u32,
-                    head: Head::NEW,
-                    row,
-                    compiled: None,
-                    grown: false,
-                    reopened: 0,
-                });
+                info.loops.push(Loop::new(to as u32, row));
                 info.loops.len() - 1
             }
         };
         let thread = ffi::PyThreadState_Get() as usize;
         let frame = Frame::of(thread, engine.layout);
+        let edge = (code, to as u32, frame.address());
+        let l = &mut info.loops[index];
+        // Warm loops are about to be recorded, if all goes well.
+        let timed = engine.clock.gauging || engine.limits.record && l.head.state == State::Warm;
+        if timed {
+            engine.clock.arrive(edge, &mut l.pace);
+        } else {
+            engine.clock.disturb();
+        }
         let mut event = Event::BackEdge;
-        let (mut unprofitable, mut ran) = (false, false);
+        let (mut why, mut ran) = ("", false);
         let stood = frame.unit();
         if info.loops[index].compiled.is_some() && !frame.watched_by_others(engine.tool) {
             ran = engine.run(info, index, frame, crate::frame::breaker(thread, engine.layout));
@@ -686,28 +695,19 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             {
                 row.interpreted += 1;
             }
-            let pays = info.loops[index].compiled.as_ref().is_none_or(|c| {
-                // A tree that has just grown is judged anew.
-                c.pays() && (c.refused < REFUSED_WINDOW || u32::from(c.refused) / 4 < c.entries)
-            });
-            if !pays {
+            if !info.loops[index].pays() {
                 event = Event::Unprofitable;
-                unprofitable = true;
+                why = info.loops[index].why_not();
             } else if ran {
                 return none();
             }
         }
-        if unprofitable {
+        if event == Event::Unprofitable {
             let head = info.loops[index].head;
             engine.discard(&mut info.loops[index], Event::Unprofitable);
             info.loops[index].head = head;
         }
         let (mut head, mut action) = policy::step(info.loops[index].head, event, &engine.limits);
-        let mut why = if event == Event::Unprofitable {
-            "leaves too soon to pay"
-        } else {
-            ""
-        };
         if action == Action::Record {
             let done = if frame.watched_by_others(engine.tool) {
                 Err(Failure {
@@ -742,6 +742,9 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
             if !why.is_empty() {
                 row.why = why;
             }
+        }
+        if timed && action == Action::Nothing {
+            engine.clock.leave(edge);
         }
         match action {
             Action::Disable if !engine.exact => new_reference(disable),

@@ -7,6 +7,7 @@
 pub mod abi;
 pub mod attributes;
 pub mod cache;
+pub mod clock;
 pub mod frame;
 pub mod heat_frames;
 pub mod heat_layout;
@@ -18,6 +19,7 @@ pub mod heat_table;
 pub mod heat_trail;
 pub mod helpers;
 pub mod hook;
+pub mod loops;
 pub mod making;
 pub mod object;
 pub mod probe;

@@ -13,6 +13,7 @@ pub mod overhead;
 pub mod policy;
 pub mod record;
 pub mod text;
+pub mod worth;
 
 pub use ir::{End, Exit, ExitId, Input, Inst, Name, Namespace, Obj, Ref, Slot, Snapshot, Trace, Tree, Type, Val};
 pub use layout::Layout;

@@ -186,6 +186,11 @@ const NAME: usize = 5;
 const DISPATCH: usize = 8;
 const ALLOCATION: usize = 11;
 
+/// How many bytecodes these counts are of: each is dispatched once.
+pub fn bytecodes(counts: &Counts) -> u32 {
+    counts[DISPATCH]
+}
+
 /// What one execution of a bytecode does in the interpreter.
 pub fn of_bytecode(bc: Bc) -> [u8; CATEGORIES] {
     static TABLE: OnceLock<Vec<(Bc, [u8; CATEGORIES])>> = OnceLock::new();

@@ -538,3 +538,63 @@ def run():
     return out
 """,
 )
+
+case(
+    "numbers that are key and value",
+    """
+def run():
+    d, e, f = {}, {}, {}
+    for i in range(300, 900):
+        d[i] = i
+        x = i * 3
+        e[x] = x
+        f[i] = x
+    odd = [k for k, v in d.items() if k is not v]
+    return odd, [k for k, v in e.items() if k is not v], [k for k, v in f.items() if v not in e or e[v] is not v]
+""",
+)
+
+case(
+    "a dict that its iterator held to its end",
+    """
+def run():
+    log, kept = [], []
+    class Loud:
+        def __init__(self, k): self.k = k
+        def __del__(self): log.append(-self.k)
+    def walk(d, other):
+        t = 0
+        for _ in (1, 2):
+            for key in d:
+                for i in range(12):
+                    t += 1
+                    if i & 1: d = other
+            log.append(t)
+            t += 1
+            log.append(t)
+        return t
+    for k in range(60):
+        log.append(("call", k))
+        held = [{1: Loud(10 * k + 1), 2: Loud(10 * k + 2)}]
+        if k < 40: kept.append(held[0])
+        walk(held.pop(), {1: 5})
+    kept.clear()
+    return log
+""",
+)
+
+case(
+    "a shift by nothing",
+    """
+def run():
+    out = []
+    for x in (-2**62, -2**40, -2**30, 1 - 2**30, 2**40, -5000, 5000):
+        made = []
+        for i in range(200): made.append(x >> (i & 3))
+        out.append([v is x for v in made])
+        for i in range(200):
+            n = x >> (i & 3)
+            if n is x: out.append(i)
+    return out
+""",
+)

@@ -193,6 +193,9 @@ impl<W: World> Recorder<'_, W> {
             3 | 9 => {
                 self.require_int(Cond::Below, y, 63, "a shift that is negative or wide")?;
                 if op == 9 {
+                    if self.shift_is_itself(x, y)? {
+                        return Ok(a);
+                    }
                     self.pure(Op::Shr, &[x, y], (cx >> cy) as u64)
                 } else {
                     let v = cx << cy;
@@ -244,6 +247,21 @@ impl<W: World> Recorder<'_, W> {
         let e = self.fork("a remainder that is the number itself, or not");
         self.guard(less, e);
         Ok(self.b(less))
+    }
+
+    /// A negative number of more than one digit of 30 bits that is shifted by 0 is given back itself; others are made anew.
+    fn shift_is_itself(&mut self, x: Ref, y: Ref) -> Step<bool> {
+        const WHY: &str = "a shift by nothing";
+        if self.i(y) != 0 {
+            self.require_int(Cond::Ne, y, 0, WHY)?;
+            return Ok(false);
+        }
+        self.require_int(Cond::Eq, y, 0, WHY)?;
+        let limit = self.int(-(1 << 30));
+        let long = self.compare_ints(Cond::Le, x, limit);
+        let e = self.fork("a number of several digits, or not");
+        self.guard(long, e);
+        Ok(self.b(long))
     }
 
     pub(super) fn negate(&mut self, v: Val) -> Step<Val> {

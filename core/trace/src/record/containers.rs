@@ -479,7 +479,9 @@ impl<W: World> Recorder<'_, W> {
         }
         self.effect_now()?;
         let new = self.owned(v)?;
-        let k = self.owned(key)?;
+        // One number as key and as value is one object, which may have been made just now.
+        let one = key.identity().is_some() && key.identity() == v.identity();
+        let k = self.owned(if one { key.with_identity(new) } else { key })?;
         self.emit(Op::DictPut, &[dict, k, new], 0, ExitId::NONE, 0);
         self.emit(Op::Release, &[k], 0, ExitId::NONE, 0);
         self.emit(Op::Release, &[new], 0, ExitId::NONE, 0);

@@ -1,0 +1,127 @@
+//! One loop head of one code object: where it stands, its machine code, and whether that pays.
+
+use crate::clock::worth_ns;
+use crate::run::{Buffer, Compiled};
+use larder_jit::lower::ITERATIONS;
+use larder_trace::Tree;
+use larder_trace::overhead::bytecodes;
+use larder_trace::policy::Head;
+use larder_trace::worth::{Account, Pace};
+use std::ops::Range;
+
+/// Entries refused by its checks after which a loop that is seldom entered is left alone.
+const REFUSED_WINDOW: u16 = 256;
+/// Passes an entry has, if it is not entering and leaving that takes the time.
+const LONG: u32 = 40;
+
+/// One loop head of one code object.
+pub struct Loop {
+    pub header: u32,
+    pub head: Head,
+    /// Index into [`Engine::rows`].
+    pub row: Option<usize>,
+    pub compiled: Option<Box<Compiled>>,
+    /// Compiled since the last tick.
+    pub grown: bool,
+    /// Times it was recorded anew because an exit became hot after it had settled.
+    pub reopened: u8,
+    /// How long an interpreted pass takes, and what entries have cost and saved since it was compiled last.
+    pub pace: Pace,
+    pub account: Account,
+    /// ns of a usual pass when it was compiled; 0 if that is not known.
+    pub usual: u32,
+    /// Bytecodes of the root trace, and what each side trace adds to them where it begins.
+    root: u32,
+    sides: Box<[i32]>,
+}
+
+impl Loop {
+    pub fn new(header: u32, row: Option<usize>) -> Loop {
+        Loop {
+            header,
+            head: Head::NEW,
+            row,
+            compiled: None,
+            grown: false,
+            reopened: 0,
+            pace: Pace::default(),
+            account: Account::default(),
+            usual: 0,
+            root: 0,
+            sides: Box::default(),
+        }
+    }
+
+    /// Takes in what was compiled.
+    pub fn install(&mut self, compiled: Box<Compiled>) {
+        if let Some(growth) = &compiled.growth {
+            let traces = &growth.tree.traces;
+            self.root = traces.first().map_or(0, |t| t.bytecodes);
+            let of = |t: &larder_trace::Trace| {
+                let skipped = t.from.map_or(0, |e| missed(&growth.tree, e.at()));
+                t.bytecodes as i32 - skipped as i32
+            };
+            self.sides = traces.iter().skip(1).map(of).collect();
+        }
+        (self.compiled, self.grown, self.account) = (Some(compiled), true, Account::default());
+        self.usual = self.pace.usual().unwrap_or(0);
+    }
+
+    /// What the interpreter would have taken for the entry that ended at this exit, in ns.
+    ///
+    /// # Safety
+    /// The buffer is that of an entry that has ended, and these words of it count the side traces that were begun.
+    pub unsafe fn worth(&self, buffer: &Buffer, counters: Range<usize>, exit: usize) -> u64 {
+        // SAFETY: both were set before the code ran.
+        let (passes, beside) = unsafe {
+            let begun = buffer[counters].iter().zip(&self.sides);
+            let beside = begun.map(|(n, bytecodes)| (n.assume_init() as i64).saturating_mul(i64::from(*bytecodes)));
+            (
+                buffer[ITERATIONS].assume_init() as i64,
+                beside.fold(0, i64::saturating_add),
+            )
+        };
+        let growth = self.compiled.as_ref().and_then(|c| c.growth.as_ref());
+        // The last pass ended somewhere on its way.
+        let last = growth
+            .filter(|g| exit < g.tree.exits.len())
+            .map_or(self.root / 2, |g| missed(&g.tree, exit));
+        let run = passes.saturating_mul(i64::from(self.root)).saturating_add(beside) - i64::from(last);
+        worth_ns(self.usual, self.root, run.max(0) as u64)
+    }
+
+    /// Why it does not pay.
+    pub fn why_not(&self) -> &'static str {
+        let long = self.compiled.as_ref().is_some_and(|c| c.passed / LONG > c.entries);
+        if long {
+            "no faster than the interpreter"
+        } else {
+            "leaves too soon to pay"
+        }
+    }
+
+    /// Whether entering its machine code pays, as far as is known.
+    pub fn pays(&self) -> bool {
+        self.compiled.as_ref().is_none_or(|c| {
+            // A tree that has just grown is judged anew.
+            self.account.pays().unwrap_or_else(|| c.pays())
+                && (c.refused < REFUSED_WINDOW || u32::from(c.refused) / 4 < c.entries)
+        })
+    }
+
+    /// Whether side traces wait to be compiled, and may take in what is around the loop.
+    pub fn learns(&self) -> bool {
+        let growth = self.compiled.as_ref().and_then(|c| c.growth.as_ref());
+        growth.is_some_and(|g| g.ahead.is_some())
+    }
+}
+
+/// The bytecodes of its trace that lie behind an exit.
+fn missed(tree: &Tree, exit: usize) -> u32 {
+    let all = tree
+        .traces
+        .get(tree.exits[exit].owner as usize)
+        .map_or(0, |t| t.bytecodes);
+    let before = tree.walked_to.get(exit).map_or(0, bytecodes);
+    all.saturating_sub(before)
+}
