@@ -105,7 +105,7 @@ pub fn worth_ns(pace_ns: u32, pass: u32, bytecodes: u64) -> u64 {
 }
 
 /// Processor time of this thread.
-fn processor_ns() -> u64 {
+pub fn processor_ns() -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a clock every Linux has, and a struct to write to.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };

@@ -9,7 +9,7 @@
 //! - No reference into the engine is held while arbitrary Python code may run.
 
 use crate::cache::{TICK_CALLBACKS, forget, release};
-use crate::clock::{Clock, Watch};
+use crate::clock::{Clock, Watch, processor_ns};
 use crate::frame::Frame;
 use crate::helpers;
 use crate::loops::Loop;
@@ -43,6 +43,8 @@ const TRACES_MAX: usize = 24;
 /// Times the exits of recorded side traces are taken again before these are compiled: each time the recorder looks whether
 /// the iteration goes another way, so that a tree is compiled less often.
 const LOOKS: u8 = 6;
+/// Below this many back edges before recording nothing is timed: tests that lower it do the same every time.
+const TIMED_HOT: u32 = 24;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
 
@@ -281,12 +283,15 @@ impl Engine {
         frame: Frame,
         from: Option<usize>,
     ) -> Result<(), Failure> {
+        let started = processor_ns();
         // SAFETY: by contract. Until the new tree is complete and in place, nothing is changed.
         let tried = std::panic::AssertUnwindSafe(|| unsafe { self.grow(info, index, frame, from) });
-        std::panic::catch_unwind(tried).unwrap_or(Err(Failure {
+        let done = std::panic::catch_unwind(tried).unwrap_or(Err(Failure {
             why: "an internal error",
             soon: false,
-        }))
+        }));
+        info.loops[index].compile_ns += processor_ns().saturating_sub(started);
+        done
     }
 
     /// Records and compiles the root of a loop, or a side trace of an exit.
@@ -504,7 +509,8 @@ impl Engine {
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         buffer[BREAKER].write(breaker as u64);
         let counters = c.packed.counters();
-        let watch = (l.usual != 0 && l.account.enters()).then(Watch::start);
+        let timed = self.limits.hot >= TIMED_HOT;
+        let watch = (timed && l.account.enters()).then(Watch::start);
         // SAFETY: by contract; the log is the one the code was compiled for.
         let (exit, pc) = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
@@ -547,7 +553,7 @@ impl Engine {
         let tree = growth.ahead.as_ref().map_or(&growth.tree, |ahead| &ahead.0);
         let new = tree.exits[exit].side.is_none() && tree.traces.len() < TRACES_MAX;
         let pending = growth.tree.exits[exit].side.is_none() && tree.exits[exit].side.is_some();
-        let hot = growth.failed[exit] < 2 && (new || pending);
+        let hot = growth.failed[exit] < 2 && (new || pending) && (!timed || info.loops[index].may_grow());
         // SAFETY: the frame stands at that exit now.
         let grown = !hot || unsafe { self.try_grow(info, index, frame, Some(exit)) }.is_ok();
         if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
@@ -676,7 +682,8 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
         let edge = (code, to as u32, frame.address());
         let l = &mut info.loops[index];
         // Warm loops are about to be recorded, if all goes well.
-        let timed = engine.clock.gauging || engine.limits.record && l.head.state == State::Warm;
+        let timed = engine.clock.gauging
+            || engine.limits.record && engine.limits.hot >= TIMED_HOT && l.head.state == State::Warm;
         if timed {
             engine.clock.arrive(edge, &mut l.pace);
         } else {

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Entries refused by its checks after which a loop that is seldom entered is left alone.
 const REFUSED_WINDOW: u16 = 256;
+/// Processor time for recording and compiling that a loop need not earn, ns.
+const FREE_NS: u64 = 10_000_000;
 /// Passes an entry has, if it is not entering and leaving that takes the time.
 const LONG: u32 = 40;
 
@@ -28,6 +30,9 @@ pub struct Loop {
     /// How long an interpreted pass takes, and what entries have cost and saved since it was compiled last.
     pub pace: Pace,
     pub account: Account,
+    /// Processor time its recording and compiling took, and what its machine code saved before it was compiled last, ns.
+    pub compile_ns: u64,
+    saved_ns: u64,
     /// ns of a usual pass when it was compiled; 0 if that is not known.
     pub usual: u32,
     /// Bytecodes of the root trace, and what each side trace adds to them where it begins.
@@ -46,6 +51,8 @@ impl Loop {
             reopened: 0,
             pace: Pace::default(),
             account: Account::default(),
+            compile_ns: 0,
+            saved_ns: 0,
             usual: 0,
             root: 0,
             sides: Box::default(),
@@ -63,6 +70,7 @@ impl Loop {
             };
             self.sides = traces.iter().skip(1).map(of).collect();
         }
+        self.saved_ns = self.saved();
         (self.compiled, self.grown, self.account) = (Some(compiled), true, Account::default());
         self.usual = self.pace.usual().unwrap_or(0);
     }
@@ -90,6 +98,17 @@ impl Loop {
         worth_ns(self.usual, self.root, run.max(0) as u64)
     }
 
+    /// What its machine code has saved, ns.
+    fn saved(&self) -> u64 {
+        let (spent, worth) = self.account.sums();
+        self.saved_ns + worth.saturating_sub(spent)
+    }
+
+    /// Whether its tree may grow: every growth compiles all of it, which has to be earned.
+    pub fn may_grow(&self) -> bool {
+        self.compile_ns < FREE_NS || self.compile_ns / 2 < self.saved()
+    }
+
     /// Why it does not pay.
     pub fn why_not(&self) -> &'static str {
         let long = self.compiled.as_ref().is_some_and(|c| c.passed / LONG > c.entries);
@@ -104,8 +123,8 @@ impl Loop {
     pub fn pays(&self) -> bool {
         self.compiled.as_ref().is_none_or(|c| {
             // A tree that has just grown is judged anew.
-            self.account.pays().unwrap_or_else(|| c.pays())
-                && (c.refused < REFUSED_WINDOW || u32::from(c.refused) / 4 < c.entries)
+            let measured = if self.usual == 0 { None } else { self.account.pays() };
+            measured.unwrap_or_else(|| c.pays()) && (c.refused < REFUSED_WINDOW || u32::from(c.refused) / 4 < c.entries)
         })
     }
 
