@@ -22,6 +22,8 @@ import threading
 import traceback
 import types
 
+# The number of a monitoring tool that programs use.
+TOOL = 4
 KINDS = "aliases edges raising rebound resumed strange typed".split()
 
 # Every program has these; tables may rely on them.
@@ -252,6 +254,10 @@ def observe(text):
     finally:
         sys.settrace(None)
         sys.setprofile(None)
+        gc.callbacks.clear()
+        if sys.monitoring.get_tool(TOOL) is not None:
+            sys.monitoring.set_events(TOOL, 0)
+            sys.monitoring.free_tool_id(TOOL)
         for module, names in shared:
             for name in [*module.__dict__]:
                 if name not in names:
