@@ -20,11 +20,12 @@ from typing import Any
 
 from . import blocks, groups, hooks, saver
 from .costs import Costs
+from .ledger import Ledger
 from .promised import Promised
 from .reader import Reader
 from .states import Coming, Look, Patch, Saved, Task
 
-HANDED_BYTES_MAX = 8 << 20
+HANDED_BYTES_MAX = 16 << 20
 """The largest state that is given to a child that saves already."""
 HEARD_SECONDS = 20e-3
 """How long one that was forked just now is listened to: a fork of another one takes as long, and its pages as well."""
@@ -52,6 +53,8 @@ class Beside(Reader):
     _put: Callable[[Task, saver.Saver | None, float], Saved]
     _apply: Callable[[Saved], None]
     _remembered: Callable[[Look, list[tuple[str, ...]]], dict[str, groups.Known]]
+    _chunks_there: Callable[[], set[str]]
+    ledger: Ledger
 
     def __init__(self) -> None:
         self.savers: list[saver.Saver] = []
@@ -76,26 +79,35 @@ class Beside(Reader):
         """The groups that are on the shelf, or will be by the time the next state is written."""
         return next((one.coming.keys for one in reversed(self.savers) if one.coming is not None), self.saved)
 
-    def _save_beside(self, look: Look, seconds: float, reply_at: float) -> bool:
-        """Leave it to a child, if one can be had and is worth a fork."""
+    def _save_beside(self, look: Look, task: Task | None, seconds: float, reply_at: float) -> bool:
+        """Leave it to a child, if one can be had and is worth a fork; ``task``: it need only be written."""
         self.why_no_saver = saver.why_not()
         resident = saver.resident_bytes()
-        if self.why_no_saver or not self._not_beside.isdisjoint(look.changed) or self._unfrozen(look):
+        if self.why_no_saver or (task is None and not self._not_beside.isdisjoint(look.changed)):
             return False
         if not self.savers and seconds < self._fork_cost() and not saver.always():
             return False
-        look.reply_at = reply_at
+        if self._unfrozen(look):
+            return False
+        listened = not self.savers and seconds == math.inf  # nothing is known of it: it may be quick
+        look.reply_at = reply_at if listened else 0.0
         look.refresh(self.known)
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
         before = list(self.savers)
         # Who is forked next finds out what those before it did; who has not begun by then can go.
         surplus = before[-1] if len(before) > saver.WAITING_MAX else None
-        groups.prepare(look.values.values())
+        if task is None:
+            groups.prepare(look.values.values())
+        else:
+            task.reply_at = 0.0
+            look.known = {name: look.known[name] for name in task.known}
+            child.coming = self._coming(task)
         if not self.native.lent:
             self.native.lend()
         self.promised.note(look.seq, look.count)
         began = time.perf_counter()
         try:
+            self._task_ahead = task
             ahead, states = lambda one: self._ahead(before, one, look), lambda one: self._as_child(before, one, look)
             child.fork(before, self.fds, saver.Work(ahead, states, self._leave_clean))
         except OSError as err:
@@ -103,6 +115,8 @@ class Beside(Reader):
             if not self.savers:
                 self.native.take()
             return False
+        finally:
+            self._task_ahead = None
         self._fork_seconds = (time.perf_counter() - began) / resident
         if surplus is not None and surplus.cancel():
             self.savers.remove(surplus)
@@ -112,14 +126,15 @@ class Beside(Reader):
             self._cancelled.append(surplus)
         self.savers.append(child)
         hooks.when_idle(child.pidfd, self.make_up)
-        held = self._remembered(look, [(name,) for name in look.changed])
-        self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
+        if task is None:
+            held = self._remembered(look, [(name,) for name in look.changed])
+            self.known = {**look.known, **{n: one._replace(names=(), since=look.seq) for n, one in held.items()}}
+        else:
+            self._foresee(look, task, child.coming)
         self.meta = {**self.meta, "seq": look.seq}
         self.restored_from = None
-        if not before and seconds == math.inf:
-            # Nothing is known of it: it may be quick.
-            if child.ended(reply_at - time.perf_counter()):
-                self._collect(BEFORE_REPLY)
+        if listened and child.ended(reply_at - time.perf_counter()):
+            self._collect(BEFORE_REPLY)
         return True
 
     def _fork_cost(self) -> float:
@@ -148,33 +163,40 @@ class Beside(Reader):
         What a child was given is as safe as what it was forked with: it lies in memory of both processes.
         """
         bases = dict(child.coming.bases)
+        there = self._chunks_there() | child.coming.chunks
         room = HANDED_BYTES_MAX
         given = []
-        for group in task.groups:
-            parts: list[Any] = []
-            for part in group.buffers:
-                place = self.blocks.place(part)
-                one = pickle.PickleBuffer(part) if place is None else self._patch(part, place, bases)
-                room -= part.nbytes if place is None else len(one.data) if one else room + 1
+        for group, parts in zip(task.groups, task.parts(self.blocks), strict=True):
+            stream, *others = parts.all
+            buffers: list[Any] = []
+            for view, part in zip(group.buffers, others, strict=True):
+                one = part.given(there) if part.place is None else self._patch(view, part.place, bases)
+                room -= part.missing(there, self.blocks) if part.place is None else len(one.data) if one else room + 1
                 if room < 0:
                     return False
-                parts.append(one)
-            given.append(group._replace(stream=pickle.PickleBuffer(group.stream), buffers=parts))
-        data = pickle.dumps(dataclasses.replace(task, groups=given, costs=[], reply_at=0.0), 5)
+                buffers.append(one)
+            room -= stream.missing(there, self.blocks)
+            given.append(group._replace(stream=stream.given(there), buffers=buffers))
+        if room < 0:
+            return False
+        data = pickle.dumps(dataclasses.replace(task, groups=given, costs=[], reply_at=0.0, made=None), 5)
         self.meta = {**self.meta, "seq": look.seq}
         self.promised.note(look.seq, look.count)
         if not child.give(saver.State(look.seq, look.count, look.code, look.changed), data):
             return False
-        fresh = [tuple(group.names) for group in task.groups]
-        child.coming = Coming(task.keys, bases, fresh, frozenset(task.refused))
-        self.blocks.coming = bases
+        child.coming = self._coming(task)._replace(bases=bases)
         for cost in task.costs:
             self.costs.took(*cost)
-        gone = {name for names in fresh for name in names} | set(task.refused)
-        self.known = {name: one for name, one in look.known.items() if name not in gone}
-        self.known |= self._remembered(look, fresh)
+        self._foresee(look, task, child.coming)
         self.restored_from = None
         return True
+
+    def _foresee(self, look: Look, task: Task, coming: Coming) -> None:
+        """This is what will be on the shelf when the last child has ended."""
+        self.blocks.coming = coming.bases
+        gone = {name for names in coming.fresh for name in names} | coming.refused
+        self.known = {name: one for name, one in look.known.items() if name not in gone}
+        self.known |= self._remembered(look, coming.fresh)
 
     def _patch(self, part: memoryview, place: tuple, bases: dict) -> Patch | None:
         """What was written to watched memory since a version that is as good as on the shelf, if that is little."""
@@ -214,11 +236,15 @@ class Beside(Reader):
         bases = {**{key: base.version for key, base in self.blocks.bases.items()}, **self.blocks.coming}
         for group in task.groups:
             bases.update(place for place in map(self.blocks.place, group.buffers) if place is not None)
-        return Coming(task.keys, bases, [tuple(group.names) for group in task.groups], frozenset(task.refused))
+        chunks = {name for parts in task.made or () for part in parts.all for name in part.names}
+        if self.savers and self.savers[-1].coming is not None:
+            chunks |= self.savers[-1].coming.chunks
+        fresh = [tuple(group.names) for group in task.groups]
+        return Coming(task.keys, bases, fresh, frozenset(task.refused), frozenset(chunks))
 
     def _ahead(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> None:
         """In the child, while those before it write: serialise its state, as soon as it is known what theirs will be."""
-        if not self._learn(before, math.inf):
+        if self._task_ahead is not None or not self._learn(before, math.inf):
             return
         look.refresh(self.known)
         keys = self.keys
@@ -228,7 +254,6 @@ class Beside(Reader):
 
     def _as_child(self, before: list[saver.Saver], child: saver.Saver, look: Look) -> Iterator[Saved]:
         """In the child, when those before it have ended: its own state, then those it is given."""
-        began = time.perf_counter()
         self.promised.leave()
         self.native.take()
         self.savers = []
@@ -237,32 +262,38 @@ class Beside(Reader):
         self.blocks.coming = {}
         look.refresh(self.known)
         task, self._task_ahead = self._task_ahead, None
-        if task is None or any("\0".join(one.names) not in self.saved for one in look.known.values()):
+        if task is None or not self._rests(task, look):
             task = self._task(look, child)
             child.say(self._coming(task))
-        saved = self._put(task, child, began)
+        saved = self._put(task, child, time.perf_counter())
         while True:
             self._apply(saved)
             yield saved
             data = child.next()
             if data is None:
                 return
-            began = time.perf_counter()
             child.progress("", len(data))
             task = pickle.loads(data)
             self.deferred = task.deferred
             self._check(task)
-            saved = self._put(task, child, began)
+            saved = self._put(task, child, time.perf_counter())
+
+    def _rests(self, task: Task, look: Look) -> bool:
+        """Whether all that did not change since an earlier state is on the shelf as of that state."""
+        keys = {name: "\0".join(one.names) for name, one in look.known.items()}
+        return all(key in self.saved and task.known.get(name, key) == key for name, key in keys.items())
 
     def _check(self, task: Task) -> None:
         """Raise if a state that was given relies on something that is not on the shelf after all."""
         missing = {key for key in task.known.values() if key not in self.saved}
-        for group in task.groups:
-            for part in group.buffers:
-                if isinstance(part, Patch):
-                    base = self.blocks.bases.get(part.key)
-                    if base is None or base.version not in (part.since, part.version):
+        for group, parts in zip(task.groups, task.parts(self.blocks), strict=True):
+            for part in parts.all:
+                if part.patch is not None:
+                    base = self.blocks.bases.get(part.patch.key)
+                    if base is None or base.version not in (part.patch.since, part.patch.version):
                         missing.add(group.names[0])
+                elif part.lacking(self.ledger.sizes):
+                    missing.add(group.names[0])
         if missing:
             raise LookupError(f"{', '.join(sorted(missing))} is not there")
 

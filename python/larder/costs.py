@@ -9,7 +9,7 @@ import math
 import resource
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 COMMIT_SECONDS = 2e-3
 WALKS = 10
@@ -27,7 +27,6 @@ class Cost(NamedTuple):
     seconds: float
     walk: float
     """Seconds of the walk below it then; 0 if there was none."""
-    nbytes: int
 
 
 class Stopwatch:
@@ -55,22 +54,22 @@ class Costs:
         self._kinds: dict[str, Cost] = {}
         self._rate = float(BYTES_PER_SECOND)
 
-    def seconds(self, kind: str, name: str, walk: float | None, nbytes: int | None) -> float:
-        """What a variable will take whose walk took ``walk`` seconds (``None``: it cannot be walked) and whose arrays have
-        ``nbytes`` to be written (``None``: not known)."""
+    def seconds(self, kind: str, name: str, walk: float | None) -> float:
+        """How long it will take to serialise a variable whose walk took ``walk`` seconds (``None``: it cannot be walked)."""
         before = self._names.get(name)
         if before is None or before.kind != kind:
             before = self._kinds.get(kind) if walk is None else None
         if before is None:
-            return math.inf if walk is None else walk * WALKS + (nbytes or 0) / self._rate
-        seconds = before.seconds
-        if walk is not None and before.walk:
-            seconds *= walk / before.walk
-        return seconds + (before.nbytes if nbytes is None else nbytes) / self._rate
+            return math.inf if walk is None else walk * WALKS
+        return before.seconds * (walk / before.walk if walk is not None and before.walk else 1.0)
 
-    def took(self, kind: str, name: str, seconds: float, walk: float, nbytes: int) -> None:
+    def writing(self, nbytes: int) -> float:
+        """How long it will take to write so many bytes."""
+        return nbytes / self._rate
+
+    def took(self, kind: str, name: str, seconds: float, walk: float) -> None:
         """A variable was serialised."""
-        self._names[name] = self._kinds[kind] = Cost(kind, seconds, walk, nbytes)
+        self._names[name] = self._kinds[kind] = Cost(kind, seconds, walk)
 
     def wrote(self, nbytes: int, seconds: float) -> None:
         """So many bytes were written and committed."""
@@ -80,12 +79,3 @@ class Costs:
     def keep(self, names: Iterable[str]) -> None:
         """Forget all other names."""
         self._names = {name: self._names[name] for name in names if name in self._names}
-
-
-def nbytes_of(spans: Iterable[tuple[int, int]], blocks: Any, least: int) -> int:
-    """Bytes of arrays in ``spans`` that are not on the shelf yet."""
-    total = 0
-    for low, high in spans:
-        if high - low >= least:
-            total += blocks.missing(low, high)
-    return total

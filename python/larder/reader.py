@@ -221,8 +221,9 @@ def chunks_of(entry: tuple) -> list[str]:
     return found
 
 
-def sums_of(part: Any, chunk_bytes: int = CHUNK_BYTES) -> bytes | None:
+def sums_of(part: Any, chunk_bytes: int = 0) -> bytes | None:
     """The digests of the chunks of a part that is larger than one; ``None`` for the others."""
     from ._larder import digest_chunks
 
+    chunk_bytes = chunk_bytes or CHUNK_BYTES
     return digest_chunks(part, chunk_bytes) if memoryview(part).nbytes > chunk_bytes else None

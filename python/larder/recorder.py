@@ -46,7 +46,7 @@ from typing import Any
 from . import blocks, codec, groups, saver, watch
 from ._larder import Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS, Beside
-from .costs import COMMIT_SECONDS, Costs, Stopwatch, nbytes_of
+from .costs import COMMIT_SECONDS, Costs, Stopwatch
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised
@@ -202,13 +202,14 @@ class Recorder(Beside):
         task = None
         if patience < math.inf or self.savers:
             seconds = self._seconds(look)
-            if self.savers and seconds <= patience and self._foreseen(look):
+            if seconds <= patience and (not self.savers or self._foreseen(look)):
                 task = self._task(look, None)
-                if self._hand_over(look, task, self.savers[-1]):
+                if self.savers and self._hand_over(look, task, self.savers[-1]):
                     return
-            ending = task is not None and self.savers[-1].closed and self.drain(HEARD_SECONDS)
-            beside = (self.savers or seconds > patience) and not ending
-            if beside and self._save_beside(look, seconds, began + patience):
+                if self.savers and self.savers[-1].closed:
+                    self.drain(HEARD_SECONDS)
+                seconds = self._writing(task)
+            if (self.savers or seconds > patience) and self._save_beside(look, task, seconds, began + patience):
                 return
             if beside and bounded and seconds > self._fork_cost():
                 self._again = (code, count)
@@ -219,7 +220,7 @@ class Recorder(Beside):
             look.known = known
             task = self._task(look, None)
         try:
-            saved = self._put(task, None, began)
+            saved = self._put(task, None, time.perf_counter())
         except BaseException:
             try:
                 self.native.rollback()
@@ -270,14 +271,26 @@ class Recorder(Beside):
         return Look(seq, code, count, values, imports, known, walked, walks, held, self.restored_from, patience)
 
     def _seconds(self, look: Look) -> float:
-        """What it will take to save what was seen; endless if it holds what was never saved before and cannot be walked."""
+        """What it will take at least: to serialise what was seen; endless if it holds what was never saved before and cannot
+        be walked."""
         total = COMMIT_SECONDS
         for name in look.changed:
-            found = look.walked[name]
-            ruled = not isinstance(found, str)
-            nbytes = nbytes_of(found.spans, self.blocks, blocks.TRACKED_BYTES_MIN) if ruled else None
-            total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None, nbytes)
+            ruled = not isinstance(look.walked[name], str)
+            total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None)
         return total
+
+    def _writing(self, task: Task) -> float:
+        """What it will take to write what was serialised."""
+        there, nbytes = self._chunks_there(), 0
+        for group, parts in zip(task.groups, task.parts(self.blocks), strict=True):
+            before = self.saved.get("\0".join(group.names))
+            if before is None or self.savers or before[0] != parts.digest:
+                nbytes += sum(part.missing(there, self.blocks) for part in parts.all)
+        return COMMIT_SECONDS + self.costs.writing(nbytes)
+
+    def _chunks_there(self) -> set[str]:
+        """Chunks of the last state that is known to be on the shelf."""
+        return {chunk for _, record in self.saved.values() for chunk in self.ledger.uses.get(record, ())}
 
     def _task(self, look: Look, child: saver.Saver | None) -> Task:
         """Serialise what changed."""
@@ -296,12 +309,7 @@ class Recorder(Beside):
         found, refused = groups.groups(look.values, known, look.walked, turn_to)
         fresh = {name for group in found for name in group.names} | set(refused)
         kept = {name: "\0".join(one.names) for name, one in known.items() if name not in fresh}
-        costs = []
-        for group in found:
-            nbytes = len(group.stream) + sum(part.nbytes for part in group.buffers if self.blocks.place(part) is None)
-            each = nbytes // len(group.names)
-            costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], each) for name in group.names]
-        costs += [(look.kind(name), name, clock.get(name, 0.0), look.walks[name], 0) for name in refused]
+        costs = [(look.kind(name), name, clock.get(name, 0.0), look.walks[name]) for name in fresh]
         return Task(
             look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, _cwd(),
             dict(self.deferred), look.reply_at,
@@ -324,14 +332,12 @@ class Recorder(Beside):
             elif self._last:
                 imports[name] = self._last["imports"][name]
         changed: list[str] = []
-        for names, stream, buffers, needs in task.groups:
+        for (names, _, _, needs), parts in zip(task.groups, task.parts(self.blocks), strict=True):
             key = "\0".join(names)
-            parts = [Part(stream, None), *(Part(part, self.blocks) for part in buffers)]
-            digest = _digest([part.digested for part in parts])
             before = self.saved.get(key)
-            if before is None or before[0] != digest:
+            if before is None or before[0] != parts.digest:
                 record = f"g:{seq}:{names[0]}"
-                before = (self._put_group(record, parts, needs, seq, new), record)
+                before = (self._put_group(record, parts.all, needs, seq, new), record)
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
@@ -400,7 +406,7 @@ class Recorder(Beside):
             self.costs.took(*cost)
             if cost[2] < SLOW_SECONDS:
                 self._slow.pop(cost[1], None)
-        self.costs.wrote(sum(done.sizes.values()), done.seconds - sum(cost[2] for cost in done.costs))
+        self.costs.wrote(sum(done.sizes.values()), done.seconds)
         self.costs.keep(done.version["names"])
         self._warn_of_size(done.plan.bytes)
 
@@ -483,8 +489,7 @@ class Recorder(Beside):
             for at in range(0, len(final), 16):
                 name = f"c:{final[at : at + 16].hex()}"
                 if name not in new.there:
-                    start = at // 16 * CHUNK_BYTES
-                    copy = bytes(part.view[start : start + CHUNK_BYTES])
+                    copy = part.chunk(at // 16)
                     final[at : at + 16] = _sums_of_chunk(copy)
                     name = f"c:{final[at : at + 16].hex()}"
                     if name not in new.there:

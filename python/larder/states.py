@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from . import blocks, groups, saver
+from ._larder import digest
 from .ledger import Plan
-from .reader import sums_of
+from .reader import CHUNK_BYTES, sums_of
 
 
 class New:
@@ -33,14 +36,17 @@ class Part:
 
     def __init__(self, part: Any, known: blocks.Blocks | None) -> None:
         self.patch = part if isinstance(part, Patch) else None
+        self._given: dict[int, Any] | None = None
+        self.view, self.place, self.sums = memoryview(b""), None, None
         if self.patch is not None:
-            self.view, self.place = memoryview(b""), (self.patch.key, self.patch.version)
-            self.nbytes = self.patch.nbytes
+            self.place, self.nbytes = (self.patch.key, self.patch.version), self.patch.nbytes
+        elif isinstance(part, Chunks):
+            self.sums, self.nbytes, self._given = part.sums, part.nbytes, part.given
         else:
             self.view = memoryview(part)
-            self.place = None if known is None else known.place(self.view)
             self.nbytes = self.view.nbytes
-        self.sums = sums_of(self.view) if self.place is None else None
+            self.place = None if known is None else known.place(self.view)
+            self.sums = sums_of(self.view) if self.place is None else None
 
     @property
     def digested(self) -> Any:
@@ -48,6 +54,54 @@ class Part:
         if self.place is not None:
             return repr(self.place).encode()
         return self.view if self.sums is None else self.sums
+
+    @property
+    def names(self) -> list[str]:
+        """Its chunks."""
+        return [f"c:{self.sums[at : at + 16].hex()}" for at in range(0, len(self.sums), 16)] if self.sums else []
+
+    def chunk(self, at: int) -> bytes:
+        """A copy of one of its chunks. Raises ``LookupError`` if it was not given."""
+        if self._given is not None:
+            return bytes(self._given[at])
+        return bytes(self.view[at * CHUNK_BYTES : (at + 1) * CHUNK_BYTES])
+
+    def lacking(self, there: Collection[str]) -> set[str]:
+        """Chunks that neither came with it nor are ``there``."""
+        if self._given is None:
+            return set()
+        return {name for at, name in enumerate(self.names) if at not in self._given and name not in there}
+
+    def missing(self, there: Collection[str], known: blocks.Blocks) -> int:
+        """How many bytes of it are to be written if these chunks are ``there``."""
+        if self.place is not None:
+            (_, low, nbytes), _ = self.place
+            return known.missing(low, low + nbytes)
+        if self.sums is None:
+            return self.nbytes
+        return sum(self._size(at) for at, name in enumerate(self.names) if name not in there)
+
+    def given(self, there: Collection[str]) -> Any:
+        """It for another process: memory, or `Chunks` with those that are not ``there``."""
+        if self.sums is None:
+            return pickle.PickleBuffer(self.view)
+        new = {
+            at: pickle.PickleBuffer(self.view[at * CHUNK_BYTES : (at + 1) * CHUNK_BYTES])
+            for at, name in enumerate(self.names)
+            if name not in there
+        }
+        return Chunks(self.nbytes, self.sums, new)
+
+    def _size(self, at: int) -> int:
+        return min(CHUNK_BYTES, self.nbytes - at * CHUNK_BYTES)
+
+
+class Parts:
+    """The stream and the buffers of a group."""
+
+    def __init__(self, group: groups.Found, known: blocks.Blocks) -> None:
+        self.all = [Part(group.stream, None), *(Part(part, known) for part in group.buffers)]
+        self.digest = digest([part.digested for part in self.all])
 
 
 @dataclasses.dataclass(eq=False)
@@ -104,6 +158,14 @@ class Task:
     cwd: str
     deferred: dict[str, str]
     reply_at: float
+    made: list[Parts] | None = None
+    """What `parts` gave."""
+
+    def parts(self, known: blocks.Blocks) -> list[Parts]:
+        """Of each of its groups."""
+        if self.made is None:
+            self.made = [Parts(group, known) for group in self.groups]
+        return self.made
 
     @property
     def keys(self) -> frozenset[str]:
@@ -125,6 +187,14 @@ class Patch(NamedTuple):
         return self.key[2]
 
 
+class Chunks(NamedTuple):
+    """A large part of a group in a `Task` for another process: digests of its chunks, and those that are not on the shelf."""
+
+    nbytes: int
+    sums: bytes
+    given: dict[int, Any]
+
+
 class Coming(NamedTuple):
     """What will be on the shelf once a child has ended: said as soon as it is known, before it is written."""
 
@@ -135,6 +205,8 @@ class Coming(NamedTuple):
     fresh: list[tuple[str, ...]]
     """The groups it serialised."""
     refused: frozenset[str]
+    chunks: frozenset[str] = frozenset()
+    """Chunks of its last state, as far as they are known."""
 
 
 @dataclasses.dataclass

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import gc
 import json
+import math
 import os
 import random
 import re
@@ -524,7 +525,7 @@ def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
     ``lose`` some of the children are killed."""
     from larder import recorder
 
-    rng, save, put, hand_over = random.Random(seed), rec.save, rec._put, rec._hand_over
+    rng, save, put, hand_over, writing = random.Random(seed), rec.save, rec._put, rec._hand_over, rec._writing
     recorder.HEARD_SECONDS = 5.0
     rec._fork_seconds = 1e-12
 
@@ -539,12 +540,16 @@ def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
             time.sleep(0.03)
         return put(task, child, began)
 
+    def for_ever(task):
+        """What the kernel serialised is left to a child to write."""
+        return rng.choice([math.inf, writing(task)])
+
     def handed_over(look, task, child):
-        done = hand_over(look, task, child)
+        done = rng.random() < 0.8 and hand_over(look, task, child)
         given.extend([task.seq] if done else [])
         return done
 
-    rec.save, rec._put, rec._hand_over = seldom_here, slowly, handed_over
+    rec.save, rec._put, rec._hand_over, rec._writing = seldom_here, slowly, handed_over, for_ever
 
 
 def main(what: str, out: str, seeds: list[int]) -> None:
@@ -554,11 +559,12 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     sys.setrecursionlimit(3000)
     from IPython.core.interactiveshell import InteractiveShell
 
-    from larder import blocks, hooks, recovery
+    from larder import blocks, hooks, reader, recorder, recovery, states
 
     if not os.environ.get("LARDER_FUZZ_LARGE"):
         # What is done for large arrays, done for those of this size.
         blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
+        reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
     ip = InteractiveShell.instance()
     ip.history_manager.enabled = False
     hooks.install(ip)
