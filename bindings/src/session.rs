@@ -8,6 +8,7 @@ use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The 128-bit digest of a list of contiguous buffers.
 #[pyfunction]
@@ -261,15 +262,40 @@ impl Walker {
 /// Which of `others` met one of the objects at `ids`.
 #[pyfunction]
 fn meeting(ids: Vec<u64>, others: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
-    let ids: HashSet<u64> = ids.into_iter().collect();
+    let ids: FxHashSet<u64> = ids.into_iter().collect();
     let meets = |other: &Walked| other.ids.iter().any(|id| ids.contains(id));
     (0..others.len()).filter(|at| meets(&others[*at])).collect()
+}
+
+/// A number for each walk: the same one for those that met the same objects, directly or by way of others.
+#[pyfunction]
+fn joined(walks: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
+    fn root(parent: &mut [usize], mut at: usize) -> usize {
+        while parent[at] != at {
+            parent[at] = parent[parent[at]];
+            at = parent[at];
+        }
+        at
+    }
+    let mut parent: Vec<usize> = (0..walks.len()).collect();
+    let mut owner: FxHashMap<u64, usize> = FxHashMap::default();
+    if walks.len() > 1 {
+        for (at, walk) in walks.iter().enumerate() {
+            for id in &walk.ids {
+                let other = *owner.entry(*id).or_insert(at);
+                let (from, to) = (root(&mut parent, at), root(&mut parent, other));
+                parent[from] = to;
+            }
+        }
+    }
+    (0..walks.len()).map(|at| root(&mut parent, at)).collect()
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
     module.add_function(wrap_pyfunction!(meeting, module)?)?;
+    module.add_function(wrap_pyfunction!(joined, module)?)?;
     module.add_function(wrap_pyfunction!(pages_on, module)?)?;
     module.add_function(wrap_pyfunction!(pages_begin, module)?)?;
     module.add_function(wrap_pyfunction!(pages_place, module)?)?;

@@ -85,6 +85,8 @@ class Span(NamedTuple):
 
 
 class Dump(NamedTuple):
+    names: list[str]
+    """Sorted; the first one stands for them."""
     stream: bytes
     buffers: list[memoryview]
     spans: list[Span]
@@ -131,49 +133,115 @@ def groups(
     the names met, where one was possible. ``began`` is called with each name that is serialised, before it is.
     """
     walked = walked or {}
+    apart: set[str] = set()
+    while True:
+        try:
+            return _groups(values, known or {}, walked, began, apart)
+        except _Apart as err:
+            apart.update(err.names)
+
+
+class _Apart(Exception):
+    """Names that were serialised together have to be looked at one by one: something about one of them is refused."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+def _groups(
+    values: Mapping[str, Any],
+    known: Mapping[str, Known],
+    walked: Mapping[str, Any],
+    began: Callable[[str], None],
+    apart: set[str],
+) -> tuple[list[Found], dict[str, str]]:
     refused: dict[str, str] = {}
     dumps: dict[str, Dump] = {}
-    left = dict(known or {})
+    left = dict(known)
     todo = [name for name in values if name not in left]
+
+    def dump(names: list[str], shared: frozenset[int], use_ids: bool = True) -> None:
+        began(names[0])
+        try:
+            found = [getattr(walked.get(name), "ids", None) for name in names] if use_ids else [None]
+            ids = None if None in found else sorted({key for ids in found for key in ids})
+            dumps[names[0]] = _dump({name: values[name] for name in names}, names, shared, ids)
+        except Exception as err:
+            if len(names) > 1:
+                raise _Apart(names) from err
+            refused[names[0]] = _reason(values[names[0]], names[0], err)
+            dumps.pop(names[0], None)
+
+    for name in _sharing(todo, left, walked):
+        del left[name]
+        todo.append(name)
     while todo:
-        for name in todo:
-            began(name)
-            try:
-                ids = getattr(walked.get(name), "ids", None)
-                dumps[name] = _dump({name: values[name]}, name, frozenset(), ids)
-            except Exception as err:
-                refused[name] = _reason(values[name], name, err)
+        for names in _units(todo, walked, apart):
+            dump(names, frozenset())
         todo = _pulled(dumps, left, values)
         for name in todo:
             del left[name]
     shared = _meet(dumps, refused)
     if shared:
-        for name, one in list(dumps.items()):
+        for one in list(dumps.values()):
             if shared.intersection(span.obj for span in one.spans):
-                began(name)
-                try:
-                    dumps[name] = _dump({name: values[name]}, name, shared)
-                except Exception as err:
-                    refused[name] = _reason(values[name], name, err)
-                    del dumps[name]
+                dump(one.names, shared, False)
         _meet(dumps, refused, last=True)
     _refuse_inner(dumps, refused)
     _refuse_dicts(values, dumps, refused)
     found = []
     for names in _components(dumps):
+        members = sorted(member for name in names for member in dumps[name].names)
         if len(names) == 1:
             one = dumps[names[0]]
         else:
             began(names[0])
             try:
-                one = _dump({name: values[name] for name in names}, names[0], shared)
+                one = _dump({name: values[name] for name in members}, members, shared)
             except Exception as err:
                 why = f"{type(err).__name__}: {err}".splitlines()[0]
-                refused.update(dict.fromkeys(names, f"shares objects with {', '.join(names)}, together: {why}"))
+                refused.update(dict.fromkeys(members, f"shares objects with {', '.join(members)}, together: {why}"))
                 continue
-        found.append(Found(names, one.stream, one.buffers, sorted(one.needs)))
+        found.append(Found(members, one.stream, one.buffers, sorted(one.needs)))
     began("")
     return found, refused
+
+
+def _sharing(names: list[str], left: Mapping[str, Known], walked: Mapping[str, Any]) -> list[str]:
+    """Those left alone that would be pulled, as far as walks tell: they hold what one of ``names`` does, or one of their
+    group does."""
+    from ._larder import joined
+
+    told = [walked[name] for name in names if hasattr(walked.get(name), "ids")]
+    if not told or not left:
+        return []
+    labels = joined([*told, *(one.walked for one in left.values())])
+    changed, rest = set(labels[: len(told)]), labels[len(told) :]
+    found = {name for name, label in zip(left, rest, strict=True) if label in changed}
+    mates = {mate for name in found for mate in left[name].names}
+    return [name for name in left if name in found or name in mates]
+
+
+def _units(names: list[str], walked: Mapping[str, Any], apart: set[str]) -> list[list[str]]:
+    """Which of these are serialised at once, because walks say that they hold the same: they would come to be in one group."""
+    from ._larder import joined
+
+    told = [name for name in names if name not in apart and hasattr(walked.get(name), "ids")]
+    units: dict[int, list[str]] = {}
+    for name, label in zip(told, joined([walked[name] for name in told]), strict=True):
+        units.setdefault(label, []).append(name)
+    alone = set(names).difference(told)
+    return [*([name] for name in names if name in alone), *map(sorted, units.values())]
+
+
+def _drop(name: str, why: str, dumps: dict[str, Dump], refused: dict[str, str]) -> None:
+    """Refuse a name; or those it was serialised with have to be looked at one by one first."""
+    one = dumps.get(name)
+    if one is not None and len(one.names) > 1:
+        raise _Apart(one.names)
+    refused[name] = why
+    dumps.pop(name, None)
 
 
 def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str, Any]) -> list[str]:
@@ -182,7 +250,7 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
 
     names = list(left)
     ids = [key for one in dumps.values() for key in (*one.ids, *one.inside)]
-    ids += [id(values[name]) for name in dumps]
+    ids += [id(values[name]) for one in dumps.values() for name in one.names]
     pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
     spans = [s for one in dumps.values() for s in one.spans if s.high > s.low]
     # What frames share with each other is not shared after recovery.
@@ -249,8 +317,7 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
         open_.append(span)
     if last or not shared:
         for name, why in bad.items():
-            refused[name] = why
-            dumps.pop(name, None)
+            _drop(name, why, dumps, refused)
     return frozenset(shared)
 
 
@@ -266,8 +333,7 @@ def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:
     for name, one in list(dumps.items()) if inside else ():
         kind = next((inside[key] for key in one.memo if key in inside), None)
         if kind is not None:
-            refused[name] = f"reaches the inside of a {kind}, which would come back with another one"
-            dumps.pop(name)
+            _drop(name, f"reaches the inside of a {kind}, which would come back with another one", dumps, refused)
 
 
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
@@ -285,19 +351,19 @@ def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: di
                 owners[id(found)] = (name, key, kind.__name__)
                 if id(found) in one.memo:
                     own[id(found)] = key
-        key = _held_by_others(own, {0: [values[name]], **one.memo}) if own else None
+        key = _held_by_others(own, {0: [values[name] for name in one.names], **one.memo}) if own else None
         if key is not None:
             past[name] = owners[key][2]
     for name, one in list(dumps.items()) if owners else ():
-        ids = {*one.ids, id(values[name])}
+        variables = {id(values[name]) for name in one.names}
+        ids = {*one.ids, *variables}
         kind = past.get(name)
         for key in owners.keys() & ids if kind is None else ():
             owner, part, what = owners[key]
-            if id(values[name]) == key or (name != owner and part not in ids):
+            if key in variables or (name != owner and part not in ids):
                 kind = what
         if kind is not None:
-            refused[name] = f"reaches the __dict__ of a {kind}, which would come back with another one"
-            dumps.pop(name)
+            _drop(name, f"reaches the __dict__ of a {kind}, which would come back with another one", dumps, refused)
 
 
 def _held_by_others(own: Mapping[int, int], memo: Mapping[int, Any]) -> int | None:
@@ -404,11 +470,12 @@ def prepare(values: Iterable[Any]) -> None:
             cloudpickle._get_or_create_tracker_id(kind)
 
 
-def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[int] | None = None) -> Dump:
+def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids: list[int] | None = None) -> Dump:
+    name = names[0]
     if _pickler is None:
         prepare(())
     if len(values) == 1 and type(values[name]) in ATOMS:
-        return Dump(pickle.dumps(values, 5), [], [], [], {}, [], set(), {})
+        return Dump(names, pickle.dumps(values, 5), [], [], [], {}, [], set(), {})
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
@@ -422,12 +489,12 @@ def _dump(values: dict[str, Any], name: str, shared: frozenset[int], ids: list[i
     pickler = _pickler(out, take, name, shared)
     pickler.dump(values)
     if ids is not None:
-        return Dump(out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep, set(), {})
+        return Dump(names, out.getvalue(), buffers, pickler.spans, ids, {}, pickler.keep, set(), {})
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo = {key: part for key, (_, part) in pickler.memo.copy().items() if type(part) not in _UNSHARED}
     memo.pop(id(values), None)
     ids = _shareable(memo)
-    return Dump(out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs, pickler.inside)
+    return Dump(names, out.getvalue(), buffers, pickler.spans, ids, memo, pickler.keep, pickler.needs, pickler.inside)
 
 
 def _pickler_class():
