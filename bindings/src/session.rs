@@ -8,7 +8,7 @@ use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 /// The 128-bit digest of a list of contiguous buffers.
 #[pyfunction]
@@ -259,12 +259,73 @@ impl Walker {
     }
 }
 
-/// Which of `others` met one of the objects at `ids`.
+/// Whether two sorted lists have something in common.
+fn meet(some: &[u64], others: &[u64]) -> bool {
+    let (few, many) = if some.len() < others.len() {
+        (some, others)
+    } else {
+        (others, some)
+    };
+    if few.len() * 16 < many.len() {
+        return few.iter().any(|id| many.binary_search(id).is_ok());
+    }
+    let mut rest = many;
+    few.iter().any(|id| {
+        let skipped = rest.iter().take_while(|other| *other < id).count();
+        rest = &rest[skipped..];
+        rest.first() == Some(id)
+    })
+}
+
+/// Which of `others` met one of the objects at `ids`, or cover some of the memory in `spans`: `(low, high, framed)`, of which
+/// framed ones are nothing to others that are.
 #[pyfunction]
-fn meeting(ids: Vec<u64>, others: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
-    let ids: FxHashSet<u64> = ids.into_iter().collect();
-    let meets = |other: &Walked| other.ids.iter().any(|id| ids.contains(id));
+fn meeting(mut ids: Vec<u64>, spans: Vec<(usize, usize, bool)>, others: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
+    ids.sort_unstable();
+    // What ends later may hide behind what ends earlier: the highest end so far goes with each start.
+    let cover = |framed: bool| -> Vec<(usize, usize)> {
+        let counted = spans.iter().filter(|span| !framed || !span.2);
+        let mut cover: Vec<(usize, usize)> = counted.map(|(low, high, _)| (*low, *high)).collect();
+        cover.sort_unstable();
+        let mut top = 0;
+        for (_, high) in &mut cover {
+            top = top.max(*high);
+            *high = top;
+        }
+        cover
+    };
+    let (every, alone) = (cover(false), cover(true));
+    let covered = |(low, high): (usize, usize), framed: bool| {
+        let cover = if framed { &alone } else { &every };
+        let at = cover.partition_point(|(start, _)| *start < high);
+        at > 0 && cover[at - 1].1 > low
+    };
+    let meets = |other: &Walked| {
+        meet(&ids, &other.ids)
+            || other
+                .spans
+                .iter()
+                .zip(&other.framed)
+                .any(|(span, framed)| covered(*span, *framed))
+    };
     (0..others.len()).filter(|at| meets(&others[*at])).collect()
+}
+
+/// Which of `others` met an object that one of `walks` did, or another one of these `others`.
+#[pyfunction]
+fn sharing(walks: Vec<PyRef<'_, Walked>>, others: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
+    let mut todo: Vec<&Walked> = walks.iter().map(|walk| &**walk).collect();
+    let mut left: Vec<usize> = (0..others.len()).collect();
+    while let Some(walk) = todo.pop() {
+        left.retain(|at| {
+            let met = meet(&walk.ids, &others[*at].ids);
+            if met {
+                todo.push(&others[*at]);
+            }
+            !met
+        });
+    }
+    (0..others.len()).filter(|at| left.binary_search(at).is_err()).collect()
 }
 
 /// A number for each walk: the same one for those that met the same objects, directly or by way of others.
@@ -296,6 +357,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
     module.add_function(wrap_pyfunction!(meeting, module)?)?;
     module.add_function(wrap_pyfunction!(joined, module)?)?;
+    module.add_function(wrap_pyfunction!(sharing, module)?)?;
     module.add_function(wrap_pyfunction!(pages_on, module)?)?;
     module.add_function(wrap_pyfunction!(pages_begin, module)?)?;
     module.add_function(wrap_pyfunction!(pages_place, module)?)?;

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 COMMIT_SECONDS = 2e-3
-WALKS = 10
+WALKS = 5
 """Serialising takes about so many times as long as the walk below the same objects."""
 BYTES_PER_SECOND = 600 << 20
 """Until it was measured."""

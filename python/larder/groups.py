@@ -21,7 +21,6 @@ two names is refused with a reason. Nothing that was shared comes back apart wit
 from __future__ import annotations
 
 import array
-import bisect
 import contextlib
 import datetime
 import decimal
@@ -211,16 +210,15 @@ def _groups(
 def _sharing(names: list[str], left: Mapping[str, Known], walked: Mapping[str, Any]) -> list[str]:
     """Those left alone that would be pulled, as far as walks tell: they hold what one of ``names`` does, or one of their
     group does."""
-    from ._larder import joined
+    from ._larder import sharing
 
     told = [walked[name] for name in names if hasattr(walked.get(name), "ids")]
     if not told or not left:
         return []
-    labels = joined([*told, *(one.walked for one in left.values())])
-    changed, rest = set(labels[: len(told)]), labels[len(told) :]
-    found = {name for name, label in zip(left, rest, strict=True) if label in changed}
+    every = list(left)
+    found = {every[at] for at in sharing(told, [one.walked for one in left.values()])}
     mates = {mate for name in found for mate in left[name].names}
-    return [name for name in left if name in found or name in mates]
+    return [name for name in every if name in found or name in mates]
 
 
 def _units(names: list[str], walked: Mapping[str, Any], apart: set[str]) -> list[list[str]]:
@@ -251,35 +249,11 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
     names = list(left)
     ids = [key for one in dumps.values() for key in (*one.ids, *one.inside)]
     ids += [id(values[name]) for one in dumps.values() for name in one.names]
-    pulled = {names[at] for at in meeting(ids, [left[name].walked for name in names])}
-    spans = [s for one in dumps.values() for s in one.spans if s.high > s.low]
     # What frames share with each other is not shared after recovery.
-    every, alone = _Cover(spans), _Cover([s for s in spans if not s.frame])
-    for name in names:
-        one = left[name]
-        if any(member not in left for member in one.names):
-            pulled.add(name)
-            continue
-        for (low, high), framed in zip(one.walked.spans, one.walked.framed, strict=True):
-            if (alone if framed else every).meets(low, high):
-                pulled.add(name)
-                break
+    spans = [(span.low, span.high, span.frame) for one in dumps.values() for span in one.spans if span.high > span.low]
+    pulled = {names[at] for at in meeting(ids, spans, [left[name].walked for name in names])}
+    pulled.update(name for name in names if any(mate not in left for mate in left[name].names))
     return sorted(pulled)
-
-
-class _Cover:
-    """Memory that spans cover."""
-
-    def __init__(self, spans: list[Span]) -> None:
-        self._lows, self._highs, top = [], [], 0
-        for span in sorted(spans):
-            top = max(top, span.high)
-            self._lows.append(span.low)
-            self._highs.append(top)
-
-    def meets(self, low: int, high: int) -> bool:
-        at = bisect.bisect_left(self._lows, high)
-        return bool(at) and self._highs[at - 1] > low
 
 
 def _reason(value: Any, name: str, err: BaseException) -> str:

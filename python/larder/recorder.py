@@ -60,6 +60,8 @@ INPUTS_MAX = 1000
 REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
 """A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
 SLOW_SECONDS = 5e-3
+HELD_SECONDS = 1e-3
+"""What takes no longer to look at is held each time, in case it changed; the rest is looked at again then."""
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
 VERSION = 2
@@ -110,6 +112,8 @@ class Recorder(Beside):
         self.ledger = Ledger()
         self.blocks = blocks.Blocks()
         self.costs = Costs()
+        self._walks: dict[str, float] = {}
+        """Seconds of the last walks."""
         self._slow: dict[str, float] = {}
         """Variables that took long to look at, and how long: who takes longer than a reply waits is serialised, beside."""
         self._cell_began = time.perf_counter()
@@ -252,7 +256,7 @@ class Recorder(Beside):
             if self._slow.get(name, 0.0) > left and name not in self._not_beside:
                 walked[name], walks[name] = "takes long to look at", 0.0
                 continue
-            hold = name not in self.known
+            hold = name not in self.known or self._walks.get(name, 0.0) < HELD_SECONDS
             walked[name] = found = self.walker.walk(value, hold)
             if hold:
                 held.add(name)
@@ -267,6 +271,7 @@ class Recorder(Beside):
                 if not before.names or "\0".join(before.names) in self.keys:
                     known[name] = before
         self.walker.sweep()
+        self._walks = walks
         seq = self.meta["seq"] + 1
         return Look(seq, code, count, values, imports, known, walked, walks, held, self.restored_from, patience)
 

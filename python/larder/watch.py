@@ -147,6 +147,10 @@ def by_reference(obj: Any) -> bool:
     """Whether a class or function is pickled as the name it is imported by."""
     from cloudpickle import cloudpickle
 
+    if isinstance(obj, type) and not getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", True):
+        module, name = sys.modules.get(obj.__module__), obj.__name__
+        if type(module) is types.ModuleType and name == obj.__qualname__ and obj.__module__ != "__main__":
+            return module.__dict__.get(name) is obj or cloudpickle._should_pickle_by_reference(obj)
     return cloudpickle._should_pickle_by_reference(obj)
 
 
@@ -348,23 +352,22 @@ def _records(dtype: Any) -> Said:
 # --- matplotlib ---
 
 
+_NO_CALLBACKS = frozenset(("callbacks", "_func_cid_map", "_cid_gen"))
+
+
 def _callbacks(one: Any) -> Said:
     """A registry of callbacks; to pickle one takes a number from its counter, which is no change."""
-    kept = tuple(
-        part
-        for name, value in vars(one).items()
-        if name not in ("callbacks", "_func_cid_map", "_cid_gen")
-        for part in (name, value)
-    )
-    calls = tuple(
-        part
-        for signal, found in one.callbacks.items()
-        for part in (
-            signal,
-            *(x for cid, ref in found.items() for x in (cid, ref() if cid in one._pickled_cids else None)),
-        )
-    )
-    return b"", (type(one), kept, calls), ()
+    state = one.__dict__
+    kept: list = []
+    for item in state.items():
+        if item[0] not in _NO_CALLBACKS:
+            kept += item
+    calls: list = []
+    for signal, found in state["callbacks"].items():
+        calls.append(signal)
+        for cid, ref in found.items():
+            calls += cid, ref() if cid in one._pickled_cids else None
+    return b"", (type(one), tuple(kept), tuple(calls)), ()
 
 
 def _masked(one: Any) -> Said:
