@@ -213,7 +213,8 @@ class Recorder(Beside):
                 if self.savers and self.savers[-1].closed:
                     self.drain(HEARD_SECONDS)
                 seconds = self._writing(task)
-            if (self.savers or seconds > patience) and self._save_beside(look, task, seconds, began + patience):
+            beside = self.savers or seconds > patience
+            if beside and self._save_beside(look, task, seconds, began + patience):
                 return
             if beside and bounded and seconds > self._fork_cost():
                 self._again = (code, count)
