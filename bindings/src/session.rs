@@ -27,12 +27,20 @@ fn digest_chunks<'py>(py: Python<'py>, part: &Bound<'py, PyAny>, chunk_bytes: us
 struct Walked {
     digest: [u8; 16],
     ids: Vec<u64>,
+    binding: Option<Vec<u64>>,
     spans: Vec<(usize, usize)>,
     framed: Vec<bool>,
     simple: bool,
     weak: Vec<Py<PyAny>>,
     _pins: Vec<Py<PyAny>>,
     _helds: Vec<Arc<Held>>,
+}
+
+impl Walked {
+    /// Addresses that others who met them are to be saved together with.
+    fn binding(&self) -> &[u64] {
+        self.binding.as_deref().unwrap_or(&self.ids)
+    }
 }
 
 #[pymethods]
@@ -122,6 +130,8 @@ fn pages_size() -> PyResult<(usize, usize)> {
 struct Walker {
     kinds: Kinds,
     around: Around,
+    /// Whether types have to be asked about again although they did not change.
+    anew: Option<Py<PyAny>>,
 }
 
 /// What is below an object that a larger one holds need not be walked after the larger one was.
@@ -204,17 +214,25 @@ impl Around {
 #[pymethods]
 impl Walker {
     #[new]
-    fn new(classify: Py<PyAny>) -> Walker {
+    #[pyo3(signature = (classify, anew=None))]
+    fn new(py: Python<'_>, classify: Py<PyAny>, anew: Option<Py<PyAny>>) -> Walker {
         Walker {
-            kinds: Kinds::new(classify),
+            kinds: Kinds::new(py, classify),
             around: Around::default(),
+            anew,
         }
     }
 
-    /// Before a round of walks.
-    fn begin(&mut self) {
-        self.kinds.begin();
+    /// Before a round of walks. `anew` is asked whether what `classify` said may have become another thing for types that
+    /// did not change; without it all are asked about in each round.
+    fn begin(&mut self, py: Python<'_>) -> PyResult<()> {
+        let anew = match &self.anew {
+            Some(anew) => anew.call0(py)?.is_truthy(py)?,
+            None => true,
+        };
+        self.kinds.begin(py, anew);
         self.around.begin();
+        Ok(())
     }
 
     /// After a round of walks below all variables.
@@ -246,6 +264,7 @@ impl Walker {
         let found = Walked {
             digest: met.digest,
             ids: met.ids,
+            binding: met.binding,
             spans: met.spans,
             framed: met.framed,
             simple: met.simple,
@@ -318,7 +337,7 @@ fn sharing(walks: Vec<PyRef<'_, Walked>>, others: Vec<PyRef<'_, Walked>>) -> Vec
     let mut left: Vec<usize> = (0..others.len()).collect();
     while let Some(walk) = todo.pop() {
         left.retain(|at| {
-            let met = meet(&walk.ids, &others[*at].ids);
+            let met = meet(walk.binding(), others[*at].binding());
             if met {
                 todo.push(&others[*at]);
             }
@@ -342,7 +361,7 @@ fn joined(walks: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
     let mut owner: FxHashMap<u64, usize> = FxHashMap::default();
     if walks.len() > 1 {
         for (at, walk) in walks.iter().enumerate() {
-            for id in &walk.ids {
+            for id in walk.binding() {
                 let other = *owner.entry(*id).or_insert(at);
                 let (from, to) = (root(&mut parent, at), root(&mut parent, other));
                 parent[from] = to;

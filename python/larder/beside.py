@@ -81,6 +81,11 @@ class Beside(Reader):
 
     def _save_beside(self, look: Look, task: Task | None, seconds: float, reply_at: float) -> bool:
         """Leave it to a child, if one can be had and is worth a fork; ``task``: it need only be written."""
+        before = list(self.savers)
+        # Who is forked next finds out what those before it did; who has not begun by then can go.
+        surplus = before[-1] if len(before) > saver.WAITING_MAX else None
+        if surplus is not None:
+            task = None  # it rests on what the one that goes was to save
         self.why_no_saver = saver.why_not()
         resident = saver.resident_bytes()
         if self.why_no_saver or (task is None and not self._not_beside.isdisjoint(look.changed)):
@@ -93,9 +98,6 @@ class Beside(Reader):
         look.reply_at = reply_at if listened else 0.0
         look.refresh(self.known)
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
-        before = list(self.savers)
-        # Who is forked next finds out what those before it did; who has not begun by then can go.
-        surplus = before[-1] if len(before) > saver.WAITING_MAX else None
         if task is None:
             groups.prepare(look.values.values())
         else:

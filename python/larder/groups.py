@@ -34,7 +34,7 @@ import sys
 import types
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -176,7 +176,7 @@ def _groups(
         del left[name]
         todo.append(name)
     while todo:
-        for names in _units(todo, walked, apart):
+        for names in units(todo, walked, apart):
             dump(names, frozenset())
         todo = _pulled(dumps, left, values)
         for name in todo:
@@ -221,7 +221,7 @@ def _sharing(names: list[str], left: Mapping[str, Known], walked: Mapping[str, A
     return [name for name in every if name in found or name in mates]
 
 
-def _units(names: list[str], walked: Mapping[str, Any], apart: set[str]) -> list[list[str]]:
+def units(names: list[str], walked: Mapping[str, Any], apart: Collection[str] = ()) -> list[list[str]]:
     """Which of these are serialised at once, because walks say that they hold the same: they would come to be in one group."""
     from ._larder import joined
 

@@ -108,7 +108,7 @@ class Recorder(Beside):
         self.promised = Promised(path, max(self.meta["versions"], default=0))
         self.known: dict[str, groups.Known] = {}
         """Names that can be told to be unchanged without serialising them."""
-        self.walker = Walker(watch.classify)
+        self.walker = Walker(watch.classify, watch.Registries())
         self.ledger = Ledger()
         self.blocks = blocks.Blocks()
         self.costs = Costs()
@@ -279,11 +279,13 @@ class Recorder(Beside):
     def _seconds(self, look: Look) -> float:
         """What it will take at least: to serialise what was seen; endless if it holds what was never saved before and cannot
         be walked."""
-        total = COMMIT_SECONDS
-        for name in look.changed:
+
+        def seconds(name: str) -> float:
             ruled = not isinstance(look.walked[name], str)
-            total += self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None)
-        return total
+            return self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None)
+
+        # What one of those that are serialised together holds, the others hold too, for the most part.
+        return COMMIT_SECONDS + sum(max(map(seconds, unit)) for unit in groups.units(look.changed, look.walked))
 
     def _writing(self, task: Task) -> float:
         """What it will take to write what was serialised."""

@@ -72,6 +72,20 @@ def classify(kind: type) -> str | Callable[[Any], Said | None] | tuple[str, Call
     return "instance" if _instance(kind) else _reduced(kind, root)
 
 
+class Registries:
+    """Whether what `classify` goes by, beside the types themselves, has changed since it was asked last."""
+
+    def __init__(self) -> None:
+        self._seen: tuple = ()
+
+    def __call__(self) -> bool:
+        pickler = getattr(sys.modules.get("cloudpickle"), "Pickler", None)
+        table = getattr(pickler, "dispatch_table", {})
+        now = (len(sys.modules), *map(dict, getattr(table, "maps", (table,))), dict(copyreg.dispatch_table))
+        before, self._seen = self._seen, now
+        return now != before
+
+
 def _reduced(kind: type, root: str) -> str | tuple[str, Callable]:
     """What pickle asks an object of a type without a rule for."""
     if kind in groups._VIEWS or root in ("torch", "polars"):

@@ -1,6 +1,7 @@
 """Whatever changes below a variable changes what a walk says of it, and nothing else does."""
 
 import collections
+import copyreg
 import functools
 import gc
 import io
@@ -8,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import types
 import weakref
 
 import numpy as np
@@ -193,6 +195,10 @@ CASES = {
 }
 
 
+def new_walker():
+    return _larder.Walker(watch.classify, watch.Registries())
+
+
 def walk(walker, value, hold=True):
     walker.begin()
     return walker.walk(value, hold)
@@ -201,7 +207,7 @@ def walk(walker, value, hold=True):
 @pytest.mark.parametrize("case", CASES)
 def test_a_change_shows_and_no_change_does_not(case):
     make, change = CASES[case]
-    walker, value = _larder.Walker(watch.classify), make()
+    walker, value = new_walker(), make()
     before = walk(walker, value)
     assert not isinstance(before, str), f"nothing can be said: {before}"
     gc.collect()
@@ -246,11 +252,11 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_of_what_cannot_be_pickled_nothing_is_said(case):
-    assert isinstance(_larder.Walker(watch.classify).walk([UNKNOWN[case]()], True), str)
+    assert isinstance(new_walker().walk([UNKNOWN[case]()], True), str)
 
 
 def test_what_is_made_anew_for_each_pickle_is_compared_by_what_it_holds():
-    walker, one = _larder.Walker(watch.classify), Stateful()
+    walker, one = new_walker(), Stateful()
     digests = {walk(walker, one).digest for _ in range(50)}
     assert len(digests) == 1
     for turn in range(200):
@@ -260,8 +266,61 @@ def test_what_is_made_anew_for_each_pickle_is_compared_by_what_it_holds():
         assert walk(walker, one).digest != before
 
 
+def changed_state(self):
+    return {"only": self.part[0]}
+
+
+CLASS_CHANGES = {
+    "a state": lambda base, kind: setattr(kind, "__getstate__", changed_state),
+    "a state of a base": lambda base, kind: setattr(base, "__getstate__", changed_state),
+    "a reduction": lambda base, kind: setattr(kind, "__reduce__", lambda self: (len, ((self.part[0],),))),
+    "another base": lambda base, kind: setattr(kind, "__bases__", (Stateful,)),
+    "copyreg": lambda base, kind: copyreg.pickle(kind, lambda one: (len, ((one.part[0],),))),
+    "copyreg, twice": lambda base, kind: [
+        copyreg.pickle(kind, make) for make in (lambda one: (len, ("",)), lambda one: (len, ((one.part[0],),)))
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CLASS_CHANGES)
+def test_types_are_asked_about_again_when_they_or_what_is_registered_for_them_changed(case):
+    """A class of a module is remembered from cell to cell."""
+    space = {"__name__": "some_module"}
+    exec("class Base:\n    pass\nclass Kind(Base):\n    def __init__(self): self.part, self.count = [1], 2", space)
+    one = space["Kind"]()
+    sys.modules["some_module"] = module = types.ModuleType("some_module")
+    vars(module).update(space)
+    try:
+        walker = new_walker()
+        for _ in range(3):
+            before = walk(walker, [one])
+            walker.sweep()
+        assert not isinstance(before, str)
+        CLASS_CHANGES[case](space["Base"], space["Kind"])
+        after = walk(walker, [one])
+        walker.sweep()
+        assert after.digest != before.digest
+        assert walk(walker, [one]).digest == walk(new_walker(), [one]).digest
+    finally:
+        del sys.modules["some_module"]
+        copyreg.dispatch_table.pop(space["Kind"], None)
+
+
+def test_a_class_of_the_notebook_is_not_kept_by_walks():
+    space = {"__name__": "__main__"}
+    exec("class Kind: pass\nones = [Kind() for _ in range(3)]", space)
+    walker = new_walker()
+    walk(walker, space["ones"], False)
+    gone = weakref.ref(space["Kind"])
+    walker.sweep()
+    walker.begin()
+    space.clear()
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_text_buffer_is_walked_by_what_it_holds():
-    walker, text = _larder.Walker(watch.classify), io.StringIO("a")
+    walker, text = new_walker(), io.StringIO("a")
     before = walk(walker, text).digest
     assert walk(walker, text).digest == before
     text.write("b")
@@ -269,7 +328,7 @@ def test_a_text_buffer_is_walked_by_what_it_holds():
 
 
 def test_a_walk_inside_another_is_not_made_again_but_as_good():
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     inner = [Plain() for _ in range(10)]
     outer = {"inner": inner, "rest": [[i] for i in range(500)]}
     walk(walker, outer, True)
@@ -280,7 +339,7 @@ def test_a_walk_inside_another_is_not_made_again_but_as_good():
         walker.begin()
         walker.walk(outer, False)
         after = walker.walk(inner, False).digest
-        assert after == _larder.Walker(watch.classify).walk(inner, False).digest
+        assert after == new_walker().walk(inner, False).digest
         assert (after == first.digest) == (len(inner[3].part) == 2)
 
 
@@ -294,7 +353,7 @@ def test_a_dictionary_that_an_object_hides_a_part_of_is_walked_itself():
         def __getstate__(self):
             return {"parts": self.parts}
 
-    walker, one = _larder.Walker(watch.classify), Hiding()
+    walker, one = new_walker(), Hiding()
     walk(walker, one, True)
     before = walker.walk(one.__dict__, True).digest
     one.hidden.append(1)
@@ -307,7 +366,7 @@ def test_a_figure_is_the_same_until_it_is_changed():
     pytest.importorskip("matplotlib").use("agg")
     import matplotlib.pyplot as plt
 
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     figure, axes = plt.subplots()
     (line,) = axes.plot([1, 2], [3, 4])
     pickle.dumps(figure)
@@ -331,7 +390,7 @@ def test_a_figure_is_the_same_until_it_is_changed():
 
 def test_an_object_at_the_address_of_another_is_not_taken_for_it():
     """Immutable objects are held, so that their addresses stay theirs."""
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     value = [float(i) + 0.5 for i in range(50)]
     for turn in range(200):
         before = walk(walker, value)
@@ -341,7 +400,7 @@ def test_an_object_at_the_address_of_another_is_not_taken_for_it():
 
 
 def test_what_can_change_is_not_kept_alive():
-    walker, part = _larder.Walker(watch.classify), Plain()
+    walker, part = new_walker(), Plain()
     gone = weakref.ref(part)
     array = weakref.ref(part.__dict__.setdefault("a", np.zeros(10)))
     found = walk(walker, {"x": [part]})
@@ -350,7 +409,7 @@ def test_what_can_change_is_not_kept_alive():
 
 
 def test_items_of_a_large_list_are_let_go_with_it():
-    walker, text = _larder.Walker(watch.classify), "".join(["te", "xt"])
+    walker, text = new_walker(), "".join(["te", "xt"])
     value, alone = [text] * 1000, sys.getrefcount(text)
     found = walk(walker, value)
     assert sys.getrefcount(text) > alone + 999
@@ -366,7 +425,7 @@ def test_nested_tuples_are_walked_once():
     value = ()
     for _ in range(200):
         value = (value, value)
-    assert walk(_larder.Walker(watch.classify), value).digest
+    assert walk(new_walker(), value).digest
 
 
 def test_stores_of_every_sort_into_watched_memory_show(request):
@@ -374,7 +433,7 @@ def test_stores_of_every_sort_into_watched_memory_show(request):
         _larder.pages_on(1 << 16)
     except RuntimeError as err:
         pytest.skip(str(err))
-    walker, a = _larder.Walker(watch.classify), np.zeros(1 << 20)
+    walker, a = new_walker(), np.zeros(1 << 20)
     low = a.__array_interface__["data"][0]
     zeros = os.open("/dev/zero", os.O_RDONLY)
     request.addfinalizer(lambda: os.close(zeros))
@@ -442,7 +501,7 @@ def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
     assert np.shares_memory(first["a"].values, alone)
     found, refused = groups.groups({"first": first, "second": second})
     assert not refused and sorted(one.names for one in found) == [["first"], ["second"]]
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     known = {"first": groups.Known(walk(walker, first), ("first",))}
     values = {"first": first, "second": second}
     assert [one.names for one in groups.groups(values, known)[0]] == [["second"]]
@@ -454,7 +513,7 @@ def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
 def test_what_is_inside_a_frame_is_not_saved_apart_from_it():
     frame = pd.DataFrame({"a": np.arange(3.0)})
     inside = {"reduced": frame.__reduce__(), "manager": [frame._mgr], "block": frame._mgr.blocks[0]}
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     for name, value in inside.items():
         for values in ({"frame": frame, name: value}, {name: [frame, value]}):
             found, refused = groups.groups(values)
@@ -496,7 +555,7 @@ def test_the_dictionary_of_an_object_is_not_saved_apart_from_it(kind):
 @pytest.mark.parametrize("writeable", [True, False])
 def test_a_hard_mask_shows_and_comes_back_hard(writeable):
     array = np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])
-    walker = _larder.Walker(watch.classify)
+    walker = new_walker()
     before = walk(walker, array).digest
     array.harden_mask()
     hard = walk(walker, array).digest
@@ -538,7 +597,7 @@ def test_a_mask_is_shared_again_by_all_that_had_it():
         space["mask"][2], space["part"][0], space["below"][1], space["hard"][1] = True, 5.0, 9.0, 3.0
     assert [back[name].tolist() for name in values] == [values[name].tolist() for name in values]
     assert back["negative"].mask[2] and back["seen"][2] and back["owner"][1] == 9.0 and back["m"][1] == 5.0
-    kinds = _larder.Walker(watch.classify)
+    kinds = new_walker()
     kinds.begin()
     before = kinds.walk(m, True)
     assert not isinstance(before, str)
@@ -561,7 +620,7 @@ def test_an_extension_array_by_itself_shares_its_memory_again():
         space["view"][0], space["tail"][0] = "b", 7
     assert [repr(back[name]) for name in values] == [repr(values[name]) for name in values]
     # One that is known to be as it was is looked at again when another one over its memory comes.
-    kinds = _larder.Walker(watch.classify)
+    kinds = new_walker()
     kinds.begin()
     known = {"column": groups.Known(kinds.walk(column, True), ("column",))}
     found, _ = groups.groups({"column": column, "series": pd.Series(column, copy=False)}, known)

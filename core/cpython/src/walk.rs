@@ -25,6 +25,7 @@
 mod array;
 mod held;
 mod reduced;
+mod versions;
 
 use std::sync::Arc;
 
@@ -87,13 +88,25 @@ impl Framed {
 
 /// Types and how they are walked; `classify` is asked once for each type it does not know.
 pub struct Kinds {
-    known: FxHashMap<usize, (Arc<Kind>, Py<PyAny>)>,
+    known: FxHashMap<usize, Asked>,
     classify: Py<PyAny>,
+    /// Where a type has its version, if that is known and the interpreter keeps it as it should.
+    version_at: Option<usize>,
     /// By the address of a container of many items, which may be another's by now: what was held there, and whether it was
     /// met since [`Kinds::sweep`].
     held: FxHashMap<usize, (Arc<Held>, bool)>,
     /// Digests of memory read since [`Kinds::begin`]: what several variables look at is read once.
     sums: FxHashMap<(usize, usize), u128>,
+}
+
+/// What `classify` said of a type.
+struct Asked {
+    kind: Arc<Kind>,
+    object: Py<PyAny>,
+    /// The type's version then: another one, or none, means that the type was changed. 0: the type is not kept.
+    version: u32,
+    /// Since [`Kinds::sweep`].
+    met: bool,
 }
 
 /// One walk under way.
@@ -118,6 +131,8 @@ pub struct Walk<'a, 'py> {
     weak: Vec<Py<PyAny>>,
     spans: Vec<(usize, usize)>,
     framed: Vec<bool>,
+    /// Addresses of arrays that follow copy on write.
+    in_frames: FxHashSet<usize>,
     /// The object that is met next is an array that follows copy on write, if it is one.
     in_frame: bool,
     helds: Vec<Arc<Held>>,
@@ -134,6 +149,8 @@ pub struct Met {
     pub digest: [u8; 16],
     /// Sorted addresses of what can be shared.
     pub ids: Vec<u64>,
+    /// Those that others who met them are saved together with: without arrays of frames. `None`: all of them.
+    pub binding: Option<Vec<u64>>,
     /// Addresses of what a walk would go into in the same way if it began there; only if the result is held.
     pub inner: Vec<u64>,
     /// What the digest names by address only.
@@ -172,29 +189,42 @@ const HELD_BYTES_MAX: usize = 4096;
 const TAG: u64 = 0x6c61_7264_0000_0000;
 
 impl Kinds {
-    pub fn new(classify: Py<PyAny>) -> Kinds {
+    pub fn new(py: Python<'_>, classify: Py<PyAny>) -> Kinds {
         Kinds {
             known: FxHashMap::default(),
             classify,
+            version_at: versions::offset(py).unwrap_or(None),
             held: FxHashMap::default(),
             sums: FxHashMap::default(),
         }
     }
 
-    /// Before a round of walks: memory is read again, and types are asked about again, because classes change.
-    pub fn begin(&mut self) {
+    /// Before a round of walks: memory is read again, and types that were changed are asked about again; with `anew` all of
+    /// them.
+    pub fn begin(&mut self, py: Python<'_>, anew: bool) {
         self.sums.clear();
-        self.known.clear();
+        match self.version_at {
+            Some(at) if !anew => self
+                .known
+                .retain(|_, asked| asked.version != 0 && asked.version == versions::of(asked.object.bind(py), at)),
+            _ => self.known.clear(),
+        }
     }
 
     /// After a round of walks below all variables: what none of them met is let go.
     pub fn sweep(&mut self) {
         self.held.retain(|_, (_, met)| std::mem::take(met));
+        self.known
+            .retain(|_, asked| std::mem::take(&mut asked.met) || matches!(*asked.kind, Kind::Leaf));
     }
 
     fn of(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> PyResult<Arc<Kind>> {
         let key = kind as usize;
-        if !self.known.contains_key(&key) {
+        if let Some(asked) = self.known.get_mut(&key) {
+            asked.met = true;
+            return Ok(asked.kind.clone());
+        }
+        {
             // SAFETY: the type of a live object, under the GIL.
             let object = unsafe { Bound::from_borrowed_ptr(py, kind.cast()) };
             let said = match self.classify.bind(py).call1((&object,)) {
@@ -226,9 +256,20 @@ impl Kinds {
                     Err(_) => Kind::Opaque,
                 },
             };
-            self.known.insert(key, (Arc::new(found), object.unbind()));
+            let version = match self.version_at {
+                Some(at) if versions::kept(&object) => versions::of(&object, at),
+                _ => 0,
+            };
+            let kind = Arc::new(found);
+            let asked = Asked {
+                kind: kind.clone(),
+                object: object.unbind(),
+                version,
+                met: true,
+            };
+            self.known.insert(key, asked);
+            Ok(kind)
         }
-        Ok(self.known[&key].0.clone())
     }
 }
 
@@ -252,6 +293,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             weak: Vec::new(),
             spans: Vec::new(),
             framed: Vec::new(),
+            in_frames: FxHashSet::default(),
             in_frame: false,
             helds: Vec::new(),
             scratch: Vec::new(),
@@ -275,9 +317,14 @@ impl<'a, 'py> Walk<'a, 'py> {
             .collect();
         ids.sort_unstable();
         ids.dedup();
+        let binding = (!self.in_frames.is_empty()).then(|| {
+            let apart = |id: &&u64| !self.in_frames.contains(&(**id as usize));
+            ids.iter().filter(apart).copied().collect()
+        });
         Met {
             digest: self.hash.digest128().to_le_bytes(),
             ids,
+            binding,
             inner,
             pins: self.pins,
             helds: self.helds,
@@ -333,7 +380,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             .kinds
             .known
             .get(&kind)
-            .is_some_and(|(kind, _)| matches!(**kind, Kind::Leaf));
+            .is_some_and(|asked| matches!(*asked.kind, Kind::Leaf));
         if leaf {
             self.leaves.rotate_right(1);
             self.leaves[0] = kind;

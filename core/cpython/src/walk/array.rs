@@ -34,6 +34,9 @@ impl<'py> Walk<'_, 'py> {
         if !records && !b"?biufcmMSUO".contains(&kind) {
             return Err(Stop::Opaque(format!("an array of kind {}", kind as char)));
         }
+        if in_frame && !fresh {
+            self.in_frames.insert(at);
+        }
         // An array made for the walk over memory of its own: where that is means nothing.
         let loose = fresh && base.is_null();
         self.say(TAG | 8);
