@@ -107,7 +107,7 @@ class Beside(Reader):
         if not self.native.lent:
             self.native.lend()
         self.promised.note(look.seq, look.count)
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             self._task_ahead = task
             ahead, states = lambda one: self._ahead(before, one, look), lambda one: self._as_child(before, one, look)
@@ -119,7 +119,7 @@ class Beside(Reader):
             return False
         finally:
             self._task_ahead = None
-        self._fork_seconds = (time.perf_counter() - began) / resident
+        self._fork_seconds = (time.thread_time() - began) / resident
         if surplus is not None and surplus.cancel():
             self.savers.remove(surplus)
             gone = {state.seq for state in surplus.states}

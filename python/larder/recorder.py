@@ -317,7 +317,9 @@ class Recorder(Beside):
         found, refused = groups.groups(look.values, known, look.walked, turn_to)
         fresh = {name for group in found for name in group.names} | set(refused)
         kept = {name: "\0".join(one.names) for name, one in known.items() if name not in fresh}
-        costs = [(look.kind(name), name, clock.get(name, 0.0), look.walks[name]) for name in fresh]
+        # One that changes has all of its group serialised.
+        together = {name: sum(clock.get(one, 0.0) for one in group.names) for group in found for name in group.names}
+        costs = [(look.kind(name), name, together.get(name, clock.get(name, 0.0)), look.walks[name]) for name in fresh]
         return Task(
             look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, _cwd(),
             dict(self.deferred), look.reply_at,

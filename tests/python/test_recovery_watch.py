@@ -270,11 +270,15 @@ def changed_state(self):
     return {"only": self.part[0]}
 
 
+class Otherwise:
+    __getstate__ = changed_state
+
+
 CLASS_CHANGES = {
     "a state": lambda base, kind: setattr(kind, "__getstate__", changed_state),
     "a state of a base": lambda base, kind: setattr(base, "__getstate__", changed_state),
     "a reduction": lambda base, kind: setattr(kind, "__reduce__", lambda self: (len, ((self.part[0],),))),
-    "another base": lambda base, kind: setattr(kind, "__bases__", (Stateful,)),
+    "another base": lambda base, kind: setattr(kind, "__bases__", (Otherwise,)),
     "copyreg": lambda base, kind: copyreg.pickle(kind, lambda one: (len, ((one.part[0],),))),
     "copyreg, twice": lambda base, kind: [
         copyreg.pickle(kind, make) for make in (lambda one: (len, ("",)), lambda one: (len, ((one.part[0],),)))
@@ -287,20 +291,20 @@ def test_types_are_asked_about_again_when_they_or_what_is_registered_for_them_ch
     """A class of a module is remembered from cell to cell."""
     space = {"__name__": "some_module"}
     exec("class Base:\n    pass\nclass Kind(Base):\n    def __init__(self): self.part, self.count = [1], 2", space)
-    one = space["Kind"]()
+    held = [space["Kind"]()]
     sys.modules["some_module"] = module = types.ModuleType("some_module")
     vars(module).update(space)
     try:
         walker = new_walker()
         for _ in range(3):
-            before = walk(walker, [one])
+            before = walk(walker, held)
             walker.sweep()
         assert not isinstance(before, str)
         CLASS_CHANGES[case](space["Base"], space["Kind"])
-        after = walk(walker, [one])
+        after = walk(walker, held)
         walker.sweep()
         assert after.digest != before.digest
-        assert walk(walker, [one]).digest == walk(new_walker(), [one]).digest
+        assert walk(walker, held).digest == walk(new_walker(), held).digest
     finally:
         del sys.modules["some_module"]
         copyreg.dispatch_table.pop(space["Kind"], None)

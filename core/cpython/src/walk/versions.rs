@@ -21,7 +21,7 @@ pub(super) fn offset(py: Python<'_>) -> PyResult<Option<usize>> {
     ) else {
         return Ok(None);
     };
-    let at = layout.type_version as usize;
+    let at = layout.type_version;
     let made = py.get_type::<PyType>();
     let base = made.call1(("Base", PyTuple::empty(py), PyDict::new(py)))?;
     let class = made.call1(("Class", PyTuple::new(py, [&base])?, PyDict::new(py)))?;
