@@ -97,6 +97,8 @@ class Beside(Reader):
         listened = not self.savers and seconds == math.inf  # nothing is known of it: it may be quick
         look.reply_at = reply_at if listened else 0.0
         look.refresh(self.known)
+        if task is not None and not task.rests_on(look.known):
+            task = None
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
         if task is None:
             groups.prepare(look.values.values())
@@ -281,9 +283,8 @@ class Beside(Reader):
             saved = self._put(task, child, time.perf_counter())
 
     def _rests(self, task: Task, look: Look) -> bool:
-        """Whether all that did not change since an earlier state is on the shelf as of that state."""
-        keys = {name: "\0".join(one.names) for name, one in look.known.items()}
-        return all(key in self.saved and task.known.get(name, key) == key for name, key in keys.items())
+        """Whether what did not change since an earlier state is on the shelf as of that state."""
+        return task.rests_on(look.known) and all(key in self.saved for key in task.known.values())
 
     def _check(self, task: Task) -> None:
         """Raise if a state that was given relies on something that is not on the shelf after all."""

@@ -220,9 +220,9 @@ class Recorder(Beside):
                 self._again = (code, count)
                 return
         self.drain()
-        known = {name: self.known[name] for name in look.known if name in self.known and self.known[name].names}
-        if task is None or len(known) < len(look.known):
-            look.known = known
+        look.refresh(self.known)
+        look.known = {name: one for name, one in look.known.items() if one.names}
+        if task is None or not self._rests(task, look):
             task = self._task(look, None)
         try:
             saved = self._put(task, None, time.perf_counter())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import blocks, groups, saver
@@ -160,6 +160,10 @@ class Task:
     reply_at: float
     made: list[Parts] | None = None
     """What `parts` gave."""
+
+    def rests_on(self, known: Mapping[str, groups.Known]) -> bool:
+        """Whether what it says did not change is known to be so, and in the groups that it says."""
+        return all(name in known and "\0".join(known[name].names) == key for name, key in self.known.items())
 
     def parts(self, known: blocks.Blocks) -> list[Parts]:
         """Of each of its groups."""
