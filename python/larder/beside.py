@@ -276,7 +276,7 @@ class Beside(Reader):
             data = child.next()
             if data is None:
                 return
-            child.progress("", len(data))
+            child.progress((), len(data))
             task = pickle.loads(data)
             self.deferred = task.deferred
             self._check(task)
@@ -336,10 +336,11 @@ class Beside(Reader):
                 self.on = False
                 self._report(f"this notebook is no longer saved after each cell: {failed.error}")
             else:
-                name = child.in_hand
-                if child.blamed and name:
-                    self._not_beside.add(name)
-                where = f" at `{name}`, which is saved before the reply from now on" if name else ""
+                names = child.in_hand
+                if child.blamed:
+                    self._not_beside.update(names)
+                told, is_ = ", ".join(f"`{name}`" for name in names), "is" if len(names) == 1 else "are"
+                where = f" at {told}, which {is_} saved before the reply from now on" if names else ""
                 why = failed.error if failed is not None else ended
                 self._again = (last.code, last.count)
                 self._made_up = self._made_up or child.blamed or child.hung

@@ -123,13 +123,13 @@ def groups(
     values: Mapping[str, Any],
     known: Mapping[str, Known] | None = None,
     walked: Mapping[str, Any] | None = None,
-    began: Callable[[str], None] = lambda name: None,
+    began: Callable[[list[str]], None] = lambda names: None,
 ) -> tuple[list[Found], dict[str, str]]:
     """The groups of a namespace, and the names that cannot be saved with the reason.
 
     Names in ``known`` are left alone, and so are their groups, unless one of the others turns out to share an object or
     memory with them, or was in their group: then they are looked at again like the others. ``walked`` has what walks below
-    the names met, where one was possible. ``began`` is called with each name that is serialised, before it is.
+    the names met, where one was possible. ``began`` is called with names that are serialised together, before they are.
     """
     walked = walked or {}
     apart: set[str] = set()
@@ -152,7 +152,7 @@ def _groups(
     values: Mapping[str, Any],
     known: Mapping[str, Known],
     walked: Mapping[str, Any],
-    began: Callable[[str], None],
+    began: Callable[[list[str]], None],
     apart: set[str],
 ) -> tuple[list[Found], dict[str, str]]:
     refused: dict[str, str] = {}
@@ -161,7 +161,7 @@ def _groups(
     todo = [name for name in values if name not in left]
 
     def dump(names: list[str], shared: frozenset[int], use_ids: bool = True) -> None:
-        began(names[0])
+        began(names)
         try:
             found = [getattr(walked.get(name), "ids", None) for name in names] if use_ids else [None]
             ids = None if None in found else sorted({key for ids in found for key in ids})
@@ -195,7 +195,7 @@ def _groups(
         if len(names) == 1:
             one = dumps[names[0]]
         else:
-            began(names[0])
+            began(members)
             try:
                 one = _dump({name: values[name] for name in members}, members, shared)
             except Exception as err:
@@ -203,7 +203,7 @@ def _groups(
                 refused.update(dict.fromkeys(members, f"shares objects with {', '.join(members)}, together: {why}"))
                 continue
         found.append(Found(members, one.stream, one.buffers, sorted(one.needs)))
-    began("")
+    began([])
     return found, refused
 
 

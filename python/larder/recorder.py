@@ -307,12 +307,13 @@ class Recorder(Beside):
         clock: dict[str, float] = {}
         in_hand, lap = "", Stopwatch().lap
 
-        def turn_to(name: str) -> None:
+        def turn_to(names: list[str]) -> None:
             nonlocal in_hand
             clock[in_hand] = clock.get(in_hand, 0.0) + lap()
-            in_hand = name
+            in_hand = names[0] if names else ""
             if child is not None:
-                child.progress(name, seconds=100 * max(look.walks.get(name, 0.0), self._slow.get(name, 0.0)))
+                longest = max((max(look.walks.get(n, 0.0), self._slow.get(n, 0.0)) for n in names), default=0.0)
+                child.progress(names, seconds=100 * longest)
 
         found, refused = groups.groups(look.values, known, look.walked, turn_to)
         fresh = {name for group in found for name in group.names} | set(refused)

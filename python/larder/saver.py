@@ -29,7 +29,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .errors import ShelfError, ShelfFull
@@ -305,9 +305,10 @@ class Saver:
         return found, at
 
     @property
-    def in_hand(self) -> str:
-        """The variable it serialises, or did when it ended."""
-        return os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
+    def in_hand(self) -> list[str]:
+        """The variables it serialises together, or did when it ended."""
+        names = os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
+        return names.split(",") if names else []
 
     def close(self) -> None:
         for fd in (self._file, self._inbox, self._token, self.pidfd):
@@ -323,9 +324,9 @@ class Saver:
 
     # --- in the child ---
 
-    def progress(self, name: str, nbytes: int = 0, seconds: float = 0.0) -> None:
-        """It goes on: with this variable, or so many bytes to write; it is expected to take ``seconds`` at most."""
-        os.pwrite(self._file, name.encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
+    def progress(self, names: Sequence[str], nbytes: int = 0, seconds: float = 0.0) -> None:
+        """It goes on: with these variables, or so many bytes to write; it is expected to take ``seconds`` at most."""
+        os.pwrite(self._file, ",".join(names).encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
         signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN + seconds)
 
     def say(self, what: Any) -> None:
@@ -367,7 +368,7 @@ class Saver:
                 one.finish(None)
             if not self._claim():
                 os._exit(0)
-            self.progress("")
+            self.progress(())
             try:
                 for saved in work.states(self):
                     self.say(Answer(saved, ""))

@@ -50,7 +50,7 @@ def status() -> Table:
         f"cell took {rec.seconds_last * 1e3:.1f} ms to save, all cells {rec.seconds * 1e3:.0f} ms"
     )
     for child in behind:
-        hand = f", at `{child.in_hand}`" if child.in_hand else ""
+        hand = f", at {', '.join(f'`{name}`' for name in child.in_hand)}" if child.in_hand else ""
         first, last = child.states[0].count, child.states[-1].count
         cells = f"the state after cell [{first}]" if first == last else f"the states after cells [{first}] to [{last}]"
         footer += (

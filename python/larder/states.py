@@ -28,7 +28,7 @@ class New:
     def tell(self, nbytes: int) -> None:
         """So much is written next."""
         if self.child is not None:
-            self.child.progress("", nbytes)
+            self.child.progress((), nbytes)
 
 
 class Part:

@@ -99,7 +99,7 @@ def test_a_child_that_is_killed_alone_costs_nothing_but_its_time(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)
         settle(k)
-        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.1)")
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.3)")
         settle(k)
         for step in range(2, 5):
             k.ok(f"big[{step}] = -1; s.value.append({step})")
@@ -147,7 +147,7 @@ def test_what_a_killed_child_was_to_save_is_saved_while_the_kernel_is_idle(tmp_p
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)
         settle(k)
-        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.1)")
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.3)")
         settle(k)
         k.ok("big[3] = -1; s.value.append(2)")
         (pid,) = pids(k)
@@ -517,7 +517,7 @@ def test_where_no_fork_is_possible_everything_is_saved_before_the_reply_and_stat
             "def no(): raise OSError(errno.ENOMEM, 'no memory')\n"
             "real, posix.fork = posix.fork, no" + SLOW
         )
-        k.ok("s = Slow([1], 0.1)")
+        k.ok("s = Slow([1], 0.3)")
         assert pids(k) == []
         assert "no memory" in k.text("print(larder.session.status())", silent=True)
         assert k.text(HOW, silent=True).splitlines()[-1] == "2 before reply"
@@ -531,7 +531,7 @@ def test_a_shutdown_in_the_middle_is_a_shutdown_and_leaves_no_process(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder" + SLOW)
         settle(k)
-        k.ok("s = Slow('there', 2.5)")
+        k.ok("s = Slow('there', 5)")
         under_way = pids(k)
         shut(k)
     assert len(under_way) == 1 and alive(under_way[0]), "the kernel does not wait as long as that"
@@ -548,7 +548,7 @@ def test_a_kernel_that_cannot_wait_any_longer_says_for_whom_and_loses_nothing(tm
     with notebook(tmp_path) as k:
         k.ok("x = 1" + SLOW)
         settle(k)
-        k.ok("s = Slow('there', 1.5)")
+        k.ok("s = Slow('there', 4)")
         (pid,) = pids(k)
         kill(k)
     with notebook(tmp_path, LARDER_WAIT_SECONDS="0.5") as k:
