@@ -553,8 +553,11 @@ def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
 
 
 def main(what: str, out: str, seeds: list[int]) -> None:
+    import resource
     import warnings
 
+    # A program that would take all there is gets a MemoryError, as any other failed cell.
+    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(3000)
     from IPython.core.interactiveshell import InteractiveShell

@@ -12,7 +12,6 @@ import fractions
 import functools
 import gc
 import io
-import itertools
 import json
 import pathlib
 import random
@@ -158,7 +157,6 @@ MAKE = [
     "{n} = datetime.timedelta({k})",
     "{n} = [datetime.date(2020, 1, {k}), datetime.timezone.utc]",
     "{n} = random.Random({k})",
-    "{n} = itertools.count({k})",
     "{n} = io.StringIO('text{k}')",
     "{n} = io.BytesIO(b'x' * {k})",
     "{n} = types.SimpleNamespace(a=[{k}])",
@@ -276,7 +274,6 @@ SHARE = [
     "{n} = torch.optim.SGD({m}.parameters(), lr=0.1)",
     "{n} = ({m} * 2).sum()",
     "{n} = types.MappingProxyType({m})",
-    "{n} = itertools.cycle({m})",
     "{n} = enumerate({m})",
     "{n} = map(str, {m})",
     "{n} = types.MethodType(lambda self: self, {m})",
@@ -444,7 +441,7 @@ def of(one, x) -> object:
         return [name, repr(x.getstate())]
     if isinstance(x, BaseException):
         return [name, one.of(x.args), [[k, one.of(v)] for k, v in x.__dict__.items()]]
-    if kind in (builtins.enumerate, builtins.zip, builtins.map, itertools.cycle):
+    if kind in (builtins.enumerate, builtins.zip, builtins.map):
         return [name, one.of(x.__reduce__()[1:])]
     if root == "polars":
         if name == "DataFrame":
