@@ -525,6 +525,9 @@ def _pickler_class():
                 if apart is not None:
                     return apart
                 self._note_frame(obj)
+                block = self._shared_block(obj)
+                if block is not None:
+                    return block
             elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
                 low = obj.data_ptr()
                 self._span(obj, low, low + obj.nbytes, 0)
@@ -600,6 +603,16 @@ def _pickler_class():
             self.inside.update((id(part), type(obj).__name__) for part in hidden)
             self.keep += fresh, hidden
             return fresh.__reduce_ex__(5)
+
+        def _shared_block(self, obj):
+            """A block whose array has to be shared: that array, of which pandas would write a contiguous copy."""
+            if not self._shared_frames or not type(obj).__module__.startswith("pandas.core.internals"):
+                return None
+            part = getattr(obj, "values", None)
+            if id(part) not in self._shared_frames:
+                return None
+            made, (first, *others), *rest = obj.__reduce_ex__(5)
+            return (made, (part, *others), *rest) if type(first) is type(part) else None
 
         def _note_frame(self, obj):
             """Arrays directly in frames, series and indexes follow copy on write; an extension array by itself does not."""

@@ -498,6 +498,18 @@ def test_a_frame_and_an_array_of_its_memory_share_it_again():
     assert values[7] == back["values"][7] == -1.0
 
 
+@pytest.mark.parametrize("step", [1, -1, 2, -2])
+def test_a_frame_over_a_view_shares_it_again_however_that_is_strided(step):
+    array = np.arange(8.0)
+    frame = pd.DataFrame(array[::step], copy=False)
+    frame.insert(0, "first", 1)
+    found, refused = groups.groups({"array": array, "frame": frame})
+    assert not refused and [one.names for one in found] == [["array", "frame"]]
+    back = pickle.loads(found[0].stream, buffers=[bytearray(buffer) for buffer in found[0].buffers])
+    array[::3] = back["array"][::3] = 93
+    assert 93 in frame[0].values and (frame[0].values == back["frame"][0].values).all()
+
+
 def test_frames_that_share_memory_are_saved_apart_and_looked_at_apart():
     first = pd.DataFrame({"a": np.arange(100_000.0), "b": 1})
     second = first[["a"]]
