@@ -336,9 +336,8 @@ class Beside(Reader):
                 self.on = False
                 self._report(f"this notebook is no longer saved after each cell: {failed.error}")
             else:
-                names = child.in_hand
-                if child.blamed:
-                    self._not_beside.update(names)
+                names = child.in_hand if child.blamed else []
+                self._not_beside.update(names)
                 told, is_ = ", ".join(f"`{name}`" for name in names), "is" if len(names) == 1 else "are"
                 where = f" at {told}, which {is_} saved before the reply from now on" if names else ""
                 why = failed.error if failed is not None else ended
