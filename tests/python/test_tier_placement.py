@@ -280,3 +280,17 @@ def test_the_methods_in_use_are_said():
     said = tier.methods()
     assert "DRAM" in said and ("PAGEMAP_SCAN" in said or "pagemap" in said)
     assert "frames by process_vm_readv" in said or "no frames" in said
+
+
+def test_a_table_of_many_variables_shows_the_largest_and_counts_the_others():
+    names = {f"v{i}": [float(k) for k in range(i)] for i in range(60)} | {"数据": bytes(5000)}
+    names["odd"] = type("A" * 150, (), {})()
+    rows = tier.table(variables=names)
+    assert len(rows) == 62
+    lines = repr(rows).splitlines()
+    assert len(lines) == 1 + tier.ROWS_SHOWN + 2
+    assert lines[-2].startswith("and 22 more rows, ") and lines[-2] in rows._repr_html_()
+    assert rows._repr_html_().count("<tr>") == 1 + tier.ROWS_SHOWN
+    assert row_of(rows, "odd")["kind"] == "A" * 39 + "…"
+    wide = next(line for line in lines if line.startswith("数据"))
+    assert len(wide[: wide.index("bytes")]) + 2 == lines[0].index("kind"), "letters of two columns count as two"
