@@ -517,7 +517,7 @@ class Fingerprint:
     @classmethod
     def namespace(cls, ns: dict, names: list[str]) -> dict[str, object]:
         one = cls()
-        return {name: json.loads(json.dumps(one.of(ns[name]))) for name in sorted(names) if name in ns}
+        return {name: json.loads(json.dumps(one.of(ns[name]), default=repr)) for name in sorted(names) if name in ns}
 
 
 def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
