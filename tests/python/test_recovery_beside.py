@@ -147,7 +147,7 @@ def test_what_a_killed_child_was_to_save_is_saved_while_the_kernel_is_idle(tmp_p
     with notebook(tmp_path) as k:
         k.ok("import larder, numpy as np" + SLOW)
         settle(k)
-        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 0.3)")
+        k.ok("big = np.arange(5_000_000.0); s = Slow([1], 1.0)")
         settle(k)
         k.ok("big[3] = -1; s.value.append(2)")
         (pid,) = pids(k)
