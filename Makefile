@@ -9,7 +9,7 @@ export UV_NATIVE_TLS := 1
 # Sources decide when to build again.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find kernel core shelf bindings kernelspec -name target -prune -o -type f -print)
 
-.PHONY: help run test notebooks lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz fuzz-versions miri wheel lint rust python clean setup
+.PHONY: help run test notebooks lab bench bench-kernel bench-shelf bench-recovery bench-trace crash versions fuzz fuzz-versions packages miri wheel lint rust python clean setup
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
@@ -72,6 +72,7 @@ bench-recovery: .venv/built
 bench-trace: .venv/built
 	$(PY) benches/trace/loops.py
 	$(PY) benches/trace/entry.py
+	$(PY) benches/trace/latency.py
 	$(PY) benches/trace/unaffected.py
 
 crash: .venv/built  ## the long crash tests: simulator, SIGKILL loops, machine resets
@@ -96,6 +97,9 @@ fuzz: .venv/built  ## long fuzzing: the optimiser, the wire and open() on any by
 	LARDER_FUZZ_CASES=1000000 cargo test -q -p larder-shelf --test open_any_bytes
 	LARDER_FUZZ_CASES=10000000 cargo test -q -p larder-kernel --test wire_any_bytes
 	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q
+
+packages: .venv/built  ## well-known packages' own tests, plain and with every loop compiled (hours; their sources come from PyPI)
+	$(PY) tests/trace/packages.py
 
 miri:  ## the shelf over the simulator, and its models, under Miri (half an hour)
 	rustup component add miri rust-src --toolchain nightly

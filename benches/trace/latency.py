@@ -2,7 +2,7 @@
 
     python benches/trace/latency.py [--tries 200]
 
-Two kernels, one with ``LARDER_TRACE=on``, one that never compiles, by turns. A cell runs an endless loop; after some 50 ms the
+Two kernels, one with ``LARDER_TRACE=on``, one that never compiles, by turns. A cell runs an endless loop; some 35 ms later the
 kernel is sent SIGINT, or an `interrupt_request`, and the loop's ``except KeyboardInterrupt`` notes the time (one clock for all
 processes). For threads, one that sleeps a millisecond at a time notes how late it wakes while the main thread's loop runs: with
 a free core, CPython's switch interval of 5 ms is what it waits for. Medians and 99th percentiles.
@@ -33,6 +33,7 @@ def half(x):
 def endless():
     n = m = 0
     xs = list(range(1000, 1040))
+    print("on the way", flush=True)
     try:
         {loop}
     except KeyboardInterrupt:
@@ -86,7 +87,9 @@ class Kernel:
     def interrupted(self, by: str) -> float:
         """Milliseconds from the wish to the exception."""
         msg_id = self.client.execute("_at = endless()", user_expressions={"at": "_at"}, store_history=False)
-        time.sleep(0.05 + random.random() * 0.01)
+        while self.client.get_iopub_msg(timeout=60)["msg_type"] != "stream":
+            pass
+        time.sleep(0.03 + random.random() * 0.01)
         began = time.monotonic_ns()
         if by == "SIGINT":
             os.kill(self.manager.provisioner.pid, signal.SIGINT)
