@@ -31,13 +31,18 @@ def told(report):
     return crash.message if crash else str(text or "")[-500:]
 
 
-def pytest_configure(config):
+def steady():
+    """Hypothesis tries the same examples in every run, however long they take."""
     if "hypothesis" in sys.modules:
         from hypothesis import HealthCheck, settings
 
-        steady = {"derandomize": True, "database": None, "deadline": None}
-        settings.register_profile("steady", suppress_health_check=list(HealthCheck), **steady)
+        steadily = {"derandomize": True, "database": None, "deadline": None}
+        settings.register_profile("steady", suppress_health_check=list(HealthCheck), **steadily)
         settings.load_profile("steady")
+
+
+def pytest_configure(config):
+    steady()
     if MODE in ENABLE:
         import larder.trace
 
@@ -46,9 +51,7 @@ def pytest_configure(config):
 
 
 def pytest_collectstart(collector):
-    # A conftest may have chosen another one.
-    if "hypothesis" in sys.modules:
-        sys.modules["hypothesis"].settings.load_profile("steady")
+    steady()  # a conftest may have chosen another profile
 
 
 def pytest_collectreport(report):
