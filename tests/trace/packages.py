@@ -182,7 +182,11 @@ def run(python: Path, package: Package, folder: Path, files: list[Path], mode: s
             return {"outcomes": {"": [f"did not end within {SECONDS} s"]}}
         if not out.exists():
             return {"outcomes": {"": [f"ended with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"]}}
-        return json.loads(out.read_text()) | {"status": done.returncode}
+        answer = json.loads(out.read_text())
+        if done.returncode not in (0, 1, 5):  # neither all passed, nor some failed, nor nothing to run
+            answer["outcomes"][""] = [f"pytest ended with {done.returncode}"]
+            print(f"{mode}: {files}\n{done.stdout[-1000:]}", file=sys.stderr, flush=True)
+        return answer
 
 
 def differences(one: dict, other: dict) -> dict[str, tuple]:
