@@ -687,3 +687,44 @@ def test_a_loop_of_many_lines_is_met_and_its_line_told():
         assert row["line"] == 4
     finally:
         larder.trace.disable()
+
+
+FORKS = """
+import gc, os
+def make(k):
+    space = {}
+    exec(f"def f(n):\\n    t = {k}\\n    for i in range(n):\\n        t += i * {k}\\n    return t\\n", space)
+    return space["f"]
+def run():
+    told = []
+    kept = [make(k) for k in range(1, 20)]
+    want = [f(500) for f in kept]
+    for turn in range(3):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            # The child lets go of what was compiled, and compiles other loops.
+            try:
+                same = [f(500) for f in kept] == want
+                del kept[:]
+                gc.collect()
+                more = [make(k) for k in range(100, 130)]
+                same = same and [f(500) for f in more] == [k + 124750 * k for k in range(100, 130)]
+                os.write(writing, b"same" if same else b"not the same")
+            finally:
+                os._exit(0)
+        os.close(writing)
+        # The parent runs, and compiles, at the same time.
+        told += [[f(500) for f in kept] == want, make(turn + 50)(500)]
+        told.append(os.read(reading, 100))
+        os.close(reading)
+        told += [os.waitpid(child, 0)[1], [f(500) for f in kept] == want, make(turn + 70)(500)]
+    return told
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_neither_runs_nor_writes_its_parents_machine_code():
+    assert both(FORKS, at_least=5_000) == [
+        part for turn in range(3) for part in (True, 124751 * (turn + 50), b"same", 0, True, 124751 * (turn + 70))
+    ]

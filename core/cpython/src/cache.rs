@@ -10,10 +10,11 @@
 //! - A pointer in the registry is good until [`forget`] takes it out, which the code object's end does.
 //! - Nothing here runs Python code: what a discarded loop kept alive waits in [`Engine::freed`] for [`release`].
 
-use crate::hook::{CodeInfo, Engine, engine};
+use crate::helpers;
+use crate::hook::{CODE_BYTES_MAX, CodeInfo, Engine, engine};
 use crate::loops::Loop;
 use crate::object::ptr;
-use larder_jit::Piece;
+use larder_jit::{Arena, Piece};
 use larder_trace::Obj;
 use larder_trace::policy::{self, Action, Event, Fate};
 use pyo3::ffi;
@@ -51,12 +52,18 @@ impl Engine {
 
     /// Throws a loop's code away.
     pub fn discard(&mut self, l: &mut Loop, event: Event) {
-        let Some(mut old) = l.compiled.take() else { return };
+        if let Some(piece) = self.take_off(l, event) {
+            self.arena.release(piece);
+        }
+    }
+
+    /// [`Engine::discard`], but for the machine code, which is given back.
+    fn take_off(&mut self, l: &mut Loop, event: Event) -> Option<Piece> {
+        let mut old = l.compiled.take()?;
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
             row.measure(&old, &self.arena);
             row.forget_code();
         }
-        self.arena.release(old.piece);
         self.freed.extend(old.packed.objects());
         if let Some((tree, _)) = old.growth.take().and_then(|growth| growth.ahead) {
             self.freed.extend(tree.objects());
@@ -67,6 +74,27 @@ impl Engine {
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
             row.state = head.state;
         }
+        Some(old.piece)
+    }
+
+    /// In a child of the process that compiled: the arena's memory is the parent's, who writes there when it likes, and must
+    /// never be written or run here. Loops start again from cold, in an arena of this process; false without memory for one.
+    ///
+    /// # Safety
+    /// As [`Engine::tick`].
+    pub unsafe fn start_over(&mut self) -> bool {
+        let limit = self.arena.usage().limit;
+        let Ok(fresh) = Arena::new(CODE_BYTES_MAX, limit, &helpers::table().all()) else {
+            return false;
+        };
+        for info in self.infos.clone() {
+            // SAFETY: registered, so alive; the GIL is held.
+            for l in unsafe { &mut (*info).loops } {
+                self.take_off(l, Event::Discarded);
+            }
+        }
+        self.arena = fresh;
+        true
     }
 
     /// Publishes code, discarding the loops idle longest until it fits; none when it is larger than the limit.

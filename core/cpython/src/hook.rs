@@ -31,6 +31,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Loops remembered for display; beyond this many, new ones are still optimised but not listed.
@@ -106,7 +107,34 @@ static ENGINE: GilCell = GilCell(UnsafeCell::new(None));
 /// The GIL is held, and no other reference from this function is alive.
 pub unsafe fn engine() -> Option<&'static mut Engine> {
     // SAFETY: exclusive by contract.
-    unsafe { (*ENGINE.0.get()).as_mut() }
+    unsafe {
+        if FORKED.load(Ordering::Relaxed) {
+            in_child();
+        }
+        (*ENGINE.0.get()).as_mut()
+    }
+}
+
+/// Set in a child of this process, which shares the parent's machine code until it has its own.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// # Safety
+/// As [`engine`].
+#[cold]
+unsafe fn in_child() {
+    FORKED.store(false, Ordering::Relaxed);
+    // SAFETY: exclusive by contract.
+    let place = unsafe { &mut *ENGINE.0.get() };
+    // SAFETY: no trace is running: a trace forks nothing, and its exit is over before anything else runs.
+    let fresh = place.as_mut().is_none_or(|engine| unsafe { engine.start_over() });
+    if !fresh {
+        // Without memory for code nothing is compiled; what was is the parent's, and not looked at again.
+        std::mem::forget(place.take());
+    }
 }
 
 /// Prepares the engine; the opcode numbers come from the running interpreter's own tables.
@@ -150,6 +178,9 @@ pub unsafe fn start(
         let extra = (symbols.request_extra)(free_info as ExtraFree);
         if extra < 0 {
             return Err("every slot for data on code objects is taken by other tools".into());
+        }
+        if libc::pthread_atfork(None, None, Some(forked)) != 0 {
+            return Err("no memory to be told of forks".into());
         }
         ffi::Py_INCREF(ptr(disable));
         *ENGINE.0.get() = Some(Engine {
