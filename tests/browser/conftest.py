@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import secrets
 import shutil
@@ -39,7 +40,6 @@ class Lab:
         self.root = home / "work"
         self.root.mkdir(parents=True)
         self.token = secrets.token_hex(16)
-        self.port = _free_port()
         env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY_"))}
         env.update(
             HOME=str(home),
@@ -55,15 +55,7 @@ class Lab:
         quiet = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
         (settings / "notification.jupyterlab-settings").write_text(quiet)
         self.log = (home / "server.log").open("w")
-        command = [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--allow-root",
-            f"--port={self.port}",
-            "--port-retries=0",
-        ]
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port-retries=0"]
         command += [
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.root}",
@@ -71,31 +63,44 @@ class Lab:
         ]
         # A kernel that dies in its first ten seconds would be given new ports, and JupyterLab loses any kernel then.
         command += ["--KernelRestarter.stable_start_time=0.1", "--KernelRestarter.random_ports_until_alive=False"]
-        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
-        self._wait(home)
+        for _ in range(3):  # a port that was free may be taken by any program before the server has it
+            self.port = _free_port()
+            self.process = subprocess.Popen(
+                [*command, f"--port={self.port}"], env=env, stdout=self.log, stderr=self.log, start_new_session=True
+            )
+            if self._answers():
+                return
+            self._end()
+        self.log.close()
+        raise RuntimeError("JupyterLab did not start:\n" + (home / "server.log").read_text()[-3000:])
 
-    def _wait(self, home: Path) -> None:
+    def _answers(self) -> bool:
+        """Whether it serves, soon."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=2).close()
-                return
+                return True
             except OSError:
                 time.sleep(0.2)
-        self.stop()
-        raise RuntimeError("JupyterLab did not start:\n" + (home / "server.log").read_text()[-3000:])
+            except http.client.HTTPException:  # another program's port
+                break
+        return False
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/lab/tree/{path}?token={self.token}"
 
     def stop(self) -> None:
+        self._end()
+        self.log.close()
+
+    def _end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.log.close()
 
 
 @pytest.fixture

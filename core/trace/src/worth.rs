@@ -9,7 +9,8 @@
 //!
 //! - Without a pace (few iterations, or another loop inside that is counted too) nothing is judged.
 //! - What is judged are sums over all entries, so a loop that paid for long is not given up for a few short entries, and a loop
-//!   that does not pay loses no more than its first entries cost.
+//!   that does not pay loses no more than a quarter of a millisecond: less says little, for entries may become longer once the
+//!   tree has grown, as those of the loop around a sieve's do.
 
 /// Passes remembered.
 const SAMPLES: usize = 16;
@@ -18,8 +19,10 @@ const EACH: u32 = 64;
 const STRIDE: u32 = 16;
 /// Entries timed from which a loop must save something.
 const MANY: u32 = 256;
-/// Time spent after which fewer entries are enough to judge, in ns.
+/// Time spent after which entries are judged, in ns.
 const ENOUGH_NS: u64 = 3_000_000;
+/// Time lost after which they are judged, however little was spent.
+const LOST_NS: u64 = 250_000;
 /// Sums are halved when this much was spent, so that what comes later still counts.
 const FULL_NS: u64 = 1 << 40;
 
@@ -81,7 +84,7 @@ impl Account {
     pub fn pays(&self) -> Option<bool> {
         let percent = match self.timed {
             0 | 1 => return None,
-            2..EACH if self.spent < ENOUGH_NS => return None,
+            _ if self.spent < ENOUGH_NS && self.spent.saturating_sub(self.worth) < LOST_NS => return None,
             2..EACH => 105,
             EACH..MANY => 100,
             _ => 90,
@@ -125,12 +128,24 @@ mod tests {
     }
 
     #[test]
-    fn short_entries_are_given_up_after_some_dozens() {
-        assert_eq!(account(63, 200, 100).pays(), None);
-        assert_eq!(account(64, 200, 100).pays(), Some(false));
-        assert_eq!(account(64, 99, 100).pays(), Some(true), "too close to say");
-        assert_eq!(account(10_000, 99, 100).pays(), Some(false), "but not after this many");
-        assert_eq!(account(10_000, 85, 100).pays(), Some(true));
+    fn short_entries_are_given_up_when_they_have_lost_something() {
+        assert_eq!(account(1_000, 200, 100).pays(), None, "0.1 ms is not enough to say");
+        assert_eq!(account(3_000, 200, 100).pays(), Some(false));
+        assert_eq!(account(10_000, 99, 100).pays(), None, "too close to say");
+        assert_eq!(account(50_000, 99, 100).pays(), Some(false), "but not after this many");
+        assert_eq!(account(50_000, 85, 100).pays(), Some(true));
+    }
+
+    #[test]
+    fn entries_that_become_longer_have_the_time_to() {
+        let mut a = account(150, 400, 250);
+        assert_eq!(a.pays(), None);
+        for _ in 0..500 {
+            if a.enters() {
+                a.add(6_000, 60_000);
+            }
+        }
+        assert_eq!(a.pays(), Some(true));
     }
 
     #[test]
