@@ -652,7 +652,16 @@ class Maker:
         return PRELUDE + "def run():\n    global OUT\n" + "\n".join(self.lines) + "\nrun()\n"
 
 
+class TooLong(BaseException):
+    """A program that plain CPython does not finish either."""
+
+
+def too_long(*_):
+    raise TooLong
+
+
 def constants(code, found):
+    """Adds the constants of a code object and of those inside it to ``found``, by their address."""
     for value in code.co_consts:
         if hasattr(value, "co_consts"):
             constants(value, found)

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from maker import Maker, observe
+from maker import Maker, TooLong, observe, too_long
 
 import larder
 import larder.optimiser
@@ -24,14 +24,6 @@ import larder.optimiser
 PROGRAMS = int(os.environ.get("LARDER_FUZZ_PROGRAMS", "400"))
 BATCH = 250
 NAMES = "fold merge guards forward refcounts dead hoist".split()
-
-
-class TooLong(BaseException):
-    """A program that plain CPython does not finish either."""
-
-
-def too_long(*_):
-    raise TooLong
 
 
 def compare(first, count):

@@ -22,6 +22,8 @@ import threading
 import traceback
 import types
 
+from maker import TooLong, constants, too_long
+
 # The number of a monitoring tool that programs use.
 TOOL = 4
 KINDS = "aliases edges raising rebound resumed strange typed".split()
@@ -168,25 +170,6 @@ def make(kind, seed):
 
 def lines_of(table):
     return table.strip().split("\n") if isinstance(table, str) else table
-
-
-class TooLong(BaseException):
-    """A program that plain CPython does not finish either."""
-
-
-def too_long(*_):
-    raise TooLong
-
-
-def constants(code, found):
-    for value in code.co_consts:
-        if hasattr(value, "co_consts"):
-            constants(value, found)
-        else:
-            found[id(value)] = value
-            if isinstance(value, tuple):
-                found.update((id(v), v) for v in value)
-    return found
 
 
 def picture(root, known):
