@@ -1,6 +1,8 @@
 """Experiment 7: how much of a cold variable a full collection touches, with and without the GC shield.
 
-    python benches/heat/shield.py [--objects 1000000]
+    python benches/heat/shield.py [--objects 1000000] [--cells]
+
+`--cells` keeps the same objects in an object array instead of a list.
 
 Touched means accessed bits of the variable's mappings after `gc.collect()`: what would have to come back from a slower
 tier. Needs neither swap nor a slow node. Prints bytes of the variable, and bytes touched unshielded and shielded.
@@ -12,16 +14,26 @@ import argparse
 import gc
 import json
 import time
+from typing import Any
 
-from larder import _larder, heat, tier
-from larder._migrate import pages
+import numpy as np
+
+from larder import heat, tier
+from larder._migrate import pages, shield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=1_000_000)
-    count = parser.parse_args().objects
-    rows = [{"id": [i], "text": str(i)} for i in range(count)]
+    parser.add_argument("--cells", action="store_true", help="in an object array instead of a list")
+    options = parser.parse_args()
+    count = options.objects
+    rows: Any = [{"id": [i], "text": str(i)} for i in range(count)]
+    if options.cells:
+        cells = np.empty(count, dtype=object)
+        cells[:] = rows
+        rows = cells
+        del cells
     survey = tier.Survey({"rows": rows})
     within, size = pages(survey.ranges("rows")), survey.row("rows")["bytes"]
     low, high = within[0][0], within[-1][1]
@@ -36,10 +48,10 @@ def main() -> None:
 
     before, slow = touched()
     began = time.perf_counter()
-    containers, _ = _larder.tier_shield(rows, True, 1 << 40, within)
+    containers, _ = shield(rows, True, within)
     shielding = round(time.perf_counter() - began, 3)
     during, fast = touched()
-    _larder.tier_shield(rows, False, 1 << 40, within)
+    shield(rows, False, within)
     print(
         json.dumps(
             {"bytes": size, "containers": containers, "touched_unshielded": before, "touched_shielded": during}

@@ -21,7 +21,7 @@ use larder_tier::policy::{self, Candidate, Move, Room};
 use larder_tier::ranges::{self, Claim, Range};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 
 use crate::tier_trace::Parts;
 
@@ -45,6 +45,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_fold, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shrink, module)?)?;
     module.add_function(wrap_pyfunction!(tier_shield, module)?)?;
+    module.add_function(wrap_pyfunction!(tier_strays, module)?)?;
     module.add_function(wrap_pyfunction!(tier_plan, module)?)?;
     module.add_function(wrap_pyfunction!(tier_own, module)?)?;
     module.add_function(wrap_pyfunction!(tier_disown, module)?)?;
@@ -693,11 +694,35 @@ fn tier_shrink(py: Python<'_>, touches: Vec<f64>, group: Vec<u32>) -> PyResult<V
     Ok(py.detach(|| heat::shrink(&touches, &group)))
 }
 
-/// Takes the containers under `root` that lie `within` off the collector's lists (`on`), or puts them back; returns how many, and how many
-/// containers of types that cannot be were met.
+/// Types of leaves, types that are not entered, and what gives the list of what a leaf holds.
+type Ways<'py> = (Vec<Bound<'py, PyType>>, Vec<Bound<'py, PyType>>, Bound<'py, PyAny>);
+
+fn ways(ways: Ways<'_>) -> heat_shield::Ways<'_> {
+    let (leaves, skipped, resolve) = ways;
+    heat_shield::Ways {
+        leaves,
+        skipped,
+        resolve,
+    }
+}
+
+/// Takes the containers under `root` that lie `within` off the collector's lists (`on`), or puts them back; returns how
+/// many, and how many containers of types that cannot be were met.
 #[pyfunction]
-fn tier_shield(root: &Bound<'_, PyAny>, on: bool, budget: usize, within: Vec<Range>) -> PyResult<(usize, usize)> {
-    heat_shield::shield(root, on, budget, &within)
+fn tier_shield<'py>(
+    root: &Bound<'py, PyAny>,
+    on: bool,
+    budget: usize,
+    within: Vec<Range>,
+    through: Ways<'py>,
+) -> PyResult<(usize, usize)> {
+    heat_shield::shield(root, on, budget, &within, &ways(through))
+}
+
+/// Puts containers `within` back on the collector's lists that anything leads to; returns how many.
+#[pyfunction]
+fn tier_strays<'py>(py: Python<'py>, budget: usize, within: Vec<Range>, through: Ways<'py>) -> PyResult<usize> {
+    heat_shield::strays(py, budget, &within, &ways(through))
 }
 
 /// `("demote" | "promote", index)` for `(dram bytes, slow bytes, heat or None, movable, pinned)` under a DRAM limit, with

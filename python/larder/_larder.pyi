@@ -179,7 +179,16 @@ class TierSampler:
     def halt(self) -> None: ...
     def stop(self, kinds: list[int] | None = None) -> dict[str, Any]: ...
 
-def tier_shield(root: object, on: bool, budget: int, within: list[tuple[int, int]]) -> tuple[int, int]: ...
+def tier_shield(
+    root: object,
+    on: bool,
+    budget: int,
+    within: list[tuple[int, int]],
+    through: tuple[list[type], list[type], Callable[[Any], list[Any]]],
+) -> tuple[int, int]: ...
+def tier_strays(
+    budget: int, within: list[tuple[int, int]], through: tuple[list[type], list[type], Callable[[Any], list[Any]]]
+) -> int: ...
 def tier_plan(
     variables: list[tuple[int, int, float | None, bool, bool]],
     used_bytes: int,

@@ -28,9 +28,18 @@ WISHES = {
     "cache": "data on a shelf or in a mapped file",
 }
 _pinned: set[str] = set()
-_shielded: dict[str, tuple[Any, list[tuple[int, int]]]] = {}  # the value, and the pages it is in
+_shielded: dict[str, _Shielded] = {}
 _visited: dict[str, str] = {}  # what stays with the collector, in words
 _directory: Path | None = None
+
+
+@dataclass
+class _Shielded:
+    """A variable whose containers are off the collector's lists."""
+
+    value: Any
+    within: list[tuple[int, int]]  # the pages they are in
+    count: int = 0
 
 
 def enable(directory: str | os.PathLike[str] | None = None, min_bytes: int = MIN_BYTES) -> str:
@@ -218,14 +227,25 @@ def _shield(name: str, survey: tier.Survey) -> None:
         _out[name] = _Out(value, survey.record(name))
     if name not in _shielded:
         # Noted first: an interrupt in between leaves a name too much, never containers that nobody remembers.
-        _shielded[name] = value, pages(survey.ranges(name))
-        changed, others = _larder.tier_shield(value, True, CONTAINERS_MAX, _shielded[name][1])
-        if not changed:
+        noted = _shielded[name] = _Shielded(value, pages(survey.ranges(name)))
+        noted.count, others = shield(value, True, noted.within)
+        if not noted.count:
             del _shielded[name]
-        told = [f"{others} of its containers are of types that stay with the collector"] if others else []
-        told += ["containers in its object arrays stay with the collector"] if name in survey.celled else []
-        if told:
-            _visited[name] = f"{' and '.join(told)}: a full collection reads them"
+        if others:
+            _visited[name] = (
+                f"{others} of its containers are of types that stay with the collector: a full collection reads them"
+            )
+
+
+def shield(value: Any, on: bool, within: list[tuple[int, int]]) -> tuple[int, int]:
+    """Take the containers under ``value`` that lie ``within`` off the collector's lists, or put them back; returns how many,
+    and how many of other types were met there.
+    """
+    return _larder.tier_shield(value, on, CONTAINERS_MAX, within, (tier.holding_types(), tier.skip_types(), _held))
+
+
+def _held(leaf: Any) -> list[Any]:
+    return [item for item in tier.buffers_of(leaf)[1] if item is not None]
 
 
 def pages(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -244,16 +264,18 @@ def _unshield(name: str) -> None:
     _out.pop(name, None)
     _visited.pop(name, None)
     if name in _shielded:
-        value, within = _shielded[name]
-        _larder.tier_shield(value, False, CONTAINERS_MAX, within)
+        noted = _shielded[name]
+        if shield(noted.value, False, noted.within)[0] < noted.count:
+            # Some were taken out of the variable meanwhile: whoever has them now does not know that they are off the lists.
+            _larder.tier_strays(CONTAINERS_MAX, noted.within, (tier.holding_types(), [], _held))
         del _shielded[name]
 
 
 def check_shields(_ip: Any = None, _result: Any = None) -> None:
     """Give back to the collector what was shielded under a name that now means something else."""
     space = tier.namespace()
-    for name, (value, _) in list(_shielded.items()):
-        if space.get(name) is not value:
+    for name, noted in list(_shielded.items()):
+        if space.get(name) is not noted.value:
             _unshield(name)
     for name in [name for name, out in _out.items() if space.get(name) is not out.value]:
         del _out[name]

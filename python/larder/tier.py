@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import sys
 import time
 import types
@@ -27,7 +26,6 @@ from . import _larder
 from .display import Table, bytes_text, rate_text
 
 OBJECTS_MAX = 5_000_000
-CELLS_LOOKED_AT = 1000  # of an object array, to tell whether it holds containers
 ROWS_SHOWN = 40
 KIND_MAX = 40  # letters
 PURE = 0.9  # the share of a variable's pages that must be its own before they may move
@@ -72,6 +70,11 @@ def leaf_types() -> list[type]:
         *_loaded("polars", "DataFrame", "Series"),
         types.FunctionType,
     ]
+
+
+def holding_types() -> list[type]:
+    """Leaves that refer to objects in a way that the collector does not see, or that are no containers to it."""
+    return [*_loaded("numpy", "ndarray", "void"), types.FunctionType]
 
 
 def own_types() -> list[type]:
@@ -158,12 +161,14 @@ def _tensor(torch: Any, tensor: Any) -> list[tuple[int, int]]:
 
 def _ndarray(numpy: Any, array: Any) -> tuple[list[tuple[int, int]], list[Any]]:
     held: list[Any] = []
-    if array.dtype.hasobject and array.size:
-        names = array.dtype.names
-        parts = [array] if names is None else [array[name] for name in names if array.dtype[name].hasobject]
-        for part in parts:
+    parts = [array] if array.dtype.hasobject and array.size else []
+    while parts:
+        part = parts.pop()
+        if part.dtype.names is not None:
+            parts += [part[name] for name in part.dtype.names if part.dtype[name].hasobject]
+        elif part.dtype.kind == "O":
             # Only references are objects that live as long as the array: of StringDType each look would make new ones.
-            held.extend(part.ravel().tolist() if part.dtype.kind == "O" else [])
+            held.extend(part.ravel().tolist())
     base = array.base
     if isinstance(base, numpy.ndarray):
         return [], [base, *held, *([array.__dict__] if hasattr(array, "__dict__") else [])]
@@ -226,7 +231,6 @@ class Survey:
         self._native = _larder.TierSurvey(skip, leaf_types(), own_types(), skip_types(), objects_max)
         self.names = list(variables)
         self.lent: list[str] = []
-        self.celled: set[str] = set()  # variables with containers in object arrays
         for name, value in variables.items():
             owner = self._native.variable()
             record = away(name, value)
@@ -246,8 +250,6 @@ class Survey:
                     ranges, held = buffers_of(leaf)
                     for address, size in ranges:
                         self._native.buffer(owner, address, size)
-                    if name not in self.celled and type(leaf).__name__ == "ndarray" and leaf.dtype.hasobject:
-                        self.celled |= {name} if any(map(gc.is_tracked, held[:CELLS_LOOKED_AT])) else set()
                     roots.extend(item for item in held if item is not None)
         self.how = self._native.locate(exact) if settle else {}
 
@@ -255,7 +257,7 @@ class Survey:
     def of(cls, native: Any, names: list[str], *, exact: bool = False) -> Survey:
         """A survey of what has been walked already."""
         made = cls.__new__(cls)
-        made._native, made.names, made.lent, made.celled = native, names, [], set()
+        made._native, made.names, made.lent = native, names, []
         made.how = native.locate(exact)
         return made
 
