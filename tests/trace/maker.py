@@ -1,8 +1,10 @@
 # ruff: noqa: E501 - choices read best in one line
 """Random loop programs for the optimiser, and what can be told of a run of one: see `observe`."""
 
+import contextlib
 import random
 import re
+import signal
 import sys
 import traceback
 import types
@@ -658,6 +660,17 @@ class TooLong(BaseException):
 
 def too_long(*_):
     raise TooLong
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """What runs inside ends with `TooLong` when it takes longer."""
+    signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def constants(code, found):

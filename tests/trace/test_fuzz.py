@@ -9,14 +9,13 @@ that are switched off, ``LARDER_FUZZ_FORCE`` within how many times each place th
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
-from maker import Maker, TooLong, observe, too_long
+from maker import Maker, TooLong, at_most, observe
 
 import larder
 import larder.optimiser
@@ -32,18 +31,15 @@ def compare(first, count):
     import larder.optimiser
 
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, too_long)
     sources = {seed: Maker(seed).program() for seed in range(first, first + count)}
     plain = {}
     for seed, text in list(sources.items()):
-        signal.setitimer(signal.ITIMER_REAL, 5)
         try:
-            plain[seed] = observe(text)[0]
+            with at_most(5):
+                plain[seed] = observe(text)[0]
         except TooLong:
             del sources[seed]
             print(f"seed {seed} takes too long (integers that square themselves): left out")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
     assert larder.trace.optimise(watch_all=True, hot=3), larder.trace.stats()
     for name in os.environ.get("LARDER_FUZZ_OFF", "").split():
         larder._larder.trace_pass(name, False)

@@ -16,13 +16,12 @@ import math
 import random
 import re
 import resource
-import signal
 import sys
 import threading
 import traceback
 import types
 
-from maker import TooLong, constants, too_long
+from maker import TooLong, at_most, constants
 
 # The number of a monitoring tool that programs use.
 TOOL = 4
@@ -278,15 +277,14 @@ def compare(kind, first, count, force=0):
     gc.disable()
     # A program that wants more gets a MemoryError, and not the machine.
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, too_long)
     kinds = KINDS if kind == "all" else [kind]
     programs = {(k, seed): make(k, seed) for seed in range(first, first + count) for k in kinds}
     plain, failed = {}, {}
     for seed, text in list(programs.items()):
-        signal.setitimer(signal.ITIMER_REAL, 5)
         try:
-            plain[seed] = observe(text)
-            again = observe(text)
+            with at_most(5):
+                plain[seed] = observe(text)
+                again = observe(text)
             if again != plain[seed]:
                 print(f"{seed} is not the same twice in plain Python: left out")
                 del programs[seed]
@@ -295,8 +293,6 @@ def compare(kind, first, count, force=0):
         except TooLong:
             del programs[seed]
             print(f"{seed} takes too long: left out")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
     assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
     if force:
         larder._larder.trace_force(force)
