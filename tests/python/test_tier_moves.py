@@ -356,7 +356,6 @@ _migrate._shield("x", tier.Survey(space))
 assert tier.shielded() == ["x"] and held() == 0
 assert not gc.is_tracked(at(5)) and not gc.is_tracked(at(5)["a"])
 shielded = visited()
-print(KIND, rest, unshielded, shielded)
 assert shielded - rest < (unshielded - rest) / 5, (rest, unshielded, shielded)
 
 # Written to while off the lists: what goes is freed, what comes is collected as ever, what somebody kept is found again.
