@@ -259,3 +259,45 @@ def test_reset_begins_another_session_of_the_history(tmp_path):
         first = int(k.value("get_ipython().history_manager.session_number"))
         k.ok("get_ipython().reset(new_session=True)")
         assert int(k.value("get_ipython().history_manager.session_number")) == first + 1
+
+
+# A connection whose transaction is over when it is told so, and a thread that writes the history through it.
+HELD = """
+import threading
+history = get_ipython().history_manager
+class Held:
+    inside, go, rows = threading.Event(), threading.Event(), []
+    def __enter__(self): return self
+    def __exit__(self, *error): self.inside.set(); self.go.wait()
+    def executemany(self, insert, rows): self.rows += rows
+held = Held()
+while not held.inside.wait(0.1):  # the shell's own writer may have been first
+    with history.db_input_cache_lock:
+        history.db_input_cache = [*history.db_input_cache, (10**6, "late", "late")]
+    writer = threading.Thread(target=history.writeout_cache, args=(held,), daemon=True)
+    writer.start()
+"""
+
+
+def test_no_cell_waits_for_the_disk_that_the_history_goes_to(tmp_path):
+    with kernel(tmp_path) as k:
+        k.ok(HELD)
+        assert k.text("print('at once', writer.is_alive())") == "at once True\n"
+        k.ok("held.go.set(); writer.join()")
+        assert "(1000000, 'late', 'late')" in k.text("print([row[1:] for row in held.rows])")
+        assert "print('at once'" in k.text("%history")
+
+
+def test_the_historys_writer_goes_on_beside_a_child_that_saves_and_ends_for_other_forks(tmp_path):
+    fork = "pid = os.fork()\nif pid == 0:\n    os._exit(0)\n_ = os.waitpid(pid, 0)\n"
+    with kernel(tmp_path) as k:
+        k.ok(
+            "import os\nfrom larder import saver\nhistory = get_ipython().history_manager\nwriter = history.save_thread"
+        )
+        k.ok(f"saver.forking = True\n{fork}saver.forking = False")
+        assert k.value("history.save_thread is writer and writer.is_alive()") == "True"
+        if k.value("hasattr(history, '_restart_thread_if_stopped')") == "False":
+            return  # an IPython that lets its writer be
+        assert k.text(f"{fork}print(writer.is_alive(), history.save_thread)") == "False None\n"
+        assert k.value("type(history.save_thread.save_flag).__name__") == "'_Gathering'"
+        assert "print(writer.is_alive()" in k.text("%history")

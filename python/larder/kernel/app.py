@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
 
 from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
 from IPython.core.profiledir import ProfileDir
@@ -63,7 +62,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
 
 def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     """The shell of this process, its magics loaded and its session recovered, ready for the first cell."""
-    from . import comms, compat
+    from . import comms, compat, history
 
     app = IPKernelApp.instance(kernel=kernel, connection_file=kernel.connection_file)
     said: list[str] = []
@@ -84,7 +83,7 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
     if name:
         shell.user_ns["__session__"] = name
     kernel.forward_input()
-    gather_history(shell)
+    history.gather(shell.history_manager)
     comms.install(kernel)
     compat.install(app)
     app.init_gui_pylab()
@@ -101,38 +100,6 @@ def start_shell(kernel, argv: list[str]) -> ZMQInteractiveShell:
 
     recovery.start(shell, session_path(kernel))
     return shell
-
-
-class _Gathering(threading.Event):
-    """Wakes the history's writer a moment after it is set, so that cells in quick succession share one write."""
-
-    def __init__(self, thread, wait_s: float) -> None:
-        super().__init__()
-        self._thread, self._wait_s = thread, wait_s
-        self._ending = threading.Event()
-
-    def set(self) -> None:
-        if self._thread._stop_now:
-            self._ending.set()
-        super().set()
-
-    def wait(self, timeout=None) -> bool:
-        found = super().wait(timeout)
-        self._ending.wait(self._wait_s)
-        return found
-
-
-def gather_history(shell, wait_s: float = 0.2) -> None:
-    """Each write of the input history is an fsync that the next cell would wait for: gather them.
-
-    The writer thread is IPython's own; reading the history and leaving write at once, as before.
-    """
-    manager = shell.history_manager
-    thread = getattr(manager, "save_thread", None)
-    if not all(hasattr(thread, name) for name in ("save_flag", "_stop_now")):
-        return  # an IPython that writes its history otherwise
-    before, thread.save_flag = thread.save_flag, _Gathering(thread, wait_s)
-    before.set()
 
 
 def session_path(kernel) -> str | None:
