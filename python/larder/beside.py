@@ -147,14 +147,15 @@ class Beside(Reader):
 
     def _unfrozen(self, look: Look) -> bool:
         """Whether what a child would see of the changed variables could change under it."""
+        found = [look.walked[name] for name in look.changed]
+        spans = None if any(isinstance(one, str) for one in found) else [span for one in found for span in one.spans]
+        told = None if spans is None else saver.thaws(spans, str(self.path))
+        if told is not None:
+            return told
         ranges = saver.not_frozen(str(self.path))
-        if not ranges:
-            return False
-        for name in look.changed:
-            found = look.walked[name]
-            if isinstance(found, str) or any(a < high and low < b for a, b in ranges for low, high in found.spans):
-                return True
-        return False
+        if not ranges or spans is None:
+            return bool(ranges)
+        return any(a < high and low < b for a, b in ranges for low, high in spans)
 
     def _foreseen(self, look: Look) -> bool:
         """Whether it is known what will be on the shelf of all that did not change."""

@@ -234,7 +234,6 @@ impl Core {
 
     /// Writes whole pages of an extent from `first` on, and their checksums. `bytes` may end inside its last page.
     pub fn write_pages(&self, extent: &Extent, first: u32, bytes: &[u8]) -> io::Result<()> {
-        const PART: usize = 8 << 20;
         if first == 0 && bytes.len() <= SMALL {
             // Data, padding and checksums lie side by side: one call.
             let mut whole = Vec::with_capacity(extent.bytes() as usize);
@@ -252,7 +251,7 @@ impl Core {
         let mut at = extent.page_at(first);
         for part in bytes.chunks(PART) {
             self.write(at, part)?;
-            if bytes.len() > PART {
+            if part.len() >= EARLY {
                 self.media.start_writeback(at, part.len() as u64);
             }
             at += part.len() as u64;
@@ -404,6 +403,10 @@ impl Core {
 
 /// Up to this size a buffer is copied once more to be written in one call.
 const SMALL: usize = 64 << 10;
+/// The disk begins with a part of a larger buffer while the next one is copied: the flush has less to wait for.
+const PART: usize = 1 << 20;
+/// Smaller parts are left to the flush.
+const EARLY: usize = 256 << 10;
 
 pub(crate) fn page_crc(page: &[u8]) -> u32 {
     if page.len() == PAGE as usize {

@@ -1,6 +1,8 @@
 """What takes longer to save than a reply may wait is saved by a forked child, which outlives the kernel."""
 
 import contextlib
+import ctypes
+import mmap
 import os
 import signal
 import time
@@ -635,6 +637,35 @@ def test_the_clock_of_the_oldest_child_goes_on(tmp_path):
         began = time.monotonic()
         k.ok("larder.recovery.recorder().drain()", silent=True)
         assert time.monotonic() - began < 30 and pids(k) == []
+
+
+def test_memory_asked_about_piece_by_piece_is_what_the_list_of_mappings_says(tmp_path):
+    from larder import saver
+
+    own, other = tmp_path / "own.shelf", tmp_path / "other.shelf"
+    size, anonymous = 1 << 20, mmap.MAP_ANONYMOUS
+    made, spans = [], {}
+    for path, name in ((own, "own"), (other, "other")):
+        path.write_bytes(bytes(size))
+        with path.open("r+b") as file:
+            made.append((name, mmap.mmap(file.fileno(), size, mmap.MAP_PRIVATE)))
+    made += [
+        ("plain", mmap.mmap(-1, size, mmap.MAP_PRIVATE | anonymous)),
+        ("shared", mmap.mmap(-1, size, mmap.MAP_SHARED | anonymous)),
+    ]
+    for name, memory in made:
+        low = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        spans[name] = (low, low + size)
+    listed = saver.not_frozen(str(own))
+    for name, (low, high) in spans.items():
+        said = any(a < high and low < b for a, b in listed)
+        assert said == (name in ("other", "shared")), name
+        assert saver.thaws([(low, high)], str(own)) in (None, said), name
+    asked = saver.thaws([spans["plain"], spans["own"]], str(own))
+    if asked is None:
+        pytest.skip("this kernel cannot be asked about one mapping (Linux 6.11)")
+    assert asked is False and saver.thaws([spans["plain"], spans["shared"]], str(own)) is True
+    assert saver.thaws([], str(own)) is False and saver.thaws([spans["plain"]] * 1000, str(own)) is None
 
 
 def test_memory_that_a_child_would_see_change_is_saved_by_the_kernel(tmp_path):
