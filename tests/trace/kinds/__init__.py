@@ -25,6 +25,8 @@ from maker import TooLong, at_most, constants
 
 # The number of a monitoring tool that programs use.
 TOOL = 4
+# Modules whose classes have no fields, but a text that says all.
+SHOWN = ("fractions", "decimal", "numpy", "collections", "array")
 KINDS = "aliases edges raising rebound resumed strange typed".split()
 
 # Every program has these; tables may rely on them.
@@ -202,6 +204,8 @@ def picture(root, known):
             out.append(float.__repr__(value))
         elif issubclass(cls, str):
             out.append(str.__repr__(value))
+        elif cls.__module__ in SHOWN:
+            out.append(repr(value))
         elif issubclass(cls, (set, frozenset)):
             out.append(str(sorted(map(repr, set.__iter__(value) if issubclass(cls, set) else value))))
         else:
@@ -220,7 +224,8 @@ def picture(root, known):
         kept = isinstance(value, (type, types.FunctionType, types.ModuleType, types.CodeType, types.MethodType))
         if id(value) not in known and not kept:
             counts.append((type(value).__name__, sys.getrefcount(value)))
-    return " ".join(out), counts
+    # A text that an object was made into may name its address.
+    return re.sub(" at 0x[0-9a-f]+", "", " ".join(out)), counts
 
 
 def observe(text):
