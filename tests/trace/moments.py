@@ -228,14 +228,8 @@ def once(code, watch, way):
     try:
         exec(code, space)
         return repr(space["OUT"])
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        tb, frame = error.__traceback__, None
-        while tb is not None:
-            frame = tb.tb_frame if tb.tb_frame.f_code.co_name in ("run", "<module>") else frame
-            tb = tb.tb_next
-        watch.look(frame)
-        frame = None
         return None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - choices read best in one line
 """What is changed in a program: see `Mutator`."""
 
 import ast
