@@ -663,14 +663,15 @@ def too_long(*_):
 
 
 @contextlib.contextmanager
-def at_most(seconds):
-    """What runs inside ends with `TooLong` when it takes longer."""
-    signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def at_most(seconds, busy=False):
+    """What runs inside ends with `TooLong` when it takes longer; with ``busy`` its processor time counts."""
+    number, timer = (signal.SIGPROF, signal.ITIMER_PROF) if busy else (signal.SIGALRM, signal.ITIMER_REAL)
+    signal.signal(number, too_long)
+    signal.setitimer(timer, seconds, 0.5 if busy else 0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(timer, 0)
 
 
 def constants(code, found):

@@ -18,11 +18,10 @@ import inspect
 import math
 import random
 import resource
-import signal
 import sys
 
 import kinds
-from maker import TooLong, too_long
+from maker import TooLong, at_most
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib
@@ -413,11 +412,10 @@ def observe(cells):
 
 
 def limited(cells, seconds):
-    signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
     try:
-        return observe(cells)
+        with at_most(seconds, busy=True):
+            return observe(cells)
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         sys.settrace(None)
         sys.setprofile(None)
 
@@ -429,7 +427,6 @@ def compare(first, count, force=0):
     gc.disable()
     sys.unraisablehook = lambda *_: None
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGPROF, too_long)
     notebooks, plain = {}, {}
     for seed in range(first, first + count):
         cells = make(seed)

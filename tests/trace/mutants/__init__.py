@@ -15,13 +15,12 @@ import functools
 import gc
 import random
 import resource
-import signal
 import sys
 import textwrap
 from pathlib import Path
 
 import kinds
-from maker import TooLong, too_long
+from maker import TooLong, at_most
 
 from .change import VALUES, Mutator, names_of
 
@@ -162,12 +161,8 @@ def drive(r, tree):
 
 
 def limited(text, seconds):
-    """As `kinds.observe`, but a program that does not end within this processor time raises `TooLong`."""
-    signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
-    try:
+    with at_most(seconds, busy=True):
         return kinds.observe(text)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def compare(first, count, force=0):
@@ -177,7 +172,6 @@ def compare(first, count, force=0):
 
     gc.disable()
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGPROF, too_long)
     sys.set_int_max_str_digits(0)
     programs, plain, out = {}, {}, 0
     for seed in range(first, first + count):
