@@ -27,7 +27,7 @@ from maker import TooLong, at_most, constants
 TOOL = 4
 # Modules whose classes have no fields, but a text that says all.
 SHOWN = ("fractions", "decimal", "numpy", "collections", "array")
-KINDS = "aliases edges raising rebound resumed strange typed".split()
+KINDS = "aliases drifting edges raising rebound resumed strange typed".split()
 
 # Every program has these; tables may rely on them.
 PRELUDE = """
@@ -221,7 +221,10 @@ def picture(root, known):
     while seen:
         value = seen.pop()
         # Code, types and functions may be held on to by an optimiser; a namespace of attributes is made when it is asked for.
-        kept = isinstance(value, (type, types.FunctionType, types.ModuleType, types.CodeType, types.MethodType))
+        kept = isinstance(
+            value,
+            (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.CodeType, types.MethodType),
+        )
         if id(value) not in known and not kept:
             counts.append((type(value).__name__, sys.getrefcount(value)))
     # A text that an object was made into may name its address.
