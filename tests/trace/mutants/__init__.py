@@ -108,7 +108,7 @@ def corpus():
         for part in file.read_text().removeprefix("## ").split("\n## "):
             name, source = part.split("\n", 1)
             if name not in OUT:
-                found[f"{file.stem} {name}"] = source + "\n"
+                found[f"{file.parent.name} {file.stem} {name}"] = source + "\n"
     from test_coverage import CLASSES, PROGRAMS
 
     for name, text in PROGRAMS.items():

@@ -1,0 +1,37 @@
+"""Programs of other kinds than `kinds`, plain and optimised: values, errors with their lines and variables, who is who, reference counts.
+
+Algorithms as people write them, changed at random (`mutants/`); random notebooks (`sessions.py`); and what can be seen of a loop
+from outside while it runs (`moments.py`). ``LARDER_MUTANTS_PROGRAMS`` sets how many of each, ``LARDER_FUZZ_SEED`` the first seed; a
+failure prints its seed.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import larder.optimiser
+
+pytestmark = pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
+
+PROGRAMS = int(os.environ.get("LARDER_MUTANTS_PROGRAMS", "60"))
+BATCH = 150
+FORCE = (0, 2) if PROGRAMS <= 60 else (0, 1, 2, 5)
+
+
+@pytest.mark.parametrize("force", FORCE)
+@pytest.mark.parametrize("source", ["mutants", "sessions.py", "moments.py"])
+def test_programs_of_every_source_end_as_plain_ones(source, force):
+    first, count = int(os.environ.get("LARDER_FUZZ_SEED", "1")), PROGRAMS
+    if source == "moments.py":
+        count = max(10, count // 5)  # each is looked at in 24 runs
+    # In processes of their own: an optimiser that crashes must fail this test, not end it.
+    for start in range(first, first + count, BATCH):
+        command = [sys.executable, "-X", "faulthandler", source, start, min(BATCH, first + count - start), force]
+        env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
+        here = Path(__file__).parent
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=here, env=env)
+        print(done.stdout[-6000:], done.stderr[-3000:])
+        assert done.returncode == 0, f"a program of {source} from seed {start} on"
