@@ -94,6 +94,7 @@ fuzz-versions: .venv/built  ## the optimiser's fuzz on every CPython it serves, 
 fuzz: .venv/built  ## long fuzzing: the optimiser, the wire and open() on any bytes, recovery
 	LARDER_FUZZ_PROGRAMS=100000 LARDER_STDLIB=long $(PY) -m pytest tests/trace -q -k "fuzz or stdlib"
 	LARDER_KINDS_PROGRAMS=5000 $(PY) -m pytest tests/trace/test_kinds.py -q
+	LARDER_MUTANTS_PROGRAMS=20000 $(PY) -m pytest tests/trace/test_mutants.py -q
 	LARDER_FUZZ_CASES=1000000 cargo test -q -p larder-shelf --test open_any_bytes
 	LARDER_FUZZ_CASES=10000000 cargo test -q -p larder-kernel --test wire_any_bytes
 	LARDER_FUZZ_PROGRAMS=20000 $(PY) -m pytest tests/python/test_recovery_fuzz.py -q

@@ -1,8 +1,8 @@
-"""Programs of other kinds than `kinds`, plain and optimised: values, errors with their lines and variables, who is who, reference counts.
+"""Programs of other kinds than `kinds`, plain and optimised: values, errors with their lines and variables, who is who, counts.
 
-Algorithms as people write them, changed at random (`mutants/`); random notebooks (`sessions.py`); and what can be seen of a loop
-from outside while it runs (`moments.py`). ``LARDER_MUTANTS_PROGRAMS`` sets how many of each, ``LARDER_FUZZ_SEED`` the first seed; a
-failure prints its seed.
+Algorithms as people write them, changed at random (`mutants/`); random notebooks (`sessions.py`); and what can be seen of a
+loop from outside while it runs (`moments.py`). ``LARDER_MUTANTS_PROGRAMS`` sets how many of each, ``LARDER_FUZZ_SEED`` the
+first seed; a failure prints its seed.
 """
 
 import os
@@ -16,9 +16,9 @@ import larder.optimiser
 
 pytestmark = pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
 
-PROGRAMS = int(os.environ.get("LARDER_MUTANTS_PROGRAMS", "60"))
+PROGRAMS = int(os.environ.get("LARDER_MUTANTS_PROGRAMS", "40"))
 BATCH = 150
-FORCE = (0, 2) if PROGRAMS <= 60 else (0, 1, 2, 5)
+FORCE = (0, 2) if PROGRAMS <= 40 else (0, 1, 2, 5)
 
 
 @pytest.mark.parametrize("force", FORCE)
