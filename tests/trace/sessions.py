@@ -373,7 +373,6 @@ def observe(cells):
     """For every cell the log, the error and the data; at the end a picture of all data."""
     known, seen, log = {}, [], []
     space = {"__name__": "__main__", "cells": cells, "__builtins__": builtins, "log": log, "note": noter(log)}
-    shared = [(module, dict(module.__dict__)) for module in (builtins, math)]
     sys.displayhook = lambda value: space["Out"].append(value) if value is not None and "Out" in space else None
     for number, cell in enumerate(cells):
         failure = None
@@ -389,14 +388,7 @@ def observe(cells):
                 break
         seen.append((failure, log[:], [(name, short(space[name])) for name in DATA if name in space]))
         log.clear()
-    sys.settrace(None)
-    sys.setprofile(None)
-    gc.callbacks.clear()
-    for module, names in shared:
-        for name in [*module.__dict__]:
-            if name not in names:
-                del module.__dict__[name]
-        module.__dict__.update(names)
+    put_back()
     for name in ("errors", "hold", "G", "refs", "th"):
         if isinstance(space.get(name), list):
             space[name].clear()
@@ -411,13 +403,26 @@ def observe(cells):
     return seen, picture, len(log)
 
 
+SHARED = [(module, dict(module.__dict__)) for module in (builtins, math)]
+
+
+def put_back():
+    """What a notebook changed beyond its own names."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    gc.callbacks.clear()
+    for module, names in SHARED:
+        for name in module.__dict__.keys() - names.keys() - {"_"}:
+            del module.__dict__[name]
+        module.__dict__.update(names)
+
+
 def limited(cells, seconds):
     try:
         with at_most(seconds, busy=True):
             return observe(cells)
     finally:
-        sys.settrace(None)
-        sys.setprofile(None)
+        put_back()
 
 
 def compare(first, count, force=0):
