@@ -207,7 +207,7 @@ abs = 5
 range = list
 import math as len
 gc.callbacks.append(lambda phase, info: globals().update(t=1)); gc.collect(); gc.callbacks.clear()
-z = Loud(1); z.me = z; z = None; gc.collect()
+z = Loud(1); z.me = z; z = None; gc.collect(); None
 refs.append(weakref.ref(o, lambda r: globals().update(t=3, x=None))); o = p
 weakref.finalize(p, exec, 'global t; t = 12', globals()); p = o
 sys.settrace(tracer)
