@@ -68,6 +68,7 @@ bench-recovery: .venv/built
 	@# Kishu asks for the back-port of `typing`, which hides the real one from Pythons that get this folder by PYTHONPATH.
 	.venv/bin/uv pip uninstall -q --python $(PY) typing 2>/dev/null || true
 	$(PY) benches/recovery/compare.py
+	$(PY) benches/recovery/large.py
 
 bench-trace: .venv/built
 	$(PY) benches/trace/loops.py

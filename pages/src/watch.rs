@@ -83,18 +83,29 @@ impl Watch {
         self.ours()?;
         let there = Category::PRESENT | Category::SWAPPED;
         // One scan sees and protects a page in one step; two could miss one that leaves memory and comes back in between.
-        let (all, inverted, told) = match sort {
-            Sort::Whole => (Category::WRITTEN, Category::NONE, Category::WRITTEN),
-            Sort::SharedFile => (Category::NONE, Category::NONE, Category::WRITTEN | there),
-            Sort::PrivateFile => (Category::WRITTEN | Category::FILE, Category::FILE, Category::WRITTEN),
+        let (all, inverted, any, told) = match sort {
+            Sort::Whole => (Category::WRITTEN, Category::NONE, Category::NONE, Category::WRITTEN),
+            Sort::SharedFile => (
+                Category::NONE,
+                Category::NONE,
+                Category::NONE,
+                Category::WRITTEN | there,
+            ),
+            // Where there is no page yet the kernel says "written", and would make a page table to protect it.
+            Sort::PrivateFile => (
+                Category::WRITTEN | Category::FILE,
+                Category::FILE,
+                there,
+                Category::WRITTEN,
+            ),
         };
         let scan = Scan {
             all,
             inverted,
+            any,
             told,
             rearm,
             only_watched: true,
-            ..Scan::default()
         };
         let mut found: Vec<(usize, usize)> = Vec::new();
         self.pagemap.scan(start, start + bytes, scan, &mut |from, to, is| {
@@ -229,6 +240,50 @@ mod tests {
         assert!(take().is_empty());
         // SAFETY: the mapping made above.
         unsafe { libc::munmap(at, 16 * PAGE) };
+    }
+
+    #[test]
+    fn watching_a_mapping_of_a_file_makes_no_page_tables() {
+        let Ok(watch) = Watch::open() else { return };
+        const BYTES: usize = 8 << 30;
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.set_len(BYTES as u64).unwrap();
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping of this test's own file.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                BYTES,
+                rights,
+                libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        let start = at as usize;
+        let tables_kib = || -> usize {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmPTE")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let before = tables_kib();
+        watch.arm(start, BYTES, Sort::PrivateFile).unwrap();
+        let take = || watch.take(start, BYTES, Sort::PrivateFile, true).unwrap();
+        take();
+        assert!(take().is_empty());
+        let far = BYTES / 2 + 7 * PAGE;
+        // SAFETY: within the mapping above.
+        unsafe { ((start + far) as *mut u8).write_volatile(1) };
+        assert_eq!(take(), [(start + far, start + far + PAGE)]);
+        assert!(take().is_empty());
+        // All of it would be 16 MiB.
+        assert!(
+            tables_kib() < before + (4 << 10),
+            "{before} KiB, then {} KiB",
+            tables_kib()
+        );
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(at, BYTES) };
     }
 
     #[test]
