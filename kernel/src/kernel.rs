@@ -61,6 +61,29 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(
+        connection: Connection,
+        signer: Signer,
+        mailbox: Mailbox,
+        info: KernelInfo,
+        hooks: Hooks,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            composer: Composer::new(signer),
+            mailbox,
+            pending: Mutex::new(Pending::new()),
+            queue: Arc::new(Queue::new()?),
+            control: Arc::new(Queue::new()?),
+            subshells: Mutex::default(),
+            input: Mutex::new(None),
+            input_ready: Condvar::new(),
+            last_parent: Mutex::new("{}".into()),
+            info,
+            connection,
+            hooks,
+        })
+    }
+
     fn send(&self, message: &Message, socket: Socket, content: &str, metadata: &str) {
         let msg_type = message.header.msg_type.replace("_request", "_reply");
         let bytes = self.composer.compose(
@@ -118,20 +141,7 @@ impl Kernel {
         let listeners = connection.bind()?;
         let (mailbox, inbox) = mailbox()?;
         let signer = Signer::new(connection.key.as_bytes());
-        let shared = Arc::new(Shared {
-            composer: Composer::new(signer.clone()),
-            mailbox,
-            pending: Mutex::new(Pending::new()),
-            queue: Arc::new(Queue::new()?),
-            control: Arc::new(Queue::new()?),
-            subshells: Mutex::default(),
-            input: Mutex::new(None),
-            input_ready: Condvar::new(),
-            last_parent: Mutex::new("{}".into()),
-            info,
-            connection: connection.clone(),
-            hooks,
-        });
+        let shared = Arc::new(Shared::new(connection.clone(), signer.clone(), mailbox, info, hooks)?);
         let router = Router {
             shared: shared.clone(),
             signer,
@@ -453,5 +463,63 @@ impl Handler for Router {
 
     fn tick(&mut self) {
         self.shared.send_pending(&mut self.shared.pending.lock());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn execute(code: &str) -> Queued {
+        let header = format!(r#"{{"msg_id": "{code}", "msg_type": "execute_request"}}"#);
+        let message = Message {
+            identities: vec![b"client".to_vec()],
+            header: serde_json::from_str(&header).unwrap(),
+            header_json: header,
+            parent_json: "{}".into(),
+            metadata_json: "{}".into(),
+            content_json: json!({ "code": code }).to_string(),
+            buffers: Vec::new(),
+        };
+        let asked = request(&message).unwrap().unwrap();
+        Queued::Work(asked, message, Socket::Shell)
+    }
+
+    #[test]
+    fn of_a_failures_successors_those_before_its_reply_are_aborted_and_those_after_it_run() {
+        let (mailbox, post) = Mailbox::by_hand().unwrap();
+        let hooks = Hooks {
+            interrupt: Box::new(|| {}),
+        };
+        let connection = Connection::fresh();
+        let signer = Signer::new(connection.key.as_bytes());
+        let shared = Arc::new(Shared::new(connection, signer, mailbox, crate::echo::info(), hooks).unwrap());
+        let work = WorkQueue {
+            shared: shared.clone(),
+            queue: shared.queue.clone(),
+        };
+        shared.queue.push(execute("fails"));
+        shared.queue.push(execute("was there"));
+        let (ended, end) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || {
+            work.try_take().unwrap().ticket.reply(r#"{"status": "error"}"#);
+            ended.send(work)
+        });
+        assert_eq!(post(), None, "busy");
+        assert_eq!(post(), Some(Socket::Shell), "the reply is on its way");
+        // The client has it, while the interpreter's thread waits before its next post.
+        shared.queue.push(execute("came upon it"));
+        assert_eq!(post(), None, "idle");
+        assert_eq!(
+            [post(), post(), post()],
+            [None, Some(Socket::Shell), None],
+            "busy, aborted, idle"
+        );
+        let work = end.recv_timeout(Duration::from_secs(5)).expect("no more is posted");
+        let taken = std::thread::spawn(move || work.try_take().map(|work| work.ticket.message().header.msg_id.clone()));
+        assert_eq!(post(), None, "busy");
+        // The ticket is dropped unanswered: an error reply, as for any other, and idle.
+        assert_eq!([post(), post()], [Some(Socket::Shell), None]);
+        assert_eq!(taken.join().unwrap().as_deref(), Some("came upon it"));
     }
 }

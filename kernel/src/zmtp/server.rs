@@ -237,6 +237,22 @@ pub fn mailbox() -> std::io::Result<(Mailbox, Inbox)> {
     ))
 }
 
+#[cfg(test)]
+impl Mailbox {
+    /// A mailbox without a server: each post waits until the function takes it, which tells the socket of what was sent to
+    /// one peer.
+    pub(crate) fn by_hand() -> std::io::Result<(Mailbox, impl Fn() -> Option<Socket>)> {
+        let (posts, taken) = crossbeam_channel::bounded(0);
+        let wake = Arc::new(EventFd::new()?);
+        let take = move || match taken.recv_timeout(Duration::from_secs(20)) {
+            Ok(Post::Send { socket, .. }) => Some(socket),
+            Ok(_) => None,
+            Err(_) => panic!("nothing was posted"),
+        };
+        Ok((Mailbox { posts, wake }, take))
+    }
+}
+
 pub struct Inbox {
     posts: Receiver<Post>,
     wake: Arc<EventFd>,
