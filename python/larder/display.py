@@ -65,7 +65,11 @@ class Table(list):
         return "-" if value is None else str(value)
 
     def _right(self, key: str) -> bool:
-        return any(isinstance(row.get(key), (int, float)) and not isinstance(row.get(key), bool) for row in self)
+        values = [row[key] for row in self if row.get(key) is not None]
+        # A column without any value stands where its numbers would.
+        return any(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values) or (
+            not values and key in self.formats
+        )
 
     def __repr__(self) -> str:
         head = [self.title] if self.title else []

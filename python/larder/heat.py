@@ -497,7 +497,9 @@ class HeatMap(Table):
         out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * size}" height="{max(lines, 1) * size}">']
         for at, row in enumerate(self):
             warm = row["heat"] / high
-            colour = f"rgb({int(40 + 215 * warm)},{int(70 + 60 * (1 - abs(2 * warm - 1)))},{int(220 - 190 * warm)})"
+            # Each of them is told from a white page as well as from a dark one.
+            red, green, blue = 60 + 195 * warm, 100 + 30 * (1 - abs(2 * warm - 1)) - 30 * warm, 240 - 210 * warm
+            colour = f"rgb({int(red)},{int(green)},{int(blue)})"
             where = bytes_text(row["offset"]) if "offset" in row else row["address"]
             told = html.escape(f"{where}: {row['heat']:.3g}")
             out.append(

@@ -515,7 +515,7 @@ def _footer(survey: Survey) -> str:
     how += ["mincore refused: file pages not mapped here count as on disk"] if survey.how["mincore_refused"] else []
     parts = [f"asked: {', '.join(how) or 'nothing'}"]
     if survey.how["sampled"]:
-        parts.append("nodes from 1,000 sampled pages (exact=True asks all)")
+        parts.append("nodes from 1,000 sampled pages (`%tier --exact` asks all)")
     if survey.refused:
         parts.append(f"objects not walked: {survey.refused}")
     elif missing := _larder.tier_missing():

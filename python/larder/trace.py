@@ -165,7 +165,8 @@ def _key(row: dict) -> tuple:
 def _raw() -> dict[tuple, dict]:
     """Every loop met, by file, name and line; of loops both counted and compiled, what the optimiser says."""
     found = {_key(row): row for row in loopcount.rows()}
-    found.update({_key(row): row for row in optimiser.loops()})
+    # Not the loop by which the optimiser found out what the interpreter takes.
+    found.update({_key(row): row for row in optimiser.loops() if row["file"] != optimiser.__file__})
     return found
 
 

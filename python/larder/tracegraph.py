@@ -7,11 +7,15 @@ one trace to the side trace that continues there; below each box are the exits t
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import Any
 
 WIDTH, LINE, GAP = 300, 16, 26
 EXITS_MAX = 6
 """Exits listed below a box; the rest is summed up."""
+LIGHT = {"paper": "#fff", "ink": "#111", "soft": "#555", "root": "#e3f1e3", "side": "#e6eef8", "leaves": "#a33"}
+DARK = {"paper": "none", "ink": "#eee", "soft": "#b0b0b0", "root": "#1f3d22", "side": "#1f3350", "leaves": "#ff8a80"}
+DARK_PAGES = ('body[data-jp-theme-light="false"]', "body.vscode-dark", "body.vscode-high-contrast")
 
 
 class Graph:
@@ -64,9 +68,12 @@ class Graph:
         return "\n".join([*lines, "}"])
 
     def svg(self) -> str:
-        """The picture, as text."""
+        """The picture, as text, on white."""
+        return self._svg(LIGHT)
+
+    def _svg(self, colours: Mapping[str, str]) -> str:
         out: list[str] = []
-        bottom = self._place(0, 10, 58, out, set())
+        bottom = self._place(0, 10, 58, out, set(), colours)
         depth = self._depth(0, set())
         width = max(20 + WIDTH + (depth - 1) * 60 + 20, 560)
         head = (
@@ -74,15 +81,26 @@ class Graph:
             f'viewBox="0 0 {width} {bottom + 10}" font-family="monospace" font-size="11" role="img">'
             f"<title>{html.escape(self.title)}</title>"
             '<defs><marker id="larder-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-            'orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
-            f'<rect width="{width}" height="{bottom + 10}" fill="#fff"/>'
-            + self._text(10, 20, self.title[:90], "#111", bold=True)
-            + self._text(10, 38, self.note, "#555")
+            f'orient="auto"><path d="M0 0L8 4L0 8z" fill="{colours["soft"]}"/></marker></defs>'
+            f'<rect width="{width}" height="{bottom + 10}" fill="{colours["paper"]}"/>'
+            + self._text(10, 20, self.title[:90], colours["ink"], bold=True)
+            + self._text(10, 38, self.note, colours["soft"])
         )
         return head + "".join(out) + "</svg>"
 
     def _repr_svg_(self) -> str:
         return self.svg()
+
+    def _repr_html_(self) -> str:
+        """The picture in the colours of the page around it; a picture by itself cannot know them."""
+
+        def told(colours: Mapping[str, str]) -> str:
+            return ";".join(f"--larder-{name}:{colour}" for name, colour in colours.items())
+
+        dark = ",".join(f"{page} .larder-graph" for page in DARK_PAGES)
+        style = f"<style>.larder-graph{{{told(LIGHT)}}}{dark}{{{told(DARK)}}}</style>"
+        picture = self._svg({name: f"var(--larder-{name},{colour})" for name, colour in LIGHT.items()})
+        return f'{style}<div class="larder-graph">{picture}</div>'
 
     def __repr__(self) -> str:
         lines = [self.title, self.note]
@@ -113,33 +131,34 @@ class Graph:
         seen.add(number)
         return 1 + max((self._depth(side, seen) for side, _ in self._children(number)), default=0)
 
-    def _place(self, number: int, x: int, y: int, out: list[str], seen: set[int]) -> int:
+    def _place(self, number: int, x: int, y: int, out: list[str], seen: set[int], ink: Mapping[str, str]) -> int:
         """Draws a trace with all that continues it, and gives where the next may begin."""
         seen.add(number)
         trace, leaves = self.traces[number], self._leaves(number)
-        fill = "#e3f1e3" if trace["from_exit"] is None else "#e6eef8"
+        fill = ink["root" if trace["from_exit"] is None else "side"]
         out.append(
-            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{2 * LINE + 12}" rx="4" fill="{fill}" stroke="#555"/>'
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{2 * LINE + 12}" rx="4" fill="{fill}" stroke="{ink["soft"]}"/>'
         )
         for line, text in enumerate(self._label(number)):
-            out.append(self._text(x + 8, y + 18 + line * LINE, text, "#111"))
+            out.append(self._text(x + 8, y + 18 + line * LINE, text, ink["ink"]))
         if trace["closes"] and number == 0:
             right, top = x + WIDTH, y + 8
             out.append(
-                f'<path d="M{right} {top + 22}c28 0 28 -22 0 -22" fill="none" stroke="#555" marker-end="url(#larder-arrow)"/>'
+                f'<path d="M{right} {top + 22}c28 0 28 -22 0 -22" fill="none" stroke="{ink["soft"]}" '
+                'marker-end="url(#larder-arrow)"/>'
             )
         below = y + 2 * LINE + 12
         for line, text in enumerate(leaves):
-            out.append(self._text(x + 24, below + 14 + line * LINE, "leaves: " + text, "#a33"))
+            out.append(self._text(x + 24, below + 14 + line * LINE, "leaves: " + text, ink["leaves"]))
         below += LINE * len(leaves) + (6 if leaves else 0)
         for side, reason in self._children(number):
             if side in seen:
                 continue
             at = below + GAP
             out.append(
-                f'<path d="M{x + 12} {y + 2 * LINE + 12}V{at + 18}H{x + 56}" fill="none" stroke="#555" '
+                f'<path d="M{x + 12} {y + 2 * LINE + 12}V{at + 18}H{x + 56}" fill="none" stroke="{ink["soft"]}" '
                 'marker-end="url(#larder-arrow)"/>'
             )
-            out.append(self._text(x + 64, at - 6, f"when: {reason}", "#555"))
-            below = self._place(side, x + 60, at, out, seen)
+            out.append(self._text(x + 64, at - 6, f"when: {reason}", ink["soft"]))
+            below = self._place(side, x + 60, at, out, seen, ink)
         return below

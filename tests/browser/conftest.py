@@ -36,7 +36,7 @@ def _free_port() -> int:
 class Lab:
     """A JupyterLab server with a home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, theme: str | None = None) -> None:
         self.root = home / "work"
         self.root.mkdir(parents=True)
         self.token = secrets.token_hex(16)
@@ -54,6 +54,8 @@ class Lab:
         settings.mkdir(parents=True)
         quiet = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
         (settings / "notification.jupyterlab-settings").write_text(quiet)
+        if theme is not None:
+            (settings / "themes.jupyterlab-settings").write_text(f'{{"theme": "{theme}"}}')
         self.log = (home / "server.log").open("w")
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port-retries=0"]
         command += [
@@ -104,9 +106,9 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path):
-    """A running JupyterLab."""
-    server = Lab(tmp_path / "home")
+def lab(tmp_path, request):
+    """A running JupyterLab; a test may ask for a theme with `indirect` parameters."""
+    server = Lab(tmp_path / "home", getattr(request, "param", None))
     yield server
     server.stop()
 
