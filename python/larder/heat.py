@@ -490,18 +490,24 @@ def objects(name: str) -> dict[int, float]:
 class HeatMap(Table):
     """Page temperatures of one variable, also as a picture: one field per chunk, hotter is redder."""
 
-    def _repr_svg_(self) -> str:
-        width, size = 32, 18
+    WIDTH, SIZE = 32, 18  # fields in a line, pixels of one
+
+    def _fields(self) -> list[tuple[str, str]]:
+        """Of each field its colour, told from a white page as well as from a dark one, and what it says."""
         high = max((row["heat"] for row in self), default=0.0) or 1.0
+        out = []
+        for row in self:
+            warm = row["heat"] / high
+            red, green, blue = 60 + 195 * warm, 100 + 30 * (1 - abs(2 * warm - 1)) - 30 * warm, 240 - 210 * warm
+            where = bytes_text(row["offset"]) if "offset" in row else row["address"]
+            out.append((f"rgb({int(red)},{int(green)},{int(blue)})", html.escape(f"{where}: {row['heat']:.3g}")))
+        return out
+
+    def _repr_svg_(self) -> str:
+        width, size = self.WIDTH, self.SIZE
         lines = (len(self) + width - 1) // width
         out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * size}" height="{max(lines, 1) * size}">']
-        for at, row in enumerate(self):
-            warm = row["heat"] / high
-            # Each of them is told from a white page as well as from a dark one.
-            red, green, blue = 60 + 195 * warm, 100 + 30 * (1 - abs(2 * warm - 1)) - 30 * warm, 240 - 210 * warm
-            colour = f"rgb({int(red)},{int(green)},{int(blue)})"
-            where = bytes_text(row["offset"]) if "offset" in row else row["address"]
-            told = html.escape(f"{where}: {row['heat']:.3g}")
+        for at, (colour, told) in enumerate(self._fields()):
             out.append(
                 f'<rect x="{at % width * size}" y="{at // width * size}" width="{size - 1}" height="{size - 1}" '
                 f'fill="{colour}"><title>{told}</title></rect>'
@@ -509,10 +515,18 @@ class HeatMap(Table):
         return "".join(out) + "</svg>"
 
     def _repr_html_(self) -> str:
+        # A table, as a picture inside HTML is taken out of notebooks that came from somebody else.
+        size = f"width:{self.SIZE}px;min-width:{self.SIZE}px;height:{self.SIZE}px;padding:0;border:0"
+        fields = [
+            f'<td style="{size};background-color:{colour}" title="{told}"></td>' for colour, told in self._fields()
+        ]
+        lines = ["".join(fields[at : at + self.WIDTH]) for at in range(0, len(fields), self.WIDTH)]
+        picture = "".join(f"<tr>{line}</tr>" for line in lines)
         high = max((row["heat"] for row in self), default=0.0)
         scale = f"blue: 0, red: {high:.3g}" if self else self.empty
         told = f"<div>{html.escape(scale)}</div><div>{html.escape(self.footer)}</div>"
-        return f"<div><b>{html.escape(self.title)}</b></div>{self._repr_svg_()}{told}"
+        table = f'<table style="border-collapse:separate;border-spacing:1px"><tbody>{picture}</tbody></table>'
+        return f"<div><b>{html.escape(self.title)}</b></div>{table if fields else ''}{told}"
 
 
 def map(name: str) -> HeatMap:

@@ -78,21 +78,26 @@ class Graph:
         width = max(20 + WIDTH + (depth - 1) * 60 + 20, 560)
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{bottom + 10}" '
-            f'viewBox="0 0 {width} {bottom + 10}" font-family="monospace" font-size="11" role="img">'
-            f"<title>{html.escape(self.title)}</title>"
+            f'viewBox="0 0 {width} {bottom + 10}" font-family="monospace" font-size="11" role="img" '
+            f'aria-label="{html.escape(self.title)}">'
             '<defs><marker id="larder-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
             f'orient="auto"><path d="M0 0L8 4L0 8z" fill="{colours["soft"]}"/></marker></defs>'
             f'<rect width="{width}" height="{bottom + 10}" fill="{colours["paper"]}"/>'
-            + self._text(10, 20, self.title[:90], colours["ink"], bold=True)
-            + self._text(10, 38, self.note, colours["soft"])
         )
-        return head + "".join(out) + "</svg>"
+        out[:0] = [
+            self._text(10, 20, self.title[:90], colours["ink"], bold=True),
+            self._text(10, 38, self.note, colours["soft"]),
+        ]
+        return "\n".join([head, *out, "</svg>"])
 
     def _repr_svg_(self) -> str:
         return self.svg()
 
     def _repr_html_(self) -> str:
-        """The picture in the colours of the page around it; a picture by itself cannot know them."""
+        """The picture in the colours of the page around it; a picture by itself cannot know them.
+
+        Preformatted, as of notebooks that came from somebody else only the texts are left: each is in a line of its own.
+        """
 
         def told(colours: Mapping[str, str]) -> str:
             return ";".join(f"--larder-{name}:{colour}" for name, colour in colours.items())
@@ -100,7 +105,7 @@ class Graph:
         dark = ",".join(f"{page} .larder-graph" for page in DARK_PAGES)
         style = f"<style>.larder-graph{{{told(LIGHT)}}}{dark}{{{told(DARK)}}}</style>"
         picture = self._svg({name: f"var(--larder-{name},{colour})" for name, colour in LIGHT.items()})
-        return f'{style}<div class="larder-graph">{picture}</div>'
+        return f'{style}<pre class="larder-graph" style="margin:0;padding:0">{picture}</pre>'
 
     def __repr__(self) -> str:
         lines = [self.title, self.note]

@@ -58,7 +58,7 @@ CONTRASTS = """cell => {
     const opacity = element => element ? Number(getComputedStyle(element).opacity) * opacity(element.parentElement) : 1;
     const texts = [...cell.querySelectorAll('.jp-OutputArea-output text, .jp-OutputArea-output td, .jp-OutputArea-output th, '
         + '.jp-OutputArea-output div')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
-    const fields = [...cell.querySelectorAll('.jp-OutputArea-output svg rect')].filter(e => e.querySelector('title'));
+    const fields = [...cell.querySelectorAll('.jp-OutputArea-output td[title]')];
     const page = paint(document.querySelector('.jp-Notebook'));
     return {
         page: page.rgb,
@@ -69,8 +69,7 @@ CONTRASTS = """cell => {
             return [e.textContent.trim().slice(0, 40), contrast(over({ ...ink, a: ink.a * opacity(e) }, below), below)];
         }),
         fields: fields.map(e => [paint(e).rgb.join(), contrast(paint(e), page)]),
-        papers: [...cell.querySelectorAll('.jp-OutputArea-output svg > rect:first-of-type')]
-            .filter(e => !e.querySelector('title')).map(e => over(paint(e), page).rgb),
+        papers: [...cell.querySelectorAll('.jp-OutputArea-output svg > rect:first-of-type')].map(e => over(paint(e), page).rgb),
     };
 }"""
 

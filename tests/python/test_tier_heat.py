@@ -113,7 +113,7 @@ def test_the_map_finds_the_part_that_is_used(space):
     chunks = [row["heat"] for row in heat.map("x")]
     assert len(chunks) >= 3
     assert chunks[0] > 0.1 and max(chunks[1:]) < chunks[0] / 4
-    assert heat.map("x")._repr_svg_().count("<rect") == len(chunks)
+    assert heat.map("x")._repr_svg_().count("<rect") == heat.map("x")._repr_html_().count("<td") == len(chunks)
 
 
 def test_nothing_runs_between_cells_and_stop_forgets(space):

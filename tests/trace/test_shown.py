@@ -1,6 +1,7 @@
 """What ``larder.trace`` tells of loops is what happened: iterations, runs, exits, operations, bytes."""
 
 import math
+import re
 import runpy
 import subprocess
 import sys
@@ -247,6 +248,9 @@ def test_the_graph_is_svg_and_dot(trace):
         run(3_000)
     picture = trace.graph()
     root = ElementTree.fromstring(picture.svg())
+    # What is left of it in a notebook that came from somebody else: its texts, each in a line.
+    bare = re.sub("<[^>]*>", "", re.sub("<style>.*</style>", "", picture._repr_html_())).splitlines()
+    assert picture._label(0)[0] in bare and picture._label(0)[1] in bare
     texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any(t.startswith("root: ") for t in texts) and any(t.startswith("side trace 1") for t in texts)
     dot = trace.graph("dot")
