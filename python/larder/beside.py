@@ -318,7 +318,7 @@ class Beside(Reader):
         return answers[-1] if answers and answers[-1].saved is None else None
 
     def _leave_clean(self) -> None:
-        self.put_meta("shutdown", clean=True)
+        self.put_meta("shutdown", clean=True, restarting=True)  # which of the two it was is not known here
 
     def _collect(self, how: str = BEHIND_REPLY) -> None:
         """Take over what children have saved that have ended."""

@@ -19,10 +19,12 @@ AHEAD: list[Callable[[str | None], None]] = []
 """Called by larder's kernel before a request's code runs (silent or not), or with ``None`` before it is answered otherwise."""
 REPLIED: list[Callable[[], None]] = []
 """Called by larder's kernel when a cell's reply is out, before it takes the next request."""
+STARTED: list[Callable[[], None]] = []
+"""Called once by larder's kernel when its main loop begins: from then on there is `when_idle`."""
 BEFORE: list[Hook] = []
 AFTER: list[Hook] = []
 
-_idle: Callable[[int, Callable[[], None]], None] | None = None
+_idle: Callable[[int, Callable[[], None], float], None] | None = None
 """Of larder's kernel, as long as its main loop runs: see `when_idle`."""
 
 _installed: dict[int, tuple[Callable, Callable]] = {}
@@ -69,13 +71,22 @@ def replied() -> None:
         _try(hook, "after the last cell")
 
 
-def when_idle(fd: int, call: Callable[[], None]) -> None:
-    """Have larder's kernel make this call once, when ``fd`` can be read and no cell runs or waits; no other kernel does.
+def started(idle: Callable[[int, Callable[[], None], float], None]) -> None:
+    """The main loop begins, and serves `when_idle` with ``idle``."""
+    global _idle
+    _idle = idle
+    while STARTED:
+        _try(STARTED.pop(0), "when it started")
+
+
+def when_idle(fd: int, call: Callable[[], None], seconds: float = 0.0) -> None:
+    """Have larder's kernel make this call once, when ``fd`` can be read, ``seconds`` have passed since, and no cell runs or
+    waits; no other kernel does.
 
     The descriptor may be closed meanwhile.
     """
     if _idle is not None:
-        _idle(os.dup(fd), lambda: _try(call, "between cells"))
+        _idle(os.dup(fd), lambda: _try(call, "between cells"), seconds)
 
 
 def _run(hooks: list[Hook], ip, about) -> None:

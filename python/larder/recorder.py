@@ -176,6 +176,22 @@ class Recorder(Beside):
         self.seconds_last = time.perf_counter() - began
         self.seconds += self.seconds_last
 
+    def go_on(self, cwd: str) -> None:
+        """The notebook ran cells before it could be saved: note their inputs, and where it began."""
+        inputs, seq = self.ip.history_manager.input_hist_raw, self.meta["seq"]
+        for count in range(1, min(self.ip.execution_count, len(inputs))):
+            seq += 1
+            self._put_json(f"i:{seq}", {"run": self.run, "count": count, "code": inputs[count]})
+        self._cwd = cwd
+        self.put_meta("another kernel goes on", seq=seq)
+
+    def save_between_cells(self) -> None:
+        """Save what there is, while no cell runs."""
+        inputs = self.ip.history_manager.input_hist_raw
+        count = max(self.ip.execution_count - 1, 0)
+        with self._lock:
+            self._guarded(inputs[count] if count < len(inputs) else "", count, REPLY_SECONDS, True)
+
     def _guarded(self, code: str, count: int, patience: float, bounded: bool = False) -> None:
         try:
             with _no_collection():

@@ -9,6 +9,7 @@ Rules (``docs/recovery.md`` has the reasons)
 - What cannot be serialised is listed with the reason and the cell; it never keeps other names from being saved.
 - Without a clean shutdown on record the next kernel of the same notebook restores the last version. An attempt is
   recorded before it begins: two that did not live to see a cell end make the third offer instead of force.
+- A second kernel of a notebook is not saved while the first one lives, and is from then on (`takeover`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +59,18 @@ _why_none = "recovery was not started: it needs larder's own kernel"
 def recorder() -> Recorder:
     """This process's recorder. Raises ``ShelfError`` saying why there is none."""
     if _recorder is None:
-        raise ShelfError(f"this notebook is not saved: {_why_none}")
+        raise ShelfError(f"this notebook is not saved: {why_none()}")
     return _recorder
+
+
+_look_again: Callable[[], object] | None = None
+"""Of a kernel that waits for another one's end: says in ``_why_none`` how that stands now."""
 
 
 def why_none() -> str:
     """Why there is no recorder; empty when there is one."""
+    if _recorder is None and _look_again is not None:
+        _look_again()
     return "" if _recorder is not None else _why_none
 
 
@@ -76,38 +84,59 @@ def start(ip: Any, session: str | None) -> None:
     if not session:
         _why_none = "the front end gave this kernel no session name (JPY_SESSION_NAME)"
         return
+    path = session_file(session)
     try:
-        _start(ip, session)
-        return
-    except ShelfBusy as err:
-        _why_none = str(err)
-    except ShelfError as err:
-        _why_none = f"{err}; restart this kernel when that is mended"
+        try:
+            _begin(ip, _open_when_free(ip, path))
+            return
+        except ShelfBusy as err:
+            _why_none = str(err)
+            _wait(ip, path)
+        except NewerLayout as err:
+            _why_none = f"{err}; restart this kernel when that is mended"
+        except (ShelfError, OSError) as err:
+            _why_none = f"{err}; it is saved from the end of the first cell on for which that is mended"
+            _wait(ip, path)
     except Exception as err:
         _why_none = f"{type(err).__name__}: {err}"
     _say(ip, f"larder: this notebook is not saved: {_why_none}")
 
 
-def _start(ip: Any, session: str) -> None:
+def _wait(ip: Any, path: Path) -> None:
+    from .takeover import Waiting  # seldom needed
+
+    Waiting(ip, path)
+
+
+class NewerLayout(ShelfError):
+    """The session shelf is a newer larder's."""
+
+
+def _attach(rec: Recorder) -> None:
+    """This process's notebook is saved by ``rec`` from now on."""
     global _recorder
-    path = session_file(session)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rec = _open_when_free(ip, path)
     hooks.BEFORE.append(rec.before_cell)
     hooks.AFTER.append(rec.after_cell)
     _recorder = rec
     _let_go_in_children(rec)
     rec.blocks.turn_on()
     versions = rec.meta["versions"]
-    missing = rec.promised.told()
     rec.began_with_nothing = not versions
+    if versions:
+        rec.meta["recoverable"] = versions[-1]
+        rec.offered = True
+
+
+def _begin(ip: Any, rec: Recorder) -> None:
+    """No cell was run yet: begin as the state on the shelf asks for."""
+    _attach(rec)
+    versions = rec.meta["versions"]
+    missing = rec.promised.told()
     if not versions:
         if missing:
             _say(ip, missing)
         return
     crashed = not rec.meta["clean"]
-    rec.meta["recoverable"] = versions[-1]
-    rec.offered = True
     policy = os.environ.get("LARDER_RECOVER") or "auto"
     if policy not in POLICIES:
         _say(ip, f"larder: LARDER_RECOVER is {policy!r}, which is none of {', '.join(POLICIES)}; taken as auto")
@@ -144,15 +173,13 @@ def _open_when_free(ip: Any, path: Path) -> Recorder:
         except ShelfBusy as err:
             kernel, child = shelf_holders(str(path))
             waited = time.monotonic() - began
-            if kernel is not None and not _ended(kernel):
-                raise ShelfBusy(
-                    f"another kernel (process {kernel}) has the same notebook; shut that one down and restart this one"
-                ) from err
+            if kernel is not None and not ended(kernel):
+                raise ShelfBusy(held_by(kernel)) from err
             told = child or told
             if waited > SAVER_SECONDS_MAX:
                 who = f"process {told}" if told else "a process"
                 still = f"{who} is still saving what the last kernel of this notebook had, after {waited:.0f} s"
-                raise ShelfBusy(f"{still}; restart this kernel when it has ended") from err
+                raise ShelfBusy(f"{still}; this kernel is saved when it has ended") from err
             time.sleep(0.02)
             continue
         waited = time.monotonic() - began
@@ -161,12 +188,25 @@ def _open_when_free(ip: Any, path: Path) -> Recorder:
         return rec
 
 
-def _ended(pid: int) -> bool:
+def held_by(kernel: int) -> str:
+    """Why a second kernel of a notebook is not saved."""
+    return (
+        f"another kernel (process {kernel}) has this notebook's variables; this one is saved when that one has ended, and "
+        "what that one had stays in `%shelf log`"
+    )
+
+
+_EXITING = 4
+"""Of a process's flags in ``/proc/PID/stat``: it is ending, which takes a large one a while, and will not run any more."""
+
+
+def ended(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+            fields = stat.read().rpartition(b")")[2].split()
     except OSError:
         return True
+    return fields[0] in (b"Z", b"X") or bool(int(fields[6]) & _EXITING)
 
 
 def _open(ip: Any, path: Path) -> Recorder:
@@ -174,6 +214,7 @@ def _open(ip: Any, path: Path) -> Recorder:
     from ._larder import NativeShelf
     from .errors import ShelfCorrupt, ShelfFormat
 
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     before = os.umask(0o077)
     try:
         try:
@@ -181,7 +222,7 @@ def _open(ip: Any, path: Path) -> Recorder:
             rec = Recorder(ip, native, path)
             if rec.meta["version"] > VERSION:
                 native.close()
-                raise ShelfError(
+                raise NewerLayout(
                     f"{path} was written by a newer larder (layout {rec.meta['version']}); it is left as it is"
                 )
             if rec.meta["version"] < VERSION:
@@ -390,8 +431,9 @@ def _say(ip: Any, text: str) -> None:
 
 def clean_shutdown(restart: bool) -> None:
     """A front end asked for the end: the next kernel starts fresh, and ``%shelf recover`` brings the state back."""
-    global _recorder, _why_none
+    global _recorder, _why_none, _look_again
     rec, _recorder = _recorder, None
+    _look_again = None
     _why_none = "the kernel is shutting down"
     if rec is None:
         return
@@ -400,7 +442,7 @@ def clean_shutdown(restart: bool) -> None:
     if not rec.leave(SHUTDOWN_SECONDS):
         return  # the child that saves records it
     try:
-        rec.put_meta("restart" if restart else "shutdown", clean=True)
+        rec.put_meta("restart" if restart else "shutdown", clean=True, restarting=restart)
         rec.promised.clear(rec.meta["seq"])
         rec.native.close()
     except ShelfError as err:

@@ -92,7 +92,7 @@ class MainLoop:
             if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and means it
                 signal.signal(signal.SIGHUP, self._on_sigterm)
             forks.leave_signals(lambda number: self._on_sigint if number == signal.SIGINT else self._on_sigterm)
-            hooks._idle = self._when_idle
+            hooks.started(self._when_idle)
         comms.serving(self)
         # What already waits is served by the loop too, like all that comes: a cell runs inside the running loop.
         self.loop.add_reader(self.queue.fd(), self._wake)
@@ -137,7 +137,7 @@ class MainLoop:
         if self._task is None:
             self.loop.stop()
 
-    def _when_idle(self, fd: int, call: Callable[[], None]) -> None:
+    def _when_idle(self, fd: int, call: Callable[[], None], seconds: float) -> None:
         """See ``hooks.when_idle``; ``fd`` is ours now."""
         queue = select.poll()
         queue.register(self.queue.fd(), select.POLLIN)
@@ -151,7 +151,7 @@ class MainLoop:
         def ready() -> None:
             self.loop.remove_reader(fd)
             os.close(fd)
-            at_rest()
+            self.loop.call_later(seconds, at_rest) if seconds > 0 else at_rest()
 
         self.loop.call_soon_threadsafe(self.loop.add_reader, fd, ready)
 
