@@ -52,6 +52,13 @@ def kill(k, group=False):
     k.km.shutdown_kernel(now=True)
 
 
+def after_a_kill(k, tmp_path, code):
+    """What the next kernel prints for ``code`` when this one was killed."""
+    kill(k)
+    with notebook(tmp_path) as again:
+        return again.text(code)
+
+
 def shut(k):
     k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": False}))
     wait_until(lambda: not k.km.is_alive(), 20)
@@ -75,22 +82,33 @@ def test_small_states_are_saved_before_the_reply_and_slow_ones_behind_it(tmp_pat
         assert rows[1:] == ["2 before reply", "3 behind reply"] and ended(pid) and pids(k) == []
         assert "behind its reply" not in k.text("print(larder.session.status())", silent=True)
         k.ok("x.append(2)\n%shelf log")
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(x, s.value)").endswith("\n[1, 2] 1\n")
+        assert after_a_kill(k, tmp_path, "print(x, s.value)").endswith("\n[1, 2] 1\n")
+
+
+# What a child cannot serialise before there is a file.
+WHEN_TOLD = """
+import os, time
+class Told:
+    def __init__(self, value): self.value, self.home = value, os.getpid()
+    def __reduce__(self):
+        while os.getpid() != self.home and not os.path.exists({go!r}): time.sleep(0.01)
+        return Told, (self.value,)
+"""
 
 
 @pytest.mark.parametrize("group", [False, True])
 def test_killed_with_states_under_way_the_last_replied_cell_is_back(tmp_path, group):
-    with notebook(tmp_path) as k:
-        k.ok("import numpy as np" + SLOW)
+    go = tmp_path / "go"
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import numpy as np" + WHEN_TOLD.format(go=str(go)))
         settle(k)
-        k.ok("big = np.arange(5_000_000.0); s = Slow([1])")
+        k.ok("big = np.arange(5_000_000.0); s = Told([1])")
         k.ok("big[7] = -1; y = 5")
         k.ok("big *= 2; s.value.append(y)")
         under_way = pids(k)
         assert len(under_way) == 3
         kill(k, group)
+        go.touch()
     with notebook(tmp_path) as k:
         shown = k.text("print(big[7], big[8], big.sum(), s.value, y)")
         assert shown.splitlines()[-1] == "-2.0 16.0 24999994999984.0 [1, 5] 5"
@@ -116,9 +134,7 @@ def test_a_child_that_is_killed_alone_costs_nothing_but_its_time(tmp_path):
         assert k.text("print(s.value, big[2:5].tolist())", silent=True) == "[1, 2, 3] [-1.0, -1.0, 4.0]\n"
         k.ok(f"%shelf checkout {ids[1]}")
         settle(k)
-        kill(k)
-    with notebook(tmp_path) as k:
-        shown = k.text("print(s.value, big[2:5].tolist(), x)")
+        shown = after_a_kill(k, tmp_path, "print(s.value, big[2:5].tolist(), x)")
         assert shown.endswith("\n[1, 2, 3, 4] [-1.0, -1.0, -1.0] 5\n") and "not back" not in shown
 
 
@@ -173,9 +189,7 @@ def test_a_small_state_that_was_given_to_a_killed_child_is_saved_while_idle_too(
         (tmp_path / "go").touch()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not noted(tmp_path))
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(y, big.sum())").endswith("\n[[0, 1]] 0.0\n")
+        assert after_a_kill(k, tmp_path, "print(y, big.sum())").endswith("\n[[0, 1]] 0.0\n")
 
 
 def test_a_running_cell_is_not_disturbed_by_the_end_of_a_child(tmp_path):
@@ -196,9 +210,7 @@ def test_a_running_cell_is_not_disturbed_by_the_end_of_a_child(tmp_path):
                 time.sleep(0.01)
             assert k.reply(message)["content"]["status"] == "ok"
         wait_until(lambda: not noted(tmp_path))
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(s.value)").endswith("\n[1]\n")
+        assert after_a_kill(k, tmp_path, "print(s.value)").endswith("\n[1]\n")
 
 
 def test_what_was_lost_twice_is_saved_by_the_next_cell(tmp_path):
@@ -206,9 +218,7 @@ def test_what_was_lost_twice_is_saved_by_the_next_cell(tmp_path):
         lose_all(k, tmp_path)
         k.ok("x = 4")
         settle(k)
-        kill(k)
-    with notebook(tmp_path) as k:
-        shown = k.text("print(s.value, big[3], x)")
+        shown = after_a_kill(k, tmp_path, "print(s.value, big[3], x)")
         assert shown.endswith("\n[1, 2] -1.0 4\n") and "not back" not in shown
 
 
@@ -337,9 +347,7 @@ def test_states_that_a_child_was_given_and_did_not_live_to_save_are_saved_again(
         k.shown("was ended by SIGKILL")  # noticed before the new cell's state was given to it (4) or after (5)
         assert k.reply(message)["content"]["status"] == "ok"
         settle(k)
-        kill(k)
-    with notebook(tmp_path) as k:
-        shown = k.text("x.append(2); print(y, big[3], big.sum(), w[0], u)")
+        shown = after_a_kill(k, tmp_path, "x.append(2); print(y, big[3], big.sum(), w[0], u)")
         assert shown.splitlines()[-1] == "[[0, 1, 2]] 1.0 1.0 7.0 1"
 
 
@@ -392,9 +400,7 @@ def test_what_went_with_two_children_one_after_the_other_is_not_taken_for_saved(
         go.touch()
         k.ok("x = 5")
         settle(k)
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(v, s.value, x)").endswith("\n['new'] 3 5\n")
+        assert after_a_kill(k, tmp_path, "print(v, s.value, x)").endswith("\n['new'] 3 5\n")
 
 
 def test_what_went_with_children_that_were_replaced_is_not_taken_for_saved(tmp_path):
@@ -416,9 +422,7 @@ def test_what_went_with_children_that_were_replaced_is_not_taken_for_saved(tmp_p
         go.touch()
         settle(k)
         k.ok("x = 5")
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(v, s.value, x)").endswith("\n['new'] 9 5\n")
+        assert after_a_kill(k, tmp_path, "print(v, s.value, x)").endswith("\n['new'] 9 5\n")
 
 
 def test_the_frozen_view_is_of_the_end_of_the_cell_whatever_the_next_ones_store(tmp_path):
@@ -449,9 +453,7 @@ def test_cells_do_not_wait_for_each_others_states_and_the_last_one_counts(tmp_pa
             assert 2 <= len(waiting) <= 7, "one saves, some wait, the others were replaced"
         shown = k.text("rows = larder.session.log(); print(len(rows), rows[-1]['cell'], rows[-1]['line'])", silent=True)
         assert shown.split()[1:] == ["14", "x", "=", "11"]
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(x, s.value)").endswith("\n11 0\n")
+        assert after_a_kill(k, tmp_path, "print(x, s.value)").endswith("\n11 0\n")
 
 
 def test_an_interrupt_and_the_end_of_the_group_do_not_reach_what_saves(tmp_path):
@@ -487,9 +489,7 @@ def test_what_does_not_survive_a_fork_is_saved_in_the_kernel(tmp_path, what):
         k.ok("x = 2")
         k.ok("s.value.append(2); y = 3")
         assert "before reply" in k.text(HOW + "\nprint(len(larder.recovery.recorder().behind()))", silent=True)
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(x, s.value, y)").endswith("\n2 [1, 2] 3\n")
+        assert after_a_kill(k, tmp_path, "print(x, s.value, y)").endswith("\n2 [1, 2] 3\n")
 
 
 def test_a_child_that_never_begins_is_ended_and_the_kernel_saves_from_then_on(tmp_path):
@@ -508,9 +508,7 @@ def test_a_child_that_never_begins_is_ended_and_the_kernel_saves_from_then_on(tm
         status = k.text("print(larder.session.status())", silent=True)
         assert "hung before it began" in status
         assert k.text(HOW, silent=True).splitlines()[-1] == "4 before reply"
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(x)").endswith("\n[1, 2, 3, 4]\n")
+        assert after_a_kill(k, tmp_path, "print(x)").endswith("\n[1, 2, 3, 4]\n")
 
 
 def test_where_no_fork_is_possible_everything_is_saved_before_the_reply_and_status_says_why(tmp_path):
@@ -525,9 +523,7 @@ def test_where_no_fork_is_possible_everything_is_saved_before_the_reply_and_stat
         assert "no memory" in k.text("print(larder.session.status())", silent=True)
         assert k.text(HOW, silent=True).splitlines()[-1] == "2 before reply"
         k.ok("posix.fork = real; s.value.append(2)")
-        kill(k)
-    with notebook(tmp_path) as k:
-        assert k.text("print(s.value)").endswith("\n[1, 2]\n")
+        assert after_a_kill(k, tmp_path, "print(s.value)").endswith("\n[1, 2]\n")
 
 
 def test_a_shutdown_in_the_middle_is_a_shutdown_and_leaves_no_process(tmp_path):
