@@ -29,6 +29,9 @@ _DTYPES = {
     if isinstance(dtype := getattr(torch, name, None), torch.dtype)
 }
 
+_OWN_BYTES_MAX = 1 << 20
+"""Up to so many bytes of a storage are copied when they are read, larger ones mapped."""
+
 # Which shelved variable a tensor is. Tensors compare by element, so the key is the identity.
 _owners: dict[int, tuple[weakref.ref, weakref.ref, str]] = {}
 
@@ -140,6 +143,19 @@ class Storages:
             return _storage, (pickle.PickleBuffer(value.data()),)
         return NotImplemented
 
+    def whole(self, value: Any) -> Any:
+        """As `reduce`, with what belongs to a tensor or parameter of a notebook beside its elements: the gradient, and attributes."""
+        if not shares(value):
+            return NotImplemented
+        untyped = _untyped(value)
+        storage = self._seen.setdefault(untyped.data_ptr() or id(untyped), _Storage(untyped))
+        shape, stride = tuple(value.shape), value.stride()
+        kind = "parameter" if type(value) is torch.nn.Parameter else "tensor"
+        args = (kind, storage, name_of(value.dtype), value.storage_offset(), shape, stride, value.requires_grad)
+        if value.grad is None and not value.__dict__:
+            return _whole, args
+        return _whole, args, (value.grad, value.__dict__), None, None, _state
+
 
 class _Storage:
     """A storage by one identity: torch makes a new Python object each time it is asked."""
@@ -151,6 +167,32 @@ class _Storage:
         return torch.tensor([], dtype=torch.uint8).set_(self.untyped).numpy().data
 
 
+def shares(value: Any) -> bool:
+    """Whether :meth:`Storages.whole` writes it, as a view of its storage that others may view as well."""
+    kinds = (torch.Tensor, torch.nn.Parameter)
+    return type(value) in kinds and _is_dense(value) and not value.is_conj() and not value.is_neg()
+
+
+def why_not_again(value: Any) -> str:
+    """What of a tensor would be lost without a word; empty if nothing is."""
+    if value.grad_fn is not None:
+        return "the result of a computation that autograd has recorded; its `detach()` can be saved"
+    if value._backward_hooks:
+        return "has hooks of autograd, which could not come back"
+    if value.grad is not None and not shares(value):
+        return "has a gradient, which could not come back with it"
+    return ""
+
+
+def span(value: Any) -> tuple[int, int, int]:
+    """Where the memory below a tensor begins and ends, and whose it is (0: it is copied)."""
+    if value.layout is not torch.strided or value.device.type != "cpu":
+        return 0, 0, 0
+    untyped = _untyped(value)
+    low = untyped.data_ptr()
+    return low, low + untyped.nbytes(), low if shares(value) else 0
+
+
 def _untyped(value: Any) -> Any:
     return value.untyped_storage() if hasattr(value, "untyped_storage") else value.storage().untyped()
 
@@ -159,7 +201,26 @@ def _storage(buffer: Any) -> Any:
     """Called while unpickling: a storage over ``buffer``."""
     if not memoryview(buffer).nbytes:
         return _untyped(torch.tensor([], dtype=torch.uint8))
-    return _untyped(torch.frombuffer(_writable(buffer), dtype=torch.uint8))
+    value = torch.frombuffer(_writable(buffer), dtype=torch.uint8)
+    # Memory of its own can be resized.
+    return _untyped(value.clone() if value.numel() <= _OWN_BYTES_MAX else value)
+
+
+def _whole(
+    kind: str, storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool
+) -> Any:
+    """Called while unpickling: a tensor or parameter of a notebook."""
+    value = torch.tensor([], dtype=_DTYPES[dtype]).set_(storage, offset, shape, stride)
+    if kind == "parameter":
+        return torch.nn.Parameter(value, requires_grad)
+    return value.requires_grad_() if requires_grad else value
+
+
+def _state(value: Any, state: tuple) -> None:
+    """Called while unpickling: what belongs to a tensor beside its elements."""
+    grad, attributes = state
+    value.grad = grad
+    value.__dict__.update(attributes)
 
 
 def _tensor(storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool) -> Any:

@@ -529,8 +529,9 @@ def _pickler_class():
                 if block is not None:
                     return block
             elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
-                low = obj.data_ptr()
-                self._span(obj, low, low + obj.nbytes, 0)
+                whole = self._tensor(obj)
+                if whole is not NotImplemented:
+                    return whole
             reduced = super().reducer_override(obj)
             if isinstance(obj, type):
                 return classes.reduced(obj, reduced)
@@ -634,6 +635,23 @@ def _pickler_class():
         def _span(self, obj, low, high, root, frame=False):
             self.spans.append(Span(low, high, root, frame, id(obj), self._name))
             self.keep.append(obj)
+
+        def _tensor(self, obj):
+            """A tensor with its gradient; `NotImplemented` for what torch pickles."""
+            from . import codec_torch
+
+            if not isinstance(obj, sys.modules["torch"].Tensor):  # a storage
+                low, nbytes = obj.data_ptr(), obj.nbytes
+                self._span(obj, low, low + (nbytes() if callable(nbytes) else nbytes), 0)
+                return NotImplemented
+            why = codec_torch.why_not_again(obj)
+            if why:
+                raise TypeError(why)
+            low, high, root = codec_torch.span(obj)
+            self._span(obj, low, high, root)
+            if self._storages is None:
+                self._storages = codec_torch.Storages()
+            return self._storages.whole(obj)
 
         def _masked(self, obj):
             """A masked array by the arrays it is made of, each of which others may have as well."""

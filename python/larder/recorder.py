@@ -438,8 +438,8 @@ class Recorder(Beside):
         self._warn_of_size(done.plan.bytes)
 
     def _random(self) -> dict[str, Any]:
-        """The states of ``random`` and of NumPy's own generator: the same objects as long as they are the same states."""
-        random, np = sys.modules.get("random"), sys.modules.get("numpy.random")
+        """The states of ``random``, of NumPy's own generator and of torch's: the same objects as long as they are the same states."""
+        random, np, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))
         now = random.getstate() if random is not None else None
         if now != self._states.get("random"):
             self._states = {**self._states, "random": now}
@@ -448,6 +448,10 @@ class Recorder(Beside):
             before = self._states.get("numpy")
             if before is None or before[0] != name or before[2:] != (*rest,) or before[1] != key.tobytes():
                 self._states = {**self._states, "numpy": (name, key.tobytes(), *rest)}
+        if hasattr(torch, "get_rng_state"):
+            state = torch.get_rng_state().numpy().tobytes()
+            if self._states.get("torch") != state:
+                self._states = {**self._states, "torch": state}
         return self._states
 
     def set_random(self, states: dict[str, Any]) -> None:
@@ -466,6 +470,10 @@ class Recorder(Beside):
                 module.set_state((name, array.array("I", key), *rest))
 
             on_import("numpy.random", go_on)
+        if states.get("torch") is not None:
+            from .kernel.late import on_import
+
+            on_import("torch", lambda torch: torch.set_rng_state(torch.tensor(list(states["torch"]), dtype=torch.uint8)))
         self._states = states
 
     def _unsaved_later(self) -> dict[str, dict]:

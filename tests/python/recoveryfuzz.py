@@ -20,6 +20,7 @@ import sys
 import time
 import types
 
+import kindsfuzz
 import widefuzz
 
 PRELUDE = """
@@ -314,10 +315,21 @@ WIDE = 1_000_000
 """Programs of seeds from here on have what `widefuzz` has as well."""
 
 
+KINDS = 2_000_000
+"""Programs of seeds from here on have what `kindsfuzz` has instead."""
+
+
+def pools(seed: int) -> tuple[list[str], list[str], list[str]]:
+    """What the program of this seed makes, shares and changes."""
+    if seed >= KINDS:
+        return kindsfuzz.pools(seed, MAKE, SHARE, CHANGE)
+    return widefuzz.pools(MAKE, SHARE, CHANGE) if seed >= WIDE else (MAKE, SHARE, CHANGE)
+
+
 def cells(seed: int) -> list[str]:
     rng = random.Random(seed)
-    make, share, change = widefuzz.pools(MAKE, SHARE, CHANGE) if seed >= WIDE else (MAKE, SHARE, CHANGE)
-    made = [widefuzz.PRELUDE] if seed >= WIDE else []
+    make, share, change = pools(seed)
+    made = [] if seed < WIDE else [widefuzz.PRELUDE] if seed < KINDS else [kindsfuzz.PRELUDE]
     for i in range(rng.randint(4, 14)):
         pool = make if i < 3 else rng.choice([make, share, share, change, change])
         lines = []
@@ -333,7 +345,7 @@ def cells(seed: int) -> list[str]:
 def probes(seed: int) -> list[str]:
     """What is done to both namespaces after the comparison: stores that show whether sharing is the same."""
     rng = random.Random(~seed)
-    change = widefuzz.pools([], [], CHANGE)[2] if seed >= WIDE else CHANGE
+    change = pools(seed)[2]
     return [rng.choice(change).format(n=n, m=n, k=90 + rng.randint(1, 9)) for n in NAMES for _ in range(3)]
 
 
@@ -366,14 +378,14 @@ class Fingerprint:
             return ["tuple", *[self.of(i) for i in x]]
         if kind in (np.dtype, type(np.dtype("f8"))) or isinstance(x, (np.dtype, np.generic)):
             return f"{name} {x!r}"
-        told = widefuzz.unchanging(self, x)
+        told = widefuzz.unchanging(self, x) or kindsfuzz.unchanging(self, x)
         if told is not None:
             return told
         if id(x) in self.seen:
             return f"#{self.seen[id(x)]}"
         self.seen[id(x)] = len(self.seen)
         self.keep.append(x)
-        told = widefuzz.of(self, x)
+        told = kindsfuzz.of(self, x) or widefuzz.of(self, x)
         if told is not None:
             return told
         if isinstance(x, type):
@@ -398,7 +410,7 @@ class Fingerprint:
         if x is np.ma.masked:
             return "masked"
         if isinstance(x, np.ndarray):
-            low, high = np.lib.array_utils.byte_bounds(x)
+            low, high = (np.lib.array_utils if hasattr(np.lib, "array_utils") else np).byte_bounds(x)
             where = next((i for i, (a, b, _) in enumerate(self.memory) if low < b and a < high), None)
             if where is None:
                 self.memory.append((low, high, len(self.memory)))
@@ -517,7 +529,14 @@ class Fingerprint:
     @classmethod
     def namespace(cls, ns: dict, names: list[str]) -> dict[str, object]:
         one = cls()
-        return {name: json.loads(json.dumps(one.of(ns[name]), default=repr)) for name in sorted(names) if name in ns}
+
+        def told(name: str) -> object:
+            try:
+                return json.loads(json.dumps(one.of(ns[name]), default=repr))
+            except Exception as err:  # a half-made object, on which its own methods fail: they do so in both
+                return ["fails", type(ns[name]).__qualname__, type(err).__name__]
+
+        return {name: told(name) for name in sorted(names) if name in ns}
 
 
 def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
