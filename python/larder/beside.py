@@ -88,7 +88,7 @@ class Beside(Reader):
             task = None  # it rests on what the one that goes was to save
         self.why_no_saver = saver.why_not()
         resident = saver.resident_bytes()
-        if self.why_no_saver or (task is None and not self._not_beside.isdisjoint(look.changed)):
+        if self.why_no_saver or (task is None and self._only_here(look)):
             return False
         if not self.savers and seconds < self._fork_cost() and not saver.always():
             return False
@@ -140,6 +140,13 @@ class Beside(Reader):
         if listened and child.ended(reply_at - time.perf_counter()):
             self._collect(BEFORE_REPLY)
         return True
+
+    def _only_here(self, look: Look) -> bool:
+        """Whether something that changed is to be serialised in the kernel: a forked child came to its end with it, or would
+        wait for threads it does not have."""
+        return any(
+            name in self._not_beside or saver.needs_threads(look.walked[name]) for name in look.changed if name in look.walked
+        )
 
     def _fork_cost(self) -> float:
         """Seconds a fork takes now, as far as can be told."""

@@ -144,7 +144,7 @@ class Storages:
         return NotImplemented
 
     def whole(self, value: Any) -> Any:
-        """As `reduce`, with what belongs to a tensor or parameter of a notebook beside its elements: the gradient, and attributes."""
+        """As `reduce`, with what else belongs to a tensor or parameter of a notebook: its gradient and attributes."""
         if not shares(value):
             return NotImplemented
         untyped = _untyped(value)

@@ -38,7 +38,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import classes, codec
+from . import classes, codec, subclasses
 from ._larder import PrivateBuffer
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -544,6 +544,8 @@ def _pickler_class():
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
             if special or kind in _VIEWS or not codec.ordinary(kind):
                 return False
+            if kind not in self.dispatch_table and subclasses.base_of(kind) is not None:
+                return subclasses.reducer
             return _dict_instance if self._own_dict(kind) else _as_it_says
 
         def _own_dict(self, kind):

@@ -222,7 +222,7 @@ class Recorder(Beside):
         task = None
         if patience < math.inf or self.savers:
             seconds = self._seconds(look)
-            if seconds <= patience and (not self.savers or self._foreseen(look)):
+            if (seconds <= patience or self._only_here(look)) and (not self.savers or self._foreseen(look)):
                 task = self._task(look, None)
                 if self.savers and self._hand_over(look, task, self.savers[-1]):
                     return
@@ -438,7 +438,7 @@ class Recorder(Beside):
         self._warn_of_size(done.plan.bytes)
 
     def _random(self) -> dict[str, Any]:
-        """The states of ``random``, of NumPy's own generator and of torch's: the same objects as long as they are the same states."""
+        """The states of ``random``, NumPy's own generator and torch's: the same objects as long as these are the same."""
         random, np, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))
         now = random.getstate() if random is not None else None
         if now != self._states.get("random"):

@@ -114,6 +114,14 @@ def why_not() -> str:
     return ""
 
 
+def needs_threads(walked: Any) -> bool:
+    """Whether serialising what a walk came to an end at (the name of its type) needs threads, which a forked child has not.
+
+    Polars asks a pool for almost everything.
+    """
+    return isinstance(walked, str) and walked.startswith("polars.")
+
+
 _MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw.([sp]) \S+ \S+ (\d+) *(.*)$", re.M)
 
 

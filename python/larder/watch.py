@@ -24,7 +24,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import groups
+from . import groups, subclasses
 from ._larder import PrivateBuffer, digest
 from .codec import CACHED, importable
 
@@ -69,6 +69,8 @@ def classify(kind: type) -> str | Callable[[Any], Said | None] | tuple[str, Call
         return _list_like
     if kind.__name__ == "CallbackRegistry" and kind.__module__ == "matplotlib.cbook":
         return _callbacks
+    if subclasses.base_of(kind) is not None:
+        return subclasses.said
     return "instance" if _instance(kind) else _reduced(kind, root)
 
 
@@ -247,7 +249,7 @@ def _cached(one: Any) -> Said:
 
 
 def _counter(one: collections.Counter) -> Said:
-    return b"", tuple(part for item in dict.items(one) for part in item), ()
+    return b"", (one.__dict__, tuple(part for item in dict.items(one) for part in item)), ()
 
 
 def _defaultdict(one: collections.defaultdict) -> Said:

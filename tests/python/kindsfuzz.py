@@ -90,11 +90,6 @@ class Copy:
     def __init__(self, v): self.v = v
     def __copy__(self): return Copy(self.v)
     def __deepcopy__(self, memo): return self
-class Reduced:
-    cache = {}
-    def __new__(cls, key):
-        return cls.cache.setdefault(key, object.__new__(cls))
-    def __reduce__(self): return Reduced, (next(k for k, v in self.cache.items() if v is self),)
 var = contextvars.ContextVar('var', default=0)
 def generator(k):
     def gen():
@@ -257,7 +252,6 @@ MAKE = {
         "{n} = {{Eq({k}): 1}}",
         "{n} = Lazy(); {n}.found",
         "{n} = Copy([{k}])",
-        "{n} = Reduced({k}); {n}.x = [{k}]",
         "{n} = var; {n}.set({k})",
         "{n} = contextvars.copy_context()",
         "{n} = generator({k})",
@@ -794,7 +788,6 @@ CHANGE = {
         "{n}.dtype = 'u1'",
         "{n}.strides = (0,)",
         "{n}.dtype.names = ('p', 'q{k}')",
-        "{n}.resize({k}, refcheck=False)",
         "{n}.flags.writeable = False",
         "{n}.flags.writeable = True",
         "{n}.random()",
@@ -826,7 +819,6 @@ CHANGE = {
         "np.place({n}, {n} == 1, [{k}])",
         "{n}.real[0] = {k}",
         "{n}.ctypes.data_as(__import__('ctypes').POINTER(__import__('ctypes').c_double))[0] = {k}.5",
-        "{n}.base[0] = {k}",
     ],
     "python": [
         "{n}.a = [{k}]",
@@ -891,8 +883,6 @@ CHANGE = {
         "Tree.add = lambda self, kid: kid",
         "Text.X.extra.append({k})",
         "Level.HIGH.note = [{k}]",
-        "Reduced.cache.clear()",
-        "Reduced.cache[{k}] = {n}",
         "var.set([{k}])",
         "class Watched:\n    def __init__(self, v): self.v = [v]",
         "class Tree(Tree): extra = {k}",
@@ -1021,6 +1011,8 @@ def of(one, x) -> object:
         return [name, one.of(x.data)]
     if root == "pandas" and name in ("ArrowExtensionArray", "IntervalArray", "NumpyExtensionArray", "TimedeltaArray"):
         return [name, str(x.dtype), repr(list(x))]
+    if name == "Polynomial":
+        return [name, one.of(x.coef), repr(list(x.domain)), repr(list(x.window)), x.symbol]
     if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
         return [name, repr(x.getstate()), [[k, one.of(v)] for k, v in vars(x).items()]]
     if isinstance(x, sys.modules["numpy"].random.SeedSequence):

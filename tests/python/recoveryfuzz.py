@@ -617,6 +617,9 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             hooks.ahead(None)
         rec = recovery.recorder()
         rec.drain()
+        if rec._again is not None:
+            ip.run_cell("pass")  # a child made no progress: what it was lost with is saved before the next cell
+            rec.drain()
         version = rec.version(rec.meta["versions"][-1])
         hooks.AFTER.remove(rec.after_cell)
         hooks.BEFORE.remove(rec.before_cell)
