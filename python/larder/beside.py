@@ -145,7 +145,9 @@ class Beside(Reader):
         """Whether something that changed is to be serialised in the kernel: a forked child came to its end with it, or would
         wait for threads it does not have."""
         return any(
-            name in self._not_beside or saver.needs_threads(look.walked[name]) for name in look.changed if name in look.walked
+            name in self._not_beside or saver.needs_threads(look.walked[name])
+            for name in look.changed
+            if name in look.walked
         )
 
     def _fork_cost(self) -> float:

@@ -176,7 +176,8 @@ def shares(value: Any) -> bool:
 def why_not_again(value: Any) -> str:
     """What of a tensor would be lost without a word; empty if nothing is."""
     if value.grad_fn is not None:
-        return "the result of a computation that autograd has recorded; its `detach()` can be saved"
+        how = type(value.grad_fn).__name__
+        return f"the result of a computation that autograd has recorded ({how}); its `detach()` can be saved"
     if value._backward_hooks:
         return "has hooks of autograd, which could not come back"
     if value.grad is not None and not shares(value):
@@ -206,9 +207,7 @@ def _storage(buffer: Any) -> Any:
     return _untyped(value.clone() if value.numel() <= _OWN_BYTES_MAX else value)
 
 
-def _whole(
-    kind: str, storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool
-) -> Any:
+def _whole(kind: str, storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool) -> Any:
     """Called while unpickling: a tensor or parameter of a notebook."""
     value = torch.tensor([], dtype=_DTYPES[dtype]).set_(storage, offset, shape, stride)
     if kind == "parameter":

@@ -473,7 +473,9 @@ class Recorder(Beside):
         if states.get("torch") is not None:
             from .kernel.late import on_import
 
-            on_import("torch", lambda torch: torch.set_rng_state(torch.tensor(list(states["torch"]), dtype=torch.uint8)))
+            on_import(
+                "torch", lambda torch: torch.set_rng_state(torch.tensor(list(states["torch"]), dtype=torch.uint8))
+            )
         self._states = states
 
     def _unsaved_later(self) -> dict[str, dict]:

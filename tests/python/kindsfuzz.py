@@ -1022,7 +1022,11 @@ def of(one, x) -> object:
     if isinstance(x, sys.modules["numpy"].random.Generator):
         return [name, one.of(x.bit_generator)]
     if isinstance(x, (int, str)) and not isinstance(x, enum.Enum) and hasattr(x, "__dict__") and root == "__main__":
-        return [name, repr(str.__str__(x)) if isinstance(x, str) else int(x), [[k, one.of(v)] for k, v in vars(x).items()]]
+        return [
+            name,
+            repr(str.__str__(x)) if isinstance(x, str) else int(x),
+            [[k, one.of(v)] for k, v in vars(x).items()],
+        ]
     if isinstance(x, datetime.tzinfo):
         return repr(x)
     if isinstance(x, types.GenericAlias):
@@ -1041,13 +1045,32 @@ def _of_torch(one, x, name, torch) -> object:
             one.memory.append((low, low + size, len(one.memory)))
             where = len(one.memory) - 1
         at = low - one.memory[where][0] if where is not None else 0
-        told = [name, str(x.dtype), list(x.shape), list(x.stride()), x.storage_offset(), bool(x.requires_grad), bool(x.is_leaf)]
+        told = [
+            name,
+            str(x.dtype),
+            list(x.shape),
+            list(x.stride()),
+            x.storage_offset(),
+            bool(x.requires_grad),
+            bool(x.is_leaf),
+        ]
         shown = repr(x.detach().tolist()) if x.numel() < 500 else repr(x.detach().double().sum().item())
-        return [*told, (where, at), shown, one.of(x.grad) if x.is_leaf else None, [[k, one.of(v)] for k, v in vars(x).items()], len(x._backward_hooks or ())]
+        return [
+            *told,
+            (where, at),
+            shown,
+            one.of(x.grad) if x.is_leaf else None,
+            [[k, one.of(v)] for k, v in vars(x).items()],
+            len(x._backward_hooks or ()),
+        ]
     if isinstance(x, torch.Generator):
         return [name, repr(x.get_state().tolist())]
     if isinstance(x, torch.nn.Module):
-        own = [[k, one.of(v)] for k, v in vars(x).items() if not k.endswith("_hooks") and k not in ("_parameters", "_buffers", "_modules")]
+        own = [
+            [k, one.of(v)]
+            for k, v in vars(x).items()
+            if not k.endswith("_hooks") and k not in ("_parameters", "_buffers", "_modules")
+        ]
         parts = [[k, one.of(v)] for k, v in (*x._parameters.items(), *x._buffers.items(), *x._modules.items())]
         return [name, parts, own]
     if isinstance(x, torch.optim.Optimizer):

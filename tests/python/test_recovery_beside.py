@@ -678,3 +678,23 @@ def test_memory_that_a_child_would_see_change_is_saved_by_the_kernel(tmp_path):
         k.ok("w.close(); del w, x")
         rows = [line.split() for line in k.text(HOW, silent=True).splitlines()]
         assert [row[1] for row in rows][3] == "before" and pids(k) == []
+
+
+def test_what_needs_threads_is_serialised_in_the_kernel_and_written_by_a_child(tmp_path):
+    """Polars would wait in a forked child for threads that are not there."""
+    asked = """
+said, given = [], larder.beside.Beside._only_here
+def asked(self, look):
+    said.append(given(self, look))
+    return said[-1]
+larder.beside.Beside._only_here = asked
+"""
+    with notebook(tmp_path, LARDER_SAVER="always", LARDER_SAVER_SECONDS="5") as k:
+        k.ok("import larder, polars as pl, numpy as np" + asked)
+        settle(k)
+        k.ok("df = pl.DataFrame({f'c{i}': np.arange(100_000.0) for i in range(12)})")
+        settle(k)
+        assert k.text("print(said)", silent=True).split()[-1] == "True]"
+        assert k.text(HOW, silent=True).splitlines()[-1] == "2 behind reply"
+        shown = after_a_kill(k, tmp_path, "print(df.shape, df['c11'].sum())")
+        assert shown.endswith("\n(100000, 12) 4999950000.0\n")

@@ -1,0 +1,277 @@
+# ruff: noqa: E501
+"""Kinds of objects of which pickle alone would bring back something else: they come back as they were, or it is said."""
+
+import collections
+import os
+import pickle
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import larder
+from larder import groups, subclasses, watch
+from larder._larder import Walker, pages_begin
+
+ROOT = Path(__file__).parents[2]
+
+
+class Items(tuple):
+    def __new__(cls, *items):
+        return super().__new__(cls, items)
+
+
+class Joined(str):
+    def __new__(cls, left, right):
+        return super().__new__(cls, left + right)
+
+
+class Frozen(frozenset):
+    __slots__ = ("more",)
+
+    def __new__(cls, *items):
+        return super().__new__(cls, items)
+
+
+class Set(set):
+    def __init__(self, *items):
+        super().__init__(items)
+        self.note = {}
+
+
+class Queue(collections.deque):
+    def __init__(self, items=(), maxlen=7):
+        super().__init__(items, maxlen)
+        self.tag = ["queue"]
+
+
+class Made(collections.defaultdict):
+    def __init__(self, *more):
+        super().__init__(list, *more)
+        self.made = []
+
+    def __missing__(self, key):
+        self.made.append(key)
+        self[key] = value = [key]
+        return value
+
+
+class Counts(dict):
+    def __init__(self, tag):
+        super().__init__()
+        self.tag, self.stores = tag, 0
+
+    def __setitem__(self, key, value):
+        self.stores += 1
+        super().__setitem__(key, value)
+
+
+class Doubles(list):
+    def append(self, item):
+        super().append(item * 2)
+
+    def extend(self, items):
+        raise AssertionError("nobody asked for this")
+
+
+class Order(collections.OrderedDict):
+    def __init__(self, tag):
+        super().__init__()
+        self.tag = tag
+
+
+class Failure(ValueError):
+    def __init__(self, code, more):
+        super().__init__(code)
+        self.more = more
+
+
+class Rng(random.Random):
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.drawn = []
+
+
+def again(values):
+    """What comes back of these variables, as one namespace; and what is refused."""
+    found, refused = groups.groups(values)
+    back = {}
+    for one in found:
+        back.update(pickle.loads(one.stream, buffers=[memoryview(bytearray(part)) for part in one.buffers]))
+    return back, refused
+
+
+def items_of_itself():
+    one = Items([1], 2)
+    one.me = one
+    return one
+
+
+def set_of_itself():
+    one = Set(1, 2)
+    one.note["me"] = one
+    return one
+
+
+def counts():
+    one = Counts("x")
+    one["a"] = 1
+    one["a"] = 2
+    return one
+
+
+def doubles():
+    one = Doubles()
+    one.append(3)
+    return one
+
+
+def ordered():
+    one = Order("t")
+    one["z"], one["y"] = 1, 2
+    one.move_to_end("z")
+    return one
+
+
+def joined():
+    one = Joined("a", "b")
+    one.k = [1]
+    return one
+
+
+def frozen():
+    one = Frozen(1, 2)
+    one.more = [3]
+    return one
+
+
+def counter():
+    one = collections.Counter("aab")
+    one.tag = [1]
+    return one
+
+
+def made():
+    one = Made()
+    one[5]
+    return one
+
+
+# What is made, what of it has to be the same, and a change.
+KINDS = {
+    "tuple": (items_of_itself, lambda x: [list(x), x.me is x], lambda x: setattr(x, "new", 1)),
+    "str": (joined, lambda x: [x + "", x.k], lambda x: x.k.append(1)),
+    "frozenset": (frozen, lambda x: [sorted(x), x.more], lambda x: x.more.append(1)),
+    "set": (set_of_itself, lambda x: [sorted(x), x.note["me"] is x], lambda x: x.add(9)),
+    "deque": (lambda: Queue([1, [2]]), lambda x: [list(x), x.maxlen, x.tag], lambda x: x.rotate(1)),
+    "defaultdict": (made, lambda x: [dict(x), x.made, x.default_factory, x[6], x.made], lambda x: x.made.append(1)),
+    "dict": (counts, lambda x: [dict(x), x.tag, x.stores], lambda x: x.__setitem__("a", 3)),
+    "list": (doubles, list, lambda x: x.append(1)),
+    "OrderedDict": (ordered, lambda x: [list(x.items()), x.tag], lambda x: x.move_to_end("y")),
+    "exception": (lambda: Failure(1, [2]), lambda x: [x.args, x.more], lambda x: x.more.append(1)),
+    "Random": (lambda: Rng(3), lambda x: [x.random(), x.drawn], lambda x: x.drawn.append(1)),
+    "its own Random": (lambda: random.Random(4), lambda x: [x.gauss(0, 1), vars(x)], lambda x: setattr(x, "tag", 1)),
+    "Counter": (counter, lambda x: [dict(x), x.tag], lambda x: x.tag.append(1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_instance_of_a_class_derived_from_a_container_or_a_value_comes_back_as_it_was(kind):
+    make, look, change = KINDS[kind]
+    live = make()
+    back, refused = again({"x": live, "alias": [live]})
+    assert not refused and type(back["x"]) is type(live) and back["alias"][0] is back["x"]
+    assert look(back["x"]) == look(live)
+    walker = Walker(watch.classify, watch.Registries())
+
+    def digest():
+        pages_begin()
+        walker.begin()
+        return walker.walk(live, True).digest
+
+    before = digest()
+    assert digest() == before
+    change(live)
+    assert digest() != before
+
+
+@pytest.mark.parametrize("kind", [bool, OSError, collections.Counter, collections.UserDict, random.SystemRandom, type("D", (dict,), {}),
+                                  collections.namedtuple("P", "a b"), type("E", (OSError,), {"__init__": lambda self: None})])  # fmt: skip
+def test_classes_that_pickle_knows_are_left_to_it(kind):
+    assert (subclasses.base_of(kind) is None) == (kind is not collections.Counter and kind is not random.SystemRandom)
+
+
+@pytest.fixture(scope="module")
+def torch_run(tmp_path_factory):
+    """Runs a program in a Python that has torch, with the larder under test."""
+    done = subprocess.run([ROOT / "scripts" / "ensure-torch.sh"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    python = done.stdout.split()[-1]
+    folder = tmp_path_factory.mktemp("torch")
+    (folder / "larder").symlink_to(Path(larder.__file__).parent)
+
+    def run(code):
+        env = {**os.environ, "PYTHONPATH": str(folder)}
+        done = subprocess.run([python, "-c", TORCH + code], capture_output=True, text=True, env=env, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+TORCH = """
+import pickle, torch
+from larder import groups
+def again(**values):
+    found, refused = groups.groups(values)
+    back = {}
+    for one in found:
+        back.update(pickle.loads(one.stream, buffers=[memoryview(bytearray(part)) for part in one.buffers]))
+    return back, refused, sorted(one.names for one in found)
+"""
+
+
+def test_tensors_keep_gradients_attributes_and_the_storage_they_share(torch_run):
+    torch_run("""
+t = torch.arange(10.); far = t[6:]; even = t[::2]
+p = torch.nn.Parameter(torch.ones(3)); (p * 2).sum().backward(); p.note = [1]
+leaf = torch.ones(2, requires_grad=True); leaf.sum().backward()
+back, refused, names = again(t=t, far=far, even=even, p=p, g=p.grad, leaf=leaf, empty=torch.zeros(0), other=torch.zeros(0))
+assert not refused and names == [["empty"], ["even", "far", "t"], ["g", "p"], ["leaf"], ["other"]], (refused, names)
+back["t"][8] = 77
+assert back["far"][2] == 77 and back["even"][4] == 77 and back["even"].stride() == (2,)
+assert type(back["p"]) is torch.nn.Parameter and back["p"].grad is back["g"] and back["g"].tolist() == [2, 2, 2] and back["p"].note == [1]
+assert back["leaf"].grad.tolist() == [1, 1] and back["leaf"].requires_grad
+back["empty"].resize_(4); back["t"].resize_(100)
+assert back["other"].numel() == 0
+""")
+
+
+def test_a_model_and_its_optimiser_come_back_as_one(torch_run):
+    torch_run("""
+net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)); net[1].weight = net[0].weight
+opt = torch.optim.Adam(net.parameters(), lr=0.1)
+def step(net, opt):
+    opt.zero_grad(); loss = net(torch.ones(1, 2)).pow(2).sum(); loss.backward(); opt.step(); return loss.item()
+step(net, opt)
+net(torch.ones(1, 2)).sum().backward()  # killed between the two
+back, refused, names = again(net=net, opt=opt, w=net[0].weight.data)
+assert not refused and names == [["net", "opt", "w"]]
+b = back["net"]
+assert b[0].weight is b[1].weight and b[0].weight.data_ptr() == back["w"].data_ptr() and back["opt"].param_groups[0]["params"][0] is b[0].weight
+opt.step(); back["opt"].step()
+assert [step(net, opt) for _ in range(4)] == [step(b, back["opt"]) for _ in range(4)]
+""")
+
+
+def test_what_of_tensors_would_be_lost_is_said(torch_run):
+    said = torch_run("""
+w = torch.ones(2, requires_grad=True); t = torch.arange(4.)
+hooked = torch.ones(1, requires_grad=True); hooked.register_hook(lambda g: g)
+back, refused, names = again(loss=[(w * 2).sum()], kept=(w * 2).detach(), hooked=hooked, t=t, a=t.numpy(), w=w)
+print(*(f"{name}: {why}" for name, why in sorted(refused.items())), sep="\\n"); print(names)
+""").splitlines()
+    assert said[0].startswith("a: shares memory with `t`")
+    assert said[1].startswith("hooked: has hooks of autograd") and said[2].startswith("loss: ") and "detach" in said[2]
+    assert said[3] == "[['kept'], ['t'], ['w']]"
