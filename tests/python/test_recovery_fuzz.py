@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from recoveryfuzz import WIDE, cells, probes
+from recoveryfuzz import KINDS, WIDE, cells, probes
 
 PROGRAMS = int(os.environ.get("LARDER_FUZZ_PROGRAMS", "120"))
 FIRST = int(os.environ.get("LARDER_FUZZ_SEED", "0"))
@@ -27,9 +27,11 @@ def run(what: str, home: Path, seeds: range) -> dict:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("first", [*range(FIRST, FIRST + PROGRAMS, BATCH), *([] if FIRST else [WIDE])])
+@pytest.mark.parametrize("first", [*range(FIRST, FIRST + PROGRAMS, BATCH), *([] if FIRST else [WIDE, KINDS])])
 def test_a_recovered_notebook_equals_the_live_one(tmp_path, first):
-    seeds = range(first, min(first + BATCH, FIRST + PROGRAMS) if first != WIDE or FIRST else WIDE + BATCH)
+    seeds = range(
+        first, first + BATCH if first in (WIDE, KINDS) and not FIRST else min(first + BATCH, FIRST + PROGRAMS)
+    )
     live, back = run("run", tmp_path, seeds), run("back", tmp_path, seeds)
     wrong = []
     given = sum(row["given"] for row in live.values())
