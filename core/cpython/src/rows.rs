@@ -134,12 +134,12 @@ impl Row {
             from: tree
                 .exits
                 .iter()
-                .position(|e| e.side == Some(index as u32))
+                .position(|e| e.side == Some(t.before.unwrap_or(index as u32)))
                 .map(|e| e as u32),
             bytecodes: t.bytecodes,
             ops: t.body.iter().filter(|r| !tree.inst(**r).op.is_const()).count() as u32,
             guards: t.body.iter().filter(|r| tree.inst(**r).exit != ExitId::NONE).count() as u32,
-            closes: matches!(t.end, End::Head(_)),
+            closes: !matches!(t.end, End::Leave(_)),
             runs: before.get(index).map_or(0, |t| t.runs),
             before: tree.walked.get(index).copied().unwrap_or_default(),
             after: overhead::of_trace(tree, index, None),

@@ -269,6 +269,10 @@ struct Lower<'a, 'b> {
     homes: HashMap<Ref, usize>,
     /// The words exits may write: those no home lies in.
     exit_words: Vec<usize>,
+    /// The word before the counters of side traces.
+    counters: usize,
+    /// Where rounds of loops inside side traces begin, by their traces.
+    rounds: HashMap<u32, Block>,
     /// Passes of the head so far.
     count: Value,
     buffer: Value,
@@ -296,6 +300,7 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
     }
     let ends = tree.traces.iter().all(|t| match &t.end {
         End::Leave(_) => true,
+        End::Into(_, args) | End::Again(args) => !args.contains(&own),
         End::Head(changed) => changed.iter().all(|(i, refs)| {
             let k = tree.inputs[*i as usize].ty.components().len();
             if *i == input {
@@ -307,8 +312,8 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
     });
     // A pass that leaves it alone takes the object along.
     let changed = tree.traces.iter().all(|t| match &t.end {
-        End::Leave(_) => true,
         End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
+        _ => true,
     });
     let named = |v: &Val| v.identity() == Some(own);
     let in_exits = tree.exits.iter().flat_map(|e| &e.snapshot.slots).any(|(_, v)| named(v));
@@ -371,6 +376,8 @@ fn lower(
         inner_carried,
         homes: HashMap::new(),
         exit_words: Vec::new(),
+        counters: 0,
+        rounds: HashMap::new(),
         count: zero,
         buffer,
         before: None,
@@ -395,6 +402,7 @@ fn lower(
         }
     }
     let counters = next - 1;
+    l.counters = counters;
     next += tree.traces.len() - 1;
     let homes: HashSet<usize> = l.homes.values().copied().collect();
     let taken = |at: &usize| homes.contains(at) || (counters + 1..next).contains(at);
@@ -428,33 +436,7 @@ fn lower(
     l.b.ins().jump(inner, &args);
     l.b.switch_to_block(inner);
     l.count = l.b.ins().iadd_imm_s(passes, 1);
-    l.countdown(ExitId::HEAD);
-    // Another thread sets this word: the load must happen every time.
-    let breaker = l.b.ins().load(I64, MEM, buffer, word(BREAKER));
-    let wanted = if host.breaker_mask == 0xff {
-        l.b.ins().atomic_load(I8, MEM, breaker)
-    } else {
-        let flags = l.b.ins().atomic_load(I32, MEM, breaker);
-        l.b.ins().band_imm_s(flags, i64::from(host.breaker_mask as i32))
-    };
-    l.exit_if(wanted, ExitId::HEAD);
-    let releases = tree.releases();
-    if releases > 0 {
-        if releases * 2 >= LOG_WORDS {
-            return Err("a trace that lets go of too much".into());
-        }
-        // Whether there is room is seen in one byte, unless a pass lets go of more than that byte counts by.
-        let full = if releases <= 256 {
-            let high = l.b.ins().load(I8, MEM, buffer, word(LOGGED) + 1);
-            let most = (LOG_WORDS >> 8) as i64 - 1;
-            l.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, high, most)
-        } else {
-            let logged = l.b.ins().load(I64, MEM, buffer, word(LOGGED));
-            let room = (LOG_WORDS - releases) as i64;
-            l.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, logged, room)
-        };
-        l.exit_if(full, ExitId::HEAD);
-    }
+    l.poll(ExitId::HEAD)?;
     l.trace(0)?;
     while let Some(exit) = l.pending.pop() {
         let block = l.blocks[&exit.0];
@@ -462,10 +444,7 @@ fn lower(
         l.b.set_cold_block(block);
         match tree.exits[exit.at()].side {
             Some(side) => {
-                let counter = word(counters + side as usize);
-                let count = l.b.ins().load(I64, MEM, buffer, counter);
-                let count = l.b.ins().iadd_imm_s(count, 1);
-                l.b.ins().store(MEM, count, buffer, counter);
+                l.begins(side as usize);
                 l.trace(side as usize)?;
                 if l.forced.contains_key(&exit.0) {
                     l.leaves.push(exit);
@@ -481,6 +460,46 @@ fn lower(
 }
 
 impl Lower<'_, '_> {
+    /// Counts one more run of a side trace.
+    fn begins(&mut self, trace: usize) {
+        let counter = word(self.counters + trace);
+        let count = self.b.ins().load(I64, MEM, self.buffer, counter);
+        let count = self.b.ins().iadd_imm_s(count, 1);
+        self.b.ins().store(MEM, count, self.buffer, counter);
+    }
+
+    /// Leaves when the interpreter wants control, or there is no more room in the release log for all traces once.
+    fn poll(&mut self, exit: ExitId) -> Result<(), String> {
+        self.countdown(exit);
+        // Another thread sets this word: the load must happen every time.
+        let breaker = self.b.ins().load(I64, MEM, self.buffer, word(BREAKER));
+        let wanted = if self.host.breaker_mask == 0xff {
+            self.b.ins().atomic_load(I8, MEM, breaker)
+        } else {
+            let flags = self.b.ins().atomic_load(I32, MEM, breaker);
+            self.b.ins().band_imm_s(flags, i64::from(self.host.breaker_mask as i32))
+        };
+        self.exit_if(wanted, exit);
+        let releases = self.tree.releases();
+        if releases > 0 {
+            if releases * 2 >= LOG_WORDS {
+                return Err("a trace that lets go of too much".into());
+            }
+            // Whether there is room is seen in one byte, unless a pass lets go of more than that byte counts by.
+            let full = if releases <= 256 {
+                let high = self.b.ins().load(I8, MEM, self.buffer, word(LOGGED) + 1);
+                let most = (LOG_WORDS >> 8) as i64 - 1;
+                self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, high, most)
+            } else {
+                let logged = self.b.ins().load(I64, MEM, self.buffer, word(LOGGED));
+                let room = (LOG_WORDS - releases) as i64;
+                self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, logged, room)
+            };
+            self.exit_if(full, exit);
+        }
+        Ok(())
+    }
+
     fn exit_block(&mut self, exit: ExitId) -> Block {
         if let Some(early) = self.before {
             return early;
@@ -601,6 +620,24 @@ impl Lower<'_, '_> {
                 let block = self.exit_block(*exit);
                 self.b.ins().jump(block, &[]);
             }
+            End::Into(round, first) => {
+                let args = self.all(first)?;
+                let block = self.b.create_block();
+                self.b.ins().jump(block, &args);
+                self.b.switch_to_block(block);
+                for phi in &tree.traces[*round as usize].phis {
+                    let ty = type_of(tree.kind(*phi));
+                    self.values[phi.at()] = Some(self.b.append_block_param(block, ty));
+                }
+                self.rounds.insert(*round, block);
+                self.begins(*round as usize);
+                self.trace(*round as usize)?;
+            }
+            End::Again(now) => {
+                let args = self.all(now)?;
+                let block = *self.rounds.get(&(index as u32)).ok_or("a round of no loop")?;
+                self.b.ins().jump(block, &args);
+            }
             End::Head(changed) => {
                 let outer = tree.traces[index].outer;
                 let mut args: Vec<BlockArg> = Vec::new();
@@ -640,8 +677,15 @@ impl Lower<'_, '_> {
         Ok(())
     }
 
+    fn all(&mut self, refs: &[Ref]) -> Result<Vec<BlockArg>, String> {
+        refs.iter().map(|r| Ok(self.on_the_way(*r)?.into())).collect()
+    }
+
     fn inst(&mut self, r: Ref) -> Result<(), String> {
         let inst = *self.tree.inst(r);
+        if inst.op == Op::Round {
+            return self.poll(inst.exit);
+        }
         if inst.op.is_const() || inst.op == Op::Input {
             return Ok(());
         }

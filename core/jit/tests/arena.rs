@@ -142,6 +142,8 @@ impl Program {
             bytecodes: 1,
             from: None,
             outer: false,
+            before: None,
+            phis: Vec::new(),
         });
         tree
     }

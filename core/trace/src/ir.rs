@@ -351,6 +351,21 @@ pub enum End {
     Head(Vec<(u32, [Ref; 4])>),
     /// Out, always: the recorder could not follow further.
     Leave(ExitId),
+    /// Into a loop of its own, the trace of this number, whose [`Trace::phis`] are these values first.
+    Into(u32, Vec<Ref>),
+    /// Round that loop again: its phis are these values now.
+    Again(Vec<Ref>),
+}
+
+impl End {
+    /// The values that a way round takes along: those of inputs, and those of phis.
+    pub fn for_each_ref(&mut self, f: &mut impl FnMut(&mut Ref)) {
+        match self {
+            End::Leave(_) => {}
+            End::Head(changed) => changed.iter_mut().flat_map(|c| &mut c.1).for_each(f),
+            End::Into(_, args) | End::Again(args) => args.iter_mut().for_each(f),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -363,6 +378,10 @@ pub struct Trace {
     pub from: Option<ExitId>,
     /// It went outside the loop's own code: it belongs to an enclosing loop.
     pub outer: bool,
+    /// One round of a short loop: the trace that runs into it.
+    pub before: Option<u32>,
+    /// What changes from round to round.
+    pub phis: Vec<Ref>,
 }
 
 /// Where a name is looked up.
@@ -494,15 +513,21 @@ impl Tree {
         Ref::token(self.tokens)
     }
 
-    /// The instructions that have run whenever a trace that continues from this exit begins.
-    pub fn prefix(&self, exit: ExitId) -> Vec<Ref> {
+    /// The instructions that have run whenever a trace begins; of a loop it comes from, those of the last round.
+    pub fn prefix(&self, index: usize) -> Vec<Ref> {
         let mut chain = Vec::new();
-        let mut at = Some(exit);
-        while let Some(e) = at {
-            let trace = &self.traces[self.exits[e.at()].owner as usize];
-            let until = trace.body.iter().position(|r| self.inst(*r).exit == e);
-            chain.push(&trace.body[..until.unwrap_or(trace.body.len())]);
-            at = trace.from;
+        let mut trace = &self.traces[index];
+        loop {
+            if let Some(e) = trace.from {
+                trace = &self.traces[self.exits[e.at()].owner as usize];
+                let until = trace.body.iter().position(|r| self.inst(*r).exit == e);
+                chain.push(&trace.body[..until.unwrap_or(trace.body.len())]);
+            } else if let Some(lead) = trace.before {
+                trace = &self.traces[lead as usize];
+                chain.push(&trace.body[..]);
+            } else {
+                break;
+            }
         }
         chain.iter().rev().flat_map(|part| part.iter().copied()).collect()
     }
@@ -536,6 +561,9 @@ impl Tree {
         if inst.op == Op::Input {
             let (input, component) = ((inst.imm >> 3) as usize, (inst.imm & 7) as usize);
             return self.inputs[input].ty.components()[component];
+        }
+        if inst.op == Op::Phi {
+            return Kind::PHIS[inst.imm as usize];
         }
         inst.op.info().gives
     }
@@ -606,8 +634,8 @@ impl Tree {
             return false;
         }
         self.traces.iter().all(|t| match &t.end {
-            End::Leave(_) => true,
             End::Head(changed) => changed.iter().any(|(i, refs)| *i == input && refs[1].is_none()),
+            _ => true,
         })
     }
 
@@ -646,8 +674,8 @@ impl Tree {
     /// Whether entering the tree may leave this input unread: every way back to the head writes it, none reads it.
     pub fn write_only(&self, input: u32) -> bool {
         let changed = |t: &Trace| match &t.end {
-            End::Leave(_) => true,
             End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
+            _ => true,
         };
         let object = matches!(self.inputs[input as usize].ty, Type::Ptr(_) | Type::Bool);
         let written = self.always_fresh(input) || object && self.traces.iter().all(changed);

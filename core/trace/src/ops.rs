@@ -56,6 +56,11 @@ pub enum Kind {
     None,
 }
 
+impl Kind {
+    /// The kinds that what changes from round to round may have; a phi's immediate counts them.
+    pub const PHIS: [Kind; 4] = [Kind::Int, Kind::Float, Kind::Bool, Kind::Ptr];
+}
+
 macro_rules! kind {
     (i) => {
         Kind::Int
@@ -117,6 +122,8 @@ macro_rules! ops {
 
 ops! {
     Input "input" "" n [] "input, component" "a register the loop head brings";
+    Phi "phi" "" n [] "kind" "what a round of a loop inside a trace gets from the round before, or from before the loop; never in a body";
+    Round "round" "" n [exits, writes ITEMS, writes SHAPE, writes NUMBER, writes FIELDS, writes DICT, writes ITER] "" "begins a round, so anything may have been written; exits when the interpreter wants control";
     ConstI "consti" "" i [pure] "value" "an integer";
     ConstF "constf" "" f [pure] "bits" "a float";
     ConstB "constb" "" b [pure] "0 or 1" "a bool";

@@ -107,7 +107,11 @@ pub fn listing(tree: &Tree) -> String {
         let _ = writeln!(out, "before: {}", instruction(tree, *r));
     }
     for (k, trace) in tree.traces.iter().enumerate() {
-        let from = trace.from.map_or("the head".into(), |e| format!("exit {}", e.0));
+        let from = match (trace.from, trace.before) {
+            (Some(e), _) => format!("exit {}", e.0),
+            (None, Some(lead)) => format!("trace {lead}, round and round"),
+            (None, None) => "the head".into(),
+        };
         let outer = if trace.outer { ", outer" } else { "" };
         let _ = writeln!(out, "trace {k} from {from}{outer}:");
         for r in trace.body.iter().filter(|r| !before.contains(r)) {
@@ -116,6 +120,16 @@ pub fn listing(tree: &Tree) -> String {
         match &trace.end {
             End::Leave(e) => {
                 let _ = writeln!(out, "  leave !{}", e.0);
+            }
+            End::Into(_, args) | End::Again(args) => {
+                let (word, round) = match &trace.end {
+                    End::Into(round, _) => ("into", *round as usize),
+                    _ => ("again", k),
+                };
+                for (phi, now) in tree.traces[round].phis.iter().zip(args) {
+                    let _ = writeln!(out, "  v{} <- {}", phi.0, name(tree, *now));
+                }
+                let _ = writeln!(out, "  {word} trace {round}");
             }
             End::Head(changed) => {
                 for (i, refs) in changed {
@@ -273,6 +287,8 @@ pub fn parse(text: &str) -> Result<Tree, String> {
         bytecodes: 0,
         from: None,
         outer: false,
+        before: None,
+        phis: Vec::new(),
     });
     Ok(tree)
 }

@@ -52,7 +52,7 @@ impl Lower<'_, '_> {
     /// The components of a value that an exit needs: of a number whose object is there for sure, only that.
     fn needed(&self, val: Val) -> Vec<Ref> {
         let (refs, count) = val.components();
-        let sure = |r: Ref| r.is_inst() && !matches!(self.tree.inst(r).op, Op::Input | Op::Named);
+        let sure = |r: Ref| r.is_inst() && !matches!(self.tree.inst(r).op, Op::Input | Op::Named | Op::Phi);
         let number = matches!(val, Val::Int { .. } | Val::Float { .. });
         let first = usize::from(number && sure(refs[1]));
         let mut out = refs[first..count].to_vec();

@@ -155,6 +155,8 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         bytecodes: 0,
         from: None,
         outer: false,
+        before: None,
+        phis: Vec::new(),
     };
     tree.traces = vec![trace(), trace(), trace()];
     let code = Code {

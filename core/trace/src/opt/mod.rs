@@ -153,11 +153,7 @@ fn substitute(tree: &mut Tree, index: usize, map: &HashMap<Ref, Ref>) {
         }
     }
     for trace in &mut tree.traces[index..] {
-        if let End::Head(changed) = &mut trace.end {
-            for (_, refs) in changed {
-                refs.iter_mut().for_each(&mut change);
-            }
-        }
+        trace.end.for_each_ref(&mut change);
     }
 }
 
@@ -210,11 +206,7 @@ fn dead(tree: &mut Tree, index: usize) {
         holders.ints.iter_mut().chain(&mut holders.floats).for_each(&mut mark);
     }
     for trace in &mut tree.traces {
-        if let End::Head(changed) = &mut trace.end {
-            for (_, refs) in changed {
-                refs.iter_mut().for_each(&mut mark);
-            }
-        }
+        trace.end.for_each_ref(&mut mark);
     }
     for (k, trace) in tree.traces.iter().enumerate() {
         if k != index {

@@ -42,10 +42,10 @@ pub(super) fn simplify(tree: &mut Tree, index: usize, passes: &Passes) {
             w.types.insert(input.refs[0], t.0 as i64);
         }
     }
+    for r in tree.prefix(index) {
+        w.note(tree, r);
+    }
     if let Some(exit) = tree.traces[index].from {
-        for r in tree.prefix(exit) {
-            w.note(tree, r);
-        }
         // The guard that left here says the opposite in this trace.
         let owner = tree.exits[exit.at()].owner as usize;
         let at = tree.traces[owner]
@@ -179,7 +179,7 @@ impl Walk {
             }
             Op::GuardImmortal => tree.inst(a).op == Op::BoxB || self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             // How many own an object changes; everything else a guard asks stays as it is.
-            Op::GuardShared | Op::GuardHeld | Op::GuardQuiet => false,
+            Op::GuardShared | Op::GuardHeld | Op::GuardQuiet | Op::Round => false,
             op if op.is_guard() => self.guarded.contains(&(inst.op, inst.args, inst.imm)),
             _ => false,
         }
@@ -213,7 +213,7 @@ impl Walk {
 
     fn seen(&self, inst: &Inst) -> Option<Ref> {
         let info = inst.op.info();
-        if info.effect || inst.op.is_guard() || inst.op.is_const() || inst.op == Op::Input {
+        if info.effect || inst.op.is_guard() || inst.op.is_const() || matches!(inst.op, Op::Input | Op::Phi) {
             return None;
         }
         let (found, then) = self.done.get(&(inst.op, inst.args, inst.imm))?;
@@ -288,6 +288,8 @@ impl Walk {
             }
             Op::Append | Op::Pop | Op::PutSlice => self.stored.retain(|k, _| k.0 != Op::Load),
             Op::DictDone => self.stored.retain(|k, _| k.0 != Op::Field),
+            // Rounds before this one may have stored anywhere.
+            Op::Round => self.stored.clear(),
             Op::PutField => {
                 self.stored.retain(|k, _| k.0 != Op::Field || k.3 != inst.imm);
                 self.stored

@@ -229,7 +229,7 @@ impl<W: World> Recorder<'_, W> {
     }
     /// Whether an identity is an object for sure; what the head brings may be none yet.
     pub(super) fn object_of(&self, id: Ref) -> bool {
-        id.is_inst() && !matches!(self.tree.inst(id).op, Op::Input | Op::Named)
+        id.is_inst() && !matches!(self.tree.inst(id).op, Op::Input | Op::Named | Op::Phi)
     }
     /// The checks that `owned` needs, before anything is changed: it will not leave after these.
     pub(super) fn prepare_owned(&mut self, v: Val) {

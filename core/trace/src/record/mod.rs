@@ -23,6 +23,7 @@ mod fresh;
 mod iterate;
 mod pending;
 mod retrace;
+mod rounds;
 mod state;
 mod walk;
 mod walkers;
@@ -152,6 +153,10 @@ pub struct Recorder<'a, W: World> {
     last_fork: ExitId,
     /// Where the new trace begins.
     from: Option<ExitId>,
+    /// The new trace is a round of a loop: the trace before it, and what changes.
+    round: Option<(u32, Vec<Ref>)>,
+    /// Heads of loops of which that was tried.
+    round_tried: Vec<usize>,
 }
 
 /// Records the root trace (`from` is none) or the side trace of an exit, into `tree`. If that exit has one already, which
@@ -224,6 +229,8 @@ pub fn record<W: World>(
         astray: false,
         last_fork: ExitId::NONE,
         from,
+        round: None,
+        round_tried: vec![],
     };
     if let Some(e) = from {
         r.retrace = r.tree.exits[e.at()].side.map(|side| Retrace::new(r.tree, side));
@@ -247,6 +254,7 @@ pub fn record<W: World>(
         from,
         retrace,
         astray,
+        round,
         ..
     } = r;
     if astray || retrace.is_some() {
@@ -256,15 +264,19 @@ pub fn record<W: World>(
         return Err(failure("too little follows"));
     }
     tree.crossed.push(s.crossed);
+    let (before, phis) = round.map_or((None, vec![]), |(lead, phis)| (Some(lead), phis));
+    let first = before.unwrap_or(tree.traces.len() as u32);
     tree.traces.push(Trace {
         body,
         end,
         bytecodes,
-        from,
+        from: from.filter(|_| before.is_none()),
         outer,
+        before,
+        phis,
     });
     if let Some(e) = from {
-        tree.exits[e.at()].side = Some(tree.traces.len() as u32 - 1);
+        tree.exits[e.at()].side = Some(first);
     }
     Ok(())
 }
@@ -379,6 +391,13 @@ impl<W: World> Recorder<'_, W> {
                     }
                     return Ok(End::Leave(self.fork(ANOTHER)));
                 }
+                if self.s.pc != head && self.ends_soon() {
+                    if self.retrace.is_some() {
+                        self.follow_round();
+                    } else if let Some(end) = self.go_round() {
+                        return Ok(end);
+                    }
+                }
             }
             if self.body.len() > if self.root { BODY_MAX } else { SIDE_MAX } {
                 return Err("too long");
@@ -430,12 +449,16 @@ impl<W: World> Recorder<'_, W> {
 
     /// Whether the loop whose head this is has few passes left: going round it here is better than leaving.
     fn ends_soon(&self) -> bool {
-        let width = self.layout.for_width;
-        if self.s.depth < width {
-            return false;
+        self.rounds_left() <= i64::from(UNROLL_MAX)
+    }
+
+    /// Passes that the loop has left whose head this may be; many if it is no loop over a range made in this trace.
+    fn rounds_left(&self) -> i64 {
+        let top = self.s.depth.checked_sub(self.layout.for_width);
+        match top.and_then(|top| self.s.vals[self.locals + top]) {
+            Some(Val::RangeIter { left, object, .. }) if !object.is_inst() => self.i(left),
+            _ => i64::MAX,
         }
-        let top = self.s.vals[self.locals + self.s.depth - width];
-        matches!(top, Some(Val::RangeIter { left, object, .. }) if !object.is_inst() && self.i(left) <= i64::from(UNROLL_MAX))
     }
 
     /// Whether the loop is begun here with a range that is empty: then its end is part of this trace, instead of a pass of
@@ -535,7 +558,7 @@ impl<W: World> Recorder<'_, W> {
             let holders = slots.iter().filter(|s| s.1.identity() == Some(id)).count();
             if id.as_token().is_some() && holders == 1 {
                 slots[k].1 = slots[k].1.with_identity(Ref::NONE);
-            } else if id.is_inst() && holders > 1 && self.tree.inst(id).op == Op::Input {
+            } else if id.is_inst() && holders > 1 && matches!(self.tree.inst(id).op, Op::Input | Op::Phi) {
                 let name = i64::from(self.tree.new_token().0);
                 let named = self.emit(Op::Named, &[id], name, ExitId::NONE, self.conc[id.at()]);
                 for s in slots.iter_mut().filter(|s| s.1.identity() == Some(id)) {

@@ -24,6 +24,22 @@ impl Retrace {
             exit: first.unwrap_or(tree.exits.len()),
         }
     }
+
+    /// Along a round, behind the instruction that begins it.
+    pub(super) fn inside(round: usize, begun: ExitId) -> Retrace {
+        Retrace {
+            trace: round as u32,
+            at: 1,
+            exit: begun.at() + 1,
+        }
+    }
+    pub(super) fn trace(&self) -> usize {
+        self.trace as usize
+    }
+    /// Whether all of the trace was met.
+    pub(super) fn is_over(&self, trace: &Trace) -> bool {
+        self.at == trace.body.len()
+    }
 }
 
 impl<W: World> Recorder<'_, W> {

@@ -80,7 +80,7 @@ impl<W: World> Recorder<'_, W> {
         }
     }
 
-    fn input(&mut self, slot: Slot, o: Obj) -> Step<Val> {
+    pub(super) fn input(&mut self, slot: Slot, o: Obj) -> Step<Val> {
         let ty = self.type_for(o, slot);
         let index = match self.tree.input_of(slot) {
             Some(index) if self.tree.inputs[index].ty == ty => index,
