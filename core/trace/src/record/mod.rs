@@ -157,6 +157,8 @@ pub struct Recorder<'a, W: World> {
     round: Option<(u32, Vec<Ref>)>,
     /// Heads of loops of which that was tried.
     round_tried: Vec<usize>,
+    /// What the frame was when the first round began of the loop being followed.
+    round_state: Option<State>,
 }
 
 /// Records the root trace (`from` is none) or the side trace of an exit, into `tree`. If that exit has one already, which
@@ -231,6 +233,7 @@ pub fn record<W: World>(
         from,
         round: None,
         round_tried: vec![],
+        round_state: None,
     };
     if let Some(e) = from {
         r.retrace = r.tree.exits[e.at()].side.map(|side| Retrace::new(r.tree, side));
@@ -391,7 +394,8 @@ impl<W: World> Recorder<'_, W> {
                     }
                     return Ok(End::Leave(self.fork(ANOTHER)));
                 }
-                if self.s.pc != head && self.ends_soon() {
+                let loops = self.ins.get(self.s.pc).is_some_and(|ins| ins.bc == Bc::FOR_ITER);
+                if self.s.pc != head && loops && self.ends_soon() {
                     if self.retrace.is_some() {
                         self.follow_round();
                     } else if let Some(end) = self.go_round() {

@@ -25,8 +25,8 @@ const PHIS_MAX: usize = 12;
 struct Mark {
     s: State,
     exits: usize,
-    memory: usize,
-    lengths: usize,
+    memory: Vec<Stored>,
+    lengths: Vec<(Obj, i64)>,
     backs: Vec<(usize, u32)>,
     checkpoint: Option<ExitId>,
     bytecodes: u32,
@@ -96,8 +96,8 @@ impl<W: World> Recorder<'_, W> {
         Mark {
             s: self.s.clone(),
             exits: self.tree.exits.len(),
-            memory: self.memory.len(),
-            lengths: self.lengths.len(),
+            memory: self.memory.clone(),
+            lengths: self.lengths.clone(),
             backs: self.backs.clone(),
             checkpoint: self.checkpoint,
             bytecodes: self.bytecodes,
@@ -113,8 +113,8 @@ impl<W: World> Recorder<'_, W> {
         self.tree.exits.truncate(mark.exits);
         self.tree.walked_to.truncate(mark.exits);
         self.tree.crossed_to.truncate(mark.exits);
-        self.memory.truncate(mark.memory);
-        self.lengths.truncate(mark.lengths);
+        self.memory.clone_from(&mark.memory);
+        self.lengths.clone_from(&mark.lengths);
         self.backs.clone_from(&mark.backs);
         self.checkpoint = mark.checkpoint;
         self.last_fork = ExitId::NONE;
@@ -178,7 +178,7 @@ impl<W: World> Recorder<'_, W> {
                 self.hold(*slot, with_part(before, *k, phi)?, true);
             }
             let begin = self.s.clone();
-            self.checkpoint = None;
+            self.begins();
             let e = self.fork(ANOTHER);
             self.emit(Op::Round, &[], 0, e, 0);
             self.last_fork = ExitId::NONE;
@@ -245,6 +245,14 @@ impl<W: World> Recorder<'_, W> {
         let now = if was.is_inst() { self.conc[was.at()] } else { 0 };
         self.conc.push(now);
         Some(phi)
+    }
+
+    /// A round begins: what was stored before it is only guessed from here on.
+    fn begins(&mut self) {
+        self.checkpoint = None;
+        for stored in &mut self.memory {
+            stored.by = Ref::NONE;
+        }
     }
 
     /// Walks from the loop's head to the loop's head.
@@ -372,11 +380,20 @@ impl<W: World> Recorder<'_, W> {
         if snapshot.pc as usize != self.s.pc {
             return;
         }
-        for (slot, val) in snapshot.slots {
-            self.hold(slot, val, true);
+        // All else is as it was then, also what lies above the stack: those who look at it must find the same.
+        let names = self.s.names.len();
+        if let (true, Some(s)) = (round == along.trace(), self.round_state.take()) {
+            self.s = s;
+            self.s.names.resize(names, None);
+            self.s.names_dirty.resize(names, false);
+        } else {
+            for (slot, val) in snapshot.slots {
+                self.hold(slot, val, true);
+            }
+            self.s.crossed.clear();
         }
-        self.checkpoint = None;
-        self.s.crossed.clear();
+        self.round_state = Some(self.s.clone());
+        self.begins();
         self.retrace = Some(Retrace::inside(round, exit));
     }
 }
