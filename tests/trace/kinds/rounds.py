@@ -98,4 +98,4 @@ LOOPS = [
     "i = 0\nwhile i < {n}:\n    i += 1\n    for k in range(9): c = c + k & 255",
     "for i in range({n}):\n    k = 0\n    while k < 9: k += 1; q = q + 0.5",
     "for i in range({n}):\n    for k in range(9):\n        q = q * 0.5 + k; r = q",
-]
+] * 3
