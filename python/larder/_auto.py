@@ -33,7 +33,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def parse_bytes(text: str | int) -> int:
     """``"4G"``, ``"512M"``, ``1 << 30`` -> bytes. Raises `ValueError` for anything else."""
     if isinstance(text, int):
-        return text
+        text = str(text)
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None or float(found[1]) <= 0:
         raise ValueError(f"{text!r} is not an amount of memory; write it as 512M or 4G")
@@ -83,7 +83,9 @@ def auto(dram: str | int | None = "cgroup") -> str:
         _limit = None
         hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook is not _after]
         hooks.BEFORE[:] = [hook for hook in hooks.BEFORE if hook is not _before]
-        return "automatic moves are off; variables stay where they are"
+        left = ["arrays made from now on still go to the tier file (`%tier off`)"] if _migrate.enabled() else []
+        left += ["heat is still sampled (`%tier heat off`)"] if heat.active() else []
+        return "; ".join(["automatic moves are off, and variables stay where they are", *left])
     if dram == "cgroup":
         found = cgroup_limit()
         if found is None:
@@ -100,7 +102,13 @@ def auto(dram: str | int | None = "cgroup") -> str:
     if _after not in hooks.AFTER:
         hooks.AFTER.append(_after)
         hooks.BEFORE.insert(0, _before)  # before the sampler starts: moving is not using
-    return f"keeping this process under {bytes_text(limit)} of DRAM: cold variables leave between cells"
+    stays = resident() - sum(dram for dram, _, _, can, is_pinned in _known(_survey(False)) if can and not is_pinned)
+    return f"keeping this process under {bytes_text(limit)} of DRAM: cold variables leave between cells" + (
+        f". That will not do it: {bytes_text(stays)} of the {bytes_text(resident())} here cannot leave (the interpreter, "
+        "libraries, and variables of which `%tier` says why)"
+        if stays > limit
+        else ""
+    )
 
 
 def _after(_ip: Any, _result: Any) -> None:

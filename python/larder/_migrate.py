@@ -179,7 +179,9 @@ def _refuse(name: str, survey: tier.Survey, wish: str | None) -> None:
     }
     if not there[wish]:
         ways = ", ".join(way for way, has in there.items() if has)
-        raise tier.TierError(f"{name} cannot go to {wish} here ({WISHES[wish]}); it can go to {ways or 'nowhere'}")
+        raise tier.TierError(
+            f"{name} cannot go to {wish} here: that takes {WISHES[wish]}; it can go to {ways or 'nowhere'}"
+        )
 
 
 def _stopped(name: str, up: bool, moved: int, left: int, size: int) -> str:

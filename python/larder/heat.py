@@ -32,6 +32,7 @@ RANGES_MAX = 4096
 TRACKED_MAX = 4_000_000
 BURST_S = 40e-6
 EPOCH_WORTH_S = 1e-3
+STALE_SHOWN = 10
 
 
 def _inner(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -428,10 +429,15 @@ def cost() -> str:
     about = said()
     if _sampling is None or not about.seconds:
         return "sampler: nothing sampled yet"
-    told = [f"sampler {about.cpu:.1%} of a core over {about.seconds:.1f}s, by {_larder.tier_reader()}"]
+    # Of less than a second a share says little: what the first look costs is most of it.
+    share = f"{about.cpu:.1%} of a core over {about.seconds:.1f}s"
+    brief = f"{about.cpu * about.seconds * 1e3:.0f} ms in the first {about.seconds * 1e3:.0f} ms"
+    told = [f"sampler {share if about.seconds >= 1 else brief}, by {_larder.tier_reader()}"]
     told += [f"no accessed bits: {about.refused}"] if about.refused else []
     told += [f"no frames: {_sampling.frames_refused}"] if _sampling.frames_refused else []
-    told += [f"not traced again yet: {', '.join(_sampling.live.stale)}"] if _sampling.live.stale else []
+    stale = list(_sampling.live.stale)
+    more = f" and {len(stale) - STALE_SHOWN} more" if len(stale) > STALE_SHOWN else ""
+    told += [f"not traced again yet: {', '.join(stale[:STALE_SHOWN])}{more}"] if stale else []
     return "; ".join(told)
 
 

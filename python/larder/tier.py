@@ -230,6 +230,7 @@ class Survey:
         skip = [id(space), id(sys.modules), id(sys.__dict__), id(variables), id(self)]
         self._native = _larder.TierSurvey(skip, leaf_types(), own_types(), skip_types(), objects_max)
         self.names = list(variables)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
         self.lent: list[str] = []
         for name, value in variables.items():
             owner = self._native.variable()
@@ -258,6 +259,7 @@ class Survey:
         """A survey of what has been walked already."""
         made = cls.__new__(cls)
         made._native, made.names, made.lent = native, names, []
+        made._numbers = {name: number for number, name in enumerate(names)}
         made.how = native.locate(exact)
         return made
 
@@ -266,21 +268,21 @@ class Survey:
         return self._native.refused
 
     def row(self, name: str) -> dict[str, Any]:
-        return self._native.row(self.names.index(name))
+        return self._native.row(self._numbers[name])
 
     def record(self, name: str) -> _larder.TierRecord:
         """What `name` reaches, to be asked about again without a walk."""
-        return self._native.record(self.names.index(name))
+        return self._native.record(self._numbers[name])
 
     def ranges(self, name: str) -> list[tuple[int, int]]:
-        return self._native.ranges(self.names.index(name))
+        return self._native.ranges(self._numbers[name])
 
     def moving(self, name: str) -> list[tuple[int, int]]:
         """The whole pages that go when `name` goes; `movable` has made sure that nine tenths of them is its own."""
-        return self._native.moving(self.names.index(name))
+        return self._native.moving(self._numbers[name])
 
     def buffers(self, name: str) -> list[tuple[int, int]]:
-        return self._native.buffers(self.names.index(name))
+        return self._native.buffers(self._numbers[name])
 
 
 # --- tiers of this machine -------------------------------------------------------------------------------------------
@@ -433,6 +435,8 @@ def _table(survey: Survey, space: dict[str, Any], names: list[str], *, full: boo
         info = survey.row(name)
         places = {labels.get(place, place): count for place, count in info["places"].items()}
         can, why = movable(survey, name)
+        if can and name in pinned():
+            can, why = False, f"pinned in DRAM until `%tier unpin {name}`"
         if not full and why in (NO_TIER, NOT_IN_FILE):
             why = ("no slower tier here" if why == NO_TIER else "not in the tier file") + f": %tier why {name}"
         shares = _shares(survey, info)

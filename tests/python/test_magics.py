@@ -85,6 +85,25 @@ def test_bad_calls_say_what_to_do(kernel):
     assert "transaction" in kernel.text("%shelf --help") and "two pages per trace" in kernel.text("%trace --help")
 
 
+def test_wrong_words_for_tier_are_refused_and_do_nothing(kernel):
+    kernel.ok("import os")
+    for line in (
+        "%tier on a b",
+        "%tier off x",
+        "%tier heat a b",
+        "%tier auto on --dram",
+        "%%tier x\nmade = 1",
+        "%tier nix",
+    ):
+        content, _ = kernel.run(line)
+        assert content["status"] == "error" and content["ename"] == "UsageError", line
+    assert kernel.value("(os.path.exists('a'), 'made' in globals())") == "(False, False)"
+    # A variable named as a verb does not take its place where the verb has its words.
+    kernel.ok("pin = heat = 3\nimport numpy as np\nx = np.ones(1 << 18)")
+    assert "stays in DRAM until" in kernel.text("%tier pin x")
+    assert "smaller than 1M" in html(kernel.ok("%tier pin")) and "no temperatures yet" in html(kernel.ok("%tier heat"))
+
+
 def test_magics_complete(kernel):
     kernel.ok("import larder\ns = larder.open('w')\ns.peach = 1")
     for line, wanted in (("%shelf ver", "verify"), ("%shelf get pe", "peach"), ("%trace st", "stats")):

@@ -600,7 +600,7 @@ def test_a_tier_asked_for_that_cannot_be_is_refused(space):
         tier.demote("x", "tape")
     if not tier.slow_nodes():
         with pytest.raises(
-            tier.TierError, match=r"x cannot go to slow here \(a memory-only NUMA node\); it can go to file"
+            tier.TierError, match="x cannot go to slow here: that takes a memory-only NUMA node; it can go to file"
         ):
             tier.demote("x", "slow")
     assert resident(space["x"]) == space["x"].nbytes
@@ -626,3 +626,29 @@ def test_objects_in_swap_stay_there_whoever_asks_and_promote_says_what_came(tmp_
         assert said[f"swap_MB_after_{after}"] >= 0.9 * said["demoted_MB"], said
     assert said["table_says_swap_MB"] >= 0.9 * said["MB"]
     assert 0.9 * said["demoted_MB"] <= said["promoted_MB"] <= said["came_from_swap_MB"] + 2, said
+
+
+def test_a_pinned_variable_says_so_in_the_table(space):
+    space["x"] = np.ones(MB)
+    tier.pin("x")
+    row = tier.table(variables=space)[0]
+    assert not row["movable"] and row["why"] == "pinned in DRAM until `%tier unpin x`"
+    tier.unpin("x")
+    assert tier.table(variables=space)[0]["movable"]
+
+
+def test_a_limit_below_what_cannot_leave_says_so(space):
+    space["x"] = np.ones(MB)
+    try:
+        assert "That will not do it" in tier.auto(4 << 20)
+        assert "That will not do it" not in tier.auto("1T")
+        told = tier.auto(None)
+        assert "tier off" in told and "tier heat off" in told, "what `on` turned on is still on"
+        for amount in (0, -1, "0", "4Q"):
+            with pytest.raises(ValueError, match="not an amount of memory"):
+                tier.auto(amount)
+    finally:
+        from larder import heat
+
+        tier.auto(None)
+        heat.stop()

@@ -21,7 +21,8 @@ HELP = """%tier                 where every variable's bytes are
 %tier pin NAME        keep it in DRAM; `unpin` lets it go again
 %%tier                run the cell, then show what it touched and where that is
 """
-VERBS = ("auto", "heat", "on", "off", "demote", "promote", "pin", "unpin", "why")
+NAMED = ("demote", "promote", "pin", "unpin", "why")
+VERBS = ("auto", "heat", "on", "off", *NAMED)
 
 
 @magics_class
@@ -42,8 +43,15 @@ class TierMagics(Magics):
             print(HELP, end="")
             return None
         if cell is not None:
+            if words:
+                raise UsageError("%%tier takes nothing beside the cell; %tier --help lists what there is")
             return self._cell(cell)
-        if words and words[0] in VERBS and words[0] not in self.shell.user_ns:
+        # A verb by itself that needs a name may be one.
+        if (
+            words
+            and words[0] in VERBS
+            and not (words[0] in NAMED and words[1:] == [] and words[0] in self.shell.user_ns)
+        ):
             return self._verb(words[0], words[1:])
         names = [word for word in words if not word.startswith("-")]
         strange = [word for word in words if word.startswith("-") and word != "--exact"]
@@ -57,6 +65,8 @@ class TierMagics(Magics):
 
         try:
             if verb == "on":
+                if len(rest) > 1:
+                    raise UsageError("%tier on [DIR]")
                 print(f"arrays of 1M and more made from now on live in a tier file in {tier.enable(*rest[:1])}")
                 return None
             if verb == "auto":
@@ -65,6 +75,8 @@ class TierMagics(Magics):
             if verb == "heat":
                 return self._heat(rest)
             if verb == "off":
+                if rest:
+                    raise UsageError("%tier off takes no name: arrays that are in the tier file stay in it")
                 tier.disable()
                 print("new arrays come from NumPy's own allocator; those in the tier file stay movable")
                 return None
@@ -77,7 +89,13 @@ class TierMagics(Magics):
             if verb in ("demote", "promote"):
                 with Bar(f"{verb} {rest[0]}") as bar:
                     return getattr(tier, verb)(*rest, progress=bar)
-            return getattr(tier, verb)(*rest)
+            if verb == "pin":
+                tier.pin(rest[0])
+                print(f"{rest[0]} stays in DRAM until `%tier unpin {rest[0]}`")
+            else:
+                tier.unpin(rest[0])
+                print(f"{rest[0]} may leave DRAM again")
+            return None
         except (tier.TierError, ValueError) as error:
             raise UsageError(str(error)) from None
 
@@ -102,7 +120,9 @@ class TierMagics(Magics):
             return heat.stop()
         if not rest:
             return heat.table()
-        self._known(rest[:1])
+        if len(rest) > 1:
+            raise UsageError("%tier heat [on|off|NAME]")
+        self._known(rest)
         try:
             return heat.map(rest[0])
         except NameError as error:
