@@ -106,6 +106,8 @@ class Touched:
         del survey
         self.ids = {name: id(value) for name, value in self.before.items()}
         self.before.clear()  # the cell may free what it likes
+        if _sampling is not None:
+            _sampling.without_bits()
         self.watch = Watch([pair for ranges in self.buffers.values() for pair in ranges])
         clear_accessed()
         return self
@@ -205,7 +207,13 @@ class _Sampling:
         self._bits: tuple[int, float] | None = None
         self._pauses = 0
 
-    def begin(self) -> None:
+    def without_bits(self) -> None:
+        """Samples on, and leaves accessed bits to somebody else until `end`."""
+        if self._native is not None:
+            self.end()
+            self.begin(bits=False)
+
+    def begin(self, bits: bool = True) -> None:
         if self._native is not None:
             return
         space = tier.namespace()
@@ -220,7 +228,7 @@ class _Sampling:
                     taken.add(pair)
                     watched.append(pair)
                 self._owned.append((name, pair))
-        self._watch = Watch(watched)
+        self._watch = Watch(watched if bits else [])
         self._kinds = self._numbered()
         tracked = self.live.native.tracked(TRACKED_MAX) if self.frames_refused is None else None
         self._native = _larder.TierSampler(

@@ -195,3 +195,22 @@ def test_the_magic_turns_it_on_shows_it_and_turns_it_off(capsys):
         larder.magics.unload_ipython_extension(ip)
         ip.history_manager.end_session()
         InteractiveShell.clear_instance()
+
+
+def test_a_cell_that_is_asked_what_it_touched_while_heat_is_sampled_tells_all_of_it(space):
+    """The sampler clears accessed bits, too."""
+    space["used"], space["idle"] = np.ones(4 << 20), np.ones(4 << 20)
+    heat.start(epoch_ms=1, cpu_max=0.9)
+    try:
+        spin(space["idle"], 0.1)
+        with heat.Touched() as touched:
+            space["used"].sum()
+            spin(np.ones(1000), 0.5)
+        [row] = touched.table()
+        assert row["name"] == "used" and row["accessed"] >= 0.99 * space["used"].nbytes
+        spin(space["used"], 0.2)
+        heat._after(None, None)
+        assert comes_to(0)
+        assert {"used", "idle"} <= {row["name"] for row in heat.table()}
+    finally:
+        heat.stop()
