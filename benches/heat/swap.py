@@ -1,8 +1,10 @@
 """Python objects in swap: how much leaves DRAM, what brings it back, and what `promote` says it moved.
 
-    sudo python benches/heat/swap.py [--kind rows|instances] [--objects 600000] [--medium file|loop|zram] [--directory DIR]
+    sudo python benches/heat/swap.py [--kind rows|instances|cells|frame] [--objects 600000]
+                                     [--medium file|loop|zram] [--directory DIR]
 
-Half a million dicts and lists (or instances of a class, with a list each) under one name go to swap with `%tier demote`.
+Half a million dicts and lists (or instances of a class, with a list each) under one name go to swap with `%tier demote`: in a
+list, with `cells` in an object array, with `frame` in a column of a DataFrame.
 Then come, one after the other, what could pull them back although nobody uses them: a full collection, `%tier` itself, and
 the live trace at a cell's end while heat is sampled. After each the bytes in DRAM are asked of the kernel, page by page. At
 the end `promote`, whose answer stands beside how much less of the process is in swap. Swap is on only while this runs;
@@ -23,6 +25,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 SIZE = "3G"
 MIB = 1 << 20
@@ -74,7 +79,15 @@ def measure(count: int, kind: str) -> dict:
     space: dict = {}
     tier.namespace = lambda: space
     made = Thing if kind == "instances" else lambda at: {"a": [at, str(at)], "b": float(at)}
-    space["rows"] = [made(at) for at in range(count // 2)]
+    rows: Any = [made(at) for at in range(count // 2)]
+    if kind in ("cells", "frame"):
+        rows = np.fromiter(rows, dtype=object, count=len(rows))
+    if kind == "frame":
+        import pandas as pd
+
+        rows = pd.DataFrame({"n": np.arange(len(rows)), "row": rows})
+    space["rows"] = rows
+    del rows
     gc.collect()
     survey = tier.Survey(space)
     row = survey.row("rows")
@@ -103,7 +116,7 @@ def measure(count: int, kind: str) -> dict:
     row = tier.promote("rows")[0]
     out["promote_s"] = round(time.perf_counter() - began, 2)
     out["promoted_MB"], out["came_from_swap_MB"] = round(row["moved"] / MIB), round((before - in_swap()) / MIB)
-    one = space["rows"][7]
+    one = space["rows"].row.iloc[7] if kind == "frame" else space["rows"][7]
     assert (len(space["rows"]), (one.a if kind == "instances" else one["a"])[1]) == (count // 2, "7")
     return out
 
@@ -111,7 +124,7 @@ def measure(count: int, kind: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=600_000)
-    parser.add_argument("--kind", choices=["rows", "instances"], default="rows")
+    parser.add_argument("--kind", choices=["rows", "instances", "cells", "frame"], default="rows")
     parser.add_argument("--medium", choices=["file", "loop", "zram"])
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
