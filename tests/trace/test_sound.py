@@ -728,3 +728,48 @@ def test_a_child_neither_runs_nor_writes_its_parents_machine_code():
     assert both(FORKS, at_least=5_000) == [
         part for turn in range(3) for part in (True, 124751 * (turn + 50), b"same", 0, True, 124751 * (turn + 70))
     ]
+
+
+def test_what_an_iterator_gave_last_lives_until_it_gives_the_next():
+    """`enumerate`, `zip` and the items of a dict give one tuple again and again, which owns what was in it last."""
+    log = []
+
+    class Loud:
+        def __init__(self, k):
+            self.k = k
+
+        def __del__(self):
+            log.append(-self.k)
+
+    def taken():
+        loud, numbers = [Loud(k) for k in range(1, 100)], [0.5, 1.5, 2.5]
+        for k, v in enumerate(loud):
+            v = None  # noqa: F841
+            loud[k] = 5
+            for _ in numbers:
+                log.append(k)
+
+    def last(make):
+        loud = [Loud(k) for k in range(60)]
+        it = make(loud)
+        loud = t = None
+        for k, v in it:
+            t = k
+        v = None  # noqa: F841
+        log.append(("end", t))
+
+    def run():
+        log.clear()
+        taken()
+        for make in (lambda l: enumerate(l), lambda l: zip(range(99), l), lambda l: iter(dict(enumerate(l)).items())):
+            last(make)
+        return list(log)
+
+    plain = run()
+    larder.trace.optimise(watch_all=True, hot=3)
+    try:
+        for _ in range(4):
+            assert run() == plain
+        assert sum(row["native"] for row in larder.optimiser.loops() if row["name"] in ("taken", "last")) > 100
+    finally:
+        larder.trace.disable()

@@ -162,7 +162,7 @@ impl<W: World> Recorder<'_, W> {
             None => containers::Item::Object(self.world.field(o, offset)),
         }
     }
-    fn word(&self, item: containers::Item) -> u64 {
+    pub(super) fn word(&self, item: containers::Item) -> u64 {
         match item {
             containers::Item::Object(o) | containers::Item::Stored(Val::Known(o)) => o.0 as u64,
             containers::Item::Stored(Val::Ptr(r, _)) => self.conc[r.at()],

@@ -213,6 +213,7 @@ impl<W: World> Recorder<'_, W> {
                 let (n, c) = (self.i(count).checked_add(1), self.i(index) + 1);
                 let count = self.checked(Op::AddO, &[count, one], n)?;
                 let index = self.pure(Op::AddW, &[index, one], c as u64);
+                self.give_in(object, self.layout.enumerate_inner, &[at, item])?;
                 self.tree.tuples.push(vec![at, item]);
                 let pair = Val::Tuple(self.tree.tuples.len() as u32 - 1);
                 Some((
@@ -240,6 +241,7 @@ impl<W: World> Recorder<'_, W> {
                 let (a, b) = (self.name_it(a), self.name_it(b));
                 let c = self.i(index) + 1;
                 let index = self.pure(Op::AddW, &[index, one], c as u64);
+                self.give_in(object, self.layout.zip_inner, &[a, b])?;
                 self.tree.tuples.push(vec![a, b]);
                 let pair = Val::Tuple(self.tree.tuples.len() as u32 - 1);
                 Some((

@@ -32,6 +32,22 @@ pub enum Walker {
     },
 }
 
+/// Where a dict's iterator over items has the tuple it gives again and again; the same in every version served.
+const DICT_GIVEN: usize = 40;
+/// `enumerate` and `zip` have theirs behind what they go along.
+const BEHIND: usize = 8;
+/// The bits of an object's first word that count its owners, in every version served.
+const OWNERS: i64 = 0xffff_ffff;
+
+/// A place of the tuple an iterator gives again and again: what it gave last, and what is put there instead.
+struct Given {
+    tuple: Ref,
+    offset: usize,
+    old: Ref,
+    known: pending::Old,
+    value: Val,
+}
+
 /// What a dict's iterator gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gives {
@@ -53,6 +69,8 @@ struct Look {
     moves: Vec<Move>,
     /// Every iterator met: none may be met twice.
     met: Vec<(Ref, Obj)>,
+    /// What the tuples of iterators get.
+    given: Vec<Given>,
 }
 
 impl<W: World> Recorder<'_, W> {
@@ -76,6 +94,7 @@ impl<W: World> Recorder<'_, W> {
             }
         }
         self.effect_now()?;
+        self.give(look.given)?;
         for m in look.moves {
             match m {
                 Move::To { it, offset, value } => {
@@ -191,7 +210,10 @@ impl<W: World> Recorder<'_, W> {
                     Some(self.dict_load(place, found)?)
                 };
                 Ok(Some(match (key, value) {
-                    (Some(k), Some(v)) => self.pair(k, v),
+                    (Some(k), Some(v)) => {
+                        look.given.extend(self.given_last(it, DICT_GIVEN, &[k, v], deep)?);
+                        self.pair(k, v)
+                    }
                     (Some(v), None) | (None, Some(v)) => v,
                     (None, None) => return Err(NOT_YET),
                 }))
@@ -209,7 +231,10 @@ impl<W: World> Recorder<'_, W> {
                     offset: count,
                     value,
                 });
-                Ok(Some(self.pair(fresh_int(n), item)))
+                let at = fresh_int(n);
+                look.given
+                    .extend(self.given_last(it, inner + BEHIND, &[at, item], deep)?);
+                Ok(Some(self.pair(at, item)))
             }
             Walker::Zip { size, inner } => {
                 let count = self.raw(it, size);
@@ -231,9 +256,119 @@ impl<W: World> Recorder<'_, W> {
                     let item = self.real(item)?;
                     items.push(self.name_it(item));
                 }
+                look.given.extend(self.given_last(it, inner + BEHIND, &items, deep)?);
                 self.tree.tuples.push(items);
                 Ok(Some(Val::Tuple(self.tree.tuples.len() as u32 - 1)))
             }
+        }
+    }
+
+    /// The checks before an iterator gives these in the tuple that it gives again and again. That tuple owns what it gave last until
+    /// it gives the next: numbers and the like nobody misses, so they stay; everything else is to be put there by [`Self::give`].
+    fn given_last(&mut self, it: Ref, offset: usize, items: &[Val], deep: usize) -> Step<Vec<Given>> {
+        const WHY: &str = "what an iterator gave last may be missed";
+        let tuple = self.inside(it, offset);
+        let t = self.o(tuple);
+        if t.is_null() {
+            return Err(WHY);
+        }
+        let mut places = Vec::new();
+        for (k, &value) in items.iter().enumerate() {
+            let offset = self.layout.tuple_items + 8 * k;
+            let now = self.seen(t, offset);
+            let (none, was) = match now {
+                containers::Item::Object(o) => {
+                    let none = self.world.is_immortal(o);
+                    let alike = matches!(value, Val::Tuple(_)) && self.world.is_quiet(o);
+                    (none, Some(none || alike || self.world.is_leaf(o)))
+                }
+                containers::Item::Stored(v) => (false, self.unmissed(v)),
+            };
+            match (was, self.unmissed(value)) {
+                // A number's own place has nothing else in it.
+                (Some(true), Some(true)) if k == 0 && matches!(value, Val::Int { boxed, .. } if !boxed.is_inst()) => {}
+                (Some(true), Some(true)) => places.push((offset, now, value, false)),
+                (Some(false), Some(false)) => places.push((offset, now, value, true)),
+                (Some(true), Some(false)) if none => places.push((offset, now, value, true)),
+                _ => return Err(WHY),
+            }
+        }
+        let loud = places.iter().filter(|p| p.3).count();
+        if loud > 0 {
+            if self.waits() || deep > 0 {
+                return Err(WHY);
+            }
+            // With another owner it is not given again.
+            let word = self.raw(tuple, 0);
+            let bits = self.int(OWNERS);
+            let c = self.i(word) & OWNERS;
+            let owners = self.pure(Op::And, &[word, bits], c as u64);
+            self.require_int(Cond::Eq, owners, 1, WHY)?;
+        }
+        let before = std::mem::replace(&mut self.releases, loud as i64);
+        let mut given = Vec::new();
+        for (offset, now, value, loud) in places {
+            let old = self.emit(Op::Field, &[tuple], offset as i64, ExitId::NONE, self.word(now));
+            if loud {
+                let known = self.replaced(old, now, value)?;
+                given.push(Given {
+                    tuple,
+                    offset,
+                    old,
+                    known,
+                    value,
+                });
+            } else if let containers::Item::Object(o) = now {
+                let e = self.exit(WHY);
+                if self.world.is_leaf(o) {
+                    let ty = self.world.type_of(o);
+                    self.tree.pin(ty);
+                    self.emit(Op::GuardType, &[old], ty.0 as i64, e, 0);
+                } else if self.world.is_immortal(o) {
+                    self.emit(Op::GuardImmortal, &[old], 0, e, 0);
+                } else {
+                    self.emit(Op::GuardQuiet, &[old], 0, e, 0);
+                }
+            }
+        }
+        self.releases = before;
+        Ok(given)
+    }
+
+    /// Whether nobody could miss a value; none for what is not known.
+    fn unmissed(&self, v: Val) -> Option<bool> {
+        match v {
+            Val::Int { .. } | Val::Float { .. } | Val::Bool(_) | Val::Known(_) => Some(true),
+            Val::Ptr(r, _) => Some(self.world.is_leaf(self.o(r))),
+            Val::Tuple(t) => {
+                let parts = &self.tree.tuples[t as usize];
+                parts.iter().all(|p| self.unmissed(*p) == Some(true)).then_some(true)
+            }
+            _ => None,
+        }
+    }
+
+    fn give(&mut self, given: Vec<Given>) -> Step<()> {
+        for g in given {
+            let new = self.put_in_place(g.old, g.known, g.value)?;
+            self.emit(Op::PutField, &[g.tuple, new], g.offset as i64, ExitId::NONE, 0);
+            self.stored((self.o(g.tuple), g.tuple), g.offset as i64, true, g.value, new);
+        }
+        Ok(())
+    }
+
+    /// The same for `enumerate` and `zip` of lists, whose places are not in the object; without an object nothing is given again.
+    pub(super) fn give_in(&mut self, object: Ref, offset: usize, items: &[Val]) -> Step<()> {
+        if object.is_inst() {
+            let given = self.given_last(object, offset + BEHIND, items, 0)?;
+            if !given.is_empty() {
+                self.effect_now()?;
+            }
+            return self.give(given);
+        }
+        match items.iter().any(|v| self.unmissed(*v) != Some(true)) {
+            true => Err("what an iterator gave last may be missed"),
+            false => Ok(()),
         }
     }
 
