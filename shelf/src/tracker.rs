@@ -5,7 +5,7 @@
 //!
 //! | tracker  | how                                                    | cost                        |
 //! |----------|--------------------------------------------------------|-----------------------------|
-//! | wp       | userfaultfd WP_ASYNC, PAGEMAP_SCAN gets and re-arms     | one scan of dirty pages     |
+//! | wp       | userfaultfd WP_ASYNC, PAGEMAP_SCAN gets and re-arms     | one scan of private copies  |
 //! | anon     | pagemap: a private file page that became anonymous      | 8 B per page, CRC of copied pages |
 //! | mprotect | pages read-only, a SIGSEGV handler opens and notes them | one signal per dirty page; system calls that write into a buffer fail |
 //! | hash     | CRC of every page                                      | reads all writable memory   |
@@ -50,8 +50,16 @@ impl TrackerKind {
 }
 
 pub enum Tracker {
-    WriteProtect { protector: Protector, pagemap: Pagemap },
-    AnonBit { pagemap: Pagemap },
+    WriteProtect {
+        protector: Protector,
+        pagemap: Pagemap,
+        /// Only private copies are protected: where there is none, nothing was stored, and no page table is needed to say so.
+        /// Where pages of a file do not say that they are (DAX), all of a view is protected.
+        copies: bool,
+    },
+    AnonBit {
+        pagemap: Pagemap,
+    },
     Mprotect,
     Hash,
 }
@@ -70,19 +78,27 @@ impl Tracker {
             None => vec![TrackerKind::WriteProtect, TrackerKind::AnonBit],
         };
         for kind in order {
-            match Tracker::start(kind).and_then(|t| self_test(&t, media, arena).map(|()| t)) {
-                Ok(tracker) => return tracker,
-                Err(error) => tracing::debug!(tracker = kind.name(), %error, "tracker not usable here"),
+            let ways: &[bool] = if kind == TrackerKind::WriteProtect {
+                &[true, false]
+            } else {
+                &[false]
+            };
+            for copies in ways {
+                match Tracker::start(kind, *copies).and_then(|t| self_test(&t, media, arena).map(|()| t)) {
+                    Ok(tracker) => return tracker,
+                    Err(error) => tracing::debug!(tracker = kind.name(), copies, %error, "tracker not usable here"),
+                }
             }
         }
         Tracker::Hash
     }
 
-    fn start(kind: TrackerKind) -> io::Result<Tracker> {
+    fn start(kind: TrackerKind, copies: bool) -> io::Result<Tracker> {
         Ok(match kind {
             TrackerKind::WriteProtect => Tracker::WriteProtect {
                 protector: Protector::open()?,
                 pagemap: Pagemap::open()?,
+                copies,
             },
             TrackerKind::AnonBit => Tracker::AnonBit {
                 pagemap: Pagemap::open()?,
@@ -141,7 +157,7 @@ impl Tracker {
                 let page = PAGE as usize;
                 let (at, bytes) = (view.addr() + first as usize * page, count as usize * page);
                 protector.register(at, bytes)?;
-                protector.protect(at, bytes)
+                self.protect(at, bytes)
             }
             Tracker::AnonBit { .. } => {
                 // A private copy that comes now is a change.
@@ -156,12 +172,23 @@ impl Tracker {
         }
     }
 
+    /// Counts all of a registered range as clean (`WriteProtect` only).
+    fn protect(&self, at: usize, bytes: usize) -> io::Result<()> {
+        match self {
+            Tracker::WriteProtect {
+                pagemap, copies: true, ..
+            } => scan_written(pagemap, at, at + bytes, true).map(drop),
+            Tracker::WriteProtect { protector, .. } => protector.protect(at, bytes),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// The pages of `first..first + count` of one armed view written since the last call, counted as clean from here on.
     pub fn collect_range(&self, view: &View, first: u32, count: u32) -> io::Result<Vec<u32>> {
         match self {
-            Tracker::WriteProtect { pagemap, .. } => {
+            Tracker::WriteProtect { pagemap, copies, .. } => {
                 let at = view.addr() + first as usize * PAGE as usize;
-                let ranges = scan_written(pagemap, at, at + count as usize * PAGE as usize)?;
+                let ranges = scan_written(pagemap, at, at + count as usize * PAGE as usize, *copies)?;
                 let page = |at: usize| ((at - view.addr()) as u64 / PAGE) as u32;
                 Ok(ranges.into_iter().flat_map(|(from, to)| page(from)..page(to)).collect())
             }
@@ -219,7 +246,7 @@ impl Tracker {
             return Ok(());
         }
         match self {
-            Tracker::WriteProtect { protector, .. } => protector.protect(view.addr(), view.mapped_len()),
+            Tracker::WriteProtect { .. } => self.protect(view.addr(), view.mapped_len()),
             Tracker::AnonBit { pagemap } => {
                 let anon = anonymous_pages(pagemap, view, 0, view.pages())?;
                 let mut sums = view.sums.lock();
@@ -243,12 +270,12 @@ impl Tracker {
     pub fn collect(&self, arena: &Arena, views: &[Arc<View>]) -> io::Result<Dirty> {
         let mut dirty = Dirty::new();
         match self {
-            Tracker::WriteProtect { pagemap, .. } => {
+            Tracker::WriteProtect { pagemap, copies, .. } => {
                 let (Some(first), Some(last)) = (views.first(), views.last()) else {
                     return Ok(dirty);
                 };
                 let mut at = 0;
-                for (start, end) in scan_written(pagemap, first.addr(), last.addr() + last.mapped_len())? {
+                for (start, end) in scan_written(pagemap, first.addr(), last.addr() + last.mapped_len(), *copies)? {
                     while at < views.len() && views[at].addr() + views[at].mapped_len() <= start {
                         at += 1;
                     }
@@ -344,14 +371,20 @@ fn self_test(tracker: &Tracker, media: &dyn Media, arena: &Arc<Arena>) -> io::Re
     verdict
 }
 
-/// Written ranges in `start..end`, re-armed in the same step, in address order without repeats.
-fn scan_written(pagemap: &Pagemap, start: usize, end: usize) -> io::Result<Vec<(usize, usize)>> {
-    let written = Scan {
+/// Written ranges in `start..end`, re-armed in the same step, in address order without repeats. With `copies` only private
+/// copies are looked for: pages that are there, or swapped out, and not the file's.
+fn scan_written(pagemap: &Pagemap, start: usize, end: usize, copies: bool) -> io::Result<Vec<(usize, usize)>> {
+    let mut written = Scan {
         all: Category::WRITTEN,
         told: Category::WRITTEN,
         rearm: true,
         ..Scan::default()
     };
+    if copies {
+        written.all = Category::WRITTEN | Category::FILE;
+        written.inverted = Category::FILE;
+        written.any = Category::PRESENT | Category::SWAPPED;
+    }
     let mut found: Vec<(usize, usize)> = Vec::new();
     pagemap.scan(start, end, written, &mut |from, to, _| match found.last_mut() {
         Some((_, last)) if *last == from => *last = to,

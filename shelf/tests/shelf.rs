@@ -340,3 +340,41 @@ fn modes_are_those_of_h5py() {
         .collect();
     assert_eq!(left, ["m.shelf"]);
 }
+
+#[test]
+fn a_large_writable_buffer_needs_no_page_tables_to_be_watched() {
+    const BYTES: u64 = 8 << 30;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("large.shelf");
+    let tables_kib = || -> i64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmPTE")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let shelf = open(&path);
+    let before = tables_kib();
+    let buffer = shelf.alloc("x", "k", b"", &[BYTES]).unwrap().remove(0);
+    shelf.commit(None).unwrap();
+    let far = (BYTES / 2 + 12_345) as usize;
+    store(&buffer, far, 7);
+    store(&buffer, 3, 9);
+    assert!(shelf.commit(None).unwrap().bytes_written < 64 << 10);
+    assert_eq!(shelf.commit(None).unwrap().bytes_written, 0);
+    store(&buffer, far, 8);
+    shelf.rollback().unwrap();
+    // SAFETY: within the buffer, which no other thread has.
+    let read = |at: usize| unsafe { buffer.as_ptr().add(at).read_volatile() };
+    assert_eq!((read(3), read(far)), (9, 7));
+    store(&buffer, far + 1, 6);
+    assert!(shelf.commit(None).unwrap().bytes_written > 0, "after a rollback too");
+    if shelf.tracker() == TrackerKind::WriteProtect {
+        // All of it would be 16 MiB.
+        assert!(tables_kib() < before + (8 << 10), "{before} KiB, then {}", tables_kib());
+    }
+    drop((buffer, shelf));
+    let again = open(&path);
+    let back = again.get("x").unwrap().unwrap().buffers.remove(0);
+    // SAFETY: as above.
+    let read = |at: usize| unsafe { back.as_ptr().add(at).read_volatile() };
+    assert_eq!((read(3), read(far), read(far + 1), read(far + 2)), (9, 7, 6, 0));
+}
