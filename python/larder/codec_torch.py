@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from ._larder import NativeBuffer
+
 _DTYPES = {
     name: dtype
     for name in (
@@ -203,8 +205,9 @@ def _storage(buffer: Any) -> Any:
     if not memoryview(buffer).nbytes:
         return _untyped(torch.tensor([], dtype=torch.uint8))
     value = torch.frombuffer(_writable(buffer), dtype=torch.uint8)
-    # Memory of its own can be resized.
-    return _untyped(value.clone() if value.numel() <= _OWN_BYTES_MAX else value)
+    # Memory of its own can be resized; what lies on a shelf is the shelf's.
+    own = value.numel() <= _OWN_BYTES_MAX and type(memoryview(buffer).obj) is not NativeBuffer
+    return _untyped(value.clone() if own else value)
 
 
 def _whole(kind: str, storage: Any, dtype: str, offset: int, shape: tuple, stride: tuple, requires_grad: bool) -> Any:
