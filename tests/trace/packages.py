@@ -46,6 +46,7 @@ class Package:
 
 
 IGNORE = ("-W", "ignore::pytest.PytestRemovedIn10Warning")
+MARKS = ("-W", "ignore::pytest.PytestUnknownMarkWarning")
 SYMPY = ("core", "polys", "ntheory", "printing", "combinatorics", "logic")
 PACKAGES = {
     p.pin.partition("==")[0]: p
@@ -87,7 +88,7 @@ PACKAGES = {
         Package("pygments==2.21.0", ("tests/test_*.py", "tests/*/test_*.py"), ("lxml", "wcag-contrast-ratio")),
         Package("pyparsing==3.3.3", ("tests/test_*.py",), ("railroad-diagrams", "jinja2", "matplotlib")),
         Package("pyrsistent==0.20.0", ("tests/*_test.py",)),
-        Package("python-dateutil==4.0.0", ("tests/**/test_*.py",), ("freezegun", "six")),
+        Package("python-dateutil==4.0.0", ("tests/**/test_*.py",), ("freezegun", "six"), options=MARKS),
         Package("simpy==4.1.2", ("tests/test_*.py",)),
         Package("sqlglot==30.30.0", ("tests/test_*.py", "tests/dialects/test_*.py"), ("pytz", "duckdb", "pandas")),
         Package("sqlparse==0.6.1", ("tests/test_*.py",)),
