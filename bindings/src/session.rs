@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
+use larder_cpython::clock::{processor_ns, waits};
+use larder_cpython::referents;
 use larder_cpython::walk::{Held, Kinds, Memory, Stop, Walk};
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use rustc_hash::FxHashMap;
 
 /// The 128-bit digest of a list of contiguous buffers.
@@ -141,11 +144,11 @@ struct Walker {
 #[derive(Default)]
 struct Around {
     /// By the address of what the inner walk began with.
-    inner: HashMap<usize, Vec<Pair>>,
+    inner: FxHashMap<usize, Vec<Pair>>,
     /// Digests of this round.
     now: HashSet<Digest>,
     /// Object -> the first large walk of this round that went into it and is held, and where that began.
-    met: HashMap<u64, (Py<Walked>, usize)>,
+    met: FxHashMap<u64, (Py<Walked>, usize)>,
 }
 
 struct Pair {
@@ -371,6 +374,43 @@ fn joined(walks: Vec<PyRef<'_, Walked>>) -> Vec<usize> {
     (0..walks.len()).map(|at| root(&mut parent, at)).collect()
 }
 
+/// What pieces of work take this thread: the processor's time, because how busy the machine was says nothing about the next
+/// time; or, if the thread slept meanwhile (for a lock, a disk, a while), all of the time.
+#[pyclass(module = "larder._larder")]
+struct Stopwatch {
+    wall: Instant,
+    processor: u64,
+    waits: i64,
+}
+
+#[pymethods]
+impl Stopwatch {
+    #[new]
+    fn new() -> Stopwatch {
+        Stopwatch {
+            wall: Instant::now(),
+            processor: processor_ns(),
+            waits: waits(),
+        }
+    }
+
+    /// Seconds since the last time, or since it was made.
+    fn lap(&mut self) -> f64 {
+        let then = std::mem::replace(self, Stopwatch::new());
+        if self.waits > then.waits {
+            return (self.wall - then.wall).as_secs_f64();
+        }
+        (self.processor - then.processor) as f64 * 1e-9
+    }
+}
+
+/// Of objects (`own`: address -> the address of whose it is) one that something among `parts` (address -> object) refers to
+/// beside the one whose it is.
+#[pyfunction]
+fn held_by_others(own: HashMap<usize, usize>, parts: &Bound<'_, PyDict>) -> PyResult<Option<usize>> {
+    referents::held_by_others(&own, parts)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
@@ -382,6 +422,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pages_place, module)?)?;
     module.add_function(wrap_pyfunction!(pages_written, module)?)?;
     module.add_function(wrap_pyfunction!(pages_size, module)?)?;
+    module.add_function(wrap_pyfunction!(held_by_others, module)?)?;
+    module.add_class::<Stopwatch>()?;
     module.add_class::<Walked>()?;
     module.add_class::<Walker>()
 }

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import blocks, groups, hooks, saver
+from . import blocks, groups, hooks, pickled, saver
 from .costs import Costs
 from .ledger import Ledger
 from .promised import Promised
@@ -101,7 +101,7 @@ class Beside(Reader):
             task = None
         child = saver.Saver(saver.State(look.seq, look.count, look.code, look.changed))
         if task is None:
-            groups.prepare(look.values.values())
+            pickled.prepare(look.values.values())
         else:
             task.reply_at = 0.0
             look.known = {name: look.known[name] for name in task.known}

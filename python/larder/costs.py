@@ -6,8 +6,6 @@ A guess that is too low lets one cell wait; one that is too high costs a fork. S
 from __future__ import annotations
 
 import math
-import resource
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,23 +25,6 @@ class Cost(NamedTuple):
     seconds: float
     walk: float
     """Seconds of the walk below it then; 0 if there was none."""
-
-
-class Stopwatch:
-    """What pieces of work take this thread: the processor's time, because how busy the machine was says nothing about the next
-    time; or, if the thread slept meanwhile (for a lock, a disk, a while), all of the time."""
-
-    def __init__(self) -> None:
-        self._last = self._now()
-
-    def lap(self) -> float:
-        """Seconds since the last time, or since it was made."""
-        then, self._last = self._last, self._now()
-        slept = self._last[2] > then[2]
-        return self._last[0] - then[0] if slept else self._last[1] - then[1]
-
-    def _now(self) -> tuple[float, float, int]:
-        return time.perf_counter(), time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 class Costs:

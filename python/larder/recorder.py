@@ -44,9 +44,9 @@ from pathlib import Path
 from typing import Any
 
 from . import blocks, codec, groups, saver, watch
-from ._larder import Walker, pages_begin
+from ._larder import Stopwatch, Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS, Beside
-from .costs import COMMIT_SECONDS, Costs, Stopwatch
+from .costs import COMMIT_SECONDS, Costs
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised

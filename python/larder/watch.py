@@ -24,7 +24,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import groups, subclasses
+from . import pickled, stated, subclasses
 from ._larder import PrivateBuffer, digest
 from .codec import CACHED, importable
 
@@ -39,12 +39,16 @@ _PLAIN: dict[type, Any] = {
     frozenset: "frozenset",
     bytes: "bytes",
     bytearray: "bytearray",
+    types.MethodType: "method",
 }
 
 
-def classify(kind: type) -> str | Callable[[Any], Said | None] | tuple[str, Callable]:
+How = str | Callable[[Any], Said | None] | tuple[str, Callable]
+
+
+def classify(kind: type) -> How | tuple[dict[str, str], How]:
     """How instances of ``kind`` are walked."""
-    if kind in groups.LEAVES:
+    if kind in pickled.LEAVES:
         return "leaf"
     found = _PLAIN.get(kind) or _DESCRIBED.get(kind)
     if found is not None:
@@ -68,7 +72,7 @@ def classify(kind: type) -> str | Callable[[Any], Said | None] | tuple[str, Call
     if issubclass(kind, list) and _container(kind, list, ("__iter__",)):
         return _list_like
     if kind.__name__ == "CallbackRegistry" and kind.__module__ == "matplotlib.cbook":
-        return _callbacks
+        return {"callbacks": "empty", "_func_cid_map": "nothing", "_cid_gen": "nothing"}, _callbacks
     if subclasses.base_of(kind) is not None:
         return subclasses.said
     return "instance" if _instance(kind) else _reduced(kind, root)
@@ -88,9 +92,9 @@ class Registries:
         return now != before
 
 
-def _reduced(kind: type, root: str) -> str | tuple[str, Callable]:
+def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
     """What pickle asks an object of a type without a rule for."""
-    if kind in groups._VIEWS or root in ("torch", "polars"):
+    if kind in pickled.VIEWS or root in ("torch", "polars"):
         return "opaque"
     if issubclass(kind, io.IOBase) and not issubclass(kind, (io.BytesIO, io.StringIO)):
         return "opaque"
@@ -108,7 +112,8 @@ def _reduced(kind: type, root: str) -> str | tuple[str, Callable]:
     if own and kind.__getstate__ is not object.__getstate__ and not issubclass(kind, (list, dict)):
         asked = ("__getnewargs__", "__getnewargs_ex__", "__getattr__")
         if not any(hasattr(kind, name) for name in asked):
-            return "state"
+            own = stated.of_matplotlib(kind) if root == "matplotlib" else None
+            return (own, "state") if own is not None else "state"
     return "reduce"
 
 
@@ -130,7 +135,7 @@ def _instance(kind: type) -> bool:
     for one in kind.__mro__[:-1]:
         if not one.__flags__ & _HEAP_TYPE or set(_slots(one)) - {"__dict__", "__weakref__"}:
             return False
-    return groups.plain_instance(kind) or _estimator(kind)
+    return pickled.plain_instance(kind) or _estimator(kind)
 
 
 def _slots(kind: type) -> tuple:
@@ -222,10 +227,6 @@ def _builtin(f: types.BuiltinFunctionType) -> Said:
     return f.__name__.encode(), (f.__self__,), (f,)
 
 
-def _method(method: types.MethodType) -> Said:
-    return b"", (method.__func__, method.__self__), ()
-
-
 def _wrapper(one: Any) -> Said:
     return b"", (one.__func__, dict_items(one)), ()
 
@@ -273,7 +274,7 @@ def _slice(one: slice) -> Said:
 
 
 def _proxy(one: types.MappingProxyType) -> Said:
-    return b"", (groups.below_proxy(one),), ()
+    return b"", (pickled.below_proxy(one),), ()
 
 
 def _pickle_buffer(buffer: pickle.PickleBuffer) -> Said:
@@ -310,7 +311,6 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     types.CellType: _cell,
     types.ModuleType: _module,
     types.BuiltinFunctionType: _builtin,
-    types.MethodType: _method,
     staticmethod: _wrapper,
     classmethod: _wrapper,
     property: _property,
@@ -325,7 +325,7 @@ _DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
     memoryview: _memoryview,
     types.MappingProxyType: _proxy,
     pickle.PickleBuffer: _pickle_buffer,
-    groups.Restored: _own_memory,
+    pickled.Restored: _own_memory,
     PrivateBuffer: _own_memory,
 }
 
@@ -342,6 +342,8 @@ def _of_numpy(np: Any, kind: type) -> Any:
         return "leaf"
     if kind is np.random.Generator:
         return lambda one: (b"", (one.bit_generator,), ())
+    if kind in (np.random.PCG64, np.random.PCG64DXSM):
+        return lambda one: (repr(one.state).encode(), (one.seed_seq,), ())  # numbers only
     if issubclass(kind, np.random.BitGenerator):
         return lambda one: (pickle.dumps(one, 5), (one.seed_seq,), ())
     if kind is np.random.SeedSequence:
@@ -454,4 +456,4 @@ def _frame(one: Any) -> Said | None:
         places.append(repr(at) if isinstance(at, slice) else at.tobytes().hex())
         values.append(block.values)
     said = f"{one._flags.allows_duplicate_labels}|{'|'.join(places)}".encode()
-    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), (), groups.inner(one)
+    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), (), pickled.inner(one)

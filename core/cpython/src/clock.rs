@@ -112,6 +112,15 @@ pub fn processor_ns() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
+/// How often this thread waited for something so far.
+pub fn waits() -> i64 {
+    // SAFETY: a struct of numbers.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a question every Linux answers, and a struct to write to.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut used) };
+    used.ru_nvcsw
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,7 @@ pub mod loops;
 pub mod making;
 pub mod object;
 pub mod probe;
+pub mod referents;
 pub mod rows;
 pub mod run;
 pub mod stdio;

@@ -12,6 +12,8 @@
 //! | plain instance                     | its address, its type                       | its `__dict__`, its class |
 //! | described                          | its address, its type, the words a Python function gives | the parts it gives |
 //! | reduced                            | its address, its type                       | what pickle would write of it (see `reduced`) |
+//! | own                                | its address, its type, the addresses in its `__dict__` but for some (see `own`) | what is there, its class |
+//! | method                             | its address                                 | its function and its object |
 //! | anything else                      | the walk fails: nothing can be said          |                           |
 //!
 //! Invariants
@@ -24,9 +26,11 @@
 
 mod array;
 mod held;
+mod own;
 mod reduced;
 mod versions;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyException;
@@ -39,6 +43,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use self::held::Held;
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
+use self::own::Own;
 use self::reduced::How;
 
 /// What is known of memory without reading it.
@@ -64,7 +69,48 @@ enum Kind {
     /// By a function, and whether arrays it gives follow copy on write.
     Described(Py<PyAny>, Framed),
     Reduced(How),
+    /// By its `__dict__`, or as the other one says.
+    Own(Own, Arc<Kind>),
+    /// What it calls and on what.
+    Method,
     Opaque,
+}
+
+impl Kind {
+    /// What `classify` said.
+    fn said(said: &Bound<'_, PyAny>) -> PyResult<Kind> {
+        if let Ok(name) = said.extract::<String>() {
+            return Ok(match name.as_str() {
+                "leaf" => Kind::Leaf,
+                "list" => Kind::List,
+                "tuple" => Kind::Tuple,
+                "dict" => Kind::Dict,
+                "set" => Kind::Set,
+                "frozenset" => Kind::FrozenSet,
+                "bytes" => Kind::Bytes,
+                "bytearray" => Kind::ByteArray,
+                "array" => Kind::Array,
+                "subarray" => Kind::SubArray,
+                "instance" => Kind::Instance,
+                "method" => Kind::Method,
+                "reduce" => Kind::Reduced(How::Reduce),
+                "state" => Kind::Reduced(How::State),
+                _ => Kind::Opaque,
+            });
+        }
+        if said.is_callable() {
+            return Ok(Kind::Described(said.clone().unbind(), Framed::Never));
+        }
+        if let Ok((names, asked)) = said.extract::<(HashMap<String, String>, Bound<'_, PyAny>)>() {
+            return Ok(Kind::Own(Own::new(said.py(), names)?, Arc::new(Kind::said(&asked)?)));
+        }
+        Ok(match said.extract::<(String, Py<PyAny>)>() {
+            Ok((how, function)) if how == "frame" => Kind::Described(function, Framed::Always),
+            Ok((how, function)) if how == "extension" => Kind::Described(function, Framed::AsMet),
+            Ok((_, function)) => Kind::Reduced(How::Function(function)),
+            Err(_) => Kind::Opaque,
+        })
+    }
 }
 
 /// Whether arrays inside an object follow copy on write.
@@ -137,6 +183,8 @@ pub struct Walk<'a, 'py> {
     in_frame: bool,
     helds: Vec<Arc<Held>>,
     scratch: Vec<usize>,
+    /// Sizes of the elements of arrays' types, which are held.
+    sizes: FxHashMap<usize, (usize, Py<PyAny>)>,
     /// What was made for the walk: alive until it ends.
     keep: Vec<Bound<'py, PyAny>>,
     /// How many values of reductions we are in.
@@ -231,31 +279,7 @@ impl Kinds {
                 Err(error) if error.is_instance_of::<PyException>(py) => PyString::new(py, "opaque").into_any(),
                 said => said?,
             };
-            let found = match said.extract::<String>() {
-                Ok(name) => match name.as_str() {
-                    "leaf" => Kind::Leaf,
-                    "list" => Kind::List,
-                    "tuple" => Kind::Tuple,
-                    "dict" => Kind::Dict,
-                    "set" => Kind::Set,
-                    "frozenset" => Kind::FrozenSet,
-                    "bytes" => Kind::Bytes,
-                    "bytearray" => Kind::ByteArray,
-                    "array" => Kind::Array,
-                    "subarray" => Kind::SubArray,
-                    "instance" => Kind::Instance,
-                    "reduce" => Kind::Reduced(How::Reduce),
-                    "state" => Kind::Reduced(How::State),
-                    _ => Kind::Opaque,
-                },
-                Err(_) if said.is_callable() => Kind::Described(said.unbind(), Framed::Never),
-                Err(_) => match said.extract::<(String, Py<PyAny>)>() {
-                    Ok((how, function)) if how == "frame" => Kind::Described(function, Framed::Always),
-                    Ok((how, function)) if how == "extension" => Kind::Described(function, Framed::AsMet),
-                    Ok((_, function)) => Kind::Reduced(How::Function(function)),
-                    Err(_) => Kind::Opaque,
-                },
-            };
+            let found = Kind::said(&said)?;
             let version = match self.version_at {
                 Some(at) if versions::kept(&object) => versions::of(&object, at),
                 _ => 0,
@@ -297,6 +321,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             in_frame: false,
             helds: Vec::new(),
             scratch: Vec::new(),
+            sizes: FxHashMap::default(),
             keep: Vec::new(),
             below: 0,
         }
@@ -495,9 +520,13 @@ impl<'a, 'py> Walk<'a, 'py> {
                 later.push(own_dict(object)?);
                 later.push(kind.into_any());
             }
-            Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), false)?,
-            Kind::Reduced(how) => self.reduced(object, how, false)?,
-            Kind::Leaf | Kind::Bytes | Kind::Opaque => {}
+            Kind::Own(own, asked) => {
+                if !self.own(object, own, &mut later)? {
+                    self.asked(object, asked, in_frame, false)?;
+                }
+            }
+            Kind::Method => self.method(object)?,
+            asked => self.asked(object, asked, in_frame, false)?,
         }
         self.all(later)?;
         self.depth -= 1;
@@ -556,13 +585,33 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.part(&own_dict(object)?)?;
                 later.push(kind.into_any());
             }
-            Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), true)?,
-            Kind::Reduced(how) => self.reduced(object, how, true)?,
+            Kind::Own(_, asked) => self.asked(object, asked, in_frame, true)?,
+            Kind::Method => self.method(object)?,
+            asked => self.asked(object, asked, in_frame, true)?,
         }
         for part in later {
             self.part(&part)?;
         }
         self.depth -= 1;
+        Ok(())
+    }
+
+    /// What Python code says of an object.
+    fn asked(&mut self, object: &Bound<'py, PyAny>, kind: &Kind, in_frame: bool, fresh: bool) -> Result<(), Stop> {
+        match kind {
+            Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), fresh),
+            Kind::Reduced(how) => self.reduced(object, how, fresh),
+            _ => Ok(()),
+        }
+    }
+
+    /// A bound method, whose function and object it holds for good.
+    fn method(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
+        self.simple = false;
+        self.say(TAG | 22);
+        for name in [intern!(self.py, "__func__"), intern!(self.py, "__self__")] {
+            self.meet(&object.getattr(name)?, false)?;
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ impl<'py> Walk<'_, 'py> {
         // SAFETY: a `numpy.ndarray`, which holds its dtype and base; see `Header::of` for the layout.
         let (header, base, dtype, flags, kind) = unsafe {
             let dtype: usize = load(at, 56);
-            let itemsize: usize = object.getattr(intern!(self.py, "itemsize"))?.extract()?;
+            let itemsize = self.itemsize(object)?;
             (
                 Header::of(at, itemsize),
                 load::<*mut ffi::PyObject>(at, 48),
@@ -69,7 +69,7 @@ impl<'py> Walk<'_, 'py> {
             // SAFETY: two live objects; the base is an array if it has this one's type.
             let same = unsafe { ffi::Py_TYPE(base.as_ptr()) == ffi::Py_TYPE(object.as_ptr()) };
             let covered = same && {
-                let itemsize: usize = base.getattr(intern!(self.py, "itemsize"))?.extract()?;
+                let itemsize = self.itemsize(&base)?;
                 // SAFETY: an exact array, as just seen.
                 let under = unsafe { Header::of(base.as_ptr() as usize, itemsize) };
                 under.low <= low && high <= under.high
@@ -114,6 +114,20 @@ impl<'py> Walk<'_, 'py> {
         let sum = *self.kinds.sums.entry((low, high)).or_insert_with(|| sum_of(bytes));
         self.sum(high - low, sum);
         Ok(())
+    }
+
+    /// The size of an array's elements.
+    fn itemsize(&mut self, array: &Bound<'py, PyAny>) -> PyResult<usize> {
+        // SAFETY: an array holds its dtype.
+        let dtype: usize = unsafe { load(array.as_ptr() as usize, 56) };
+        if let Some((size, _)) = self.sizes.get(&dtype) {
+            return Ok(*size);
+        }
+        // SAFETY: as above.
+        let held = unsafe { Bound::from_borrowed_ptr(self.py, dtype as *mut ffi::PyObject) };
+        let size = held.getattr(intern!(self.py, "itemsize"))?.extract()?;
+        self.sizes.insert(dtype, (size, held.unbind()));
+        Ok(size)
     }
 
     /// Whether the mask of a masked array is hard, which its own pickle leaves out and ours says.

@@ -1,0 +1,527 @@
+"""The pickle of a group (see `groups`): how what arrays and frames share is written, and what puts it back.
+
+Pickles on disk name what they call as ``larder.groups.NAME``: `LOADED` stays importable there.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import copyreg
+import datetime
+import decimal
+import gc
+import importlib
+import mmap
+import re
+import sys
+import types
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import PosixPath, PurePosixPath
+from typing import Any, NamedTuple
+
+from . import classes, codec, stated, subclasses
+from ._larder import PrivateBuffer
+
+ATOMS = (type(None), bool, int, float, complex, str, bytes)
+# Whether two of these are one object or two equal ones cannot change what a program computes.
+LEAVES = frozenset(
+    (
+        *ATOMS[:-1], range, type(...), type(NotImplemented),
+        datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
+        decimal.Decimal, uuid.UUID, PosixPath, PurePosixPath, re.Pattern, types.CodeType,
+        types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType,
+        types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    )
+)  # fmt: skip
+"""Types whose objects never change and have no parts that do."""
+UNSHARED = frozenset((*LEAVES, bytes, tuple, frozenset, types.BuiltinFunctionType, types.ModuleType))
+# Pickle (or cloudpickle) would turn these into copies that no longer follow what they look into.
+VIEWS = frozenset(
+    (
+        memoryview,
+        *(type(make({})) for make in (dict.keys, dict.values, dict.items)),
+        *(type(iter(make({}))) for make in (dict.keys, dict.values, dict.items)),
+        *(type(reversed(make({}))) for make in (dict.keys, dict.values, dict.items)),
+        *(type(make(OrderedDict())) for make in (OrderedDict.keys, OrderedDict.values, OrderedDict.items)),
+        type(iter(OrderedDict())),
+        type(iter(set())),
+    )
+)
+OUT_OF_BAND_BYTES_MIN = 16 << 10
+"""Smaller buffers are part of the stream."""
+
+
+class Restored(bytearray):
+    """Memory of restored arrays: nobody else's, unlike a plain bytearray below an array."""
+
+
+class Span(NamedTuple):
+    low: int
+    high: int
+    root: int
+    """Whose memory it is; spans of one root come back sharing it. 0: copied."""
+    frame: bool
+    obj: int
+    name: str
+
+
+def inner(frame: Any) -> tuple:
+    """The objects of pandas inside a frame or series, which a program has no business with."""
+    manager = frame._mgr
+    return (manager, *manager.blocks)
+
+
+def plain_instance(kind: type) -> bool:
+    """Whether pickling an instance of ``kind`` is up to ``object``: its state is its ``__dict__``."""
+    return (
+        kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__getstate__ is object.__getstate__
+        and not hasattr(kind, "__setstate__")
+    )
+
+
+_pickler = None
+
+
+def pickler() -> Any:
+    """The class of picklers of groups."""
+    global _pickler
+    if _pickler is None:
+        _pickler = _pickler_class()
+    return _pickler
+
+
+def prepare(values: Iterable[Any]) -> None:
+    """Have here what forked children would else make each for itself: the pickler, and what classes are known by."""
+    pickler()
+    from cloudpickle import cloudpickle
+
+    for value in values:
+        kind = value if isinstance(value, type) else type(value)
+        if kind.__module__ == "__main__":
+            cloudpickle._get_or_create_tracker_id(kind)
+
+
+def _pickler_class():
+    base = codec._pickler_class()
+
+    class GroupPickler(base):
+        """Knows where arrays lie; see the module's table."""
+
+        def __init__(self, file, buffer_callback, name, shared):
+            super().__init__(file, None, True, buffer_callback, [])
+            self.spans: list[Span] = []
+            self.keep: list = []
+            self.needs: set[str] = set()
+            self.inside: dict[int, str] = {}
+            self._name = name
+            self._frames: set[int] = set()
+            self._fresh: set[int] = set()
+            self._shared_frames = shared
+            self._kinds: dict[type, Any] = {}
+
+        def reducer_override(self, obj):
+            kind = type(obj)
+            plainly = self._kinds.get(kind)
+            if plainly is None:
+                plainly = self._kinds[kind] = self._plainly(kind)
+            if plainly:
+                return plainly(obj)
+            if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
+                _import_home(obj.__module__)
+            if kind is types.FunctionType:
+                return self._function(obj)
+            if kind is types.CellType:
+                try:
+                    return types.CellType, (), (None, {"cell_contents": obj.cell_contents})
+                except ValueError:
+                    return types.CellType, ()
+            if kind is types.MappingProxyType:
+                mapping = below_proxy(obj)
+                owner = _class_of_dict(mapping)
+                if owner is not None:
+                    raise TypeError(
+                        f"cannot pickle the __dict__ of the class {owner.__name__}: it looks into the class"
+                    )
+                return types.MappingProxyType, (mapping,)
+            if kind in VIEWS:
+                raise TypeError(
+                    f"cannot pickle '{kind.__name__}' object: it looks into another object and cannot come back so"
+                )
+            np = sys.modules.get("numpy")
+            if np is not None and isinstance(obj, np.void) and obj.base is not None:
+                raise TypeError("a row of a structured array, which looks into the array; a copy of it can be saved")
+            if kind.__module__ == "pandas" or kind.__module__.startswith("pandas."):
+                apart = self._apart(obj)
+                if apart is not None:
+                    return apart
+                self._note_frame(obj)
+                block = self._shared_block(obj)
+                if block is not None:
+                    return block
+                state = stated.one_chunk(obj) if "_pa_array" in getattr(obj, "__dict__", ()) else None
+                if state is not None:
+                    return copyreg.__newobj__, (kind,), state
+            elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
+                whole = self._tensor(obj)
+                if whole is not NotImplemented:
+                    return whole
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, type):
+                return classes.reduced(obj, reduced)
+            if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
+                return self._instance(obj, kind)
+            return reduced
+
+        def _plainly(self, kind):
+            """How an object of a type that no rule is about is reduced; false for the others."""
+            special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
+            if special or kind in VIEWS or not codec.ordinary(kind):
+                return False
+            if kind not in self.dispatch_table and subclasses.base_of(kind) is not None:
+                return subclasses.reducer
+            return _dict_instance if self._own_dict(kind) else _as_it_says
+
+        def _own_dict(self, kind):
+            return plain_instance(kind) and kind not in self.dispatch_table and kind.__dictoffset__ != 0
+
+        def _instance(self, obj, kind):
+            return _dict_instance(obj) if self._own_dict(kind) else NotImplemented
+
+        def _function(self, obj):
+            """A function that cannot be imported: its globals are the notebook's, its cells may be others' cells too."""
+            from cloudpickle import cloudpickle
+
+            if cloudpickle._should_pickle_by_reference(obj):
+                return NotImplemented
+            namespace = codec._MainNamespace()
+            self.needs |= _names_used(obj.__code__)
+            if obj.__globals__ is not codec.main_namespace():
+                module = sys.modules.get(obj.__globals__.get("__name__"))
+                if module is not None and module.__dict__ is obj.__globals__:
+                    namespace = _ModuleNamespace(module.__name__)
+                elif obj.__closure__:
+                    raise TypeError(f"function `{obj.__qualname__}` has a closure and a namespace that no module has")
+                else:
+                    return super().reducer_override(obj)
+            annotate = getattr(obj, "__annotate__", None)
+            state = {
+                "__defaults__": obj.__defaults__,
+                "__kwdefaults__": obj.__kwdefaults__,
+                "__doc__": obj.__doc__,
+                "__module__": obj.__module__,
+                "__qualname__": obj.__qualname__,
+                **({"__annotate__": annotate} if annotate is not None else {"__annotations__": obj.__annotations__}),
+            }
+            if getattr(obj, "__type_params__", ()):
+                state["__type_params__"] = obj.__type_params__
+            made = (obj.__code__, namespace, obj.__name__, None, obj.__closure__)
+            return types.FunctionType, made, (obj.__dict__, state), None, None, _function_state
+
+        def _apart(self, obj):
+            """A frame or series as pandas shows it: nobody else's. What it shares inside is copy on write, and a pickle of
+            the arrays themselves would tie together for good what the first store takes apart."""
+            pandas = sys.modules.get("pandas")
+            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series):
+                return None
+            np = sys.modules["numpy"]
+            arrays = [block.values for block in obj._mgr.blocks]
+            if not all(type(part) is np.ndarray for part in arrays):
+                return None
+            if any(id(part) in self._shared_frames for part in arrays):
+                return None
+            for part in arrays:
+                low, high = codec.byte_bounds(part)
+                self._span(part, low, high, id(part), True)
+            fresh = obj.copy(deep=False)
+            # Each block is written as an array of its own, whatever it is a view of.
+            self._fresh.update(id(block.values) for block in fresh._mgr.blocks)
+            hidden = inner(obj)
+            self.inside.update((id(part), type(obj).__name__) for part in hidden)
+            self.keep += fresh, hidden
+            return fresh.__reduce_ex__(5)
+
+        def _shared_block(self, obj):
+            """A block whose array has to be shared: that array, of which pandas would write a contiguous copy."""
+            if not self._shared_frames or not type(obj).__module__.startswith("pandas.core.internals"):
+                return None
+            part = getattr(obj, "values", None)
+            if id(part) not in self._shared_frames:
+                return None
+            made, (first, *others), *rest = obj.__reduce_ex__(5)
+            return (made, (part, *others), *rest) if type(first) is type(part) else None
+
+        def _note_frame(self, obj):
+            """Arrays directly in frames, series and indexes follow copy on write; an extension array by itself does not."""
+            pandas = sys.modules["pandas"]
+            if type(obj) in (getattr(pandas, "DataFrame", None), getattr(pandas, "Series", None)):
+                return  # their blocks have them
+            extension = pandas.api.extensions.ExtensionArray
+            if isinstance(obj, extension) and id(obj) not in self._frames:
+                return
+            for attribute in ("values", "_ndarray", "_data", "_mask", "_codes", "_left", "_right"):
+                if attribute == "values" and not type(obj).__module__.startswith("pandas.core.internals"):
+                    continue
+                part = getattr(obj, attribute, None)
+                if (
+                    part is not None
+                    and "numpy" in sys.modules
+                    and isinstance(part, (sys.modules["numpy"].ndarray, extension))
+                ):
+                    self._frames.add(id(part))
+                    self.keep.append(part)
+
+        def _span(self, obj, low, high, root, frame=False):
+            self.spans.append(Span(low, high, root, frame, id(obj), self._name))
+            self.keep.append(obj)
+
+        def _tensor(self, obj):
+            """A tensor with its gradient; `NotImplemented` for what torch pickles."""
+            from . import codec_torch
+
+            if not isinstance(obj, sys.modules["torch"].Tensor):  # a storage
+                low, nbytes = obj.data_ptr(), obj.nbytes
+                self._span(obj, low, low + (nbytes() if callable(nbytes) else nbytes), 0)
+                return NotImplemented
+            why = codec_torch.why_not_again(obj)
+            if why:
+                raise TypeError(why)
+            low, high, root = codec_torch.span(obj)
+            self._span(obj, low, high, root)
+            if self._storages is None:
+                self._storages = codec_torch.Storages()
+            return self._storages.whole(obj)
+
+        def _masked(self, obj):
+            """A masked array by the arrays it is made of, each of which others may have as well."""
+            data = obj.view(_ndarray_type())
+            self.keep.append(data)
+            if obj.base is None:
+                low, high = codec.byte_bounds(obj)
+                self._span(obj, low, high, id(obj))
+                self._fresh.add(id(data))
+            state = {name: value for name, value in obj.__dict__.items() if name not in ("_mask", "_basedict")}
+            mask = None if obj._mask is sys.modules["numpy"].ma.nomask else obj._mask
+            return _as_masked, (data, mask), state, None, None, _masked_state
+
+        def _dates(self, obj):
+            """Many dates as the integers they are, whose memory NumPy hands out."""
+            if obj.dtype.kind not in "mM" or obj.nbytes < OUT_OF_BAND_BYTES_MIN or type(obj) is not _ndarray_type():
+                return None
+            if not obj.flags.writeable or not obj.flags.forc:
+                return None
+            numbers = obj.view("i8")
+            self._fresh.add(id(numbers))
+            self.keep.append(numbers)
+            return _as_dates, (numbers, obj.dtype)
+
+        def _array(self, obj):
+            np = sys.modules.get("numpy")
+            if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
+                return None
+            if type(obj) is np.ma.MaskedArray:
+                return self._masked(obj)
+            low, high = codec.byte_bounds(obj)
+            if id(obj) in self._frames and id(obj) not in self._shared_frames:
+                self._span(obj, low, high, id(obj), True)
+                return self._dates(obj)
+            frame = id(obj) in self._frames
+            root, memory = obj, None
+            while True:
+                if isinstance(root.base, np.ndarray):
+                    root = root.base
+                    continue
+                below = root.base.obj if isinstance(root.base, memoryview) else root.base
+                if type(below).__name__ == "DummyArray":
+                    below = below.base  # what `as_strided` puts between
+                if isinstance(below, np.ndarray):
+                    root = below
+                    continue
+                if isinstance(below, mmap.mmap):
+                    raise TypeError("an array over a mapped file; open the file again after recovery")
+                if type(below) in (bytearray, array.array):
+                    memory = below
+                break
+            if memory is not None:
+                start = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+                offset = obj.__array_interface__["data"][0] - start
+                if type(obj) is not np.ndarray:
+                    what = f"a {type(obj).__name__} over the memory of a {type(memory).__name__}"
+                    raise TypeError(f"{what}, which could not be shared again; a copy of it can be saved")
+                self._span(obj, low, high, id(memory), frame)
+                return _view_memory, (memory, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
+            if root is obj:
+                foreign = obj.base is not None and not isinstance(below, (Restored, bytes, PrivateBuffer))
+                self._span(obj, low, high, 0 if foreign else id(obj), frame)
+                return self._dates(obj) or _own(obj)
+            if root.dtype.hasobject and not obj.dtype.hasobject:
+                raise TypeError(
+                    "an array over the pointers of an array of objects; they mean nothing in another process"
+                )
+            offset = obj.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+            fits = type(obj) is np.ndarray and root.flags.forc and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
+            if obj.dtype.hasobject or root.dtype.hasobject:
+                fits = fits and obj.dtype == root.dtype and root.itemsize and offset % root.itemsize == 0
+            if not fits or (obj.flags.writeable and not root.flags.writeable):
+                self._span(obj, low, high, 0)
+                return _own(obj)
+            self._span(obj, low, high, id(root), frame)
+            make = _view_objects if obj.dtype.hasobject else _view
+            return make, (root, offset, obj.shape, obj.strides, obj.dtype, obj.flags.writeable)
+
+    return GroupPickler
+
+
+def below_proxy(proxy):
+    """What a mapping proxy shows."""
+    return gc.get_referents(proxy)[0]
+
+
+def _class_of_dict(mapping):
+    """The class whose namespace this is; ``None`` if it is no class's."""
+    for one in gc.get_referrers(mapping) if type(mapping) is dict else ():
+        if isinstance(one, type) and below_proxy(type.__dict__["__dict__"].__get__(one)) is mapping:
+            return one
+    return None
+
+
+def _as_it_says(obj):
+    return NotImplemented
+
+
+def _dict_instance(obj):
+    """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
+    reduced = obj.__reduce_ex__(5)
+    if len(reduced) > 2 and reduced[2] is obj.__dict__:
+        return (*reduced[:3], *(*reduced[3:], None, None)[:2], _instance_state)
+    return reduced
+
+
+def _import_home(module):
+    """Import where a class says it is from (``numpy.rec``): unless that is loaded, cloudpickle makes another class of it."""
+    if module not in sys.modules and module.partition(".")[0] in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+class _ModuleNamespace:
+    """Stands for the namespace of an imported module inside a pickle."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __reduce__(self):
+        return _module_namespace, (self._name,)
+
+
+def _module_namespace(name):
+    return importlib.import_module(name).__dict__
+
+
+def _names_used(code):
+    """Globals a function may look up, those of functions inside it too."""
+    found = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= _names_used(const)
+    return found
+
+
+def _instance_state(obj, state):
+    object.__setattr__(obj, "__dict__", state)
+
+
+def _function_state(function, state):
+    own, attributes = state
+    function.__dict__ = own
+    for name, value in attributes.items():
+        setattr(function, name, value)
+
+
+def _own(obj):
+    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one, and that of hard masks."""
+    hard = bool(getattr(obj, "_hardmask", False))
+    if (obj.flags.writeable and not hard) or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
+        return None
+    if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
+        return None  # NumPy hands the memory out, and whether it may be written
+    made, arguments, *state = obj.__reduce__()[:3]
+    if not state:
+        return None
+    return made, arguments, (state[0], obj.flags.writeable, hard), None, None, _array_state
+
+
+def _as_dates(numbers, dtype):
+    return numbers.view(dtype)
+
+
+def _as_masked(data, mask):
+    import numpy as np
+
+    made = data.view(np.ma.MaskedArray)
+    made._mask = np.ma.nomask if mask is None else mask
+    return made
+
+
+def _masked_state(obj, state):
+    obj.__dict__.update(state)
+
+
+def _ndarray_type():
+    return sys.modules["numpy"].ndarray
+
+
+def _array_state(obj, state):
+    own, writeable, hard = state
+    obj.__setstate__(own)
+    if hard:
+        obj.harden_mask()
+    if not writeable:
+        obj.flags.writeable = False
+
+
+def _read_only_state(obj, state):  # of session shelves written before there was `_array_state`
+    obj.__setstate__(state)
+    obj.flags.writeable = False
+
+
+def _finish(view, writeable):
+    if not writeable:
+        view.flags.writeable = False
+    return view
+
+
+def _view(root, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    root = root.view(np.ndarray)
+    flat = root.reshape(-1, order="A").view(np.uint8) if root.nbytes else root.reshape(-1)
+    return _finish(np.ndarray(shape, dtype, flat, offset, strides), writeable)
+
+
+def _view_objects(root, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    flat = root.view(np.ndarray).reshape(-1, order="A")[offset // root.itemsize :]
+    return _finish(np.lib.stride_tricks.as_strided(flat, shape, strides), writeable)
+
+
+def _view_memory(memory, offset, shape, strides, dtype, writeable):
+    import numpy as np
+
+    # A bytearray that is looked into must not move.
+    memory = np.frombuffer(memory, np.uint8) if len(memory) else memory
+    return _finish(np.ndarray(shape, dtype, memory, offset, strides), writeable)
+
+
+LOADED = (
+    Restored, _module_namespace, _instance_state, _function_state, _as_dates, _as_masked, _masked_state, _array_state,
+    _read_only_state, _view, _view_objects, _view_memory,
+)  # fmt: skip
+"""What pickles name."""
+for _one in LOADED:
+    _one.__module__ = "larder.groups"
