@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use larder_cpython::clock::{processor_ns, waits};
 use larder_cpython::referents;
+use larder_cpython::walk::sums::CHUNK_BYTES;
 use larder_cpython::walk::{Held, Kinds, Memory, Stop, Walk};
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
@@ -30,10 +31,14 @@ fn digest_chunks<'py>(py: Python<'py>, part: &Bound<'py, PyAny>, chunk_bytes: us
 struct Walked {
     digest: [u8; 16],
     ids: Vec<u64>,
+    /// Sorted addresses of what was gone into; empty if the result is not held.
+    inner: Vec<u64>,
     binding: Option<Vec<u64>>,
     spans: Vec<(usize, usize)>,
     framed: Vec<bool>,
     simple: bool,
+    /// Whether it holds what its digest names by address only.
+    held: bool,
     weak: Vec<Py<PyAny>>,
     _pins: Vec<Py<PyAny>>,
     _helds: Vec<Arc<Held>>,
@@ -135,6 +140,8 @@ struct Walker {
     around: Around,
     /// Whether types have to be asked about again although they did not change.
     anew: Option<Py<PyAny>>,
+    /// By the address of what a walk began with: what it found the last time, and whether that was since [`Walker::sweep`].
+    last: FxHashMap<usize, (Py<Walked>, bool)>,
 }
 
 /// What is below an object that a larger one holds need not be walked after the larger one was.
@@ -147,8 +154,8 @@ struct Around {
     inner: FxHashMap<usize, Vec<Pair>>,
     /// Digests of this round.
     now: HashSet<Digest>,
-    /// Object -> the first large walk of this round that went into it and is held, and where that began.
-    met: FxHashMap<u64, (Py<Walked>, usize)>,
+    /// The large walks of this round that are held, and where they began.
+    large: Vec<(Py<Walked>, usize)>,
 }
 
 struct Pair {
@@ -165,7 +172,7 @@ const OUTER_IDS_MIN: usize = 256;
 impl Around {
     fn begin(&mut self) {
         self.now.clear();
-        self.met.clear();
+        self.large.clear();
     }
 
     /// What walks below the object at `at` found, if a walk of this round says so.
@@ -181,27 +188,24 @@ impl Around {
         Some(found.inner.clone_ref(py))
     }
 
-    fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>, inner: &[u64], held: bool) {
+    fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>) {
         let walked = found.get();
         self.now.insert(walked.digest);
-        if !held {
-            return;
-        }
-        if let Some((outer, from)) = self.met.get(&(at as u64)) {
+        let goes_into = |outer: &Walked, at: usize| outer.inner.binary_search(&(at as u64)).is_ok();
+        let outer = self.large.iter().find(|(outer, _)| goes_into(outer.get(), at));
+        if let (Some((outer, from)), false) = (outer, walked.inner.is_empty()) {
             let pair = |outer: &Py<Walked>, inner: &Py<Walked>| Pair {
                 outer: outer.clone_ref(py),
                 inner: inner.clone_ref(py),
                 used: true,
             };
-            if inner.contains(&(*from as u64)) {
+            if goes_into(walked, *from) {
                 // They hold each other: whichever comes first will do.
                 self.inner.entry(*from).or_default().push(pair(found, outer));
             }
             self.inner.entry(at).or_default().push(pair(outer, found));
-        } else if inner.len() >= OUTER_IDS_MIN {
-            for id in inner {
-                self.met.entry(*id).or_insert_with(|| (found.clone_ref(py), at));
-            }
+        } else if walked.inner.len() >= OUTER_IDS_MIN {
+            self.large.push((found.clone_ref(py), at));
         }
     }
 
@@ -223,6 +227,7 @@ impl Walker {
             kinds: Kinds::new(py, classify),
             around: Around::default(),
             anew,
+            last: FxHashMap::default(),
         }
     }
 
@@ -242,6 +247,18 @@ impl Walker {
     fn sweep(&mut self) {
         self.kinds.sweep();
         self.around.sweep();
+        self.last.retain(|_, (_, met)| std::mem::take(met));
+    }
+
+    /// The digests of the chunks of `low..high`, if that was read as an array's memory since `begin`.
+    fn chunks<'py>(&self, py: Python<'py>, low: usize, high: usize, chunk_bytes: usize) -> Option<Bound<'py, PyBytes>> {
+        let found = self.kinds.chunks(low, high).filter(|_| chunk_bytes == CHUNK_BYTES)?;
+        Some(PyBytes::new(py, found))
+    }
+
+    /// `chunks` is not asked until `begin`: what it needs is let go.
+    fn forget(&mut self) {
+        self.kinds.forget();
     }
 
     /// What is below `value`, or the name of a type nothing can be said of. With `hold` the result may be compared with
@@ -251,11 +268,24 @@ impl Walker {
         if let Some(found) = self.around.find(py, at) {
             return Ok(found.into_any());
         }
-        let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold);
+        let last = self.last.get(&at).map(|(last, _)| last.clone_ref(py));
+        let many = last.as_ref().map_or(0, |last| last.get().inner.len());
+        let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold, many);
         match walk.enter(value) {
             Ok(()) => {}
             Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
             Err(Stop::Raised(error)) => return Err(error),
+        }
+        let digest = walk.sum_up();
+        if let Some(last) = last
+            && last.get().digest == digest
+            && (last.get().held || !hold)
+            && last.get().alive(py)?
+        {
+            // It holds what it named, all of which is where it was.
+            self.around.add(py, at, &last);
+            self.last.insert(at, (last.clone_ref(py), true));
+            return Ok(last.into_any());
         }
         let met = walk.end();
         let reference = py.import("weakref")?.getattr("ref")?;
@@ -267,6 +297,8 @@ impl Walker {
         let found = Walked {
             digest: met.digest,
             ids: met.ids,
+            inner: met.inner,
+            held: hold,
             binding: met.binding,
             spans: met.spans,
             framed: met.framed,
@@ -276,7 +308,8 @@ impl Walker {
             _helds: met.helds,
         };
         let found = Py::new(py, found)?;
-        self.around.add(py, at, &found, &met.inner, hold);
+        self.around.add(py, at, &found);
+        self.last.insert(at, (found.clone_ref(py), true));
         Ok(found.into_any())
     }
 }

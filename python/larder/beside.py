@@ -43,6 +43,7 @@ class Beside(Reader):
     deferred: dict[str, str]
     costs: Costs
     fds: list[int]
+    walker: Any
     promised: Promised
     restored_from: int | None
     put_meta: Callable[..., None]
@@ -193,10 +194,20 @@ class Beside(Reader):
             given.append(group._replace(stream=stream.given(there), buffers=buffers))
         if room < 0:
             return False
-        data = pickle.dumps(dataclasses.replace(task, groups=given, costs=[], reply_at=0.0, made=None), 5)
+        apart: list[memoryview] = []
+
+        def take(buffer: pickle.PickleBuffer) -> bool:
+            raw = buffer.raw()
+            if raw.nbytes < pickled.OUT_OF_BAND_BYTES_MIN:
+                return True
+            apart.append(raw)
+            return False
+
+        told = dataclasses.replace(task, groups=given, costs=[], reply_at=0.0, made=None)
+        data = pickle.dumps(told, 5, buffer_callback=take)
         self.meta = {**self.meta, "seq": look.seq}
         self.promised.note(look.seq, look.count)
-        if not child.give(saver.State(look.seq, look.count, look.code, look.changed), data):
+        if not child.give(saver.State(look.seq, look.count, look.code, look.changed), data, apart):
             return False
         child.coming = self._coming(task)._replace(bases=bases)
         for cost in task.costs:
@@ -280,14 +291,15 @@ class Beside(Reader):
             task = self._task(look, child)
             child.say(self._coming(task))
         saved = self._put(task, child, time.perf_counter())
+        self.seen(None)
         while True:
             self._apply(saved)
             yield saved
             data = child.next()
             if data is None:
                 return
-            child.progress((), len(data))
-            task = pickle.loads(data)
+            child.progress((), sum(map(len, data[1])) + len(data[0]))
+            task = pickle.loads(data[0], buffers=data[1])
             self.deferred = task.deferred
             self._check(task)
             saved = self._put(task, child, time.perf_counter())
@@ -295,6 +307,12 @@ class Beside(Reader):
     def _rests(self, task: Task, look: Look) -> bool:
         """Whether what did not change since an earlier state is on the shelf as of that state."""
         return task.rests_on(look.known) and all(key in self.saved for key in task.known.values())
+
+    def seen(self, walker: Any) -> None:
+        """What this walker read is what there is; or (``None``) it may not be from here on."""
+        self.blocks.seen = walker
+        if walker is None:
+            self.walker.forget()
 
     def _check(self, task: Task) -> None:
         """Raise if a state that was given relies on something that is not on the shelf after all."""

@@ -13,6 +13,7 @@ An array whose pages are watched (``core/session/src/tracked.rs``) is kept as a 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from . import _larder
 
@@ -62,6 +63,8 @@ class Blocks:
         self.bases: dict[tuple[int, int, int], Base] = {}
         self.coming: dict[tuple[int, int, int], int] = {}
         """Versions that will be on the shelf once the children that save have ended."""
+        self.seen: Any = None
+        """The walker that looked at the notebook, as long as what it read is what there is."""
         self.why_not = "no array was made yet"
         self._on = False
 
@@ -90,6 +93,11 @@ class Blocks:
             return None
         found = _larder.pages_place(where[0], where[0] + part.nbytes)
         return None if found is None else ((found[0], where[0], part.nbytes), found[1])
+
+    def sums(self, part: memoryview, chunk_bytes: int) -> bytes | None:
+        """The digests of the chunks of memory, if the walk below it read it as one array's."""
+        where = _larder.tier_buffer(part) if self.seen is not None and part.nbytes > chunk_bytes else None
+        return self.seen.chunks(where[0], where[0] + part.nbytes, chunk_bytes) if where is not None else None
 
     def written(self, base: Base) -> Ranges | None:
         """What differs from ``base``, as (offset, bytes), as of the last cell's end."""

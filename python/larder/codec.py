@@ -179,6 +179,9 @@ def _layout(meta: bytes) -> tuple[tuple[int, ...], Any, str]:
 
 def byte_bounds(array: Any) -> tuple[int, int]:
     """Where the memory an array covers begins and ends."""
+    if array.flags.forc:
+        low = array.__array_interface__["data"][0]
+        return low, low + array.nbytes
     import numpy as np
 
     return (np.lib.array_utils if hasattr(np.lib, "array_utils") else np).byte_bounds(array)  # NumPy 2, NumPy 1

@@ -113,6 +113,8 @@ def _pickler_class():
         """Knows where arrays lie; see the module's table."""
 
         def __init__(self, file, buffer_callback, name, shared):
+            # One plain dictionary: the pickler asks it for every type it meets, most of which are in neither of these.
+            self.dispatch_table = _registered(base.dispatch_table)
             super().__init__(file, None, True, buffer_callback, [])
             self.spans: list[Span] = []
             self.keep: list = []
@@ -130,7 +132,7 @@ def _pickler_class():
             if plainly is None:
                 plainly = self._kinds[kind] = self._plainly(kind)
             if plainly:
-                return plainly(obj)
+                return plainly(self, obj)
             if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
                 _import_home(obj.__module__)
             if kind is types.FunctionType:
@@ -178,7 +180,9 @@ def _pickler_class():
             return reduced
 
         def _plainly(self, kind):
-            """How an object of a type that no rule is about is reduced; false for the others."""
+            """How an object of a type that no rule is about, or of NumPy's arrays, is reduced; false for the others."""
+            if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
+                return _plain_array
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
             if special or kind in VIEWS or not codec.ordinary(kind):
                 return False
@@ -190,7 +194,7 @@ def _pickler_class():
             return plain_instance(kind) and kind not in self.dispatch_table and kind.__dictoffset__ != 0
 
         def _instance(self, obj, kind):
-            return _dict_instance(obj) if self._own_dict(kind) else NotImplemented
+            return _dict_instance(self, obj) if self._own_dict(kind) else NotImplemented
 
         def _function(self, obj):
             """A function that cannot be imported: its globals are the notebook's, its cells may be others' cells too."""
@@ -376,6 +380,14 @@ def _pickler_class():
     return GroupPickler
 
 
+def _registered(table):
+    """What cloudpickle looks up in a chain of dictionaries, the first of which has the last word."""
+    found: dict = {}
+    for one in reversed(getattr(table, "maps", (table,))):
+        found.update(one)
+    return found
+
+
 def below_proxy(proxy):
     """What a mapping proxy shows."""
     return gc.get_referents(proxy)[0]
@@ -389,11 +401,19 @@ def _class_of_dict(mapping):
     return None
 
 
-def _as_it_says(obj):
+# How a pickler (which does not keep itself alive by one of these) reduces an object.
+
+
+def _as_it_says(_pickler, obj):
     return NotImplemented
 
 
-def _dict_instance(obj):
+def _plain_array(pickler, obj):
+    view = pickler._array(obj)
+    return NotImplemented if view is None else view
+
+
+def _dict_instance(_pickler, obj):
     """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
     reduced = obj.__reduce_ex__(5)
     if len(reduced) > 2 and reduced[2] is obj.__dict__:

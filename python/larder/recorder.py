@@ -213,6 +213,12 @@ class Recorder(Beside):
         What is expected to take more than ``patience`` seconds is left to a child; where none can be had, the kernel does
         it, or (``bounded``) it is left for the next cell.
         """
+        try:
+            self._save(code, count, patience, bounded)
+        finally:
+            self.seen(None)
+
+    def _save(self, code: str, count: int, patience: float, bounded: bool) -> None:
         began = time.perf_counter()
         self._collect()
         self._again = None
@@ -288,6 +294,7 @@ class Recorder(Beside):
                 if not before.names or "\0".join(before.names) in self.keys:
                     known[name] = before
         self.walker.sweep()
+        self.seen(self.walker)
         self._walks = walks
         seq = self.meta["seq"] + 1
         return Look(seq, code, count, values, imports, known, walked, walks, held, self.restored_from, patience)

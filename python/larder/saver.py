@@ -233,20 +233,25 @@ class Saver:
             forking = False
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
-    def give(self, state: State, data: bytes) -> bool:
-        """Have it save one more state behind those it has; false if it takes no more.
+    def give(self, state: State, data: bytes, buffers: Sequence[memoryview] = ()) -> bool:
+        """Have it save one more state behind those it has: a pickle and what is out of band of it; false if it takes no more.
 
         The state is in the child's memory, with the kernel or without it, when this returns true.
         """
-        if self._sent + len(data) > GIVEN_BYTES_MAX:
+        sizes = [len(data), *(part.nbytes for part in buffers)]
+        head = pickle.dumps(sizes)
+        size = 8 + len(head) + sum(sizes)
+        if self._sent + size > GIVEN_BYTES_MAX:
             return False
-        os.pwrite(self._inbox, data, self._sent + 8)
-        os.pwrite(self._inbox, len(data).to_bytes(8, "little"), self._sent)
+        at = self._sent + 8
+        for part in (len(head).to_bytes(8, "little"), head, data, *buffers):
+            at += os.pwrite(self._inbox, part, at)
+        os.pwrite(self._inbox, size.to_bytes(8, "little"), self._sent)
         with self._inbox_alone():
             self.closed = os.pread(self._inbox, 1, _CLOSED) == b"\1" or self.ended()
             if self.closed:
                 return False
-            self._sent += 8 + len(data)
+            self._sent += 8 + size
             self.states.append(state)
             os.pwrite(self._inbox, self._sent.to_bytes(8, "little"), _UNTIL)
         return True
@@ -378,7 +383,7 @@ class Saver:
         os.pwrite(self._file, len(data).to_bytes(8, "little"), self._read)
         self._read += 8 + len(data)
 
-    def next(self) -> bytes | None:
+    def next(self) -> tuple[memoryview, list[memoryview]] | None:
         """The next state it was given; ``None`` if there is none, and then none will come."""
         with self._inbox_alone():
             until = int.from_bytes(os.pread(self._inbox, 8, _UNTIL), "little")
@@ -386,9 +391,14 @@ class Saver:
                 os.pwrite(self._inbox, b"\1", _CLOSED)
                 return None
         size = int.from_bytes(os.pread(self._inbox, 8, self._taken), "little")
-        data = os.pread(self._inbox, size, self._taken + 8)
+        given = memoryview(os.pread(self._inbox, size, self._taken + 8))
         self._taken += 8 + size
-        return data
+        at = 8 + int.from_bytes(given[:8], "little")
+        parts = []
+        for nbytes in pickle.loads(given[8:at]):
+            parts.append(given[at : at + nbytes])
+            at += nbytes
+        return parts[0], parts[1:]
 
     def rest(self) -> None:
         """It waits for others."""

@@ -46,7 +46,9 @@ class Part:
             self.view = memoryview(part)
             self.nbytes = self.view.nbytes
             self.place = None if known is None else known.place(self.view)
-            self.sums = sums_of(self.view) if self.place is None else None
+            if self.place is None:
+                read = None if known is None else known.sums(self.view, CHUNK_BYTES)
+                self.sums = sums_of(self.view) if read is None else read
 
     @property
     def digested(self) -> Any:

@@ -28,6 +28,7 @@ mod array;
 mod held;
 mod own;
 mod reduced;
+pub mod sums;
 mod versions;
 
 use std::collections::HashMap;
@@ -39,7 +40,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use rustc_hash::{FxHashMap, FxHashSet};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 pub use self::held::Held;
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
@@ -142,7 +143,14 @@ pub struct Kinds {
     /// met since [`Kinds::sweep`].
     held: FxHashMap<usize, (Arc<Held>, bool)>,
     /// Digests of memory read since [`Kinds::begin`]: what several variables look at is read once.
-    sums: FxHashMap<(usize, usize), u128>,
+    sums: FxHashMap<(usize, usize), Sum>,
+}
+
+/// What was read of an array's memory.
+struct Sum {
+    whole: u128,
+    /// Of its chunks, if there are several; and the array, so that no other takes its memory meanwhile.
+    chunks: Option<(Vec<u8>, Py<PyAny>)>,
 }
 
 /// What `classify` said of a type.
@@ -199,7 +207,7 @@ pub struct Met {
     pub ids: Vec<u64>,
     /// Those that others who met them are saved together with: without arrays of frames. `None`: all of them.
     pub binding: Option<Vec<u64>>,
-    /// Addresses of what a walk would go into in the same way if it began there; only if the result is held.
+    /// Sorted addresses of what a walk would go into in the same way if it began there; only if the result is held.
     pub inner: Vec<u64>,
     /// What the digest names by address only.
     pub pins: Vec<Py<PyAny>>,
@@ -266,6 +274,17 @@ impl Kinds {
             .retain(|_, asked| std::mem::take(&mut asked.met) || matches!(*asked.kind, Kind::Leaf));
     }
 
+    /// The digests of the chunks of memory that was read as one array's since [`Kinds::begin`].
+    pub fn chunks(&self, low: usize, high: usize) -> Option<&[u8]> {
+        let (chunks, _) = self.sums.get(&(low, high))?.chunks.as_ref()?;
+        Some(chunks)
+    }
+
+    /// What was read of memory is no longer asked for: nothing is held on its account.
+    pub fn forget(&mut self) {
+        self.sums.clear();
+    }
+
     fn of(&mut self, py: Python<'_>, kind: *mut ffi::PyTypeObject) -> PyResult<Arc<Kind>> {
         let key = kind as usize;
         if let Some(asked) = self.known.get_mut(&key) {
@@ -298,7 +317,8 @@ impl Kinds {
 }
 
 impl<'a, 'py> Walk<'a, 'py> {
-    pub fn new(py: Python<'py>, kinds: &'a mut Kinds, memory: &'a dyn Memory, pinning: bool) -> Self {
+    /// `many`: objects there may be.
+    pub fn new(py: Python<'py>, kinds: &'a mut Kinds, memory: &'a dyn Memory, pinning: bool, many: usize) -> Self {
         Walk {
             py,
             kinds,
@@ -306,7 +326,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             pinning,
             words: Vec::with_capacity(FLUSH_WORDS),
             hash: Xxh3::new(),
-            seen: FxHashSet::default(),
+            seen: FxHashSet::with_capacity_and_hasher(many, Default::default()),
             tuples: FxHashSet::default(),
             more: Vec::new(),
             named: FxHashSet::default(),
@@ -327,14 +347,21 @@ impl<'a, 'py> Walk<'a, 'py> {
         }
     }
 
+    /// Of everything said, once everything was entered.
+    pub fn sum_up(&mut self) -> [u8; 16] {
+        self.flush();
+        self.hash.digest128().to_le_bytes()
+    }
+
     /// What was found, once everything was entered.
     pub fn end(mut self) -> Met {
-        self.flush();
-        let inner = if self.pinning {
+        let digest = self.sum_up();
+        let mut inner: Vec<u64> = if self.pinning {
             self.seen.iter().map(|id| *id as u64).collect()
         } else {
             Vec::new()
         };
+        inner.sort_unstable();
         let shared = self.seen.iter().chain(&self.more);
         let mut ids: Vec<u64> = shared
             .filter(|id| !self.named.contains(id))
@@ -347,7 +374,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             ids.iter().filter(apart).copied().collect()
         });
         Met {
-            digest: self.hash.digest128().to_le_bytes(),
+            digest,
             ids,
             binding,
             inner,
@@ -646,7 +673,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     fn digest(&mut self, bytes: &[u8]) {
-        let sum = sum_of(bytes);
+        let sum = sums::whole(bytes);
         self.sum(bytes.len(), sum);
     }
 
@@ -761,26 +788,6 @@ fn own_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let own = ffi::PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut());
         Bound::from_owned_ptr_or_err(object.py(), own)
     }
-}
-
-/// Large memory is read by several threads.
-fn sum_of(bytes: &[u8]) -> u128 {
-    const PART: usize = 4 << 20;
-    const THREADS: usize = 4;
-    if bytes.len() <= 2 * PART {
-        return xxh3_128(bytes);
-    }
-    let parts: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(THREADS).max(PART)).collect();
-    let sums: Vec<u128> = std::thread::scope(|scope| {
-        let running: Vec<_> = parts.iter().map(|part| scope.spawn(|| xxh3_128(part))).collect();
-        running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let mut all = Vec::with_capacity(sums.len() * 16);
-    sums.iter().for_each(|sum| all.extend_from_slice(&sum.to_le_bytes()));
-    xxh3_128(&all)
 }
 
 /// The instance dictionary of `object`, if it has one of its own: the address others may know it by.

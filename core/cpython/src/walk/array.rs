@@ -3,9 +3,11 @@
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::held::Pointers;
-use super::{Stop, TAG, Walk, sum_of};
+use super::sums::{self, CHUNK_BYTES};
+use super::{Stop, Sum, TAG, Walk};
 use crate::object::load;
 
 impl<'py> Walk<'_, 'py> {
@@ -111,8 +113,21 @@ impl<'py> Walk<'_, 'py> {
             self.digest(bytes);
             return Ok(());
         }
-        let sum = *self.kinds.sums.entry((low, high)).or_insert_with(|| sum_of(bytes));
-        self.sum(high - low, sum);
+        let sum = self.kinds.sums.entry((low, high)).or_insert_with(|| {
+            if bytes.len() <= CHUNK_BYTES {
+                return Sum {
+                    whole: xxh3_128(bytes),
+                    chunks: None,
+                };
+            }
+            let chunks = sums::of_chunks(bytes, CHUNK_BYTES);
+            Sum {
+                whole: xxh3_128(&chunks),
+                chunks: Some((chunks, object.clone().unbind())),
+            }
+        });
+        let whole = sum.whole;
+        self.sum(high - low, whole);
         Ok(())
     }
 

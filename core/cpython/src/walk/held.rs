@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{Stop, Walk, bytes_of};
 
 /// Fewer items are looked at one by one.
-pub const MANY: usize = 64;
+pub const MANY: usize = 32;
 
 /// The leaves of one container, where they are in it; `None` where something else was.
 ///
@@ -64,17 +64,27 @@ impl<'py> Walk<'_, 'py> {
     fn look(&mut self, at: &[usize], before: Option<&Held>, later: &mut Vec<Bound<'py, PyAny>>) -> Look<'py> {
         let known: &[Option<Py<PyAny>>] = before.map_or(&[], |held| &held.items);
         let address = |one: &Option<Py<PyAny>>| one.as_ref().map_or(0, |one| one.as_ptr() as usize);
-        let mut same = known.len() == at.len();
-        same = same
+        let mut ask: Vec<Bound<'py, PyType>> = Vec::new();
+        let mut same = known.len() == at.len()
             && known
                 .iter()
                 .zip(at)
                 .all(|(one, item)| one.is_none() || address(one) == *item);
-        let mut ask: Vec<Bound<'py, PyType>> = Vec::new();
-        let mut leaves: Vec<usize> = Vec::new();
-        if same && known.iter().all(Option::is_some) {
-            return Look::Same;
+        if same {
+            // What was no leaf may be one now: another one took its place.
+            for (_, &item) in known.iter().zip(at).filter(|(one, item)| one.is_none() && **item != 0) {
+                // SAFETY: a live object, held by its container: no Python code ran since its address was read.
+                let kind = unsafe { ffi::Py_TYPE(item as *mut ffi::PyObject) };
+                same &= !self.is_leaf(kind as usize);
+                self.later(item, kind, &mut ask, later);
+            }
+            if same {
+                return if ask.is_empty() { Look::Same } else { Look::Ask(ask) };
+            }
+            later.clear();
+            ask.clear();
         }
+        let mut leaves: Vec<usize> = Vec::with_capacity(at.len());
         for (i, &item) in at.iter().enumerate() {
             if item == 0 || known.get(i).is_some_and(|one| address(one) == item) {
                 leaves.push(item);
@@ -83,23 +93,14 @@ impl<'py> Walk<'_, 'py> {
             // SAFETY: a live object, held by its container: no Python code ran since its address was read.
             let kind = unsafe { ffi::Py_TYPE(item as *mut ffi::PyObject) };
             if self.is_leaf(kind as usize) {
-                same = false;
                 leaves.push(item);
                 continue;
             }
             leaves.push(0);
-            if !self.kinds.known.contains_key(&(kind as usize)) && !ask.iter().any(|one| one.as_type_ptr() == kind) {
-                // SAFETY: the type of a live object.
-                ask.push(unsafe { Bound::from_borrowed_ptr(self.py, kind.cast()).cast_into_unchecked() });
-            }
-            // SAFETY: as above.
-            later.push(unsafe { Bound::from_borrowed_ptr(self.py, item as *mut ffi::PyObject) });
+            self.later(item, kind, &mut ask, later);
         }
         if !ask.is_empty() {
             return Look::Ask(ask);
-        }
-        if same {
-            return Look::Same;
         }
         let hold = |at: usize| {
             // SAFETY: a live object, as above, or null.
@@ -108,6 +109,24 @@ impl<'py> Walk<'_, 'py> {
         Look::New(Held {
             items: leaves.into_iter().map(hold).collect(),
         })
+    }
+}
+
+impl<'py> Walk<'_, 'py> {
+    /// Something of a container that is no leaf, and perhaps of a type nothing is known of.
+    fn later(
+        &self,
+        item: usize,
+        kind: *mut ffi::PyTypeObject,
+        ask: &mut Vec<Bound<'py, PyType>>,
+        later: &mut Vec<Bound<'py, PyAny>>,
+    ) {
+        if !self.kinds.known.contains_key(&(kind as usize)) && !ask.iter().any(|one| one.as_type_ptr() == kind) {
+            // SAFETY: the type of a live object.
+            ask.push(unsafe { Bound::from_borrowed_ptr(self.py, kind.cast()).cast_into_unchecked() });
+        }
+        // SAFETY: a live object, held by its container: no Python code ran since its address was read.
+        later.push(unsafe { Bound::from_borrowed_ptr(self.py, item as *mut ffi::PyObject) });
     }
 }
 

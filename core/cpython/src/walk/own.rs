@@ -1,5 +1,8 @@
 //! Objects whose state is their `__dict__` but for the values of a few names: said without asking them for a copy of it.
 //!
+//! A name that is there as another string than the interned one has its value said with the rest: that is too much, not too
+//! little.
+//!
 //! Such an object is asked after all (by what `classify` gave for that) when its `__dict__` is not as expected.
 
 use std::collections::HashMap;
@@ -16,7 +19,7 @@ use super::{Stop, TAG, Walk, own_dict};
 pub(super) struct Own(Vec<(Py<PyString>, Instead)>);
 
 /// What the state has there.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Instead {
     /// Nothing that depends on the object.
     Nothing,
@@ -54,44 +57,27 @@ impl<'py> Walk<'_, 'py> {
         let Ok(dict) = held.cast_exact::<PyDict>() else {
             return Ok(false);
         };
-        let mut at = std::mem::take(&mut self.scratch);
-        at.clear();
-        DictItems(dict.as_ptr()).read(&mut at);
-        let instead = |key: usize| own.0.iter().find(|(name, _)| name.as_ptr() as usize == key);
         let mut referents = Vec::new();
-        let mut found = 0;
-        for pair in at.chunks_exact(2) {
-            if let Some((_, instead)) = instead(pair[0]) {
-                // SAFETY: a live object, held by the dictionary: no Python code ran since it was read.
-                let value = unsafe { Bound::from_borrowed_ptr(self.py, pair[1] as *mut ffi::PyObject) };
-                let fits = match *instead {
-                    Instead::Nothing => true,
-                    Instead::Empty => value.cast_exact::<PyDict>().is_ok_and(|dict| dict.is_empty()),
-                    Instead::Referents => weak_values(&value, &mut referents),
-                };
-                found += usize::from(fits);
+        for (name, instead) in &own.0 {
+            let Some(value) = dict.get_item(name)? else {
+                return Ok(false);
+            };
+            let fits = match instead {
+                Instead::Nothing => true,
+                Instead::Empty => value.cast_exact::<PyDict>().is_ok_and(|dict| dict.is_empty()),
+                Instead::Referents => weak_values(&value, &mut referents),
+            };
+            if !fits {
+                return Ok(false);
             }
         }
-        if found != own.0.len() {
-            self.scratch = at;
-            return Ok(false);
-        }
         self.simple = false;
-        self.more.push(dict.as_ptr() as usize);
+        let key = dict.as_ptr() as usize;
+        self.more.push(key);
         let kind = object.get_type();
         self.say(TAG | 19);
         self.say(kind.as_ptr() as u64);
-        self.say(at.len() as u64);
-        for pair in at.chunks_exact(2) {
-            if let Some((_, instead)) = instead(pair[0]) {
-                self.say(pair[0] as u64);
-                self.say(TAG | (20 + u64::from(*instead == Instead::Referents)));
-            } else {
-                self.item(pair[0] as *mut ffi::PyObject, later);
-                self.item(pair[1] as *mut ffi::PyObject, later);
-            }
-        }
-        self.scratch = at;
+        self.items(key, 2 * dict.len(), &OwnItems(dict.as_ptr(), own), later)?;
         self.say(referents.len() as u64);
         for (key, reference) in referents {
             self.item(key.as_ptr(), later);
@@ -101,6 +87,20 @@ impl<'py> Walk<'_, 'py> {
         }
         later.push(kind.into_any());
         Ok(true)
+    }
+}
+
+/// What is in a dictionary; null for the values that are not the state's.
+struct OwnItems<'a>(*mut ffi::PyObject, &'a Own);
+
+impl Items for OwnItems<'_> {
+    fn read(&self, into: &mut Vec<usize>) {
+        DictItems(self.0).read(into);
+        for pair in into.chunks_exact_mut(2) {
+            if self.1.0.iter().any(|(name, _)| name.as_ptr() as usize == pair[0]) {
+                pair[1] = 0;
+            }
+        }
     }
 }
 
