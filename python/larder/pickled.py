@@ -131,8 +131,11 @@ def _pickler_class():
             plainly = self._kinds.get(kind)
             if plainly is None:
                 plainly = self._kinds[kind] = self._plainly(kind)
+            if plainly is _array:
+                view = self._array(obj)
+                return NotImplemented if view is None else view
             if plainly:
-                return plainly(self, obj)
+                return plainly(obj)
             if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
                 _import_home(obj.__module__)
             if kind is types.FunctionType:
@@ -182,7 +185,7 @@ def _pickler_class():
         def _plainly(self, kind):
             """How an object of a type that no rule is about, or of NumPy's arrays, is reduced; false for the others."""
             if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
-                return _plain_array
+                return _array  # not a method: what held the pickler would hold what it made of frames
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
             if special or kind in VIEWS or not codec.ordinary(kind):
                 return False
@@ -194,7 +197,7 @@ def _pickler_class():
             return plain_instance(kind) and kind not in self.dispatch_table and kind.__dictoffset__ != 0
 
         def _instance(self, obj, kind):
-            return _dict_instance(self, obj) if self._own_dict(kind) else NotImplemented
+            return _dict_instance(obj) if self._own_dict(kind) else NotImplemented
 
         def _function(self, obj):
             """A function that cannot be imported: its globals are the notebook's, its cells may be others' cells too."""
@@ -401,19 +404,15 @@ def _class_of_dict(mapping):
     return None
 
 
-# How a pickler (which does not keep itself alive by one of these) reduces an object.
+_array = object()
+"""Stands for the pickler's own way to reduce arrays."""
 
 
-def _as_it_says(_pickler, obj):
+def _as_it_says(obj):
     return NotImplemented
 
 
-def _plain_array(pickler, obj):
-    view = pickler._array(obj)
-    return NotImplemented if view is None else view
-
-
-def _dict_instance(_pickler, obj):
+def _dict_instance(obj):
     """An instance whose state is its ``__dict__``: it comes back with that very dict, which may have other names."""
     reduced = obj.__reduce_ex__(5)
     if len(reduced) > 2 and reduced[2] is obj.__dict__:
