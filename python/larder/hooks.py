@@ -19,6 +19,8 @@ AHEAD: list[Callable[[str | None], None]] = []
 """Called by larder's kernel before a request's code runs (silent or not), or with ``None`` before it is answered otherwise."""
 REPLIED: list[Callable[[], None]] = []
 """Called by larder's kernel when a cell's reply is out, before it takes the next request."""
+BACK: list[Callable[[], None]] = []
+"""Called when saved values were put back into the namespace."""
 STARTED: list[Callable[[], None]] = []
 """Called once by larder's kernel when its main loop begins: from then on there is `when_idle`."""
 BEFORE: list[Hook] = []
@@ -69,6 +71,12 @@ def replied() -> None:
     """Run `REPLIED`: a cell was answered."""
     for hook in list(REPLIED):
         _try(hook, "after the last cell")
+
+
+def back() -> None:
+    """Run `BACK`: values have come back."""
+    for hook in list(BACK):
+        _try(hook, "when values came back")
 
 
 def started(idle: Callable[[int, Callable[[], None], float], None]) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import classes, codec, stated, subclasses
+from . import classes, codec, stated, subclasses, traits
 from ._larder import PrivateBuffer
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -191,6 +191,8 @@ def _pickler_class():
                 return False
             if kind not in self.dispatch_table and subclasses.base_of(kind) is not None:
                 return subclasses.reducer
+            if traits.observable(kind):
+                return traits.reduced
             return _dict_instance if self._own_dict(kind) else _as_it_says
 
         def _own_dict(self, kind):

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any
 
-from . import blocks, groups
+from . import blocks, groups, hooks
 from .errors import ShelfError
 
 CHUNK_BYTES = 1 << 20
@@ -85,6 +85,7 @@ class Reader(ABC):
                     if last and RANDOM not in members:
                         failed.update(dict.fromkeys(members, f"{type(err).__name__}: {err}"))
             todo = again
+        hooks.back()
         return back, failed
 
     def _read_group(self, record: str) -> dict[str, Any]:

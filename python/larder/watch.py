@@ -24,7 +24,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import pickled, stated, subclasses
+from . import pickled, stated, subclasses, traits
 from ._larder import PrivateBuffer, digest
 from .codec import CACHED, importable
 
@@ -98,6 +98,8 @@ def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
         return "opaque"
     if issubclass(kind, io.IOBase) and not issubclass(kind, (io.BytesIO, io.StringIO)):
         return "opaque"
+    if traits.observable(kind):
+        return "reduce", traits.reduced
     from cloudpickle import Pickler
 
     registered = Pickler.dispatch_table.get(kind)

@@ -73,7 +73,6 @@ MAKE = {
         "{n} = np.ma.masked_less(np.arange(20_000.), {k})",
         "{n} = np.memmap('/dev/zero', dtype='u1', mode='c', shape=({k},))",
         "{n} = np.array([[1], {{'k': {k}}}, None], dtype=object)",
-        "{n} = np.empty((2, 2), dtype=object); {n}[0, 0] = {n}",
         "{n} = np.array([None] * 40, dtype=object)",
         "{n} = np.array(['a', 'bb'], dtype=np.dtypes.StringDType())",
         "{n} = np.array([b'x', b'yy'], dtype='S{k}')",

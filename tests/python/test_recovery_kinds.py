@@ -5,10 +5,12 @@ import collections
 import os
 import pickle
 import random
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from kernelfixtures import kernel, of, text
 
 import larder
 from larder import groups, subclasses, watch
@@ -275,3 +277,48 @@ print(*(f"{name}: {why}" for name, why in sorted(refused.items())), sep="\\n"); 
     assert said[0].startswith("a: shares memory with `t`")
     assert said[1].startswith("hooked: has hooks of autograd") and said[2].startswith("loss: ") and "detach" in said[2]
     assert said[3] == "[['kept'], ['t'], ['w']]"
+
+
+def moved(k, comm_id, value):
+    """What a page sends when its slider is moved."""
+    data = {"method": "update", "state": {"value": value}, "buffer_paths": []}
+    k.kc.shell_channel.send(k.kc.session.msg("comm_msg", {"comm_id": comm_id, "data": data}))
+
+
+def test_widgets_are_on_the_page_again_and_follow_it(tmp_path):
+    make = """
+import ipywidgets as W
+w = W.IntSlider(3); seen = []; w.observe(lambda change: seen.append(change['new']), 'value'); box = W.VBox([w]); print(w.model_id)
+"""
+    with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
+        comm_id = k.text(make).strip()
+        moved(k, comm_id, 7)
+        k.ok("v = w.value, list(seen)")
+        os.kill(k.pid, signal.SIGKILL)
+        k.km.shutdown_kernel(now=True)
+    with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
+        messages = k.ok("print(v, box.children[0] is w)")
+        assert text(messages).endswith("\n(7, [7]) True\n")
+        opened = {m["content"]["comm_id"]: m["content"]["data"]["state"] for m in of(messages, "comm_open")}
+        assert opened[comm_id]["value"] == 7 and opened[comm_id]["_model_name"] == "IntSliderModel"
+        order = list(opened)
+        assert order.index(opened[comm_id]["layout"].removeprefix("IPY_MODEL_")) < order.index(comm_id)
+        assert [n for n in order if opened[n]["_model_name"] == "VBoxModel"] == order[-1:], (
+            "what it is made of comes first"
+        )
+        assert comm_id in k.ask("comm_info")["comms"]
+        moved(k, comm_id, 9)
+        assert k.text("print(w.value, seen, box.children[0].value)") == "9 [7, 9] 9\n"
+        sent = of(k.ok("w.value = 12"), "comm_msg")
+        assert [m["content"]["comm_id"] for m in sent] == [comm_id] and sent[0]["content"]["data"]["state"] == {
+            "value": 12
+        }
+        os.kill(k.pid, signal.SIGKILL)
+        k.km.shutdown_kernel(now=True)
+    with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
+        assert k.text("print(w.value, seen)").endswith("\n12 [7, 9, 12]\n")
+        k.ok("w.unobserve_all(); late = []; w.observe(lambda change: late.append(change['type']))")
+        os.kill(k.pid, signal.SIGKILL)
+        k.km.shutdown_kernel(now=True)
+    with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
+        assert k.text("w.value = 13; w.max = 500; print(seen, late)").endswith("\n[7, 9, 12] ['change', 'change']\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import types
@@ -11,6 +12,7 @@ from typing import Any
 import comm
 from comm.base_comm import BaseComm, CommManager
 
+from .. import hooks
 from . import cell as cells
 
 log = logging.getLogger("larder.comm")
@@ -21,6 +23,12 @@ class Comm(BaseComm):
 
     kernel: Any = None  # ipywidgets sends only when it is set
 
+    def __setstate__(self, state: dict) -> None:
+        """It comes back with a notebook: see `open_again`."""
+        self.__dict__.update(state)
+        self._closed = True  # no front end knows it
+        _back.append(self)
+
     def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys) -> None:
         if sys.is_finalizing() or cells._last is None:
             return
@@ -29,6 +37,38 @@ class Comm(BaseComm):
             self.__dict__.setdefault("_asked", {})[asked] = getattr(_here, "loop", None)
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
         cells.current().outputs.publish(msg_type, content, metadata or {}, buffers or [])
+
+
+_back: list[Comm] = []
+"""Comms that came back with a notebook, and are not open yet."""
+
+
+def open_again() -> None:
+    """Widgets came back: open their comms once more under the ids they had, those first that others are made of.
+
+    Their models are then in the front end again, and what it sends finds the widgets. Comms of others stay closed.
+    """
+    owners = [getattr(getattr(one, "_msg_callback", None), "__self__", None) for one in _back]
+    _back.clear()
+    found = {one._model_id: one for one in owners if getattr(one, "_model_id", None) and getattr(one, "comm", None)}
+
+    def opened(widget: Any) -> None:
+        for model_id in re.findall(r"IPY_MODEL_(\w+)", repr(widget.get_state())):
+            if model_id in found:
+                opened(found.pop(model_id))
+        # As `Widget.open` does it, whose observers are not told of a comm that is the one they know.
+        module = sys.modules["ipywidgets.widgets.widget"]
+        state, paths, buffers = module._remove_buffers(widget.get_state())
+        data = {"state": state, "buffer_paths": paths}
+        widget.comm.open(data, {"version": module.__protocol_version__}, buffers)
+        module._instances[widget._model_id] = widget
+
+    while found:
+        one = found.pop(next(iter(found)))
+        try:
+            opened(one)
+        except Exception:
+            log.exception("the widget %s came back and cannot be shown", type(one).__name__)
 
 
 # The main loop of the calling thread: a reply goes to the thread whose cell asked.
@@ -83,6 +123,7 @@ def install(kernel) -> CommManager:
     comm.create_comm = create
     comm.get_comm_manager = manager
     comm.__class__ = _Pinned
+    hooks.BACK.append(open_again)
     return manager()
 
 
