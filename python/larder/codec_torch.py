@@ -149,6 +149,8 @@ class Storages:
         """As `reduce`, with what else belongs to a tensor or parameter of a notebook: its gradient and attributes."""
         if not shares(value):
             return NotImplemented
+        if value.is_conj():
+            return torch.conj, (value.conj(),)
         untyped = _untyped(value)
         storage = self._seen.setdefault(untyped.data_ptr() or id(untyped), _Storage(untyped))
         shape, stride = tuple(value.shape), value.stride()
@@ -172,7 +174,9 @@ class _Storage:
 def shares(value: Any) -> bool:
     """Whether :meth:`Storages.whole` writes it, as a view of its storage that others may view as well."""
     kinds = (torch.Tensor, torch.nn.Parameter)
-    return type(value) in kinds and _is_dense(value) and not value.is_conj() and not value.is_neg()
+    if type(value) not in kinds or not _is_dense(value) or value.is_neg():
+        return False
+    return not value.is_conj() or (value.grad is None and not value.requires_grad and not value.__dict__)
 
 
 def why_not_again(value: Any) -> str:

@@ -511,6 +511,8 @@ class Fingerprint:
         if hasattr(x, "__dict__"):
             body.append([[self.of(k), self.of(v)] for k, v in x.__dict__.items()])
         for slot in getattr(kind, "__slots__", ()):
+            if slot == "__weakref__":
+                continue
             body.append([slot, self.of(getattr(x, slot, "<unset>"))])
         return body
 

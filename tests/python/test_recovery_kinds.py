@@ -239,14 +239,17 @@ def test_tensors_keep_gradients_attributes_and_the_storage_they_share(torch_run)
 t = torch.arange(10.); far = t[6:]; even = t[::2]
 p = torch.nn.Parameter(torch.ones(3)); (p * 2).sum().backward(); p.note = [1]
 leaf = torch.ones(2, requires_grad=True); leaf.sum().backward()
-back, refused, names = again(t=t, far=far, even=even, p=p, g=p.grad, leaf=leaf, empty=torch.zeros(0), other=torch.zeros(0))
-assert not refused and names == [["empty"], ["even", "far", "t"], ["g", "p"], ["leaf"], ["other"]], (refused, names)
+z = torch.tensor([1+2j, 3]); c = z.conj()
+back, refused, names = again(t=t, far=far, even=even, p=p, g=p.grad, leaf=leaf, z=z, c=c, empty=torch.zeros(0), other=torch.zeros(0))
+assert not refused and sorted(names) == [["c", "z"], ["empty"], ["even", "far", "t"], ["g", "p"], ["leaf"], ["other"]], (refused, names)
 back["t"][8] = 77
 assert back["far"][2] == 77 and back["even"][4] == 77 and back["even"].stride() == (2,)
 assert type(back["p"]) is torch.nn.Parameter and back["p"].grad is back["g"] and back["g"].tolist() == [2, 2, 2] and back["p"].note == [1]
 assert back["leaf"].grad.tolist() == [1, 1] and back["leaf"].requires_grad
 back["empty"].resize_(4); back["t"].resize_(100)
 assert back["other"].numel() == 0
+back["z"][0] = 7+1j
+assert back["c"].is_conj() and back["c"].tolist() == [7-1j, 3-0j]
 """)
 
 
