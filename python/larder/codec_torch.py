@@ -186,6 +186,8 @@ def why_not_again(value: Any) -> str:
         return f"the result of a computation that autograd has recorded ({how}); its `detach()` can be saved"
     if value._backward_hooks:
         return "has hooks of autograd, which could not come back"
+    if value.requires_grad and value.layout is not torch.strided:
+        return "a sparse tensor that asks for gradients, which torch's own pickle forgets"
     if value.grad is not None and not shares(value):
         return "has a gradient, which could not come back with it"
     return ""

@@ -68,6 +68,17 @@ class Span(NamedTuple):
     name: str
 
 
+def copies_on_write() -> bool:
+    """Whether pandas hides that frames share memory: before its version 3 only if asked to."""
+    pandas = sys.modules.get("pandas")
+    version = getattr(pandas, "__version__", "3").partition(".")[0]
+    if not version.isdigit() or int(version) >= 3:
+        return True
+    with contextlib.suppress(Exception):  # one that knows no such option
+        return pandas.options.mode.copy_on_write is True  # type: ignore[union-attr]
+    return False
+
+
 def inner(frame: Any) -> tuple:
     """The objects of pandas inside a frame or series, which a program has no business with."""
     manager = frame._mgr
@@ -235,7 +246,7 @@ def _pickler_class():
             """A frame or series as pandas shows it: nobody else's. What it shares inside is copy on write, and a pickle of
             the arrays themselves would tie together for good what the first store takes apart."""
             pandas = sys.modules.get("pandas")
-            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series):
+            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series) or not copies_on_write():
                 return None
             np = sys.modules["numpy"]
             arrays = [block.values for block in obj._mgr.blocks]
@@ -269,6 +280,8 @@ def _pickler_class():
             pandas = sys.modules["pandas"]
             if type(obj) in (getattr(pandas, "DataFrame", None), getattr(pandas, "Series", None)):
                 return  # their blocks have them
+            if not copies_on_write():
+                return
             extension = pandas.api.extensions.ExtensionArray
             if isinstance(obj, extension) and id(obj) not in self._frames:
                 return

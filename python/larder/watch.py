@@ -87,7 +87,12 @@ class Registries:
     def __call__(self) -> bool:
         pickler = getattr(sys.modules.get("cloudpickle"), "Pickler", None)
         table = getattr(pickler, "dispatch_table", {})
-        now = (len(sys.modules), *map(dict, getattr(table, "maps", (table,))), dict(copyreg.dispatch_table))
+        now = (
+            len(sys.modules),
+            pickled.copies_on_write(),
+            *map(dict, getattr(table, "maps", (table,))),
+            dict(copyreg.dispatch_table),
+        )
         before, self._seen = self._seen, now
         return now != before
 
@@ -400,11 +405,13 @@ def _masked(one: Any) -> Said:
 
 def _of_pandas(pd: Any, kind: type) -> Any:
     arrays = pd.core.arrays
+    # Memory that frames share with each other is shared again where a program can see it.
+    frame = (lambda says: ("frame", says)) if pickled.copies_on_write() else (lambda says: says)
     if kind in (pd.DataFrame, pd.Series):
-        return "frame", _frame
+        return frame(_frame)
     if issubclass(kind, pd.Index):
         known = kind.__module__ in ("pandas", "pandas.core.indexes.base") or _known_index(pd, kind)
-        return ("frame", _index) if known else _reduced(kind, "pandas")
+        return frame(_index) if known else _reduced(kind, "pandas")
     if kind in (arrays.DatetimeArray, arrays.TimedeltaArray, arrays.PeriodArray):
         return "extension", lambda one: (
             b"",

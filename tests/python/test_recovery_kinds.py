@@ -7,13 +7,17 @@ import pickle
 import random
 import signal
 import subprocess
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from kernelfixtures import kernel, of, text
 
 import larder
-from larder import groups, subclasses, watch
+from larder import groups, pickled, subclasses, watch
 from larder._larder import Walker, pages_begin
 
 ROOT = Path(__file__).parents[2]
@@ -202,6 +206,40 @@ def test_an_instance_of_a_class_derived_from_a_container_or_a_value_comes_back_a
                                   collections.namedtuple("P", "a b"), type("E", (OSError,), {"__init__": lambda self: None})])  # fmt: skip
 def test_classes_that_pickle_knows_are_left_to_it(kind):
     assert (subclasses.base_of(kind) is None) == (kind is not collections.Counter and kind is not random.SystemRandom)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_frames_share_memory_again_where_pandas_does_not_hide_it(monkeypatch, hidden):
+    """Before pandas 3 a store into one of them is seen in the other: they are one group, whose arrays are views of one."""
+    assert pickled.copies_on_write()
+    monkeypatch.setattr(pickled, "copies_on_write", lambda: hidden)
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=list("abc"))
+    column, part = frame["b"], frame.iloc[1:3]
+    walker = Walker(watch.classify, watch.Registries())
+    pages_begin()
+    walker.begin()
+    values = {"frame": frame, "column": column, "part": part}
+    walked = {name: walker.walk(one, True) for name, one in values.items()}
+    found, refused = groups.groups(values, {}, walked)
+    together = [one.names for one in found]
+    # The frame and its part have one index of columns.
+    assert not refused and together == ([["column"], ["frame", "part"]] if hidden else [["column", "frame", "part"]])
+    back, _ = again(values)
+    assert all(back[name].equals(values[name]) for name in values)
+
+
+class Pandas2:
+    """What is asked of pandas."""
+
+    __version__ = "2.2.3"
+
+
+def test_pandas_before_its_version_3_hides_nothing_unless_asked_to(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", Pandas2)
+    assert not pickled.copies_on_write()  # of 1.4, which has no such option
+    for asked, told in (("warn", False), (False, False), (True, True)):
+        Pandas2.options = types.SimpleNamespace(mode=types.SimpleNamespace(copy_on_write=asked))
+        assert pickled.copies_on_write() == told
 
 
 @pytest.fixture(scope="module")
