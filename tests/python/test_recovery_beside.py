@@ -453,7 +453,12 @@ def test_cells_do_not_wait_for_each_others_states_and_the_last_one_counts(tmp_pa
         ended_at = k.text("print(time.monotonic())", silent=True)
         waiting = pids(k)
         if float(ended_at) - float(began) < 1.0:  # a machine so slow that it took longer shows nothing
-            assert 2 <= len(waiting) <= 7, "one saves, some wait, the others were replaced"
+            assert len(waiting) >= 2, "one saves, some wait"
+            gone_at = time.monotonic() + 0.5  # those that were replaced were killed, and take a moment to be gone
+            while len(waiting) > 7 and time.monotonic() < gone_at:
+                time.sleep(0.01)
+                waiting = pids(k)
+            assert len(waiting) <= 7, "the others were replaced"
         shown = k.text("rows = larder.session.log(); print(len(rows), rows[-1]['cell'], rows[-1]['line'])", silent=True)
         assert shown.split()[1:] == ["14", "x", "=", "11"]
         assert after_a_kill(k, tmp_path, "print(x, s.value)").endswith("\n11 0\n")
