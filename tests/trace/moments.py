@@ -47,6 +47,7 @@ a, b, c, x, y, m, t = 0, 700, -5, 0.5, 1.5, None, 0
 L, F, D, E, p, s, q = [5, 300, 7, 1000], [0.5, 2.5, -1.0], {0: 5, 1: 600, 2: 7, 3: 8}, {"a": 1}, P(3), S(4), []
 """.strip().split("\n")
 NAMES = "a b c x y m t i j k v L F D E q g h".split()
+# No call of C code changes a variable: where such a call stands afterwards is another place for a tracer.
 STATEMENTS = r"""
 a += 1; b -= 1
 a, b = b, a
@@ -81,9 +82,9 @@ a = inc(a) & 1023
 put(L, i & 3, i)
 swap(L)
 a = walk(L) & 1023
-q.append(i)
+q = [*q, i]
 if len(q) > 5: q = []
-if q: a = q.pop()
+if q: a, q = q[-1], q[1:]
 q = [a, b]
 q = [v & 7 for v in L]
 m = a
