@@ -179,6 +179,7 @@ impl Engine {
 ///
 /// # Safety
 /// GIL held, and no reference into the engine is alive.
+#[inline]
 pub unsafe fn release() {
     loop {
         // SAFETY: by contract; the reference ends with this statement.

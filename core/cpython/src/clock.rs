@@ -4,7 +4,7 @@
 //!
 //! - A pass is noted only if the hook was called for nothing else meanwhile, and for the same frame.
 //! - A long entry is told by the thread's processor time, since other programs may have run meanwhile; a short one by the
-//!   wall clock, which is read in a fraction of the time.
+//!   wall clock, which is read in a fraction of the time: the other takes a system call, more than many an entry.
 
 use larder_trace::Obj;
 use larder_trace::worth::Pace;
@@ -75,25 +75,36 @@ impl Default for Clock {
 /// One entry being timed.
 pub struct Watch {
     wall: Instant,
-    processor: u64,
+    processor: Option<u64>,
+}
+
+/// What a watch says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    Short(u64),
+    Long(u64),
+    /// Long, and processor time was not looked at.
+    Unknown,
 }
 
 impl Watch {
-    pub fn start() -> Watch {
+    /// `long`: the entry may be a long one.
+    pub fn start(long: bool) -> Watch {
         Watch {
-            processor: processor_ns(),
+            processor: long.then(processor_ns),
             wall: Instant::now(),
         }
     }
 
     /// ns since the start. An entry is not believed to have taken many times what it is worth in so short a time: the thread
     /// was not running.
-    pub fn stop(self, worth: u64) -> u64 {
+    pub fn stop(self, worth: u64) -> Took {
         let wall = self.wall.elapsed().as_nanos() as u64;
-        if wall < SHORT_NS {
-            return wall.min(4 * worth + 1000);
+        match self.processor {
+            _ if wall < SHORT_NS => Took::Short(wall.min(4 * worth + 1000)),
+            Some(before) => Took::Long(processor_ns().saturating_sub(before)),
+            None => Took::Unknown,
         }
-        processor_ns().saturating_sub(self.processor)
     }
 }
 
@@ -142,6 +153,16 @@ mod tests {
             clock.arrive(edge, &mut pace);
         }
         assert!(pace.usual().is_some());
+    }
+
+    #[test]
+    fn a_long_entry_is_told_by_processor_time_or_not_at_all() {
+        let long = std::time::Duration::from_millis(5);
+        let (told, not) = (Watch::start(true), Watch::start(false));
+        std::thread::sleep(long);
+        assert_eq!(not.stop(100), Took::Unknown);
+        let Took::Long(ns) = told.stop(100) else { panic!("5 ms") };
+        assert!(ns < long.as_nanos() as u64, "the thread slept: {ns}");
     }
 
     #[test]

@@ -182,7 +182,7 @@ unsafe impl Sync for Namespaces {}
 static NAMESPACES: Namespaces = Namespaces(UnsafeCell::new([0; 2 + OTHERS]));
 
 /// A trace is about to run, or to be recorded, for this frame.
-#[inline]
+#[inline(always)]
 pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
     // SAFETY: called with the GIL held; nobody holds a reference to the array.
     unsafe {
@@ -190,8 +190,12 @@ pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
         all[0] = frame.globals().0;
         all[1] = frame.builtins().0;
         all[2..].fill(0);
-        for (place, dict) in all[2..].iter_mut().zip(others) {
-            *place = dict.0;
+        let mut place = 2;
+        for dict in others {
+            if place < all.len() {
+                all[place] = dict.0;
+                place += 1;
+            }
         }
     }
 }

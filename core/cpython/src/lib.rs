@@ -1,14 +1,15 @@
 //! CPython as larder sees it: versioned layouts, frames, monitoring. All unsafe access to its memory lives here.
 //!
-//! For the optimiser: `abi` knows the offsets, `probe` tests them, `attributes` where attributes live, `hook` is called at the back edges of loops, `world` reads objects for
-//! the recorder, `run` enters compiled loops and puts the frame right when they leave, `cache` lets them cool down and go, `rows` is
-//! what is told of them.
+//! For the optimiser: `abi` knows the offsets, `probe` tests them, `attributes` where attributes live, `hook` is called at the
+//! back edges of loops, `grow` records and compiles them, `world` reads objects for the recorder, `run` enters compiled
+//! loops, `restore` puts the frame right when they leave, `cache` lets them cool down and go, `rows` is what is told of them.
 
 pub mod abi;
 pub mod attributes;
 pub mod cache;
 pub mod clock;
 pub mod frame;
+pub mod grow;
 pub mod heat_frames;
 pub mod heat_layout;
 pub mod heat_live;
@@ -24,6 +25,7 @@ pub mod making;
 pub mod object;
 pub mod probe;
 pub mod referents;
+mod restore;
 pub mod rows;
 pub mod run;
 pub mod stdio;

@@ -1,6 +1,6 @@
 //! One loop head of one code object: where it stands, its machine code, and whether that pays.
 
-use crate::clock::worth_ns;
+use crate::clock::{Took, Watch, worth_ns};
 use crate::run::{Buffer, Compiled};
 use larder_jit::lower::ITERATIONS;
 use larder_trace::Tree;
@@ -16,6 +16,9 @@ const FREE_NS: u64 = 10_000_000;
 /// Passes an entry has, if it is not entering and leaving that takes the time.
 const LONG: u32 = 40;
 
+/// Timed entries after a long one that may be long too.
+const LONG_AGAIN: u8 = 64;
+
 /// One loop head of one code object.
 pub struct Loop {
     pub header: u32,
@@ -30,6 +33,8 @@ pub struct Loop {
     /// How long an interpreted pass takes, and what entries have cost and saved since it was compiled last.
     pub pace: Pace,
     pub account: Account,
+    /// Timed entries to come that may be long ones.
+    long: u8,
     /// Processor time its recording and compiling took, and what its machine code saved before it was compiled last, ns.
     pub compile_ns: u64,
     saved_ns: u64,
@@ -51,6 +56,7 @@ impl Loop {
             reopened: 0,
             pace: Pace::default(),
             account: Account::default(),
+            long: 0,
             compile_ns: 0,
             saved_ns: 0,
             usual: 0,
@@ -73,6 +79,26 @@ impl Loop {
         self.saved_ns = self.saved();
         (self.compiled, self.grown, self.account) = (Some(compiled), true, Account::default());
         self.usual = self.pace.usual().unwrap_or(0);
+    }
+
+    /// An entry begins; it is timed if it has to be.
+    #[inline]
+    pub fn begin(&mut self) -> Option<Watch> {
+        self.account
+            .enters()
+            .then(|| Watch::start(self.long > 0 || self.account.early()))
+    }
+
+    /// An entry that was timed has ended; what it cost before it began, and what it is worth, in ns.
+    pub fn end(&mut self, watch: Watch, before: u64, worth: u64) {
+        let took = watch.stop(worth);
+        self.long = match took {
+            Took::Short(_) => self.long.saturating_sub(1),
+            _ => LONG_AGAIN,
+        };
+        if let Took::Short(ns) | Took::Long(ns) = took {
+            self.account.add(ns + before, worth);
+        }
     }
 
     /// What the interpreter would have taken for the entry that ended at this exit, in ns.
@@ -120,6 +146,7 @@ impl Loop {
     }
 
     /// Whether entering its machine code pays, as far as is known.
+    #[inline(always)]
     pub fn pays(&self) -> bool {
         self.compiled.as_ref().is_none_or(|c| {
             // A tree that has just grown is judged anew.

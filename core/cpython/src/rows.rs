@@ -180,9 +180,11 @@ impl Row {
         }
         if let Some((root, traces)) = self.traces.split_first_mut() {
             root.runs += passes;
-            for (trace, begun) in traces.iter_mut().zip(sides) {
-                // SAFETY: the counters were set before the code ran.
-                trace.runs += unsafe { begun.assume_init() };
+            for (at, begun) in sides.iter().enumerate() {
+                if let Some(trace) = traces.get_mut(at) {
+                    // SAFETY: the counters were set before the code ran.
+                    trace.runs += unsafe { begun.assume_init() };
+                }
             }
         }
     }

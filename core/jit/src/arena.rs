@@ -345,6 +345,7 @@ impl Arena {
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.write.as_mut_ptr().add(offset), code.len()) };
     }
 
+    #[inline]
     fn held(&self, piece: Piece) -> &Held {
         self.held[piece.0 as usize].as_ref().expect("a piece that was released")
     }

@@ -22,7 +22,7 @@
 
 mod read;
 
-pub use read::{Value, kind};
+pub use read::{Value, input, kind};
 
 use crate::lower::{Code, ExitMap, FIRST, Item, Source};
 use larder_trace::ir::{Condition, Seq};
@@ -76,6 +76,17 @@ pub struct Exit {
     pub entries: Vec<Entry>,
 }
 
+/// A slot read at entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub slot: Slot,
+    /// One of [`input`], and the object it names.
+    pub ty: u8,
+    pub object: Obj,
+    /// What the frame holds there does not matter: it is written before it is read.
+    pub write_only: bool,
+}
+
 /// See [`Packed::inputs`].
 pub struct Inputs<'a> {
     from: Reader<'a>,
@@ -84,28 +95,24 @@ pub struct Inputs<'a> {
 }
 
 impl Iterator for Inputs<'_> {
-    type Item = (Slot, Type, bool);
+    type Item = Input;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let (slot, tag) = (self.from.slot(), self.from.byte());
-        let ty = match tag & !WRITE_ONLY {
-            0 => Type::Int,
-            1 => Type::Float,
-            2 => Type::Bool,
-            3 => Type::Ptr(object(self.bytes, self.from.number() as usize)),
-            4 => Type::Known(object(self.bytes, self.from.number() as usize)),
-            5 => Type::Null,
-            6 => Type::RangeIter,
-            7 => Type::SeqIter(Seq::List),
-            8 => Type::SeqIter(Seq::Tuple),
-            9 => Type::SeqIter(Seq::Str),
-            10 => Type::Enumerate,
-            11 => Type::Zip,
-            _ => Type::Position,
+        let ty = tag & !WRITE_ONLY;
+        let object = match ty {
+            input::PTR | input::KNOWN => object(self.bytes, self.from.number() as usize),
+            _ => Obj::NULL,
         };
-        Some((slot, ty, tag & WRITE_ONLY != 0))
+        let write_only = tag & WRITE_ONLY != 0;
+        Some(Input {
+            slot,
+            ty,
+            object,
+            write_only,
+        })
     }
 }
 
@@ -131,22 +138,22 @@ impl Packed {
             put(&mut bytes, index(&mut objects, dict));
         }
         put(&mut bytes, tree.inputs.len() as u64);
-        for (number, input) in tree.inputs.iter().enumerate() {
-            put_slot(&mut bytes, input.slot);
-            let (tag, object) = match input.ty {
-                Type::Int => (0, None),
-                Type::Float => (1, None),
-                Type::Bool => (2, None),
-                Type::Ptr(o) => (3, Some(o)),
-                Type::Known(o) => (4, Some(o)),
-                Type::Null => (5, None),
-                Type::RangeIter => (6, None),
-                Type::SeqIter(Seq::List) => (7, None),
-                Type::SeqIter(Seq::Tuple) => (8, None),
-                Type::SeqIter(Seq::Str) => (9, None),
-                Type::Enumerate => (10, None),
-                Type::Zip => (11, None),
-                Type::Position => (12, None),
+        for (number, of) in tree.inputs.iter().enumerate() {
+            put_slot(&mut bytes, of.slot);
+            let (tag, object) = match of.ty {
+                Type::Int => (input::INT, None),
+                Type::Float => (input::FLOAT, None),
+                Type::Bool => (input::BOOL, None),
+                Type::Ptr(o) => (input::PTR, Some(o)),
+                Type::Known(o) => (input::KNOWN, Some(o)),
+                Type::Null => (input::NULL, None),
+                Type::RangeIter => (input::RANGE_ITER, None),
+                Type::SeqIter(Seq::List) => (input::LIST_ITER, None),
+                Type::SeqIter(Seq::Tuple) => (input::TUPLE_ITER, None),
+                Type::SeqIter(Seq::Str) => (input::STR_ITER, None),
+                Type::Enumerate => (input::ENUMERATE, None),
+                Type::Zip => (input::ZIP, None),
+                Type::Position => (input::POSITION, None),
             };
             bytes.push(tag | if tree.write_only(number as u32) { WRITE_ONLY } else { 0 });
             if let Some(o) = object {
@@ -265,7 +272,7 @@ impl Packed {
     }
 
     /// Words of the buffer that count how often each side trace was begun.
-    #[inline]
+    #[inline(always)]
     pub fn counters(&self) -> std::ops::Range<usize> {
         let first = usize::from(self.counters) + 1;
         first..first + usize::from(self.sides)
@@ -285,13 +292,13 @@ impl Packed {
     }
 
     /// How often an exit was taken, up to 255.
-    #[inline]
+    #[inline(always)]
     pub fn taken(&self, exit: usize) -> u8 {
         self.bytes[self.count(exit)]
     }
 
     /// Counts one more exit.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, exit: usize) {
         let count = &mut self.bytes[usize::from(self.exits) + usize::from(self.exit) * (exit + 1) - 1];
         *count = count.saturating_add(1);
@@ -325,7 +332,7 @@ impl Packed {
     }
 
     /// What must hold at entry.
-    #[inline]
+    #[inline(always)]
     pub fn conditions(&self) -> impl Iterator<Item = Condition> + '_ {
         let mut from = self.reader(self.conditions);
         let count = from.number();
@@ -341,8 +348,7 @@ impl Packed {
         })
     }
 
-    /// The slots read at entry, with the type each must have, in the order the code expects their components; and
-    /// whether what the frame holds there does not matter, because it is written before it is read.
+    /// The slots read at entry, with the type each must have, in the order the code expects their components.
     #[inline(always)]
     pub fn inputs(&self) -> Inputs<'_> {
         let mut from = self.reader(self.spaces);
@@ -357,14 +363,21 @@ impl Packed {
     }
 
     /// The dicts of other modules whose names are kept in registers.
-    #[inline]
+    #[inline(always)]
     pub fn spaces(&self) -> impl Iterator<Item = Obj> + '_ {
         let mut from = self.reader(self.spaces);
         let count = from.number();
         (0..count).map(move |_| object(&self.bytes, from.number() as usize))
     }
 
+    /// Slots an exit writes at most.
+    #[inline]
+    pub fn writes(&self) -> usize {
+        8 * usize::from(self.set)
+    }
+
     /// The slots some exit writes, without those that hold a number at entry: its death is seen by nobody.
+    #[inline(always)]
     pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
         let mut from = self.reader(self.overwritten);
         let count = from.number();
@@ -373,12 +386,12 @@ impl Packed {
 
     #[inline(always)]
     fn reader(&self, at: u16) -> Reader<'_> {
-        Reader {
-            bytes: &self.bytes[usize::from(at)..],
-        }
+        // SAFETY: asked for places where `new` has put a part.
+        unsafe { Reader::new(&self.bytes[usize::from(at)..]) }
     }
 
     /// Whether an exit leads to the head of another loop: it grows nothing then.
+    #[inline(always)]
     pub fn linked(&self, exit: usize) -> bool {
         self.record(exit)[2] & 1 != 0
     }
@@ -411,7 +424,8 @@ impl Packed {
                 } else {
                     &entries[usize::from(u16::from_le_bytes([entry[1], entry[2]]))..]
                 };
-                take(entry[0], Reader { bytes });
+                // SAFETY: a slot and what the kind needs lie there.
+                take(entry[0], unsafe { Reader::new(bytes) });
             }
         }
     }
@@ -419,18 +433,12 @@ impl Packed {
     /// Gives every slot an exit writes with the value to be made there, which `make` reads; with `first`, not those that
     /// only take along what earlier passes changed. Where the exit leads: its unit, and the depth of the stack there.
     #[inline(always)]
-    pub fn each<'a>(
-        &'a self,
-        exit: usize,
-        first: bool,
-        mut make: impl FnMut(Slot, &mut Value<'_, 'a>),
-    ) -> (usize, usize) {
+    pub fn each<'a>(&'a self, exit: usize, first: bool, mut make: impl FnMut(Slot, Value<'a>)) -> (usize, usize) {
         self.each_entry(exit, |kind, mut reader| {
             if !(first && kind & CARRIED != 0) {
                 let slot = reader.slot();
-                let reader = &mut reader;
                 let (kind, bytes) = (kind & KIND, &*self.bytes);
-                make(slot, &mut Value { kind, reader, bytes });
+                make(slot, Value { kind, reader, bytes });
             }
         });
         self.leads(exit)
@@ -465,9 +473,10 @@ const OBJECT: usize = 6;
 
 #[inline]
 fn object(bytes: &[u8], index: usize) -> Obj {
+    // What follows the objects is longer than two bytes.
     let mut word = [0; 8];
-    word[..OBJECT].copy_from_slice(&bytes[OBJECT * index..][..OBJECT]);
-    Obj(usize::from_le_bytes(word))
+    word.copy_from_slice(&bytes[OBJECT * index..][..8]);
+    Obj(usize::from_le_bytes(word) & ((1 << (8 * OBJECT)) - 1))
 }
 
 fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {

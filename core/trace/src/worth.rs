@@ -14,9 +14,10 @@
 
 /// Passes remembered.
 const SAMPLES: usize = 16;
-/// Entries timed one by one; later only every so many.
+/// Entries timed one by one; later only every so many, and fewer when many were.
 const EACH: u32 = 64;
 const STRIDE: u32 = 16;
+const WIDE: u32 = 64;
 /// Entries timed from which a loop must save something.
 const MANY: u32 = 256;
 /// Time spent after which entries are judged, in ns.
@@ -65,12 +66,28 @@ impl Account {
     #[inline]
     pub fn enters(&mut self) -> bool {
         self.entries = self.entries.wrapping_add(1);
-        self.entries <= EACH || self.entries.is_multiple_of(STRIDE)
+        // Strides are powers of two: nothing is divided.
+        self.entries & (self.stride() - 1) == 0
+    }
+
+    #[inline]
+    fn stride(&self) -> u32 {
+        match self.timed {
+            _ if self.early() => 1,
+            0..MANY => STRIDE,
+            _ => WIDE,
+        }
+    }
+
+    /// Whether it is too soon to know what entries are like.
+    #[inline]
+    pub fn early(&self) -> bool {
+        self.entries <= EACH
     }
 
     /// Writes down one entry that was timed.
     pub fn add(&mut self, spent: u64, worth: u64) {
-        let stands_for = if self.entries <= EACH { 1 } else { u64::from(STRIDE) };
+        let stands_for = u64::from(self.stride());
         self.timed = self.timed.saturating_add(1);
         self.spent += spent.saturating_mul(stands_for);
         self.worth += worth.saturating_mul(stands_for);
@@ -81,6 +98,7 @@ impl Account {
 
     /// Whether the entries so far paid; none as long as too few were timed. What is timed is never exact: few entries get the
     /// benefit of the doubt, many must show that they save something.
+    #[inline]
     pub fn pays(&self) -> Option<bool> {
         let percent = match self.timed {
             0 | 1 => return None,

@@ -4,6 +4,7 @@ use super::object;
 use crate::lower::{FIRST, Item, Source};
 use larder_trace::ir::Seq;
 use larder_trace::{Obj, Ref, Slot, Val};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// The kinds of values, as packed.
@@ -29,26 +30,46 @@ pub mod kind {
     pub const POSITION: u8 = 16;
 }
 
+/// The types of inputs, as packed, and how many words of the buffer each takes.
+pub mod input {
+    pub const INT: u8 = 0;
+    pub const FLOAT: u8 = 1;
+    pub const BOOL: u8 = 2;
+    /// An object of a type, which follows; this very object, which follows.
+    pub const PTR: u8 = 3;
+    pub const KNOWN: u8 = 4;
+    pub const NULL: u8 = 5;
+    pub const RANGE_ITER: u8 = 6;
+    pub const LIST_ITER: u8 = 7;
+    pub const TUPLE_ITER: u8 = 8;
+    pub const STR_ITER: u8 = 9;
+    pub const ENUMERATE: u8 = 10;
+    pub const ZIP: u8 = 11;
+    pub const POSITION: u8 = 12;
+    pub const WORDS: [u8; 13] = [2, 2, 1, 1, 0, 0, 4, 3, 3, 3, 4, 4, 1];
+}
+
 /// Components of each kind.
 #[cfg(test)]
 pub const COMPONENTS: [u8; 17] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1];
 
 /// A value about to be read, part by part: what its kind says comes before its components, then those.
-pub struct Value<'r, 'a> {
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
     pub kind: u8,
-    pub(super) reader: &'r mut Reader<'a>,
+    pub(super) reader: Reader<'a>,
     pub(super) bytes: &'a [u8],
 }
 
-impl<'a> Value<'_, 'a> {
+impl<'a> Value<'a> {
     /// The object of [`kind::KNOWN`].
-    #[inline]
+    #[inline(always)]
     pub fn object(&mut self) -> Obj {
         object(self.bytes, self.reader.number() as usize)
     }
 
     /// An identity, or how many items follow.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self) -> u64 {
         self.reader.number()
     }
@@ -57,7 +78,7 @@ impl<'a> Value<'_, 'a> {
     ///
     /// # Safety
     /// The code that left here has written every word this exit names.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
         match self.reader.number() as usize {
             0 => 0,
@@ -67,14 +88,15 @@ impl<'a> Value<'_, 'a> {
         }
     }
 
-    /// The next item of a tuple.
-    pub fn item(&mut self) -> Value<'_, 'a> {
+    /// The next item of a tuple; [`Value::after`] goes on behind it.
+    pub fn item(&mut self) -> Value<'a> {
         let kind = self.reader.byte();
-        Value {
-            kind,
-            reader: self.reader,
-            bytes: self.bytes,
-        }
+        Value { kind, ..*self }
+    }
+
+    /// Goes on behind an item that was read.
+    pub fn after(&mut self, item: &Value<'a>) {
+        self.reader = item.reader;
     }
 }
 
@@ -82,17 +104,32 @@ fn unzigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
 
+/// Reads what [`Packed::new`](super::Packed::new) has written, in the order it was written.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) bytes: &'a [u8],
+    at: *const u8,
+    of: PhantomData<&'a [u8]>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// # Safety
+    /// What is read from here on was written there: every part says how much follows.
+    #[inline(always)]
+    pub(super) unsafe fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader {
+            at: bytes.as_ptr(),
+            of: PhantomData,
+        }
+    }
+
     #[inline(always)]
     pub(super) fn byte(&mut self) -> u8 {
-        let byte = self.bytes[0];
-        self.bytes = &self.bytes[1..];
-        byte
+        // SAFETY: by the contract of `new`, a byte that is asked for is there.
+        unsafe {
+            let byte = *self.at;
+            self.at = self.at.add(1);
+            byte
+        }
     }
 
     #[inline(always)]

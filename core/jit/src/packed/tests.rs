@@ -33,7 +33,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
 fn check_each(packed: &Packed, number: usize) {
     let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
     let mut seen = Vec::new();
-    let to = packed.each(number, false, |slot, v| {
+    let to = packed.each(number, false, |slot, mut v| {
         match v.kind {
             kind::KNOWN => drop(v.object()),
             kind::SHARED_INT | kind::SHARED_FLOAT => drop(v.number()),
@@ -187,7 +187,12 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     }
     assert_eq!(
         packed.inputs().collect::<Vec<_>>(),
-        [(Slot(3), Type::Int, false), (Slot::name(1), Type::Ptr(o), false)]
+        [(Slot(3), input::INT, Obj::NULL), (Slot::name(1), input::PTR, o)].map(|(slot, ty, object)| super::Input {
+            slot,
+            ty,
+            object,
+            write_only: false,
+        })
     );
     let slots: Vec<Slot> = packed.overwritten().collect();
     assert_eq!(

@@ -1,0 +1,221 @@
+//! Recording and compiling: a loop's first trace, and what is added to its tree at exits that are taken often.
+//!
+//! Invariants
+//!
+//! - Until a new tree is complete and in place, nothing of the loop is changed.
+//! - What a tree names lives as long as the tree, or its machine code, does.
+
+use crate::clock::processor_ns;
+use crate::frame::Frame;
+use crate::helpers;
+use crate::hook::{CodeInfo, Engine, TRACES_MAX};
+use crate::object::{load, ptr};
+use crate::run::{Compiled, Growth};
+use crate::world::{Live, plain_namespaces};
+use larder_jit::Packed;
+use larder_trace::opt::optimise;
+use larder_trace::record::{Failure, record};
+use larder_trace::{ExitId, Obj, Tree};
+use pyo3::ffi;
+use std::cell::RefCell;
+use std::time::Instant;
+
+/// Times the exits of recorded side traces are taken again before these are compiled: each time the recorder looks whether
+/// the iteration goes another way, so that a tree is compiled less often.
+const LOOKS: u8 = 6;
+
+impl Engine {
+    /// [`Engine::grow`], in which a mistake of ours only costs this loop its trace.
+    ///
+    /// # Safety
+    /// As [`Engine::grow`].
+    pub unsafe fn try_grow(
+        &mut self,
+        info: &mut CodeInfo,
+        index: usize,
+        frame: Frame,
+        from: Option<usize>,
+    ) -> Result<(), Failure> {
+        let started = processor_ns();
+        // SAFETY: by contract. Until the new tree is complete and in place, nothing is changed.
+        let tried = std::panic::AssertUnwindSafe(|| unsafe { self.grow(info, index, frame, from) });
+        let done = std::panic::catch_unwind(tried).unwrap_or(Err(Failure {
+            why: "an internal error",
+            soon: false,
+        }));
+        info.loops[index].compile_ns += processor_ns().saturating_sub(started);
+        done
+    }
+
+    /// Records and compiles the root of a loop, or a side trace of an exit.
+    ///
+    /// # Safety
+    /// GIL held; `frame` is the running frame, at the loop head or at that exit.
+    unsafe fn grow(
+        &mut self,
+        info: &mut CodeInfo,
+        index: usize,
+        frame: Frame,
+        from: Option<usize>,
+    ) -> Result<(), Failure> {
+        let late = |why| Failure { why, soon: false };
+        if !plain_namespaces(frame) {
+            return Err(late("namespaces that are not plain dicts"));
+        }
+        let started = Instant::now();
+        let header = info.loops[index].header;
+        let settled = || late("a loop that has settled");
+        let (mut tree, looks) = match &info.loops[index].compiled {
+            Some(c) => match c.growth.as_ref().ok_or_else(settled)?.as_ref() {
+                Growth {
+                    ahead: Some((tree, looks)),
+                    ..
+                } => (Tree::clone(tree), *looks),
+                growth => (growth.tree.clone(), LOOKS),
+            },
+            None => (
+                Tree::new(header, frame.depth(info.locals as usize) as u32, info.locals),
+                0,
+            ),
+        };
+        let heads: Vec<u32> = info
+            .loops
+            .iter()
+            .filter(|l| l.compiled.is_some())
+            .map(|l| l.header)
+            .collect();
+        helpers::set_namespaces(frame, std::iter::empty());
+        let world = Live {
+            frame,
+            engine: self,
+            ins: &info.ins,
+            examples: RefCell::default(),
+        };
+        let from = from.map(|e| ExitId(e as u32));
+        let again = from.is_some_and(|e| tree.exits[e.at()].side.is_some());
+        let recorded = record(&mut tree, from, &world, &info.ins, self.layout, &heads);
+        drop(world);
+        if let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
+            let looks = looks.saturating_sub(u8::from(again));
+            match (recorded, &mut growth.ahead) {
+                // Nothing new: as it was.
+                (Err(_), Some(ahead)) if again => {
+                    ahead.1 = looks;
+                    tree = Tree::clone(&ahead.0);
+                }
+                (Err(why), _) => return Err(why),
+                (Ok(()), ahead) => {
+                    // The program goes on: what the tree names must live until it is compiled.
+                    for o in tree.objects() {
+                        // SAFETY: live objects the recorder met.
+                        unsafe { ffi::Py_INCREF(ptr(o)) };
+                    }
+                    if let Some(old) = ahead.replace((Box::new(tree.clone()), looks)) {
+                        self.freed.extend(old.0.objects());
+                    }
+                }
+            }
+            if looks > 0 && tree.traces.len() < TRACES_MAX {
+                info.loops[index].grown = true;
+                let row = info.loops[index].row;
+                self.took(row, started);
+                return Ok(());
+            }
+            if let Some(old) = growth.ahead.take() {
+                self.freed.extend(old.0.objects());
+            }
+        } else {
+            recorded?;
+        }
+        let known = info.loops[index].compiled.as_ref().and_then(|c| c.growth.as_ref());
+        for newer in known.map_or(0, |growth| growth.tree.traces.len())..tree.traces.len() {
+            optimise(&mut tree, newer, &self.passes);
+        }
+        self.compiler.hoist = self.passes.hoist;
+        let code = self
+            .compiler
+            .compile(&tree)
+            .map_err(|_| late("the code generator refused it"))?;
+        let l = self.layout;
+        // What the code has as constants lives as long as this loop: it goes with the code.
+        let kept = |o: Obj| {
+            // SAFETY: the code that runs, and its tuple of constants.
+            unsafe {
+                let consts: usize = load(frame.code().0, l.code_consts);
+                let count: usize = load(consts, l.var_size);
+                (0..count).any(|k| load::<usize>(consts, l.tuple_items + 8 * k) == o.0)
+            }
+        };
+        let packed = Packed::new(&tree, &code, |o| dies(o) && !kept(o)).map_err(|_| late("too large to keep"))?;
+        let piece = self
+            .publish(&code.bytes, &code.links, &raw const info.loops[index])
+            .ok_or(late("the limit for machine code is reached"))?;
+        for o in packed.objects() {
+            // SAFETY: live objects the recorder met.
+            unsafe { ffi::Py_INCREF(ptr(o)) };
+        }
+        let reaches_out = from.is_some() && tree.traces.iter().any(|t| t.outer);
+        let mut compiled = Box::new(Compiled::new(tree, packed, piece));
+        debug_assert!(compiled.packed.spaces().count() <= helpers::OTHERS);
+        let l = &mut info.loops[index];
+        if let Some(old) = l.compiled.take() {
+            compiled.packed.take_over(&old.packed);
+            if let (Some(growth), Some(before)) = (&mut compiled.growth, &old.growth) {
+                growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
+            }
+            self.arena.release(old.piece);
+            self.freed.extend(old.packed.objects());
+        }
+        let own = l.row;
+        l.install(compiled);
+        if reaches_out {
+            // Loops around and beside are part of the tree now: what was counted of them says nothing.
+            for other in info.loops.iter_mut().filter(|l| l.compiled.is_none()) {
+                other.head.count = 0;
+            }
+        }
+        // SAFETY: by contract.
+        unsafe { self.describe(info, index, own, frame) };
+        self.took(own, started);
+        Ok(())
+    }
+
+    /// Adds to the time a loop's recording and compiling took.
+    fn took(&mut self, row: Option<usize>, started: Instant) {
+        if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+            row.compile_ns += started.elapsed().as_nanos() as u64;
+        }
+    }
+
+    /// Tells the row of a loop that was just compiled what came of it.
+    ///
+    /// # Safety
+    /// As [`Engine::grow`].
+    unsafe fn describe(&mut self, info: &CodeInfo, index: usize, row: Option<usize>, frame: Frame) {
+        let (Some(row), Some(c)) = (row, &info.loops[index].compiled) else {
+            return;
+        };
+        let Some(growth) = &c.growth else { return };
+        let mut rows = Vec::with_capacity(growth.tree.backs.len());
+        for back in &growth.tree.backs {
+            let code = if back.code.is_null() { frame.code() } else { back.code };
+            // SAFETY: the frame's code, or that of a function the tree keeps alive.
+            let ours = back.code.is_null() || unsafe { (*self.info(code)).ours };
+            rows.push(if ours {
+                self.row(code, back.header, back.from)
+            } else {
+                None
+            });
+        }
+        self.tell_along(row);
+        let row = &mut self.rows[row];
+        row.compiles += 1;
+        row.describe(&growth.tree, &c.packed, &rows);
+    }
+}
+
+/// Whether an object could die at all; the interpreter keeps some for ever.
+fn dies(o: Obj) -> bool {
+    // SAFETY: asked of live objects only.
+    unsafe { crate::object::refcount(o) >= 0 }
+}
