@@ -41,3 +41,60 @@ def test_numbers_that_several_variables_hold_are_one_object_after_the_loop_and_s
     told, kept = result
     assert told[0][:2] == (36_000, 36_000) and all(end[4:] == (True, True) for end in told)
     assert kept[:3] == [(6_600, 0.5 * 1.5**8), (29_000, 0.5 * 1.5**40), (36_000, 36_000)]
+
+
+CONVERT = """
+import math
+def convert(numbers):
+    n = done = 0
+    try:
+        for x in numbers:
+            n = HOW(x)
+            n = 3
+            done += 1
+    except OverflowError:
+        return n, done
+def run():
+    return [convert([1.5] * k + [float("inf")]) for k in (0, 20, 200, 300) for turn in range(6)]
+"""
+
+
+@pytest.mark.parametrize("how", ["int", "math.trunc", "math.floor", "math.ceil", "round"])
+def test_a_conversion_raises_though_nobody_reads_what_it_gives(how):
+    assert both(CONVERT.replace("HOW", how))[-1] == (3, 300)
+
+
+LOUD = """
+class Loud:
+    def __init__(self, like): self.like = like
+    def __hash__(self): return hash(self.like)
+    def __eq__(self, other):
+        told.append(other)
+        return False
+told = []
+def in_set(n, where):
+    for i in range(n):
+        found = KEY in where
+        found = i
+def in_dict(n, where):
+    for i in range(n):
+        found = KEY in where
+        found = i
+def run():
+    counts = []
+    for k in range(12): in_set(100, OTHERS), in_dict(100, dict.fromkeys(OTHERS))
+    for look, where in (in_set, {Loud(LIKE)}), (in_dict, {Loud(LIKE): 1}):
+        look(240, where)
+        counts.append(len(told))
+        told.clear()
+    return counts
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "like", "others", "times"), [("i & 7", "7", "{1, 2, 3}", 30), ("'seven'", "'seven'", "{'one', 'two'}", 240)]
+)
+def test_a_programs_methods_compare_though_nobody_reads_the_outcome(key, like, others, times):
+    source = LOUD.replace("KEY", key).replace("LIKE", like).replace("OTHERS", others)
+    # Where a lookup comes by one place twice, it compares twice: that is up to the hash.
+    assert all(count > 0 and count % times == 0 for count in both(source))

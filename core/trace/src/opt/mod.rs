@@ -218,8 +218,11 @@ fn dead(tree: &mut Tree, index: usize) {
     let mut kept = Vec::new();
     for r in tree.traces[index].body.iter().rev() {
         let inst = tree.inst(*r);
-        // These raise where they leave, used or not.
-        let raises = matches!(inst.op, Op::Best | Op::SumI | Op::SumF);
+        // Where these leave, the interpreter raises or compares by a program's methods, used or not.
+        let raises = matches!(
+            inst.op,
+            Op::Best | Op::SumI | Op::SumF | Op::FToI | Op::SetI | Op::SetP | Op::DictI | Op::DictP
+        );
         if inst.op.info().effect || raises || inst.op.is_guard() || used.contains(r) {
             used.extend(inst.args);
             kept.push(*r);
