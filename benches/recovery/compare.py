@@ -20,6 +20,7 @@ every byte of every variable takes longer the first time than the second, so tha
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -161,11 +162,7 @@ def one(contender: str, name: str, folder: Path) -> dict:
     kernel = Kernel(contender, folder)
     kernel.run(PREPARE.get(contender, "pass"), silent=True)  # what the first request alone takes is nobody's cell
     before = used(folder)
-    times, marks = [], {}
-    for number, source in enumerate(sources, 1):
-        times.append(kernel.run(source)[0])
-        if number == element - 1:
-            marks["before"] = kernel.state()
+    times = [kernel.run(source)[0] for source in sources]
     row: dict = {"total": sum(times), "element": times[element - 1], "times": times}
     if contender in ("ipykernel", "larder, not saved"):
         kernel.close()
@@ -196,9 +193,27 @@ def one(contender: str, name: str, folder: Path) -> dict:
     row["wrong"] = differences(was, now)
     if contender in CHECKOUT:
         row["checkout"], _ = kernel.run(CHECKOUT[contender].format(cell=element - 1), silent=True)
-        row["wrong checkout"] = differences(marks["before"], kernel.state())
+        row["wrong checkout"] = differences(state_before(base_of(contender), name), kernel.state())
     kernel.close()
     return row
+
+
+def base_of(contender: str) -> str:
+    return "larder, not saved" if contender in LARDER else "ipykernel"
+
+
+@functools.cache
+def state_before(contender: str, name: str) -> dict[str, str]:
+    """The variables before the one-element cell, in a kernel of its own: who looks at all of them in a kernel that saves
+    makes the next cell look at them all, too."""
+    sources, element = cells(name)
+    with tempfile.TemporaryDirectory(prefix="larder-recovery-") as folder:
+        kernel = Kernel(contender, Path(folder))
+        for source in sources[: element - 1]:
+            kernel.run(source)
+        state = kernel.state()
+        kernel.close()
+    return state
 
 
 # Bytes of the distinct objects of the namespace, as a copy of each would take.
@@ -253,7 +268,7 @@ def report(name: str, count: int, rows: dict[str, list[dict]]) -> None:
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     for contender in rows:
-        base = "larder, not saved" if contender in LARDER else "ipykernel"
+        base = base_of(contender)
         total, plain, element = best(contender, "total"), best(base, "total"), best(contender, "element")
         if total is None:
             continue
