@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -137,3 +138,16 @@ def alive(pid: int) -> bool:
             return stat.read().rpartition(b")")[2].split()[0] != b"Z"
     except FileNotFoundError:
         return False
+
+
+def kill(k: Running, group: bool = False) -> None:
+    """SIGKILL to the kernel (with ``group``, to its children as well)."""
+    os.killpg(k.pid, signal.SIGKILL) if group else os.kill(k.pid, signal.SIGKILL)
+    k.km.shutdown_kernel(now=True)
+
+
+def shut(k: Running, restart: bool = False) -> None:
+    """What a front end does on Shutdown (or on Restart, whose new kernel the test starts itself)."""
+    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": restart}))
+    wait_until(lambda: not k.km.is_alive(), 20)
+    k.km.shutdown_kernel(now=True)

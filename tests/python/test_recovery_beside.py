@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from kernelfixtures import alive, kernel, wait_until
+from kernelfixtures import alive, kernel, kill, shut, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -48,22 +48,11 @@ def ended(pid):
     return not alive(pid)
 
 
-def kill(k, group=False):
-    os.killpg(k.pid, signal.SIGKILL) if group else os.kill(k.pid, signal.SIGKILL)
-    k.km.shutdown_kernel(now=True)
-
-
 def after_a_kill(k, tmp_path, code):
     """What the next kernel prints for ``code`` when this one was killed."""
     kill(k)
     with notebook(tmp_path) as again:
         return again.text(code)
-
-
-def shut(k):
-    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": False}))
-    wait_until(lambda: not k.km.is_alive(), 20)
-    k.km.shutdown_kernel(now=True)
 
 
 HOW = "for r in larder.session.log(): print(r['cell'], r['how'])"

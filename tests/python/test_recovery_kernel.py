@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from kernelfixtures import kernel, text
+from kernelfixtures import kernel, kill, shut, text
 
 import larder
 
@@ -35,25 +35,10 @@ def started(k, code):
     )
 
 
-def kill(k):
-    os.kill(k.pid, signal.SIGKILL)
-    k.km.shutdown_kernel(now=True)
-
-
 def dies(k):
     deadline = time.monotonic() + 30
     while k.km.is_alive():
         assert time.monotonic() < deadline, "the kernel lives on"
-        time.sleep(0.01)
-    k.km.shutdown_kernel(now=True)
-
-
-def shut(k, restart=False):
-    """What a front end does on Shutdown (or on Restart, whose new kernel the test starts itself)."""
-    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": restart}))
-    deadline = time.monotonic() + 20
-    while k.km.is_alive():
-        assert time.monotonic() < deadline, "the kernel did not end"
         time.sleep(0.01)
     k.km.shutdown_kernel(now=True)
 

@@ -1,11 +1,10 @@
 """Two kernels of one notebook: one of them is saved, and when that one ends, the other one is."""
 
 import os
-import signal
 from contextlib import contextmanager
 
 import pytest
-from kernelfixtures import alive, kernel, wait_until
+from kernelfixtures import alive, kernel, kill, shut, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 STATES = "import larder\nfor r in larder.session.log(): print(r['id'], r['cell'], r['line'], sep='|')"
@@ -27,17 +26,6 @@ def notebook(tmp_path, which="one", **env):
         os.symlink(tmp_path / "home", folder / "home")
     with kernel(folder, JPY_SESSION_NAME="work/shared.ipynb", **env) as k:
         yield k
-
-
-def kill(k):
-    os.kill(k.pid, signal.SIGKILL)
-    k.km.shutdown_kernel(now=True)
-
-
-def shut(k, restart=False):
-    k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": restart}))
-    wait_until(lambda: not k.km.is_alive(), 20)
-    k.km.shutdown_kernel(now=True)
 
 
 def settle(k):

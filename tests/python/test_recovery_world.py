@@ -1,13 +1,12 @@
 """What happens around a notebook: a disk that is full for a while, files that cannot be written, folders, names and clocks."""
 
 import os
-import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kernelfixtures import kernel
+from kernelfixtures import kernel, kill
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 NAME = "work/world.ipynb"
@@ -15,11 +14,6 @@ NAME = "work/world.ipynb"
 
 def notebook(tmp_path, name=NAME, **env):
     return kernel(tmp_path, JPY_SESSION_NAME=name, **env)
-
-
-def kill(k):
-    os.kill(k.pid, signal.SIGKILL)
-    k.km.shutdown_kernel(now=True)
 
 
 def after_a_kill(k, tmp_path, code, name=NAME, **env):
