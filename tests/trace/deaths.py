@@ -4,6 +4,8 @@ import gc
 import random
 import sys
 
+from maker import compile_loops, native_iterations
+
 PRELUDE = """
 log=[]; made=0
 class Loud:
@@ -200,14 +202,9 @@ def observe(text):
 
 
 def compare(first, count, force):
-    import larder
-    import larder.optimiser
-
     programs = {seed: make(seed) for seed in range(first, first + count)}
     plain = {seed: observe(text) for seed, text in programs.items()}
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-    if force:
-        larder._larder.trace_force(force)
+    compile_loops(force)
     bad = 0
     for seed, text in programs.items():
         for _ in range(3):
@@ -216,7 +213,7 @@ def compare(first, count, force):
                 bad += 1
                 print(f"seed {seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
                 break
-    native = sum(row["native"] for row in larder.optimiser.loops())
+    native = native_iterations()
     print(f"{count} programs from seed {first}: {bad} differ; {native} iterations native")
     assert native > 0
     return bad

@@ -674,6 +674,21 @@ def at_most(seconds, busy=False):
         signal.setitimer(timer, 0)
 
 
+def compile_loops(force=0):
+    """Every loop is compiled from here on; with ``force``, what may leave a trace does so once, when it was passed that often."""
+    import larder
+
+    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
+    if force:
+        larder._larder.trace_force(force)
+
+
+def native_iterations():
+    import larder.optimiser
+
+    return sum(row["native"] for row in larder.optimiser.loops())
+
+
 def constants(code, found):
     """Adds the constants of a code object and of those inside it to ``found``, by their address."""
     for value in code.co_consts:

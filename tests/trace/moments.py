@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 
+from maker import compile_loops, native_iterations
+
 PRELUDE = """
 class P:
     def __init__(self, n): self.n, self.w = n, 0.5
@@ -240,9 +242,6 @@ def once(code, watch, way):
 
 
 def compare(first, count, force=0, plain_too=False):
-    import larder
-    import larder.optimiser
-
     signal.signal(signal.SIGALRM, lambda *_: None)
     sys.setswitchinterval(2e-5)
     known = {}
@@ -250,9 +249,7 @@ def compare(first, count, force=0, plain_too=False):
         code = compile(make(seed), "moments", "exec")
         known[seed] = code, *legal(code)
     if not plain_too:
-        assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-        if force:
-            larder._larder.trace_force(force)
+        compile_loops(force)
     bad, looks = 0, 0
     for seed, (code, seen, result) in known.items():
         r = random.Random(seed)
@@ -267,7 +264,7 @@ def compare(first, count, force=0, plain_too=False):
                     f"{seed} differs ({way}):\n{make(seed)}\nplain     {result}\noptimised {found}\n{watch.strange[:3]}"
                 )
                 break
-    native = sum(row["native"] for row in larder.optimiser.loops())
+    native = native_iterations()
     print(
         f"moments: {count} programs from seed {first}: {bad} differ; {looks} looks; {native} iterations native",
         flush=True,

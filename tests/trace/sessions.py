@@ -21,7 +21,7 @@ import resource
 import sys
 
 import kinds
-from maker import TooLong, at_most
+from maker import TooLong, at_most, compile_loops, native_iterations
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib
@@ -426,9 +426,6 @@ def limited(cells, seconds):
 
 
 def compare(first, count, force=0):
-    import larder
-    import larder.optimiser
-
     gc.disable()
     sys.unraisablehook = lambda *_: None
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
@@ -441,9 +438,7 @@ def compare(first, count, force=0):
                 notebooks[seed], plain[seed] = cells, before
         except TooLong:
             pass
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-    if force:
-        larder._larder.trace_force(force)
+    compile_loops(force)
     bad = 0
     for seed, cells in notebooks.items():
         for _ in range(4 if force else 3):
@@ -466,7 +461,7 @@ def compare(first, count, force=0):
                 else:
                     print(f"at the end:\nplain     {plain[seed][1:]}\noptimised {found[1:]}", flush=True)
                 break
-    native = sum(row["native"] for row in larder.optimiser.loops())
+    native = native_iterations()
     print(
         f"sessions: {len(notebooks)} programs from seed {first} ({count - len(notebooks)} left out: they do not end, or are not the same twice), "
         f"force {force}: {bad} differ; {native} iterations native", flush=True,

@@ -21,7 +21,7 @@ import threading
 import traceback
 import types
 
-from maker import TooLong, at_most, constants
+from maker import TooLong, at_most, compile_loops, constants, native_iterations
 
 # The number of a monitoring tool that programs use.
 TOOL = 4
@@ -279,9 +279,6 @@ def observe(text):
 
 def compare(kind, first, count, force=0):
     """Runs the programs of these seeds plain and, several times, optimised; how many differ."""
-    import larder
-    import larder.optimiser
-
     gc.disable()
     # A program that wants more gets a MemoryError, and not the machine.
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
@@ -301,9 +298,7 @@ def compare(kind, first, count, force=0):
         except TooLong:
             del programs[seed]
             print(f"{seed} takes too long: left out")
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-    if force:
-        larder._larder.trace_force(force)
+    compile_loops(force)
     bad = 0
     for seed, text in programs.items():
         for _ in range(4 if force else 3):
@@ -312,8 +307,7 @@ def compare(kind, first, count, force=0):
                 bad += 1
                 print(f"{seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
                 break
-    rows = larder.optimiser.loops()
-    native = sum(row["native"] for row in rows)
+    native = native_iterations()
     print(
         f"{kind}: {len(programs)} programs from seed {first}, force {force}: {bad} differ; {native} iterations native"
     )

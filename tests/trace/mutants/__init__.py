@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import kinds
-from maker import TooLong, at_most
+from maker import TooLong, at_most, compile_loops, native_iterations
 
 from .change import VALUES, Mutator, names_of
 
@@ -189,9 +189,6 @@ def ends(text, seconds=6):
 
 def compare(first, count, force=0):
     """Runs the programs of these seeds plain and, several times, optimised; how many differ."""
-    import larder
-    import larder.optimiser
-
     gc.disable()
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
     sys.set_int_max_str_digits(0)
@@ -205,9 +202,7 @@ def compare(first, count, force=0):
             if limited(text, 0.8) == before and "MemoryError" not in str(before):
                 programs[seed], plain[seed] = text, before
     out = count - len(programs)
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-    if force:
-        larder._larder.trace_force(force)
+    compile_loops(force)
     bad = 0
     for seed, text in programs.items():
         for _ in range(4 if force else 3):
@@ -219,7 +214,7 @@ def compare(first, count, force=0):
                 bad += 1
                 print(f"{seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
                 break
-    native = sum(row["native"] for row in larder.optimiser.loops())
+    native = native_iterations()
     print(
         f"mutants: {len(programs)} programs from seed {first} ({out} left out: they do not end, or are not the same twice), "
         f"force {force}: {bad} differ; {native} iterations native", flush=True,
