@@ -28,9 +28,6 @@ use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple, PyType};
 use crate::heat_layout::{Layout, refer};
 use crate::heat_live::without_collector;
 
-const HAVE_GC: u64 = 1 << 14;
-const HEAP_TYPE: u64 = 1 << 9;
-
 extern "C" fn visit(object: *mut ffi::PyObject, stack: *mut c_void) -> c_int {
     // SAFETY: `stack` is the exclusive borrow passed to tp_traverse below, handed through unchanged.
     let stack = unsafe { &mut *stack.cast::<Vec<*mut ffi::PyObject>>() };
@@ -127,7 +124,7 @@ impl Sorts {
                 Known::Nothing
             } else if is_a(&self.leaves) {
                 Known::Leaf
-            } else if flags & HAVE_GC == 0 || slot.is_null() {
+            } else if flags & ffi::Py_TPFLAGS_HAVE_GC == 0 || slot.is_null() {
                 Known::Nothing
             } else {
                 Known::Container(Sort {
@@ -150,7 +147,7 @@ impl Sorts {
             // SAFETY: flag and slot queries on a type that is alive: the type of an object, or a base of one.
             class = unsafe {
                 let python = ffi::PyType_GetSlot(class, ffi::Py_tp_dealloc) == self.python;
-                if !python || ffi::PyType_GetFlags(class) & HEAP_TYPE == 0 {
+                if !python || ffi::PyType_GetFlags(class) & ffi::Py_TPFLAGS_HEAPTYPE == 0 {
                     return false;
                 }
                 ffi::PyType_GetSlot(class, ffi::Py_tp_base).cast()

@@ -8,11 +8,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustc_hash::FxHashMap;
 
-const HEAP_TYPE: u64 = 1 << 9;
-const HAVE_GC: u64 = 1 << 14;
-const TUPLE: u64 = 1 << 26;
-const TYPE: u64 = 1 << 31;
-
 extern "C" fn visit(object: *mut ffi::PyObject, found: *mut c_void) -> c_int {
     // SAFETY: the exclusive borrow passed to tp_traverse below, handed through unchanged.
     unsafe { &mut *found.cast::<Vec<*mut ffi::PyObject>>() }.push(object);
@@ -35,18 +30,20 @@ pub fn held_by_others(own: &HashMap<usize, usize>, parts: &Bound<'_, PyDict>) ->
                 let (flags, traverse) = *types.entry(class as usize).or_insert_with(|| {
                     let flags = ffi::PyType_GetFlags(class) as u64;
                     let slot = ffi::PyType_GetSlot(class, ffi::Py_tp_traverse);
-                    let known = flags & HAVE_GC != 0 && !slot.is_null();
+                    let known = flags & ffi::Py_TPFLAGS_HAVE_GC != 0 && !slot.is_null();
                     let traverse = known.then(|| std::mem::transmute::<*mut c_void, ffi::traverseproc>(slot));
                     (flags, traverse)
                 });
                 let Some(traverse) = traverse else { continue };
-                if flags & TYPE != 0 && ffi::PyType_GetFlags(object.cast()) as u64 & HEAP_TYPE == 0 {
+                if flags & ffi::Py_TPFLAGS_TYPE_SUBCLASS != 0
+                    && ffi::PyType_GetFlags(object.cast()) as u64 & ffi::Py_TPFLAGS_HEAPTYPE == 0
+                {
                     continue;
                 }
                 held.clear();
                 traverse(object, visit, (&raw mut held).cast());
                 for refers in &held {
-                    if ffi::PyType_GetFlags(ffi::Py_TYPE(*refers)) as u64 & TUPLE != 0 {
+                    if ffi::PyType_GetFlags(ffi::Py_TYPE(*refers)) as u64 & ffi::Py_TPFLAGS_TUPLE_SUBCLASS != 0 {
                         todo.push(*refers);
                     } else if own.get(&(*refers as usize)).is_some_and(|owner| *owner != at) {
                         return Ok(Some(*refers as usize));
