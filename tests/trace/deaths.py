@@ -4,7 +4,7 @@ import gc
 import random
 import sys
 
-from maker import compile_loops, native_iterations
+from maker import again, differing
 
 PRELUDE = """
 log=[]; made=0
@@ -203,20 +203,7 @@ def observe(text):
 
 def compare(first, count, force):
     programs = {seed: make(seed) for seed in range(first, first + count)}
-    plain = {seed: observe(text) for seed, text in programs.items()}
-    compile_loops(force)
-    bad = 0
-    for seed, text in programs.items():
-        for _ in range(3):
-            found = observe(text)
-            if found != plain[seed]:
-                bad += 1
-                print(f"seed {seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
-                break
-    native = native_iterations()
-    print(f"{count} programs from seed {first}: {bad} differ; {native} iterations native")
-    assert native > 0
-    return bad
+    return differing(f"deaths from seed {first}", programs, again(observe), force)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,9 @@ PACKAGES = {
         Package("toolz==1.2.0", ("toolz/**/tests/test_*.py",)),
         Package("uncertainties==3.2.3", ("tests/**/test_*.py",), ("numpy",)),
         Package("wcwidth==0.9.4", ("tests/test_*.py",), out=("test_check_release", "test_setup"), env=("WCWIDTH_PYTHON",)),
-        Package("werkzeug==3.1.9", ("tests/**/test_*.py",), ("pytest-timeout", "ephemeral-port-reserve", "cffi", "watchdog")),
+        # The test left out waits for a change that its server's watcher may have missed, for ever: on a loaded machine it does.
+        Package("werkzeug==3.1.9", ("tests/**/test_*.py",), ("pytest-timeout", "ephemeral-port-reserve", "cffi", "watchdog"),
+                k="not test_reloader_sys_path"),
     )
 }  # fmt: skip
 

@@ -17,11 +17,10 @@ import gc
 import inspect
 import math
 import random
-import resource
 import sys
 
 import kinds
-from maker import TooLong, at_most, compile_loops, native_iterations
+from maker import again, differing
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib
@@ -417,57 +416,37 @@ def put_back():
         module.__dict__.update(names)
 
 
-def limited(cells, seconds):
+def put_back_after(cells):
     try:
-        with at_most(seconds, busy=True):
-            return observe(cells)
+        return observe(cells)
     finally:
         put_back()
+
+
+def difference(cells, plain, found):
+    """The cells, and what differs first."""
+    shown = [f"# {k}\n{cell}" for k, cell in enumerate(cells[1:], 1)]
+    if isinstance(found, str):  # it does not end
+        return "\n".join([*shown, found])
+    for k, (before, now) in enumerate(zip(plain[0], found[0], strict=True)):
+        if before != now:
+            return "\n".join([*shown, f"after cell {k}:\nplain     {before}\noptimised {now}"])
+    return "\n".join([*shown, f"at the end:\nplain     {plain[1:]}\noptimised {found[1:]}"])
 
 
 def compare(first, count, force=0):
     gc.disable()
     sys.unraisablehook = lambda *_: None
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    notebooks, plain = {}, {}
-    for seed in range(first, first + count):
-        cells = make(seed)
-        try:
-            before = limited(cells, 1)
-            if limited(cells, 2) == before:
-                notebooks[seed], plain[seed] = cells, before
-        except TooLong:
-            pass
-    compile_loops(force)
-    bad = 0
-    for seed, cells in notebooks.items():
-        for _ in range(4 if force else 3):
-            try:
-                found = limited(cells, 30)
-            except TooLong:
-                found = "does not end"
-            if found != plain[seed]:
-                bad += 1
-                print(f"{seed} differs:")
-                for k, cell in enumerate(cells[1:], 1):
-                    print(f"# {k}\n{cell}")
-                if found == "does not end":
-                    print(found)
-                    break
-                for k, (before, now) in enumerate(zip(plain[seed][0], found[0], strict=True)):
-                    if before != now:
-                        print(f"after cell {k}:\nplain     {before}\noptimised {now}", flush=True)
-                        break
-                else:
-                    print(f"at the end:\nplain     {plain[seed][1:]}\noptimised {found[1:]}", flush=True)
-                break
-    native = native_iterations()
-    print(
-        f"sessions: {len(notebooks)} programs from seed {first} ({count - len(notebooks)} left out: they do not end, or are not the same twice), "
-        f"force {force}: {bad} differ; {native} iterations native", flush=True,
-    )  # fmt: skip
-    assert native > 0
-    return bad
+    notebooks = {seed: make(seed) for seed in range(first, first + count)}
+    return differing(
+        f"sessions from seed {first}",
+        notebooks,
+        again(put_back_after),
+        force,
+        limits=(1, 90),
+        busy=True,
+        tell=difference,
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from maker import again, differing
 
 import larder
 import larder.optimiser
@@ -44,25 +45,17 @@ def outcome(text, arguments):
     return repr(space["run"](*arguments))
 
 
+def told(text, plain, forced):
+    return f"{text}\nplain  {plain[-2000:]}\nforced {forced[-2000:]}"
+
+
 def compare(which, after):
     """Runs the programs plain and, several times, with every exit forced; how many differ, and what was left by."""
     arguments = (SMALL,) if which == "coverage" else ()
-    found = programs(which)
-    plain = {name: outcome(text, arguments) for name, text in found.items()}
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
-    larder._larder.trace_force(after)
-    bad = 0
-    for name, text in found.items():
-        for _ in range(RUNS):
-            now = outcome(text, arguments)
-            if now != plain[name]:
-                bad += 1
-                print(f"{name} differs:\n{text}\nplain  {plain[name][-2000:]}\nforced {now[-2000:]}", flush=True)
-                break
+    runs = again(lambda text: outcome(text, arguments))
+    bad = differing(which, programs(which), runs, after, limits=(60, 600), times=RUNS - 1, tell=told)
     made, reached, left = larder._larder.trace_force()
-    print(
-        f"{which}: {len(found)} programs, {bad} differ; {made} places that can leave, {reached} reached, {left} left by"
-    )
+    print(f"{made} places that can leave a trace, {reached} reached, {left} left by")
     assert left == reached > 0 if after == 1 else left > 0
     return bad
 

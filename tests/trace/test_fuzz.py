@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from kinds import make
-from maker import Maker, TooLong, at_most, observe
+from maker import Maker, differing, observe
 
 import larder
 import larder.optimiser
@@ -32,43 +32,30 @@ def compare(first, count):
     import larder.optimiser
 
     warnings.simplefilter("ignore")
-    sources = {seed: Maker(seed).program() for seed in range(first, first + count)}
-    plain = {}
-    for seed, text in list(sources.items()):
-        try:
-            with at_most(5):
-                plain[seed] = observe(text)[0]
-        except TooLong:
-            del sources[seed]
-            print(f"seed {seed} takes too long (integers that square themselves): left out")
-    assert larder.trace.optimise(watch_all=True, hot=3), larder.trace.stats()
-    for name in os.environ.get("LARDER_FUZZ_OFF", "").split():
-        larder._larder.trace_pass(name, False)
     force = int(os.environ.get("LARDER_FUZZ_FORCE", "0"))
-    if force:
-        larder._larder.trace_force(force)
-    bad = 0
-    for seed, text in sources.items():
+
+    def runs(text, times):
         if os.environ.get("LARDER_FUZZ_SHOW"):
-            print("seed", seed, flush=True)
-        for found in observe(text, times=4 if force else 2):
-            if found != plain[seed]:
-                bad += 1
-                print(f"seed {seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
-                break
-    rows = larder.optimiser.loops()
+            print(text, flush=True)
+        return observe(text, times)
+
+    def start(force):
+        assert larder.trace.optimise(watch_all=True, hot=3), larder.trace.stats()
+        for name in os.environ.get("LARDER_FUZZ_OFF", "").split():
+            larder._larder.trace_pass(name, False)
+        if force:
+            larder._larder.trace_force(force)
+
+    programs = {seed: Maker(seed).program() for seed in range(first, first + count)}
+    bad = differing(f"fuzz from seed {first}", programs, runs, force, times=2 + bool(force), start=start)
     if os.environ.get("LARDER_FUZZ_WHY"):
         from collections import Counter
 
-        print(Counter(r["why"] for r in rows).most_common(60))
-        print(Counter(v[0] and v[0][1] for v in plain.values()).most_common(20))
-    native = sum(r["native"] for r in rows)
+        print(Counter(r["why"] for r in larder.optimiser.loops()).most_common(60))
     if force:
         made, reached, left = larder._larder.trace_force()
         print(f"{made} places that can leave a trace, {reached} reached, {left} left by")
         assert left == reached > 0 if force == 1 else left > 0
-    print(f"{len(sources)} programs from seed {first}: {bad} differ; {native} iterations native", flush=True)
-    assert native > 0, "nothing was compiled, so nothing was compared"
     return bad
 
 

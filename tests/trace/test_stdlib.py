@@ -63,5 +63,5 @@ def test_cpythons_own_tests_end_as_without_the_optimiser(module, tmp_path):
         pytest.skip("this Python comes without its own tests")
     plain, traced = outcomes("plain", module, tmp_path), outcomes("traced", module, tmp_path)
     assert plain["outcomes"] == traced["outcomes"]
-    assert len(plain["outcomes"]) > 1
+    assert plain["outcomes"]  # of a module of doctests, one
     assert traced["native"] > 0 or module in WITHOUT_LOOPS

@@ -19,10 +19,9 @@ const GETATTRO: usize = 144;
 const SETATTRO: usize = 152;
 const DESCR_GET: usize = 272;
 const DICT_OFFSET: usize = 288;
+// Flags of a type that the limited API, and so pyo3, has no names for.
 const INLINE_VALUES: u64 = 1 << 2;
-const HEAP: u64 = 1 << 9;
 const MANAGED_DICT: u64 = 1 << 4;
-const READY: u64 = 1 << 12;
 // A member descriptor's definition, and the fields of that.
 const MEMBER: usize = 40;
 const MEMBER_TYPE: usize = 8;
@@ -79,7 +78,7 @@ pub unsafe fn of_instance(o: Obj, name: Obj, l: &Layout) -> Option<(Attribute, u
         let flags: u64 = load(ty.0, FLAGS);
         let plain = load::<usize>(ty.0, GETATTRO) == ffi::PyObject_GenericGetAttr as *const () as usize
             && load::<usize>(ty.0, SETATTRO) == ffi::PyObject_GenericSetAttr as *const () as usize;
-        if !plain || flags & READY == 0 {
+        if !plain || flags & ffi::Py_TPFLAGS_READY == 0 {
             return None;
         }
         let found = obj(_PyType_Lookup(ptr(ty), ptr(name)));
@@ -182,7 +181,7 @@ pub unsafe fn is_instance(ty: Obj, class: Obj, l: &Layout) -> Option<(bool, Opti
             return None;
         }
         let yes = ffi::PyType_IsSubtype(ptr(ty).cast(), ptr(class).cast()) != 0;
-        if load::<u64>(ty.0, FLAGS) & HEAP == 0 {
+        if load::<u64>(ty.0, FLAGS) & ffi::Py_TPFLAGS_HEAPTYPE == 0 {
             return Some((yes, None));
         }
         if !yes {

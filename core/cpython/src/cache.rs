@@ -48,6 +48,8 @@ impl Engine {
                 }
             }
         }
+        // SAFETY: by contract.
+        unsafe { self.sweep() };
     }
 
     /// Throws a loop's code away.
@@ -59,15 +61,13 @@ impl Engine {
 
     /// [`Engine::discard`], but for the machine code, which is given back.
     fn take_off(&mut self, l: &mut Loop, event: Event) -> Option<Piece> {
-        let mut old = l.compiled.take()?;
+        let old = l.compiled.take()?;
+        crate::loops::changed();
         if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
             row.measure(&old, &self.arena);
             row.forget_code();
         }
-        self.freed.extend(old.packed.objects());
-        if let Some((tree, _)) = old.growth.take().and_then(|growth| growth.ahead) {
-            self.freed.extend(tree.objects());
-        }
+        self.known.stale = true;
         let (head, action) = policy::step(l.head, event, &self.limits);
         debug_assert!(action != Action::Record);
         l.head = head;

@@ -3,20 +3,20 @@
 //! Invariants
 //!
 //! - Until a new tree is complete and in place, nothing of the loop is changed.
-//! - What a tree names lives as long as the tree, or its machine code, does.
+//! - A tree, or its machine code, goes before what it names does; see [`crate::known`].
 
 use crate::clock::processor_ns;
 use crate::frame::Frame;
 use crate::helpers;
 use crate::hook::{CodeInfo, Engine, TRACES_MAX};
-use crate::object::{load, ptr};
+use crate::loops::changes;
+use crate::object::load;
 use crate::run::{Compiled, Growth};
 use crate::world::{Live, plain_namespaces};
 use larder_jit::Packed;
 use larder_trace::opt::optimise;
 use larder_trace::record::{Failure, record};
 use larder_trace::{ExitId, Obj, Tree};
-use pyo3::ffi;
 use std::cell::RefCell;
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ impl Engine {
         if !plain_namespaces(frame) {
             return Err(late("namespaces that are not plain dicts"));
         }
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), changes());
         let header = info.loops[index].header;
         let settled = || late("a loop that has settled");
         let (mut tree, looks) = match &info.loops[index].compiled {
@@ -95,6 +95,12 @@ impl Engine {
         let again = from.is_some_and(|e| tree.exits[e.at()].side.is_some());
         let recorded = record(&mut tree, from, &world, &info.ins, self.layout, &heads);
         drop(world);
+        if changes() != before {
+            return Err(Failure {
+                why: "compiled loops changed while it was recorded",
+                soon: true,
+            });
+        }
         if let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
             let looks = looks.saturating_sub(u8::from(again));
             match (recorded, &mut growth.ahead) {
@@ -105,14 +111,11 @@ impl Engine {
                 }
                 (Err(why), _) => return Err(why),
                 (Ok(()), ahead) => {
-                    // The program goes on: what the tree names must live until it is compiled.
-                    for o in tree.objects() {
-                        // SAFETY: live objects the recorder met.
-                        unsafe { ffi::Py_INCREF(ptr(o)) };
-                    }
-                    if let Some(old) = ahead.replace((Box::new(tree.clone()), looks)) {
-                        self.freed.extend(old.0.objects());
-                    }
+                    // The program goes on: what the tree names may die before it is compiled.
+                    // SAFETY: live objects the recorder met.
+                    let held = unsafe { self.known.hold(&tree.objects(), frame, self.layout, self.symbols) };
+                    held.map_err(late)?;
+                    *ahead = Some((Box::new(tree.clone()), looks));
                 }
             }
             if looks > 0 && tree.traces.len() < TRACES_MAX {
@@ -121,9 +124,8 @@ impl Engine {
                 self.took(row, started);
                 return Ok(());
             }
-            if let Some(old) = growth.ahead.take() {
-                self.freed.extend(old.0.objects());
-            }
+            growth.ahead = None;
+            self.known.stale = true;
         } else {
             recorded?;
         }
@@ -147,13 +149,12 @@ impl Engine {
             }
         };
         let packed = Packed::new(&tree, &code, |o| dies(o) && !kept(o)).map_err(|_| late("too large to keep"))?;
+        let named: Vec<Obj> = packed.objects().collect();
+        // SAFETY: live objects the recorder met.
+        unsafe { self.known.hold(&named, frame, l, self.symbols) }.map_err(late)?;
         let piece = self
             .publish(&code.bytes, &code.links, &raw const info.loops[index])
             .ok_or(late("the limit for machine code is reached"))?;
-        for o in packed.objects() {
-            // SAFETY: live objects the recorder met.
-            unsafe { ffi::Py_INCREF(ptr(o)) };
-        }
         let reaches_out = from.is_some() && tree.traces.iter().any(|t| t.outer);
         let mut compiled = Box::new(Compiled::new(tree, packed, piece));
         debug_assert!(compiled.packed.spaces().count() <= helpers::OTHERS);
@@ -164,7 +165,7 @@ impl Engine {
                 growth.failed[..before.failed.len()].copy_from_slice(&before.failed);
             }
             self.arena.release(old.piece);
-            self.freed.extend(old.packed.objects());
+            self.known.stale = true;
         }
         let own = l.row;
         l.install(compiled);
@@ -207,10 +208,12 @@ impl Engine {
                 None
             });
         }
-        self.tell_along(row);
-        let row = &mut self.rows[row];
-        row.compiles += 1;
-        row.describe(&growth.tree, &c.packed, &rows);
+        if self.rows.get(row).is_some() {
+            self.tell_along(row);
+            let row = &mut self.rows[row];
+            row.compiles += 1;
+            row.describe(&growth.tree, &c.packed, &rows);
+        }
     }
 }
 

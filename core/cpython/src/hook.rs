@@ -12,7 +12,8 @@ use crate::cache::{TICK_CALLBACKS, forget, release};
 use crate::clock::Clock;
 use crate::frame::Frame;
 use crate::helpers;
-use crate::loops::Loop;
+use crate::known::Known;
+use crate::loops::{Loop, changes};
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::probe::{Probe, probe};
 use crate::rows::{Row, attribute_text, smallest_line};
@@ -76,6 +77,8 @@ pub struct Engine {
     pub last: (Obj, *mut CodeInfo),
     /// References that discarded loops held; see [`release`].
     pub freed: Vec<Obj>,
+    /// What trees know by its address.
+    pub known: Known,
     /// Loops discarded to make room.
     pub evictions: u64,
     pub builtins: Vec<(Obj, Builtin)>,
@@ -196,6 +199,7 @@ pub unsafe fn start(
             infos: Vec::new(),
             last: (Obj::NULL, std::ptr::null_mut()),
             freed: Vec::new(),
+            known: Known::default(),
             evictions: 0,
             builtins,
             constants,
@@ -354,6 +358,7 @@ impl Engine {
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         buffer[BREAKER].write(breaker as u64);
         let counters = c.packed.counters();
+        let before = changes();
         // SAFETY: by contract; the log is the one the code was compiled for.
         let (exit, pc) = unsafe {
             if !c.enter(frame, self, &info.ins, &mut buffer) {
@@ -377,8 +382,8 @@ impl Engine {
             let worth = unsafe { l.worth(&buffer, counters, exit) };
             l.end(watch, if first { self.clock.entry_ns() } else { 0 }, worth);
         }
-        // What died at the exit may have run anything, which may have discarded this loop.
-        let Some(c) = info.loops[index].compiled.as_ref() else {
+        // What died at the exit may have run anything, which may have discarded this loop, or put another tree in its place.
+        let Some(c) = info.loops[index].compiled.as_ref().filter(|_| changes() == before) else {
             return Some((exit, pc));
         };
         let (taken, side) = (u32::from(c.packed.taken(exit)), self.limits.side.min(255));
@@ -398,8 +403,11 @@ impl Engine {
         let hot = growth.failed[exit] < 2 && (new || pending) && (!timed || info.loops[index].may_grow());
         // SAFETY: the frame stands at that exit now.
         let grown = !hot || unsafe { self.try_grow(info, index, frame, Some(exit)) }.is_ok();
-        if !grown && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
-            growth.failed[exit] += 1;
+        if !grown
+            && let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut())
+            && let Some(failed) = growth.failed.get_mut(exit)
+        {
+            *failed = failed.saturating_add(1);
         }
         Some((exit, pc))
     }
@@ -424,17 +432,21 @@ impl Engine {
         Some(self.rows.len() - 1)
     }
 
-    /// Forgets what was counted and compiled; loops start again from cold.
+    /// Forgets what was counted and compiled; loops start again from cold. They stay where they are: a signal's handler may
+    /// ask for this while one of them is being recorded.
     ///
     /// # Safety
     /// GIL held; no trace is running and no reference into a loop is held.
     pub unsafe fn clear(&mut self) {
         for info in self.infos.clone() {
             // SAFETY: registered, so alive; the GIL is held.
-            for mut l in std::mem::take(unsafe { &mut (*info).loops }) {
-                self.discard(&mut l, Event::Discarded);
+            for l in unsafe { &mut (*info).loops } {
+                self.discard(l, Event::Discarded);
+                l.forget();
             }
         }
+        // SAFETY: as this function.
+        unsafe { self.sweep() };
         self.rows.clear();
         self.row_of.clear();
         self.callbacks = 0;
@@ -513,6 +525,9 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
                 info.loops.len() - 1
             }
         };
+        if std::mem::take(&mut info.loops[index].unlisted) {
+            info.loops[index].row = engine.row(code, to as u32, from as u32);
+        }
         let thread = ffi::PyThreadState_Get() as usize;
         let frame = Frame::of(thread, engine.layout);
         let edge = (code, to as u32, frame.address());

@@ -2,7 +2,7 @@
 //!
 //! For the optimiser: `abi` knows the offsets, `probe` tests them, `attributes` where attributes live, `hook` is called at the
 //! back edges of loops, `grow` records and compiles them, `world` reads objects for the recorder, `run` enters compiled
-//! loops, `restore` puts the frame right when they leave, `cache` lets them cool down and go, `rows` is what is told of them.
+//! loops, `restore` puts the frame right when they leave, `cache` lets them cool down and go, `known` ends them with what they were compiled for, `rows` is what is told of them.
 
 pub mod abi;
 pub mod attributes;
@@ -20,6 +20,7 @@ pub mod heat_table;
 pub mod heat_trail;
 pub mod helpers;
 pub mod hook;
+pub mod known;
 pub mod loops;
 pub mod making;
 pub mod object;

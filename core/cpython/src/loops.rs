@@ -8,6 +8,7 @@ use larder_trace::overhead::bytecodes;
 use larder_trace::policy::Head;
 use larder_trace::worth::{Account, Pace};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Entries refused by its checks after which a loop that is seldom entered is left alone.
 const REFUSED_WINDOW: u16 = 256;
@@ -19,17 +20,35 @@ const LONG: u32 = 40;
 /// Timed entries after a long one that may be long too.
 const LONG_AGAIN: u8 = 64;
 
+/// How often any loop's tree was put in place, settled or went. Code of the program that runs in the middle of ours (a finalizer
+/// when a trace is left, a signal's handler while one is recorded) may do all of that to the loop in hand.
+static CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes that a tree was put in place, settled or went.
+pub fn changed() {
+    CHANGES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Says whether [`changed`] was called since the last time: another number.
+pub fn changes() -> usize {
+    CHANGES.load(Ordering::Relaxed)
+}
+
 /// One loop head of one code object.
 pub struct Loop {
     pub header: u32,
     pub head: Head,
     /// Index into [`Engine::rows`].
     pub row: Option<usize>,
+    /// Its row was forgotten: the next back edge gives it another.
+    pub unlisted: bool,
     pub compiled: Option<Box<Compiled>>,
     /// Compiled since the last tick.
     pub grown: bool,
     /// Times it was recorded anew because an exit became hot after it had settled.
     pub reopened: u8,
+    /// Times it was discarded because something died that it was compiled for.
+    pub lost: u8,
     /// How long an interpreted pass takes, and what entries have cost and saved since it was compiled last.
     pub pace: Pace,
     pub account: Account,
@@ -51,9 +70,11 @@ impl Loop {
             header,
             head: Head::NEW,
             row,
+            unlisted: false,
             compiled: None,
             grown: false,
             reopened: 0,
+            lost: 0,
             pace: Pace::default(),
             account: Account::default(),
             long: 0,
@@ -63,6 +84,12 @@ impl Loop {
             root: 0,
             sides: Box::default(),
         }
+    }
+
+    /// Forgets all but where it is.
+    pub fn forget(&mut self) {
+        *self = Loop::new(self.header, None);
+        self.unlisted = true;
     }
 
     /// Takes in what was compiled.
@@ -76,6 +103,7 @@ impl Loop {
             };
             self.sides = traces.iter().skip(1).map(of).collect();
         }
+        changed();
         self.saved_ns = self.saved();
         (self.compiled, self.grown, self.account) = (Some(compiled), true, Account::default());
         self.usual = self.pace.usual().unwrap_or(0);

@@ -105,9 +105,12 @@ pub(crate) unsafe extern "C" fn list_of(tuple: *mut ffi::PyObject) -> *mut ffi::
     // SAFETY: a live tuple; GIL held.
     unsafe {
         let list = untracked(ffi::PyList_New(0));
-        if ffi::PyList_SetSlice(list, 0, 0, tuple) != 0 {
+        // As the interpreter extends it: with as much room.
+        let same = ffi::PySequence_InPlaceConcat(list, tuple);
+        if same.is_null() {
             std::process::abort();
         }
+        ffi::Py_DECREF(same);
         list
     }
 }

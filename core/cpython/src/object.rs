@@ -121,9 +121,15 @@ pub struct Symbols {
     pub set_extra: SetExtra,
     /// `PyUnstable_Type_AssignVersionTag`.
     pub assign_version: AssignVersion,
+    /// `PyDict_AddWatcher`, `PyDict_Watch` and `PyDict_Unwatch`.
+    pub add_watcher: unsafe extern "C" fn(DictWatcher) -> c_int,
+    pub watch: WatchDict,
+    pub unwatch: WatchDict,
 }
 
 type CodeBytes = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
+pub type DictWatcher = unsafe extern "C" fn(c_int, *mut ffi::PyObject, *mut ffi::PyObject, *mut ffi::PyObject) -> c_int;
+type WatchDict = unsafe extern "C" fn(c_int, *mut ffi::PyObject) -> c_int;
 pub type AssignVersion = unsafe extern "C" fn(*mut ffi::PyObject) -> c_int;
 type RequestExtra = unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t;
 type GetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int;
@@ -198,6 +204,11 @@ pub fn symbols() -> Result<&'static Symbols, String> {
                 assign_version: std::mem::transmute::<usize, AssignVersion>(symbol(
                     c"PyUnstable_Type_AssignVersionTag",
                 )?),
+                add_watcher: std::mem::transmute::<usize, unsafe extern "C" fn(DictWatcher) -> c_int>(symbol(
+                    c"PyDict_AddWatcher",
+                )?),
+                watch: std::mem::transmute::<usize, WatchDict>(symbol(c"PyDict_Watch")?),
+                unwatch: std::mem::transmute::<usize, WatchDict>(symbol(c"PyDict_Unwatch")?),
                 set_extra: std::mem::transmute::<usize, SetExtra>(symbol(c"PyUnstable_Code_SetExtra")?),
             })
         }

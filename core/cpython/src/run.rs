@@ -84,6 +84,7 @@ impl Compiled {
 
     /// Drops what only growing needs.
     pub fn settle(&mut self) {
+        crate::loops::changed();
         self.growth = None;
     }
 
@@ -366,8 +367,11 @@ unsafe fn emptied(log: *const usize, count: usize) -> Vec<usize> {
 #[cold]
 unsafe fn let_go(dropped: Vec<usize>) {
     for o in dropped {
-        // SAFETY: the last reference, which the trace gave up.
-        unsafe { decref(Obj(o)) };
+        // SAFETY: a reference the trace gave up; what the frame has by now is the collector's too.
+        unsafe {
+            known_again(Obj(o));
+            decref(Obj(o));
+        }
     }
 }
 

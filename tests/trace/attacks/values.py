@@ -598,3 +598,44 @@ def run():
     return out
 """,
 )
+
+case(
+    "the room that containers have",
+    """
+import sys
+def constants(n):
+    for i in range(n): made = [1, 2, 5, 7, 9]
+    return made
+def display(n):
+    for i in range(n): made = [i, i, 3]
+    return made
+def part(n):
+    all = list(range(50))
+    for i in range(n): made = all[i & 7 : 40]
+    return made
+def grown(n):
+    made = []
+    for i in range(n): made.append(i)
+    return made
+def shrunk(n):
+    made = list(range(2 * n))
+    for i in range(n): made.pop()
+    return made
+def comprehended(n): return [i for i in range(n)]
+def replaced(n):
+    made = list(range(50))
+    for i in range(n): made[3:5] = [i, i + 1, i + 2] if len(made) < 60 else [i]
+    return made
+def filled(n):
+    made = {}
+    for i in range(n): made[i % 91] = i
+    return made
+def added(n):
+    made = set()
+    for i in range(n): made.add(i % 37)
+    return made
+def run():
+    every = constants, display, part, grown, shrunk, comprehended, replaced, filled, added
+    return [sys.getsizeof(make(n)) for make in every for n in (7, 30, 100, 333) for _ in range(3)]
+""",
+)

@@ -15,19 +15,18 @@ import importlib
 import math
 import random
 import re
-import resource
 import sys
 import threading
 import traceback
 import types
 
-from maker import TooLong, at_most, compile_loops, constants, native_iterations
+from maker import again, constants, differing
 
 # The number of a monitoring tool that programs use.
 TOOL = 4
 # Modules whose classes have no fields, but a text that says all.
 SHOWN = ("fractions", "decimal", "numpy", "collections", "array")
-KINDS = "aliases drifting edges raising rebound resumed rounds strange typed".split()
+KINDS = "aliases drifting dying edges raising rebound resumed rounds strange typed".split()
 
 # Every program has these; tables may rely on them.
 PRELUDE = """
@@ -182,6 +181,8 @@ def picture(root, known):
             out.append(f"#{names[id(value)]}")
             continue
         cls = type(value)
+        if cls is type and value.__module__ == "kinds":
+            seen.append(value)
         if value is None or cls in (bool, bytes, type) or (cls is int and -5 <= value <= 256) or cls is str:
             out.append(repr(value))
             continue
@@ -191,10 +192,12 @@ def picture(root, known):
         if issubclass(cls, (list, tuple)):
             base = list if issubclass(cls, list) else tuple
             items = [*base.__iter__(value)]
-            out.append(str(len(items)))
+            # The room it has, too, and whether a collection would see a list.
+            out.append(f"{len(items)}/{base.__sizeof__(value)}" + "'" * (base is list and not gc.is_tracked(value)))
             todo.extend(reversed(items))
             del items
         elif issubclass(cls, dict):
+            out.append(str(dict.__sizeof__(value)))
             for k, v in reversed([*dict.items(value)]):
                 todo += [v, k]
             k = v = None
@@ -208,6 +211,7 @@ def picture(root, known):
             out.append(repr(value))
         elif issubclass(cls, (set, frozenset)):
             out.append(str(sorted(map(repr, set.__iter__(value) if issubclass(cls, set) else value))))
+            out.append(str(set.__sizeof__(value) if issubclass(cls, set) else 0))
         else:
             with contextlib.suppress(AttributeError):
                 todo.append(object.__getattribute__(value, "__dict__"))
@@ -220,12 +224,9 @@ def picture(root, known):
     counts = []
     while seen:
         value = seen.pop()
-        # Code, types and functions may be held on to by an optimiser; a namespace of attributes is made when it is asked for.
-        kept = isinstance(
-            value,
-            (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.CodeType, types.MethodType),
-        )
-        if id(value) not in known and not kept:
+        # A function of C's that a module has is everybody's.
+        shared = isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, types.ModuleType)
+        if id(value) not in known and not shared:
             counts.append((type(value).__name__, sys.getrefcount(value)))
     # A text that an object was made into may name its address.
     return re.sub(" at 0x[0-9a-f]+", "", " ".join(out)), counts
@@ -253,6 +254,8 @@ def observe(text):
                 if name not in names:
                     del module.__dict__[name]
             module.__dict__.update(names)
+            if type(module) is not types.ModuleType:
+                module.__class__ = types.ModuleType
         sys.modules["math"] = math
         sys.setrecursionlimit(limit)
         if "at_end" in space:
@@ -269,7 +272,6 @@ def observe(text):
     others = {k: v for k, v in space.items() if isinstance(v, (int, float, str, list, dict, tuple)) and k[0] != "_"}
     others.pop("log", None)
     space.clear()
-    known[id(space)] = space  # trees may hold on to the namespaces they know
     seen = picture([left, others], known)
     left = others = None
     late = len(log)
@@ -280,37 +282,7 @@ def observe(text):
 def compare(kind, first, count, force=0):
     """Runs the programs of these seeds plain and, several times, optimised; how many differ."""
     gc.disable()
-    # A program that wants more gets a MemoryError, and not the machine.
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    kinds = KINDS if kind == "all" else [kind]
-    programs = {(k, seed): make(k, seed) for seed in range(first, first + count) for k in kinds}
-    plain, failed = {}, {}
-    for seed, text in list(programs.items()):
-        try:
-            with at_most(5):
-                plain[seed] = observe(text)
-                again = observe(text)
-            if again != plain[seed]:
-                print(f"{seed} is not the same twice in plain Python: left out")
-                del programs[seed]
-            error = plain[seed][0]
-            failed[error and error[0]] = failed.get(error and error[0], 0) + 1
-        except TooLong:
-            del programs[seed]
-            print(f"{seed} takes too long: left out")
-    compile_loops(force)
-    bad = 0
-    for seed, text in programs.items():
-        for _ in range(4 if force else 3):
-            found = observe(text)
-            if found != plain[seed]:
-                bad += 1
-                print(f"{seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
-                break
-    native = native_iterations()
-    print(
-        f"{kind}: {len(programs)} programs from seed {first}, force {force}: {bad} differ; {native} iterations native"
-    )
-    print("ended with", failed, flush=True)
-    assert native > 0
-    return bad
+    programs = {
+        (k, seed): make(k, seed) for seed in range(first, first + count) for k in (KINDS if kind == "all" else [kind])
+    }
+    return differing(f"{kind} from seed {first}", programs, again(observe), force)

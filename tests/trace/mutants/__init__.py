@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import kinds
-from maker import TooLong, at_most, compile_loops, native_iterations
+from maker import again, at_most, differing
 
 from .change import VALUES, Mutator, names_of
 
@@ -187,37 +187,11 @@ def ends(text, seconds=6):
     return False
 
 
-def compare(first, count, force=0):
+def compare(first, count, force=0, make=make, name="mutants"):
     """Runs the programs of these seeds plain and, several times, optimised; how many differ."""
     gc.disable()
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
     sys.set_int_max_str_digits(0)
-    programs, plain, out = {}, {}, 0
-    for seed in range(first, first + count):
-        with contextlib.suppress(TooLong):
-            text, _ = make(seed)
-            if not ends(text):
-                continue
-            before = limited(text, 0.8)
-            if limited(text, 0.8) == before and "MemoryError" not in str(before):
-                programs[seed], plain[seed] = text, before
-    out = count - len(programs)
-    compile_loops(force)
-    bad = 0
-    for seed, text in programs.items():
-        for _ in range(4 if force else 3):
-            try:
-                found = limited(text, 20)
-            except TooLong:
-                found = "does not end"
-            if found != plain[seed]:
-                bad += 1
-                print(f"{seed} differs:\n{text}\nplain     {plain[seed]}\noptimised {found}", flush=True)
-                break
-    native = native_iterations()
-    print(
-        f"mutants: {len(programs)} programs from seed {first} ({out} left out: they do not end, or are not the same twice), "
-        f"force {force}: {bad} differ; {native} iterations native", flush=True,
-    )  # fmt: skip
-    assert native > 0
-    return bad
+    programs = {seed: make(seed)[0] for seed in range(first, first + count)}
+    programs = {seed: text for seed, text in programs.items() if ends(text)}
+    return differing(f"{name} from seed {first}", programs, again(kinds.observe), force, limits=(0.8, 80), busy=True)

@@ -10,6 +10,7 @@ mod v314;
 mod v315;
 
 use larder_trace::Layout;
+use pyo3::prelude::*;
 
 /// The layout for `sys.version_info`, or why there is none.
 pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<&'static Layout, String> {
@@ -29,6 +30,15 @@ pub fn layout(major: u8, minor: u8, free_threaded: bool, debug: bool) -> Result<
             "the frames of CPython {major}.{minor} are not known to this build; those of 3.12 to 3.15 are"
         )),
     }
+}
+
+/// The layout of the interpreter that runs; `None` where there is none.
+pub fn of(py: Python<'_>) -> PyResult<Option<&'static Layout>> {
+    let version = py.version_info();
+    let sys = py.import("sys")?;
+    let free_threaded = sys.hasattr("_is_gil_enabled")? && !sys.call_method0("_is_gil_enabled")?.is_truthy()?;
+    let debug = sys.hasattr("gettotalrefcount")?;
+    Ok(layout(version.major, version.minor, free_threaded, debug).ok())
 }
 
 /// Compares the running interpreter with its layout: what it says of itself (3.13 and later), then samples of known
