@@ -3,6 +3,7 @@
 //! One file per room of the product; each adds its classes and functions to the module in its own `register`.
 
 mod kernel;
+mod plain;
 mod session;
 mod shelf;
 mod tier;
@@ -16,6 +17,7 @@ fn _larder(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     shelf::register(module)?;
     kernel::register(module)?;
+    plain::register(module)?;
     session::register(module)?;
     tier::register(module)?;
     trace::register(module)

@@ -51,6 +51,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tier_disown, module)?)?;
     module.add_function(wrap_pyfunction!(tier_block, module)?)?;
     module.add_function(wrap_pyfunction!(tier_blocks, module)?)?;
+    module.add_function(wrap_pyfunction!(keep_freed, module)?)?;
     Ok(())
 }
 
@@ -762,4 +763,10 @@ fn tier_plan(
             Move::Promote(at) => ("promote", at),
         })
         .collect()
+}
+
+/// Has the C library's allocator keep freed memory (up to 64 MiB), unless its bounds were set by hand; whether it does.
+#[pyfunction]
+fn keep_freed() -> bool {
+    larder_tier::os::heap::keep_freed()
 }

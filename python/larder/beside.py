@@ -71,7 +71,9 @@ class Beside(Reader):
         self._task_ahead: Task | None = None
         """In a child: its state, serialised before it may write."""
         self._again: tuple[str, int] | None = None
-        """The cell whose state a child was lost with."""
+        """The cell whose state is to be saved because a child was lost."""
+        self._latest: tuple[str, int] | None = None
+        """The last cell that ended: the state that is saved again is the one after it, whichever child was lost."""
         self._made_up = False
         """Since the last cell it was tried to make up for a lost child, or that is not to be tried before the next one."""
 
@@ -369,7 +371,7 @@ class Beside(Reader):
                 told, is_ = ", ".join(f"`{name}`" for name in names), "is" if len(names) == 1 else "are"
                 where = f" at {told}, which {is_} saved before the reply from now on" if names else ""
                 why = failed.error if failed is not None else ended
-                self._again = (last.code, last.count)
+                self._again = self._latest or (last.code, last.count)
                 self._made_up = self._made_up or child.blamed or child.hung
                 which = f"process {child.pid}, which saved the state after cell [{last.count}],"
                 when = "before the next cell runs" if self._made_up else "now"

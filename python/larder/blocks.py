@@ -17,7 +17,7 @@ from typing import Any
 
 from . import _larder
 
-ARENA_BYTES_MIN = 4 << 20
+ARENA_BYTES_MIN = 2 << 20
 """NumPy arrays from this size on are made where pages can be watched."""
 TRACKED_BYTES_MIN = 1 << 20
 PATCH_BYTES_MAX = 16 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,9 @@ from typing import Any
 def reduced(kind: type, said: Any) -> Any:
     """What cloudpickle says of a class, made whole.
 
-    It leaves slots to be set later (which makes none), forgets where a class was defined, asks for a ``NamedTuple`` of no
-    fields, and has ``__init_subclass__`` run once more.
+    It leaves slots to be set later (which makes none), forgets where a class was defined and annotations that nobody has
+    asked for yet, asks for a ``NamedTuple`` of no fields, and has ``__init_subclass__`` and what a metaclass does run once
+    more.
     """
     if not isinstance(said, tuple) or said[0].__name__ != "_make_skeleton_class":
         return said
@@ -21,29 +23,97 @@ def reduced(kind: type, said: Any) -> Any:
         keywords["__slots__"] = kind.__dict__["__slots__"]
     if issubclass(kind, tuple):
         bases = kind.__bases__
-    if _told_of_subclasses(kind.__mro__[1:]):
+    if typing.is_typeddict(kind):
+        bases = kind.__dict__.get("__orig_bases__", (typing.TypedDict,))
+    if _told_of_subclasses(kind.__mro__[1:]) or _makers(type(kind)):
         make = _make_class
+    annotations = _annotations(kind)
+    if annotations:
+        state, slots = said[2]
+        said = (*said[:2], ({**annotations, **state}, slots), *said[3:])
     return (make, (constructor, name, bases, keywords, *rest), *said[2:])
+
+
+def evaluated(kind: type, said: Any) -> Any:
+    """What cloudpickle says of a class, with its annotations, which it leaves out from CPython 3.14 on."""
+    if getattr(kind, "__annotate__", None) is None or said[0].__name__ != "_make_skeleton_class":
+        return said
+    import annotationlib
+
+    try:
+        found = annotationlib.get_annotations(kind)
+    except Exception:  # they name what is not there
+        found = annotationlib.get_annotations(kind, format=annotationlib.Format.STRING)
+    state, slots = said[2]
+    return (*said[:2], ({"__annotations__": found, **state}, slots), *said[3:])
+
+
+def _annotations(kind: type) -> dict[str, Any]:
+    """What they are evaluated with, from CPython 3.14 on; where that is typing's own (``TypedDict``), what they are."""
+    annotate = getattr(kind, "__annotate__", None)
+    if annotate is None:
+        return {}
+    if getattr(annotate, "__globals__", {}).get("__name__") == "__main__":
+        return {"__annotate__": annotate}
+    import annotationlib
+
+    return {"__annotations__": annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF)}
 
 
 def _told_of_subclasses(kinds: Iterable[type]) -> list[type]:
     return [kind for kind in kinds if kind.__module__ == "__main__" and "__init_subclass__" in kind.__dict__]
 
 
+def _makers(meta: type) -> list[tuple[type, str]]:
+    """What the notebook's metaclasses do when a class is made."""
+    own = [kind for kind in meta.__mro__ if kind.__module__ == "__main__"]
+    return [(kind, name) for kind in own for name in ("__prepare__", "__new__", "__init__") if name in kind.__dict__]
+
+
 def _make_class(constructor: type, name: str, bases: tuple, *rest: Any) -> type:
-    """A class without a call of its bases' ``__init_subclass__`` in the notebook: what that did is saved."""
+    """A class without a call of what the notebook has done when one is made (``__init_subclass__`` of its bases, a
+    metaclass): what that did is saved."""
     from cloudpickle import cloudpickle
 
     told = _told_of_subclasses({kind for base in types.resolve_bases(bases) for kind in base.__mro__})
-    own = {kind: kind.__dict__["__init_subclass__"] for kind in told}
-    for kind in told:
-
-        def of_others(cls, _kind=kind, **more):
-            super(_kind, cls).__init_subclass__(**more)
-
-        type.__setattr__(kind, "__init_subclass__", classmethod(of_others))
+    quiet = [(kind, "__init_subclass__", classmethod(_of_others(kind))) for kind in told]
+    quiet += [(kind, name, _QUIET[name](kind)) for kind, name in _makers(constructor)]
+    own = [(kind, name, kind.__dict__[name]) for kind, name, _ in quiet]
+    for kind, name_, method in quiet:
+        type.__setattr__(kind, name_, method)
     try:
         return cloudpickle._make_skeleton_class(constructor, name, bases, *rest)
     finally:
-        for kind, method in own.items():
-            type.__setattr__(kind, "__init_subclass__", method)
+        for kind, name_, method in own:
+            type.__setattr__(kind, name_, method)
+
+
+def _of_others(kind: type) -> Any:
+    def of_others(cls: type, **more: Any) -> None:
+        super(kind, cls).__init_subclass__(**more)
+
+    return of_others
+
+
+def _prepare(kind: type) -> Any:
+    def prepare(meta: type, name: str, bases: tuple, **more: Any) -> Any:
+        return super(kind, meta).__prepare__(name, bases, **more)  # type: ignore[misc]
+
+    return classmethod(prepare)
+
+
+def _new(kind: type) -> Any:
+    def new(meta: type, name: str, bases: tuple, names: dict, **more: Any) -> type:
+        return super(kind, meta).__new__(meta, name, bases, names, **more)  # type: ignore[misc]
+
+    return staticmethod(new)
+
+
+def _init(kind: type) -> Any:
+    def init(cls: type, name: str, bases: tuple, names: dict, **more: Any) -> None:
+        super(kind, cls).__init__(name, bases, names, **more)  # type: ignore[misc]
+
+    return init
+
+
+_QUIET = {"__prepare__": _prepare, "__new__": _new, "__init__": _init}

@@ -24,6 +24,7 @@ Everything but ``pickle`` can be read from a shelf one does not trust.
 from __future__ import annotations
 
 import ast
+import copyreg
 import functools
 import io
 import json
@@ -32,8 +33,10 @@ import struct
 import sys
 import threading
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from . import classes, named, offenders, plain
 
 INLINE_BYTES_MAX = 32 << 10
 """What is no longer than this lives in the catalog; longer values get an extent."""
@@ -266,7 +269,7 @@ def _pickler_class():
             self._storages = None
 
         def reducer_override(self, obj):
-            if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
+            if isinstance(obj, IO) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
             if isinstance(obj, type) and not _made_in_python(obj) and not _has_name(obj):
                 raise TypeError(
@@ -276,6 +279,13 @@ def _pickler_class():
                 # By itself it is pickled as the name of itself, which nobody has until it is back.
                 parameters = obj.cache_parameters()
                 return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"]), obj.__dict__
+            if named.concerns(type(obj)):
+                said = named.reduced(obj)
+                if said is not NotImplemented:
+                    return said
+            if LOCKED and isinstance(obj, functools.cached_property):
+                state = {name: value for name, value in obj.__dict__.items() if name != "lock"}
+                return copyreg.__newobj__, (type(obj),), state, None, None, _property_back
             owner, name = owned_by(obj) or (None, "")
             if owner is not None and owner is self._shelf and name != self._replaces:
                 return _shelved, (name,)
@@ -289,6 +299,8 @@ def _pickler_class():
             if reduced is not NotImplemented:
                 return reduced
             reduced = super().reducer_override(obj)
+            if isinstance(obj, type) and isinstance(reduced, tuple) and not self._bind_main:
+                return classes.evaluated(obj, reduced)
             if (
                 self._bind_main
                 and reduced is not NotImplemented
@@ -305,7 +317,7 @@ def _pickler_class():
 
         def _library(self, obj):
             """What libraries keep in memory of their own, as buffers out of band; ``NotImplemented`` for the rest."""
-            home = type(obj).__module__.partition(".")[0]
+            home = str(type(obj).__module__).partition(".")[0]
             if home == "polars":
                 from . import codec_polars
 
@@ -350,8 +362,18 @@ def nobodys(kind: type) -> bool:
     )
 
 
+IO: type = io.IOBase.__base__
+"""What all files derive from: unlike `io.IOBase` it is asked for at once, without a search of all classes of files."""
 CACHED: type = type(functools.lru_cache(lambda: None))
 """What ``functools.lru_cache`` and ``functools.cache`` make of a function."""
+
+
+LOCKED = "lock" in vars(functools.cached_property(len))
+"""Whether a ``functools.cached_property`` has a lock, as on CPython 3.11: it cannot be pickled, and nobody misses it."""
+
+
+def _property_back(one: Any, state: dict[str, Any]) -> None:
+    vars(one).update(vars(functools.cached_property(len)) | state)
 
 
 def importable(function: Any) -> bool:
@@ -367,13 +389,19 @@ def _cached(function: Any, maxsize: int | None, typed: bool) -> Any:
 
 def ordinary(kind: type) -> bool:
     """Whether the picklers here have nothing to say of objects of this type (a class, an open file, an array, ...)."""
-    home = kind.__module__
-    if not isinstance(home, str) or issubclass(kind, (type, io.IOBase, types.FunctionType, CACHED)):
+    return unruled(kind) and kind.__module__.partition(".")[0] not in ("larder", "pandas", "polars", "torch")
+
+
+def unruled(kind: type) -> bool:
+    """The same, but for what they say of the objects of some libraries."""
+    if not isinstance(kind.__module__, str) or issubclass(kind, (type, IO, types.FunctionType, CACHED)):
+        return False
+    if (LOCKED and issubclass(kind, functools.cached_property)) or kind in named.SPECIAL:
         return False
     np = sys.modules.get("numpy")
     if np is not None and issubclass(kind, (np.ndarray, np.generic)):
         return False
-    return home.partition(".")[0] not in ("larder", "pandas", "polars", "torch") and not hasattr(kind, "_larder_owner")
+    return not hasattr(kind, "_larder_owner")
 
 
 def _made_in_python(kind: type) -> bool:
@@ -405,7 +433,9 @@ def owned_by(obj: Any) -> tuple[Any, str] | None:
     """The open shelf, and the name there, of the variable that the array or tensor ``obj`` is at this moment."""
     if type(obj).__module__ == "torch" and "larder.codec_torch" in sys.modules:
         return sys.modules["larder.codec_torch"].owned_by(obj)
-    owner = getattr(obj, "_larder_owner", None)
+    if not hasattr(type(obj), "_larder_owner"):
+        return None  # asked of the type: what a frame has not, it looks for among its columns
+    owner = obj._larder_owner
     shelf = owner() if owner is not None else None
     if shelf is None or shelf.closed or shelf._snapshot is not None or obj._larder_name not in shelf:
         return None
@@ -424,6 +454,9 @@ def dump(value: Any, shelf: Any = None, name: str = "") -> tuple[bytes, list[mem
     Variables of ``shelf`` become references, but not ``name``, which the value is about to replace.
     """
     global _pickler
+    found = plain.dumps(value)
+    if found is not None:
+        return found[0], []
     if _pickler is None:
         _pickler = _pickler_class()
     buffers: list[memoryview] = []
@@ -449,7 +482,7 @@ def encode_pickle(value: Any, name: str, shelf: Any = None) -> Record:
     except RecursionError:
         raise TypeError(f"cannot put `{name}` on a shelf: it is nested too deeply") from None
     except Exception as err:
-        path, part, why = offender(value, name, err)
+        path, part, why = offenders.find(value, name, err, dump)
         raise TypeError(f"cannot put `{name}` on a shelf: {path}: {_type_name(part)} ({why})") from err
     return pack(stream, buffers, value)
 
@@ -503,51 +536,3 @@ def _type_name(value: Any) -> str:
     return (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     )
-
-
-def offender(value: Any, path: str, error: BaseException) -> tuple[str, Any, str]:
-    """The smallest part of ``value`` that cannot be pickled: its path, the part, and the reason."""
-    seen: set[int] = set()
-    while id(value) not in seen and len(seen) < 1000:
-        seen.add(id(value))
-        for step, part in _parts(value):
-            try:
-                dump(part)
-            except RecursionError:
-                return path, value, "nested too deeply"
-            except Exception as inner:
-                path, value, error = path + step, part, inner
-                break
-        else:
-            break
-    return path, value, str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _parts(value: Any):
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield f"[{key!r}]", part
-            yield f".keys()[{key!r}]", key
-    elif isinstance(value, (list, tuple)):
-        for i, part in enumerate(value):
-            yield f"[{i}]", part
-    elif isinstance(value, (set, frozenset)):
-        for part in value:
-            yield f"{{{part!r}}}", part
-    elif isinstance(value, types.FunctionType):
-        names = value.__code__.co_freevars
-        for name, cell in zip(names, value.__closure__ or (), strict=True):
-            try:
-                yield f".<closure>.{name}", cell.cell_contents
-            except ValueError:
-                continue
-        for name in value.__code__.co_names:
-            if name in value.__globals__:
-                yield f".<globals>.{name}", value.__globals__[name]
-    for name, part in getattr(value, "__dict__", {}).items() if not isinstance(value, type) else ():
-        yield f".{name}", part
-    for kind in type(value).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                yield f".{name}", getattr(value, name)

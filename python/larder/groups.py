@@ -20,6 +20,7 @@ two names is refused with a reason. Nothing that was shared comes back apart wit
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import sys
@@ -27,7 +28,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import codec, pickled
+from . import codec, offenders, pickled, plain
 from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, Restored, Span, pickler, plain_instance
 
 __all__ = ["Dump", "Found", "Known", "Restored", "groups", "units"]
@@ -84,11 +85,34 @@ def groups(
     """
     walked = walked or {}
     apart: set[str] = set()
+    broken: dict[str, str] = {}
     while True:
         try:
-            return _groups(values, known or {}, walked, began, apart)
+            found, refused = _groups(values, known or {}, walked, began, apart)
+            return found, {**refused, **broken}
         except _Apart as err:
             apart.update(err.names)
+        except Exception:
+            # The code of somebody's class, run where no refusal was expected: it takes nobody else with it.
+            alone = _broken({name: value for name, value in values.items() if name not in (known or {})})
+            if not alone:
+                raise
+            broken.update(alone)
+            values = {name: value for name, value in values.items() if name not in alone}
+
+
+def _broken(values: Mapping[str, Any]) -> dict[str, str]:
+    """Those of these that cannot even be refused, each by itself."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        with contextlib.suppress(_Apart):
+            try:
+                _groups({name: value}, {}, {}, lambda names: None, set())
+            except _Apart:
+                raise
+            except Exception as err:
+                found[name] = f"{codec._type_name(value)} (its own code fails: {type(err).__name__})"
+    return found
 
 
 class _Apart(Exception):
@@ -208,8 +232,12 @@ def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str,
 
 
 def _reason(value: Any, name: str, err: BaseException) -> str:
-    path, part, why = codec.offender(value, name, err)
-    return f"{path}: {codec._type_name(part)} ({why})" if path != name else why
+    """Why a variable is refused: the part of it, what that is, and what is said of it."""
+    path, part, why = offenders.find(value, name, err, lambda part: _dump({name: part}, [name], frozenset()), False)
+    kind = codec._type_name(part)
+    if path != name:
+        return f"{path}: {kind} ({why})"
+    return why if kind.rpartition(".")[2] in why else f"{kind} ({why})"
 
 
 def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -> frozenset[int]:
@@ -306,6 +334,8 @@ def _overlaps(spans: Iterable[Span]) -> Iterator[tuple[Span, Span]]:
 
 
 def _components(dumps: dict[str, Dump]) -> list[list[str]]:
+    if len(dumps) < 2:
+        return [[name] for name in dumps]
     parent = {name: name for name in dumps}
 
     def root(name: str) -> str:
@@ -360,6 +390,9 @@ def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids:
     name = names[0]
     if len(values) == 1 and type(values[name]) in ATOMS:
         return Dump(names, pickle.dumps(values, 5), [], [], [], {}, [], set(), {})
+    found = plain.dumps(values, ids is None)
+    if found is not None:
+        return Dump(names, found[0], [], [], (found[1] or []) if ids is None else ids, {}, [], set(), {})
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:

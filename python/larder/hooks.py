@@ -19,6 +19,8 @@ AHEAD: list[Callable[[str | None], None]] = []
 """Called by larder's kernel before a request's code runs (silent or not), or with ``None`` before it is answered otherwise."""
 REPLIED: list[Callable[[], None]] = []
 """Called by larder's kernel when a cell's reply is out, before it takes the next request."""
+SILENT: list[Callable[[], None]] = []
+"""Called by larder's kernel when a request that is no cell was answered."""
 BACK: list[Callable[[], None]] = []
 """Called when saved values were put back into the namespace."""
 STARTED: list[Callable[[], None]] = []
@@ -71,6 +73,12 @@ def replied() -> None:
     """Run `REPLIED`: a cell was answered."""
     for hook in list(REPLIED):
         _try(hook, "after the last cell")
+
+
+def silent() -> None:
+    """Run `SILENT`: a request that is no cell was answered."""
+    for hook in list(SILENT):
+        _try(hook, "after this request")
 
 
 def back() -> None:

@@ -68,12 +68,17 @@ class Ledger:
         keep: int,
         most: int,
         held: int | None,
+        instead: int | None = None,
     ) -> Plan:
         """Which states have to go so that no more than ``keep`` stay beside the new one, in no more than ``most`` bytes.
 
-        The new state adds ``added`` (name -> bytes) and needs ``records`` and ``chunks``; ``held`` stays whatever happens.
+        The new state adds ``added`` (name -> bytes) and needs ``records`` and ``chunks``; ``held`` stays whatever happens, and
+        the new state stands ``instead`` of one there is, which goes.
         """
-        states = [seq for seq in sorted(self._states) if seq != held]
+        states = [seq for seq in sorted(self._states) if seq not in (held, instead)]
+        if instead is not None:
+            states.insert(0, instead)
+            keep = min(keep, len(self._states) - 1)
         total = self.bytes + sum(added.values())
         gone: list[int] = []
         lost: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import contextlib
 import copyreg
 import datetime
 import decimal
+import functools
 import gc
 import importlib
 import mmap
@@ -17,13 +18,14 @@ import re
 import sys
 import types
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import classes, codec, stated, subclasses, traits
-from ._larder import PrivateBuffer
+from . import classes, codec, libraries, named, stated, subclasses, traits
+from ._larder import PrivateBuffer, tier_buffer
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
 # Whether two of these are one object or two equal ones cannot change what a program computes.
@@ -48,6 +50,8 @@ VIEWS = frozenset(
         *(type(make(OrderedDict())) for make in (OrderedDict.keys, OrderedDict.values, OrderedDict.items)),
         type(iter(OrderedDict())),
         type(iter(set())),
+        weakref.ProxyType,
+        weakref.CallableProxyType,
     )
 )
 OUT_OF_BAND_BYTES_MIN = 16 << 10
@@ -136,12 +140,19 @@ def _pickler_class():
             self._fresh: set[int] = set()
             self._shared_frames = shared
             self._kinds: dict[type, Any] = {}
+            self._classes: dict[int, type] = {}
+            self._unruled: dict[type, bool] = {}
+            self._hides = copies_on_write()
+            """Pandas hides what frames share."""
 
         def reducer_override(self, obj):
             kind = type(obj)
             plainly = self._kinds.get(kind)
             if plainly is None:
-                plainly = self._kinds[kind] = self._plainly(kind)
+                plainly = self._plainly(kind)
+                if plainly and kind.__module__ == "__main__" and named.says_itself(kind):
+                    plainly = functools.partial(named.or_as, plainly)
+                self._kinds[kind] = plainly
             if plainly is _array:
                 view = self._array(obj)
                 return NotImplemented if view is None else view
@@ -153,9 +164,14 @@ def _pickler_class():
                 return self._function(obj)
             if kind is types.CellType:
                 try:
-                    return types.CellType, (), (None, {"cell_contents": obj.cell_contents})
+                    contents = obj.cell_contents
                 except ValueError:
                     return types.CellType, ()
+                if type(contents) is dict and "__module__" in contents:
+                    owner = self._classes.get(id(contents)) or _class_of_dict(contents)
+                    if owner is not None:
+                        contents = _ClassNamespace(owner)
+                return types.CellType, (), (None, {"cell_contents": contents})
             if kind is types.MappingProxyType:
                 mapping = below_proxy(obj)
                 owner = _class_of_dict(mapping)
@@ -171,7 +187,10 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is not None and isinstance(obj, np.void) and obj.base is not None:
                 raise TypeError("a row of a structured array, which looks into the array; a copy of it can be saved")
-            if kind.__module__ == "pandas" or kind.__module__.startswith("pandas."):
+            home = (
+                kind.__module__ if isinstance(kind.__module__, str) else ""
+            )  # a class that says none: SymPy's functions
+            if home == "pandas" or home.startswith("pandas."):
                 apart = self._apart(obj)
                 if apart is not None:
                     return apart
@@ -182,12 +201,18 @@ def _pickler_class():
                 state = stated.one_chunk(obj) if "_pa_array" in getattr(obj, "__dict__", ()) else None
                 if state is not None:
                     return copyreg.__newobj__, (kind,), state
-            elif kind.__module__.startswith("torch") and hasattr(obj, "data_ptr"):
+                unruled = self._unruled.get(kind)
+                if unruled is None:
+                    unruled = self._unruled[kind] = codec.unruled(kind)
+                if unruled:
+                    return self._instance(obj, kind) if kind.__reduce_ex__ is object.__reduce_ex__ else NotImplemented
+            elif home.startswith("torch") and hasattr(obj, "data_ptr"):
                 whole = self._tensor(obj)
                 if whole is not NotImplemented:
                     return whole
             reduced = super().reducer_override(obj)
             if isinstance(obj, type):
+                self._classes[id(_namespace_of(obj))] = obj
                 return classes.reduced(obj, reduced)
             if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
                 return self._instance(obj, kind)
@@ -200,6 +225,9 @@ def _pickler_class():
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
             if special or kind in VIEWS or not codec.ordinary(kind):
                 return False
+            return libraries.reducer(kind, self._ordinarily(kind))
+
+        def _ordinarily(self, kind):
             if kind not in self.dispatch_table and subclasses.base_of(kind) is not None:
                 return subclasses.reducer
             if traits.observable(kind):
@@ -246,7 +274,7 @@ def _pickler_class():
             """A frame or series as pandas shows it: nobody else's. What it shares inside is copy on write, and a pickle of
             the arrays themselves would tie together for good what the first store takes apart."""
             pandas = sys.modules.get("pandas")
-            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series) or not copies_on_write():
+            if pandas is None or type(obj) not in (pandas.DataFrame, pandas.Series) or not self._hides:
                 return None
             np = sys.modules["numpy"]
             arrays = [block.values for block in obj._mgr.blocks]
@@ -280,8 +308,10 @@ def _pickler_class():
             pandas = sys.modules["pandas"]
             if type(obj) in (getattr(pandas, "DataFrame", None), getattr(pandas, "Series", None)):
                 return  # their blocks have them
-            if not copies_on_write():
+            if not self._hides:
                 return
+            if type(obj) is getattr(pandas, "RangeIndex", None) and "_data" not in getattr(obj, "_cache", ()):
+                return  # asking for its array would make one
             extension = pandas.api.extensions.ExtensionArray
             if isinstance(obj, extension) and id(obj) not in self._frames:
                 return
@@ -345,6 +375,17 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
                 return None
+            if obj.base is None and not obj.flags.forc:
+                low, high = codec.byte_bounds(obj)
+                if high - low < obj.nbytes:
+                    raise TypeError(
+                        "an array whose items lie over one another, for its strides were set; a copy of it can be saved"
+                    )
+            if type(obj) is np.ndarray and obj.base is None and id(obj) not in self._frames and obj.flags.writeable:
+                where = tier_buffer(obj)
+                if where is not None and obj.dtype.kind in "?biufcSU":  # its own memory, which NumPy hands out
+                    self._span(obj, where[0], where[0] + where[1], id(obj))
+                    return None
             if type(obj) is np.ma.MaskedArray:
                 return self._masked(obj)
             low, high = codec.byte_bounds(obj)
@@ -414,9 +455,14 @@ def below_proxy(proxy):
 def _class_of_dict(mapping):
     """The class whose namespace this is; ``None`` if it is no class's."""
     for one in gc.get_referrers(mapping) if type(mapping) is dict else ():
-        if isinstance(one, type) and below_proxy(type.__dict__["__dict__"].__get__(one)) is mapping:
+        if isinstance(one, type) and _namespace_of(one) is mapping:
             return one
     return None
+
+
+def _namespace_of(kind):
+    """The very dictionary that a class has its attributes in."""
+    return below_proxy(type.__dict__["__dict__"].__get__(kind))
 
 
 _array = object()
@@ -450,6 +496,16 @@ class _ModuleNamespace:
 
     def __reduce__(self):
         return _module_namespace, (self._name,)
+
+
+class _ClassNamespace:
+    """Stands for the namespace of a class inside a pickle: annotations and aliases that are evaluated late look into it."""
+
+    def __init__(self, kind):
+        self._kind = kind
+
+    def __reduce__(self):
+        return _namespace_of, (self._kind,)
 
 
 def _module_namespace(name):

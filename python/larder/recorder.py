@@ -30,7 +30,7 @@ says what that did (`Saved`), which `_apply` makes our own. Who does them:
 from __future__ import annotations
 
 import contextlib
-import gc
+import hashlib
 import json
 import math
 import os
@@ -45,7 +45,8 @@ from typing import Any
 
 from . import blocks, codec, groups, saver, watch
 from ._larder import Stopwatch, Walker, pages_begin
-from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS, Beside
+from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
+from .between import REPLY_SECONDS, Between, brought_up, no_collection
 from .costs import COMMIT_SECONDS, Costs
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
@@ -57,18 +58,27 @@ from .states import Look, New, Part, Saved, Task
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
 INPUTS_MAX = 1000
-REPLY_SECONDS, REPLY_SHARE = 20e-3, 0.03
-"""A save that takes longer than this, and than this share of its cell, is done beside the kernel."""
+REPLY_SHARE = 0.03
+"""A save that takes longer than this share of its cell, and than `REPLY_SECONDS`, is done beside the kernel."""
 SLOW_SECONDS = 5e-3
 HELD_SECONDS = 1e-3
 """What takes no longer to look at is held each time, in case it changed; the rest is looked at again then."""
 BYTES_MAX = 32 << 30
 """Above this the oldest versions go before their time; ``LARDER_SESSION_BYTES`` sets another bound."""
+NAME_BYTES_MAX = 200
+"""A longer name of a variable, or one that is no identifier, is not part of its record's name."""
 VERSION = 2
 """Of the layout of a session shelf."""
 
 
-class Recorder(Beside):
+def _record_name(name: str) -> str:
+    encoded = name.encode("utf-8", "surrogatepass")
+    if name == RANDOM or (name.isidentifier() and len(encoded) <= NAME_BYTES_MAX):
+        return name
+    return "#" + hashlib.sha256(encoded).hexdigest()[:32]
+
+
+class Recorder(Between):
     """One notebook's session shelf, open to write."""
 
     def __init__(self, ip: Any, native: Any, path: Path) -> None:
@@ -117,6 +127,8 @@ class Recorder(Beside):
         self._slow: dict[str, float] = {}
         """Variables that took long to look at, and how long: who takes longer than a reply waits is serialised, beside."""
         self._cell_began = time.perf_counter()
+        self._room = bytearray(CHUNK_BYTES)
+        """Where a chunk is copied before it is digested and written."""
         self.fds = _descriptors(path)
         self._states: dict[str, Any] = {}
         self._cwd = _cwd()
@@ -148,6 +160,7 @@ class Recorder(Beside):
             for name, value in list(ns.items())
             if isinstance(name, str)
             and not name.startswith("_")
+            and "\0" not in name
             and name not in self.excluded
             and not (name in self.hidden and hidden.get(name, _MISSING) is value)
             and name not in ("In", "Out")
@@ -168,6 +181,7 @@ class Recorder(Beside):
         if not self.on or getattr(info, "silent", False) or _inside_a_cell():
             return
         count = getattr(result, "execution_count", None) or max(ip.execution_count - 1, 0)
+        self._ended = count
         began = time.perf_counter()
         patience = max(REPLY_SECONDS, REPLY_SHARE * (began - self._cell_began)) if not saver.always() else 0.0
         with self._lock:
@@ -188,14 +202,19 @@ class Recorder(Beside):
     def save_between_cells(self) -> None:
         """Save what there is, while no cell runs."""
         inputs = self.ip.history_manager.input_hist_raw
-        count = max(self.ip.execution_count - 1, 0)
+        self._ended = count = max(self.ip.execution_count - 1, 0)
         with self._lock:
             self._guarded(inputs[count] if count < len(inputs) else "", count, REPLY_SECONDS, True)
 
     def _guarded(self, code: str, count: int, patience: float, bounded: bool = False) -> None:
+        with self._guard(count), no_collection():
+            self.save(code, count, patience, bounded)
+
+    @contextlib.contextmanager
+    def _guard(self, count: int) -> Iterator[None]:
+        """What saving raises is told."""
         try:
-            with _no_collection():
-                self.save(code, count, patience, bounded)
+            yield
         except ShelfFull as err:
             self._report(f"the state after cell [{count}] is not saved, the disk is full: {err}")
         except ShelfError as err:
@@ -220,6 +239,7 @@ class Recorder(Beside):
 
     def _save(self, code: str, count: int, patience: float, bounded: bool) -> None:
         began = time.perf_counter()
+        self._latest = (code, count)
         self._collect()
         self._again = None
         look = self._look(code, count, patience)
@@ -246,6 +266,12 @@ class Recorder(Beside):
         look.known = {name: one for name, one in look.known.items() if one.names}
         if task is None or not self._rests(task, look):
             task = self._task(look, None)
+        self._commit_here(look, task)
+        self.restored_from = None
+        self.why_off = ""
+
+    def _commit_here(self, look: Look, task: Task) -> None:
+        """Write a state, in the kernel."""
         try:
             saved = self._put(task, None, time.perf_counter())
         except BaseException:
@@ -255,11 +281,10 @@ class Recorder(Beside):
                 self.on = False
             raise
         self._apply(saved)
+        self._again = None  # whoever was lost meanwhile: all there is is saved
         fresh = {name for names in saved.groups for name in names} | set(saved.unsaved)
         self.known = {name: one for name, one in look.known.items() if name not in fresh}
         self.known |= self._remembered(look, saved.groups)
-        self.restored_from = None
-        self.why_off = ""
 
     def _look(self, code: str, count: int, patience: float) -> Look:
         values = self.namespace()
@@ -274,7 +299,7 @@ class Recorder(Beside):
         walks: dict[str, float] = {}
         held: set[str] = set()
         left = math.inf if saver.why_not() else patience
-        lap = Stopwatch().lap
+        keys, lap = self.keys, Stopwatch().lap
         for name, value in values.items():
             if self._slow.get(name, 0.0) > left and name not in self._not_beside:
                 walked[name], walks[name] = "takes long to look at", 0.0
@@ -291,7 +316,7 @@ class Recorder(Beside):
             if before is None or isinstance(found, str):
                 continue
             if found.digest == before.walked.digest and before.walked.alive():
-                if not before.names or "\0".join(before.names) in self.keys:
+                if not before.names or "\0".join(before.names) in keys:
                     known[name] = before
         self.walker.sweep()
         self.seen(self.walker)
@@ -326,7 +351,8 @@ class Recorder(Beside):
     def _task(self, look: Look, child: saver.Saver | None) -> Task:
         """Serialise what changed."""
         imports = dict(look.imports)
-        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in self.keys}
+        keys = self.keys
+        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in keys}
         clock: dict[str, float] = {}
         in_hand, lap = "", Stopwatch().lap
 
@@ -370,7 +396,7 @@ class Recorder(Beside):
             key = "\0".join(names)
             before = self.saved.get(key)
             if before is None or before[0] != parts.digest:
-                record = f"g:{seq}:{names[0]}"
+                record = self._fresh_name(f"g:{seq}:{_record_name(names[0])}", new)
                 before = (self._put_group(record, parts.all, needs, seq, new), record)
                 changed += names
             saved[key] = before
@@ -393,21 +419,31 @@ class Recorder(Beside):
             "of": task.of,
             "how": BEFORE_REPLY if child is None or time.perf_counter() < task.reply_at else BEHIND_REPLY,
         }
-        self._put_json(f"i:{seq}", {"run": self.run, "count": task.count, "code": task.code})
-        meta, plan = self._commit(version, new)
+        if task.instead is not None:
+            version |= brought_up(task.instead, version)
+        else:
+            self._put_json(f"i:{seq}", {"run": self.run, "count": task.count, "code": task.code})
+        meta, plan = self._commit(version, new, None if task.instead is None else seq)
         return Saved(
             version, saved, unsaved, [tuple(group.names) for group in task.groups], meta, new.sizes, new.uses, plan,
             {**self.blocks.bases, **new.bases}, task.costs, time.perf_counter() - began,
         )  # fmt: skip
 
-    def _commit(self, version: dict, new: New) -> tuple[dict, Plan]:
-        """Make a state durable, and let those go that are too many."""
+    def _fresh_name(self, record: str, new: New) -> str:
+        """A name for a record: this one, or one that begins with it if the state had one of that name before."""
+        while record in new.there or record in new.sizes:
+            record += ":again"
+        return record
+
+    def _commit(self, version: dict, new: New, instead: int | None) -> tuple[dict, Plan]:
+        """Make a state durable (``instead`` of that one, whose number it has), and let those go that are too many."""
         seq = version["seq"]
         self._put_json(f"v:{seq}", version)
         records = set(version["names"].values())
         chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
         room = max(self.versions_max - 1, 0)
-        plan = self.ledger.plan(new.sizes, records, chunks, room, self.bytes_max, self.meta["recoverable"])
+        held = self.meta["recoverable"]
+        plan = self.ledger.plan(new.sizes, records, chunks, room, self.bytes_max, held, instead)
         self._remove(plan, seq)
         versions = [*(s for s in self.meta["versions"] if s not in plan.versions), seq]
         meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
@@ -429,8 +465,8 @@ class Recorder(Beside):
                 self.ledger.add_record(name, size, done.uses[name])
             else:
                 self.ledger.add_chunk(name, size)
-        self.ledger.add_state(seq, done.version["names"].values())
         self.ledger.apply(done.plan)
+        self.ledger.add_state(seq, done.version["names"].values())
         self._versions = {s: v for s, v in self._versions.items() if s in self.meta["versions"]}
         self._versions[seq] = done.version
         self.blocks.bases = done.bases
@@ -523,7 +559,8 @@ class Recorder(Beside):
                 digested.append(part.digested)
                 continue
             if part.sums is None:
-                copy = bytes(part.view)
+                whole = part.view.obj
+                copy = whole if type(whole) is bytes and len(whole) == part.nbytes else bytes(part.view)
                 buffers.append(copy)
                 digested.append(copy)
                 head.append([len(copy), 0])
@@ -533,7 +570,7 @@ class Recorder(Beside):
             for at in range(0, len(final), 16):
                 name = f"c:{final[at : at + 16].hex()}"
                 if name not in new.there:
-                    copy = part.chunk(at // 16)
+                    copy = part.chunk(at // 16, self._room)
                     final[at : at + 16] = _sums_of_chunk(copy)
                     name = f"c:{final[at : at + 16].hex()}"
                     if name not in new.there:
@@ -551,7 +588,7 @@ class Recorder(Beside):
         new.uses[record] = frozenset(own)
         return _digest(digested)
 
-    def _put_chunk(self, name: str, kind: str, data: bytes, new: New) -> None:
+    def _put_chunk(self, name: str, kind: str, data: bytes | memoryview, new: New) -> None:
         self.native.put(name, kind, b"", [data])
         new.there.add(name)
         new.sizes[name] = len(data)
@@ -564,7 +601,7 @@ class Recorder(Beside):
             if base.version == version:
                 return base
             if part.patch is not None:
-                record = f"p:{seq}:{len(new.bases)}"
+                record = self._fresh_name(f"p:{seq}:{len(new.bases)}", new)
                 if part.patch.ranges:
                     self._put_chunk(record, "patch", part.patch.data, new)
                 new.bases[key] = base.patched(record, part.patch.ranges, version)
@@ -574,12 +611,12 @@ class Recorder(Beside):
             before = sum(size for _, where in base.patches for _, size in where)
             few = size <= blocks.PATCH_BYTES_MAX and (size + before) * blocks.PATCHES_SHARE <= part.nbytes
             if ranges is not None and few:
-                record = f"p:{seq}:{len(new.bases)}"
+                record = self._fresh_name(f"p:{seq}:{len(new.bases)}", new)
                 if ranges:
                     self._put_chunk(record, "patch", b"".join(bytes(part.view[at : at + n]) for at, n in ranges), new)
                 new.bases[key] = base.patched(record if ranges else "", ranges, version)
                 return new.bases[key]
-        base = new.bases[key] = blocks.Base(f"b:{seq}:{len(new.bases)}", key, version)
+        base = new.bases[key] = blocks.Base(self._fresh_name(f"b:{seq}:{len(new.bases)}", new), key, version)
         new.tell(part.nbytes)
         self.native.put(base.record, "block", b"", [part.view])
         new.sizes[base.record] = part.nbytes
@@ -587,7 +624,8 @@ class Recorder(Beside):
 
     def _remove(self, plan: Plan, newest: int) -> None:
         for seq in plan.versions:
-            self.native.remove(f"v:{seq}")
+            if seq != newest:
+                self.native.remove(f"v:{seq}")
         for name in (*plan.records, *plan.chunks):
             self.native.remove(name)
         if newest > INPUTS_MAX:
@@ -677,19 +715,6 @@ class Recorder(Beside):
 _MISSING = object()
 
 
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage is collected on our account: what a walk or a pickle makes is gone when it is done, but counts till then, and
-    would bring the next full collection into some cell (80 ms with scikit-learn imported)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _cwd() -> str:
     try:
         return os.getcwd()
@@ -727,7 +752,7 @@ def _digest(parts: list) -> bytes:
     return digest(parts)
 
 
-def _sums_of_chunk(data: bytes) -> bytes:
+def _sums_of_chunk(data: bytes | memoryview) -> bytes:
     from ._larder import digest_chunks
 
     return digest_chunks(data, CHUNK_BYTES)

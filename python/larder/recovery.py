@@ -36,6 +36,8 @@ SHUTDOWN_SECONDS = 3.0
 SAVER_SECONDS_MAX = positive("LARDER_WAIT_SECONDS", 60)
 """How long a new kernel waits for what the last one's children still save."""
 POLICIES = ("auto", "ask", "never")
+WORDS_MAX, WORD_MAX = 200, 300
+"""Names in the line that says what came back, and characters of one with its reason."""
 
 
 def session_file(key: str) -> Path:
@@ -117,6 +119,7 @@ def _attach(rec: Recorder) -> None:
     global _recorder
     hooks.BEFORE.append(rec.before_cell)
     hooks.AFTER.append(rec.after_cell)
+    hooks.SILENT.append(rec.after_silent)
     _recorder = rec
     _let_go_in_children(rec)
     rec.blocks.turn_on()
@@ -341,10 +344,19 @@ class Later:
         self._served = self._told = False
 
     def ahead(self, code: str | None) -> None:
-        """Before code runs, or (``None``) before the namespace is looked at some other way."""
+        """Before code runs, or (``None``) before the namespace is looked at some other way.
+
+        A front end that knows subshells sends what its widgets say to a thread of its own: who comes second waits for the
+        other, and finds everything there.
+        """
+        with self.rec._lock:
+            self._ahead(code)
+
+    def _ahead(self, code: str | None) -> None:
         self._served = True
         if not self.rec.deferred:
-            hooks.AHEAD.remove(self.ahead)
+            if self.ahead in hooks.AHEAD:
+                hooks.AHEAD.remove(self.ahead)
             return
         first, self._first = self._first and self.rec.meta.get("finishing", 0) < ATTEMPTS_MAX, False
         self._load(self._touched(code) if first and code is not None else set(self.rec.deferred))
@@ -373,6 +385,10 @@ class Later:
 
     def finish(self) -> None:
         """Everything that is still missing, and a word on the next cell's page if something cannot come back."""
+        with self.rec._lock:
+            self._finish()
+
+    def _finish(self) -> None:
         hooks.REPLIED.remove(self.finish)
         if not self.rec.deferred:
             return
@@ -388,14 +404,13 @@ class Later:
         if not names:
             return
         rec, space = self.rec, self.rec.ip.user_ns
-        with rec._lock:
-            newer = {name: value for name, value in rec.namespace().items() if name in names}
-            back, failed = rec.load(self.seq, sorted(names), space)
-            space.update(newer)
-            self.failed |= failed
-            for name in names:
-                rec.deferred.pop(name, None)
-            rec.restored(self.seq, [name for name in back if name not in newer], more=True)
+        newer = {name: value for name, value in rec.namespace().items() if name in names}
+        back, failed = rec.load(self.seq, sorted(names), space)
+        space.update(newer)
+        self.failed |= failed
+        for name in names:
+            rec.deferred.pop(name, None)
+        rec.restored(self.seq, [name for name in back if name not in newer], more=True)
 
 
 def _unsaved(version: dict) -> dict[str, str]:
@@ -403,11 +418,18 @@ def _unsaved(version: dict) -> dict[str, str]:
 
 
 def _reasons(failed: dict[str, str]) -> str:
-    return "; ".join(f"{name} ({why})" for name, why in sorted(failed.items()))
+    return _some([f"{name} ({why})" for name, why in sorted(failed.items())], "; ")
+
+
+def _some(words: list[str], between: str) -> str:
+    """No more of them than a page has room for."""
+    shown = [word if len(word) <= WORD_MAX else word[: WORD_MAX - 3] + "..." for word in words[:WORDS_MAX]]
+    more = f"{between}and {len(words) - WORDS_MAX:,} more (see %shelf status)" if len(words) > WORDS_MAX else ""
+    return between.join(shown) + more
 
 
 def _told(version: dict, back: Any, failed: dict[str, str], whole: bool) -> str:
-    listed = ", ".join(sorted(set(back) - {RANDOM})) or "nothing"
+    listed = _some(sorted(set(back) - {RANDOM}), ", ") or "nothing"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["time"]))
     line = f"larder: back from cell [{version['count']}] of {when}: {listed}"
     if failed:
@@ -439,6 +461,7 @@ def clean_shutdown(restart: bool) -> None:
         return
     hooks.AFTER[:] = [hook for hook in hooks.AFTER if hook != rec.after_cell]
     hooks.BEFORE[:] = [hook for hook in hooks.BEFORE if hook != rec.before_cell]
+    hooks.SILENT[:] = [hook for hook in hooks.SILENT if hook != rec.after_silent]
     if not rec.leave(SHUTDOWN_SECONDS):
         return  # the child that saves records it
     try:

@@ -156,6 +156,15 @@ def undo(n: int = 1) -> None:
     if not versions:
         raise ValueError("there is nothing to go back to: no cell was saved yet")
     seq = versions[-1]
+    last = rec.version(seq)["count"]
+    if not rec.on and rec.restored_from in versions:
+        seq = rec.restored_from  # gone back to before, and no state was saved since
+    elif not rec.on and rec.version(seq)["run"] == rec.run and rec.ip.execution_count - 1 > last:
+        # What no state has is undone first.
+        print(
+            f"larder: the cells after [{last}] were not saved ({rec.why_off or 'autosave is off'}): they are undone as one"
+        )
+        n -= 1
     for done in range(n + 1):
         while rec.version(seq)["of"] in versions:
             seq = rec.version(seq)["of"]

@@ -62,11 +62,13 @@ class Part:
         """Its chunks."""
         return [f"c:{self.sums[at : at + 16].hex()}" for at in range(0, len(self.sums), 16)] if self.sums else []
 
-    def chunk(self, at: int) -> bytes:
-        """A copy of one of its chunks. Raises ``LookupError`` if it was not given."""
-        if self._given is not None:
-            return bytes(self._given[at])
-        return bytes(self.view[at * CHUNK_BYTES : (at + 1) * CHUNK_BYTES])
+    def chunk(self, at: int, room: bytearray) -> memoryview:
+        """A copy of one of its chunks, made in ``room``. Raises ``LookupError`` if it was not given."""
+        here = at * CHUNK_BYTES
+        part = self.view[here : here + CHUNK_BYTES] if self._given is None else memoryview(self._given[at])
+        copy = memoryview(room)[: part.nbytes]
+        copy[:] = part
+        return copy
 
     def lacking(self, there: Collection[str]) -> set[str]:
         """Chunks that neither came with it nor are ``there``."""
@@ -162,6 +164,8 @@ class Task:
     reply_at: float
     made: list[Parts] | None = None
     """What `parts` gave."""
+    instead: dict | None = None
+    """The state whose place and number it takes."""
 
     def rests_on(self, known: Mapping[str, groups.Known]) -> bool:
         """Whether what it says did not change is known to be so, and in the groups that it says."""

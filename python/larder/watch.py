@@ -26,7 +26,7 @@ from typing import Any
 
 from . import pickled, stated, subclasses, traits
 from ._larder import PrivateBuffer, digest
-from .codec import CACHED, importable
+from .codec import CACHED, IO, importable
 
 Said = tuple[bytes, tuple, tuple] | tuple[bytes, tuple, tuple, tuple]
 
@@ -64,7 +64,7 @@ def classify(kind: type) -> How | tuple[dict[str, str], How]:
     if root == "pandas" and "pandas" in sys.modules:
         return _of_pandas(sys.modules["pandas"], kind)
     if issubclass(kind, type):
-        return _other_class
+        return "named", _other_class
     if kind.__bases__ == (tuple,) and hasattr(kind, "_fields") and _plain(kind, tuple):
         return _named_tuple
     if issubclass(kind, dict) and _container(kind, dict, ("items", "__iter__", "keys")):
@@ -101,7 +101,7 @@ def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
     """What pickle asks an object of a type without a rule for."""
     if kind in pickled.VIEWS or root in ("torch", "polars"):
         return "opaque"
-    if issubclass(kind, io.IOBase) and not issubclass(kind, (io.BytesIO, io.StringIO)):
+    if issubclass(kind, IO) and not issubclass(kind, (io.BytesIO, io.StringIO)):
         return "opaque"
     if traits.observable(kind):
         return "reduce", traits.reduced
@@ -312,9 +312,9 @@ def _list_like(one: list) -> Said:
     return b"", (type(one), one.__dict__, tuple(list.__iter__(one))), ()
 
 
-_DESCRIBED: dict[type, Callable[[Any], Said | None]] = {
-    type: _class,
-    types.FunctionType: _function,
+_DESCRIBED: dict[type, How] = {
+    type: ("named", _class),
+    types.FunctionType: ("named", _function),
     types.CellType: _cell,
     types.ModuleType: _module,
     types.BuiltinFunctionType: _builtin,

@@ -58,10 +58,10 @@ const NODE_NEXT_AT: usize = 16;
 const TEXT_STATE_AT: usize = 32;
 const BYTES_IO_AT: usize = 16;
 
+// Flags of a type that the limited API, and so pyo3, has no names for.
 pub(crate) const FLAG_INLINE: u64 = 1 << 2;
 pub(crate) const FLAG_MANAGED_WEAK: u64 = 1 << 3;
 pub(crate) const FLAG_MANAGED_DICT: u64 = 1 << 4;
-pub(crate) const FLAG_HEAP: u64 = 1 << 9;
 
 /// Reads the word at `address + at`.
 ///
@@ -221,9 +221,9 @@ impl Layout {
         // SAFETY: a type object.
         let flags = unsafe { ffi::PyType_GetFlags(class) } as u64;
         match () {
-            () if flags & 1 << 25 != 0 => Holds::Items,
+            () if flags & ffi::Py_TPFLAGS_LIST_SUBCLASS != 0 => Holds::Items,
             () if is_a(self.ordered) => Holds::Nodes,
-            () if flags & 1 << 29 != 0 => Holds::Keys,
+            () if flags & ffi::Py_TPFLAGS_DICT_SUBCLASS != 0 => Holds::Keys,
             () if is_set => Holds::Entries,
             () if is_a(self.deque) => Holds::Blocks,
             () if is_a(self.bytes_io) => Holds::Bytes,
@@ -234,7 +234,11 @@ impl Layout {
     /// How far before an instance of such a type the pointer to its values, or to its dict, lies; 0 where there is none.
     pub(crate) fn apart(&self, flags: u64) -> usize {
         match self.attributes {
-            Attributes::Apart { before, .. } if flags & FLAG_MANAGED_DICT != 0 && flags & FLAG_HEAP != 0 => before,
+            Attributes::Apart { before, .. }
+                if flags & FLAG_MANAGED_DICT != 0 && flags & ffi::Py_TPFLAGS_HEAPTYPE != 0 =>
+            {
+                before
+            }
             Attributes::Inline if flags & FLAG_INLINE != 0 => DICT_BEFORE,
             _ => 0,
         }

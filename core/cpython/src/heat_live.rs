@@ -20,8 +20,8 @@ use pyo3::types::{PyByteArray, PyMemoryView, PyString, PyType};
 
 pub use crate::heat_layout::Layout;
 use crate::heat_layout::{
-    APART_SHIFT, FLAG_HEAP, FLAG_MANAGED_DICT, FLAG_MANAGED_WEAK, GC_HEAD_BYTES, Holds, INLINE, MANAGED_BYTES, SIZE_AT,
-    TYPE_AT, of_type, refer, word,
+    APART_SHIFT, FLAG_MANAGED_DICT, FLAG_MANAGED_WEAK, GC_HEAD_BYTES, Holds, INLINE, MANAGED_BYTES, SIZE_AT, TYPE_AT,
+    of_type, refer, word,
 };
 use crate::heat_table::AddressTable;
 use crate::heat_trail::{Trail, WITH_LENGTHS, body_print, fold, head_print};
@@ -515,8 +515,8 @@ impl Walk {
         let basic = of_type(&class, pyo3::intern!(py, "__basicsize__"))?;
         let item = of_type(&class, pyo3::intern!(py, "__itemsize__"))?;
         let flags = flags as u64;
-        let is_gc = flags & 1 << 14 != 0;
-        let is_type = flags & 1 << 31 != 0;
+        let is_gc = flags & ffi::Py_TPFLAGS_HAVE_GC != 0;
+        let is_type = flags & ffi::Py_TPFLAGS_TYPE_SUBCLASS != 0;
         // SAFETY: slot queries on a type object; the slots are function pointers of the types named.
         let (traverse, getbuffer) = unsafe {
             let traverse = ffi::PyType_GetSlot(type_ptr, ffi::Py_tp_traverse);
@@ -525,7 +525,7 @@ impl Walk {
                 (!traverse.is_null()).then(|| std::mem::transmute::<*mut c_void, ffi::traverseproc>(traverse));
             (traverse, !getbuffer.is_null())
         };
-        let is_bytes = flags & 1 << 27 != 0;
+        let is_bytes = flags & ffi::Py_TPFLAGS_BYTES_SUBCLASS != 0;
         // What it views is what it refers to.
         let is_view = class.as_ptr() == py.get_type::<PyMemoryView>().as_ptr();
         let kind = if is_type || is_a(&self.skip_types) {
@@ -544,10 +544,12 @@ impl Walk {
             && basic > ARRAY_LENGTHS_AT
             && self.leaf_types.iter().any(|other| other.as_ptr() == class.as_ptr())
             && class.getattr(pyo3::intern!(py, "__name__"))?.eq("ndarray")?;
-        let managed = is_gc && flags & (FLAG_MANAGED_WEAK | FLAG_MANAGED_DICT) != 0 && flags & FLAG_HEAP != 0;
-        let (is_text, is_tuple) = (flags & 1 << 28 != 0, flags & 1 << 26 != 0);
-        let is_int = flags & 1 << 24 != 0;
-        let more = usize::from(flags & FLAG_HEAP != 0);
+        let managed =
+            is_gc && flags & (FLAG_MANAGED_WEAK | FLAG_MANAGED_DICT) != 0 && flags & ffi::Py_TPFLAGS_HEAPTYPE != 0;
+        let is_text = flags & ffi::Py_TPFLAGS_UNICODE_SUBCLASS != 0;
+        let is_tuple = flags & ffi::Py_TPFLAGS_TUPLE_SUBCLASS != 0;
+        let is_int = flags & ffi::Py_TPFLAGS_LONG_SUBCLASS != 0;
+        let more = usize::from(flags & ffi::Py_TPFLAGS_HEAPTYPE != 0);
         let items = Size::Items { each: item, more };
         Ok(TypeInfo {
             kind,

@@ -24,6 +24,7 @@ pub mod known;
 pub mod loops;
 pub mod making;
 pub mod object;
+pub mod plain;
 pub mod probe;
 pub mod referents;
 mod restore;

@@ -26,6 +26,7 @@
 
 mod array;
 mod held;
+mod named;
 mod own;
 mod reduced;
 pub mod sums;
@@ -34,6 +35,7 @@ mod versions;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use larder_trace::Layout;
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::intern;
@@ -46,6 +48,7 @@ pub use self::held::Held;
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
 use self::own::Own;
 use self::reduced::How;
+use crate::abi;
 
 /// What is known of memory without reading it.
 pub trait Memory {
@@ -69,6 +72,8 @@ enum Kind {
     Instance,
     /// By a function, and whether arrays it gives follow copy on write.
     Described(Py<PyAny>, Framed),
+    /// By the name it is imported by, or by a function.
+    Named(Py<PyAny>),
     Reduced(How),
     /// By its `__dict__`, or as the other one says.
     Own(Own, Arc<Kind>),
@@ -108,6 +113,7 @@ impl Kind {
         Ok(match said.extract::<(String, Py<PyAny>)>() {
             Ok((how, function)) if how == "frame" => Kind::Described(function, Framed::Always),
             Ok((how, function)) if how == "extension" => Kind::Described(function, Framed::AsMet),
+            Ok((how, function)) if how == "named" => Kind::Named(function),
             Ok((_, function)) => Kind::Reduced(How::Function(function)),
             Err(_) => Kind::Opaque,
         })
@@ -139,11 +145,17 @@ pub struct Kinds {
     classify: Py<PyAny>,
     /// Where a type has its version, if that is known and the interpreter keeps it as it should.
     version_at: Option<usize>,
+    /// Where containers have their items, if that is known.
+    layout: Option<&'static Layout>,
+    /// Where items are read to.
+    scratch: Vec<usize>,
     /// By the address of a container of many items, which may be another's by now: what was held there, and whether it was
     /// met since [`Kinds::sweep`].
     held: FxHashMap<usize, (Arc<Held>, bool)>,
     /// Digests of memory read since [`Kinds::begin`]: what several variables look at is read once.
     sums: FxHashMap<(usize, usize), Sum>,
+    /// `None` where Python has to be asked.
+    names: Option<named::Names>,
 }
 
 /// What was read of an array's memory.
@@ -190,7 +202,6 @@ pub struct Walk<'a, 'py> {
     /// The object that is met next is an array that follows copy on write, if it is one.
     in_frame: bool,
     helds: Vec<Arc<Held>>,
-    scratch: Vec<usize>,
     /// Sizes of the elements of arrays' types, which are held.
     sizes: FxHashMap<usize, (usize, Py<PyAny>)>,
     /// What was made for the walk: alive until it ends.
@@ -250,8 +261,11 @@ impl Kinds {
             known: FxHashMap::default(),
             classify,
             version_at: versions::offset(py).unwrap_or(None),
+            layout: abi::of(py).unwrap_or(None),
+            scratch: Vec::new(),
             held: FxHashMap::default(),
             sums: FxHashMap::default(),
+            names: named::Names::new(py).ok(),
         }
     }
 
@@ -270,6 +284,7 @@ impl Kinds {
     /// After a round of walks below all variables: what none of them met is let go.
     pub fn sweep(&mut self) {
         self.held.retain(|_, (_, met)| std::mem::take(met));
+        self.scratch.shrink_to(held::KEPT_MAX);
         self.known
             .retain(|_, asked| std::mem::take(&mut asked.met) || matches!(*asked.kind, Kind::Leaf));
     }
@@ -291,28 +306,26 @@ impl Kinds {
             asked.met = true;
             return Ok(asked.kind.clone());
         }
-        {
-            // SAFETY: the type of a live object, under the GIL.
-            let object = unsafe { Bound::from_borrowed_ptr(py, kind.cast()) };
-            let said = match self.classify.bind(py).call1((&object,)) {
-                Err(error) if error.is_instance_of::<PyException>(py) => PyString::new(py, "opaque").into_any(),
-                said => said?,
-            };
-            let found = Kind::said(&said)?;
-            let version = match self.version_at {
-                Some(at) if versions::kept(&object) => versions::of(&object, at),
-                _ => 0,
-            };
-            let kind = Arc::new(found);
-            let asked = Asked {
-                kind: kind.clone(),
-                object: object.unbind(),
-                version,
-                met: true,
-            };
-            self.known.insert(key, asked);
-            Ok(kind)
-        }
+        // SAFETY: the type of a live object, under the GIL.
+        let object = unsafe { Bound::from_borrowed_ptr(py, kind.cast()) };
+        let said = match self.classify.bind(py).call1((&object,)) {
+            Err(error) if error.is_instance_of::<PyException>(py) => PyString::new(py, "opaque").into_any(),
+            said => said?,
+        };
+        let found = Kind::said(&said)?;
+        let version = match self.version_at {
+            Some(at) if versions::kept(&object) => versions::of(&object, at),
+            _ => 0,
+        };
+        let kind = Arc::new(found);
+        let asked = Asked {
+            kind: kind.clone(),
+            object: object.unbind(),
+            version,
+            met: true,
+        };
+        self.known.insert(key, asked);
+        Ok(kind)
     }
 }
 
@@ -340,7 +353,6 @@ impl<'a, 'py> Walk<'a, 'py> {
             in_frames: FxHashSet::default(),
             in_frame: false,
             helds: Vec::new(),
-            scratch: Vec::new(),
             sizes: FxHashMap::default(),
             keep: Vec::new(),
             below: 0,
@@ -627,6 +639,12 @@ impl<'a, 'py> Walk<'a, 'py> {
     fn asked(&mut self, object: &Bound<'py, PyAny>, kind: &Kind, in_frame: bool, fresh: bool) -> Result<(), Stop> {
         match kind {
             Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), fresh),
+            Kind::Named(how) => {
+                if self.named(object, fresh)? {
+                    return Ok(());
+                }
+                self.described(object, how.bind(self.py), false, fresh)
+            }
             Kind::Reduced(how) => self.reduced(object, how, fresh),
             _ => Ok(()),
         }
@@ -661,14 +679,17 @@ impl<'a, 'py> Walk<'a, 'py> {
         if len >= MANY {
             return self.many(key, items, later);
         }
-        let mut at = std::mem::take(&mut self.scratch);
+        let mut at = std::mem::take(&mut self.kinds.scratch);
         at.clear();
-        items.read(&mut at);
+        items.read(&mut at, self.kinds.layout);
         self.say(at.len() as u64);
+        for item in &at {
+            named::fetch(*item);
+        }
         for item in &at {
             self.item(*item as *mut ffi::PyObject, later);
         }
-        self.scratch = at;
+        self.kinds.scratch = at;
         Ok(())
     }
 

@@ -68,7 +68,10 @@ pub unsafe fn walker(o: Obj, l: &Layout, symbols: &Symbols) -> Option<Walker> {
 }
 
 /// The entries of a key table: where they begin, how long each is, where in it the value stands, how many there are.
-unsafe fn entries(dict: usize, l: &Layout) -> (usize, usize, usize, usize) {
+///
+/// # Safety
+/// GIL held; a live dict that is not split.
+pub(crate) unsafe fn entries(dict: usize, l: &Layout) -> (usize, usize, usize, usize) {
     // SAFETY: a live dict that is not split.
     unsafe {
         let keys: usize = load(dict, l.dict_keys);

@@ -57,6 +57,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
             compiler_class=CellCompiler,
         )
         self.kernel.shell, self.kernel.user_ns = self.shell, self.shell.user_ns
+        self.kernel.user_module = self.shell.user_module
         self.shell.configurables.append(self)
 
 

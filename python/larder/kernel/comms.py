@@ -67,8 +67,9 @@ def open_again() -> None:
         one = found.pop(next(iter(found)))
         try:
             opened(one)
-        except Exception:
-            log.exception("the widget %s came back and cannot be shown", type(one).__name__)
+        except Exception as err:  # one that links to a closed one, say, and could not be shown before either
+            why = f"{type(err).__name__}: {err}"
+            log.warning("the widget %s came back and cannot be shown: %s", type(one).__name__, why)
 
 
 # The main loop of the calling thread: a reply goes to the thread whose cell asked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 from . import cell as cells
@@ -65,6 +66,7 @@ class Kernel:
         self.connection_file = connection_file
         self.shell = None
         self.user_ns: dict[str, Any] = {}
+        self.user_module: ModuleType | None = None
         self.log = logging.getLogger("larder.kernel")
         self.session = Session(self)
         self.iopub_socket = _Socket("iopub")
@@ -86,6 +88,29 @@ class Kernel:
         from larder import __version__
 
         return __version__
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """What front ends are told of this kernel."""
+        from .main import info
+
+        return {"status": "ok", "protocol_version": self.protocol_version, **info(self.implementation_version)}
+
+    @property
+    def language_info(self) -> dict[str, Any]:
+        return self.kernel_info["language_info"]
+
+    @property
+    def language_version(self) -> str:
+        return self.language_info["version"]
+
+    @property
+    def banner(self) -> str:
+        return self.kernel_info["banner"]
+
+    @property
+    def help_links(self) -> list[dict[str, str]]:
+        return self.kernel_info["help_links"]
 
     def connection(self) -> dict[str, Any]:
         """The connection file's content: transport, ip, ports, key."""

@@ -51,7 +51,7 @@ class _Interruptible:
             try:
                 value = yield waiting
             except asyncio.CancelledError as cancelled:
-                error = cancelled
+                error = _from_outside(cancelled)
                 if self.interrupted:
                     self.interrupted = False
                     task = asyncio.current_task()
@@ -59,7 +59,7 @@ class _Interruptible:
                         task.uncancel()
                     error = KeyboardInterrupt()
             except BaseException as other:
-                error = other
+                error = _from_outside(other)
 
 
 class MainLoop:
@@ -218,7 +218,11 @@ class MainLoop:
 
     def _answer(self, kind: str, work) -> dict[str, Any]:
         shell, request = self.shell, work.request()
-        if kind in ("complete", "inspect", "comm", "control"):
+        message: dict[str, Any] = cells.current().parent if kind in ("comm", "control") else {}
+        # To make a subshell, the other control request, asks for no variable.
+        if kind in ("complete", "inspect", "comm") or (
+            kind == "control" and message["header"]["msg_type"] == "debug_request"
+        ):
             hooks.ahead(None)
         if kind == "complete":
             return requests.complete(shell, request["code"], request["cursor_pos"])
@@ -229,11 +233,11 @@ class MainLoop:
         if kind == "history":
             return requests.history(shell, request)
         if kind == "control":
-            return self.kernel.control(cells.current().parent)
+            return self.kernel.control(message)
         if kind == "comm_info":
             return comms.info(request["target_name"])
         if kind == "comm":
-            msg = dict(cells.current().parent)
+            msg = dict(message)
             msg["content"] = request["content"]
             msg["buffers"] = [memoryview(one) for one in request["buffers"]]
             comms.handle(msg)
@@ -357,6 +361,8 @@ class MainLoop:
         if hooks.REPLIED:
             self.native.flush(REPLY_SECONDS_MAX)
             hooks.replied()
+        if request["silent"]:
+            hooks.silent()
         if shell.exit_now:
             self.kernel.main_loop.leave_soon(restart=False)
 
@@ -378,6 +384,12 @@ class MainLoop:
         clean_shutdown(restart)
         self._stopping = True
         self.loop.stop()
+
+
+def _from_outside(error: BaseException) -> BaseException:
+    """Without the caller's own frame, into which it was thrown: it is none of the user's."""
+    above = error.__traceback__
+    return error.with_traceback(above.tb_next if above is not None else None)
 
 
 def _callback_runs(frame) -> bool:

@@ -21,7 +21,7 @@ def language_info() -> dict:
     }
 
 
-def _info(version: str) -> dict:
+def info(version: str) -> dict:
     from importlib.util import find_spec
 
     return {
@@ -68,8 +68,9 @@ def _leave(signum, _frame) -> None:
 def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     """Serve one session; returns the exit code when a front end has shut it down."""
     gc.disable()  # until the shell stands: what start-up makes is not garbage, and 6 ms are spent on finding that out
-    from larder._larder import NativeKernel, __version__
+    from larder._larder import NativeKernel, __version__, keep_freed
 
+    keep_freed()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # no cell runs that it could be meant for
     path = _connection_path(connection_file)
@@ -77,7 +78,7 @@ def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     native = None
     real_stderr, failed = os.dup(2), False
     try:
-        native = NativeKernel(path, _info(__version__))
+        native = NativeKernel(path, info(__version__))
         if connection_file is None:  # started by hand
             told = (
                 f"larder: a kernel runs here; `jupyter console --existing {path}` connects to it, `exit` there ends it"

@@ -197,7 +197,7 @@ class ShelfMagics(Magics):
         numbers = [int(word) for word in args if word.isdigit()]
         named = [word for word in args if not word.isdigit()]
         if not 1 <= len(numbers) <= 2 or len(named) > 1:
-            raise UsageError("%shelf diff needs the number of a commit, or two (see %shelf log)")
+            raise UsageError("%shelf diff needs the number of a state or commit, or two (see %shelf log)")
         if not named and _saved():
             from .. import session
 
@@ -254,7 +254,7 @@ def _saved() -> bool:
 
 def _number(verb: str, args: list[str]) -> int:
     if len(args) != 1 or not args[0].isdigit():
-        raise UsageError(f"%shelf {verb} needs one number" + (" (see %shelf log)" if verb == "checkout" else ""))
+        raise UsageError(f"%shelf {verb} needs one whole number" + (" (see %shelf log)" if verb == "checkout" else ""))
     return int(args[0])
 
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use larder_trace::Layout;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -94,8 +95,8 @@ impl<'py> Walk<'_, 'py> {
 struct OwnItems<'a>(*mut ffi::PyObject, &'a Own);
 
 impl Items for OwnItems<'_> {
-    fn read(&self, into: &mut Vec<usize>) {
-        DictItems(self.0).read(into);
+    fn read(&self, into: &mut Vec<usize>, layout: Option<&Layout>) {
+        DictItems(self.0).read(into, layout);
         for pair in into.chunks_exact_mut(2) {
             if self.1.0.iter().any(|(name, _)| name.as_ptr() as usize == pair[0]) {
                 pair[1] = 0;

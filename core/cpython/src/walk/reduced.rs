@@ -150,9 +150,9 @@ impl<'py> Walk<'_, 'py> {
 
     /// What a fresh container holds: it is not looked for elsewhere.
     pub(super) fn parts(&mut self, items: &impl Items) -> Result<(), Stop> {
-        let mut at = std::mem::take(&mut self.scratch);
+        let mut at = std::mem::take(&mut self.kinds.scratch);
         at.clear();
-        items.read(&mut at);
+        items.read(&mut at, self.kinds.layout);
         self.say(at.len() as u64);
         let mut later = Vec::new();
         for item in &at {
@@ -168,7 +168,7 @@ impl<'py> Walk<'_, 'py> {
                 later.push((unsafe { Bound::from_borrowed_ptr(self.py, item) }, fresh));
             }
         }
-        self.scratch = at;
+        self.kinds.scratch = at;
         for (item, fresh) in later {
             if fresh {
                 self.fresh(&item)?;

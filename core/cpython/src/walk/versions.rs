@@ -10,15 +10,7 @@ use crate::object::load;
 
 /// Where types have their version; `None` where that is not known or does not show changes.
 pub(super) fn offset(py: Python<'_>) -> PyResult<Option<usize>> {
-    let version = py.version_info();
-    let sys = py.import("sys")?;
-    let free_threaded = sys.hasattr("_is_gil_enabled")? && !sys.call_method0("_is_gil_enabled")?.is_truthy()?;
-    let Ok(layout) = abi::layout(
-        version.major,
-        version.minor,
-        free_threaded,
-        sys.hasattr("gettotalrefcount")?,
-    ) else {
+    let Some(layout) = abi::of(py)? else {
         return Ok(None);
     };
     let at = layout.type_version;

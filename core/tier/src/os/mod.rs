@@ -4,6 +4,7 @@
 //! saying which one answered; tests use a machine made of tables.
 
 pub mod arena;
+pub mod heap;
 pub mod linux;
 pub mod sampler;
 

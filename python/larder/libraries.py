@@ -1,0 +1,58 @@
+"""Objects of libraries whose own pickle would lose what a notebook has of them."""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+# Objects that a module has one of, by their types: an alias of theirs stays one.
+_HELD = {"os._Environ": ("os", ("environ", "environb")), "matplotlib.RcParams": ("matplotlib", ("rcParams",))}
+
+
+def reducer(kind: type, otherwise: Any) -> Any:
+    """How objects of this type are reduced; ``otherwise`` if nothing special is known of them."""
+    if kind is weakref.WeakKeyDictionary:
+        return _by_classes
+    base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
+    if base is not None and issubclass(kind, base):
+        own = all(getattr(kind, name) is getattr(base, name) for name in ("__getstate__", "__setstate__"))
+        plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+        return _model if own and plain else otherwise
+    held = _HELD.get(f"{kind.__module__}.{kind.__qualname__}")
+    return _alias(*held, otherwise) if held is not None else otherwise
+
+
+def _by_classes(one: weakref.WeakKeyDictionary) -> Any:
+    """What is kept for classes, as ``functools.singledispatch`` does: classes have other holders."""
+    items = list(one.items())
+    if not all(isinstance(key, type) for key, _ in items):
+        return NotImplemented
+    return weakref.WeakKeyDictionary, (), None, None, iter(items)
+
+
+def _model(one: Any) -> Any:
+    """A model of pydantic, which gets the very ``__dict__`` back that its state has: held by it alone, as the object's is."""
+    return copyreg.__newobj__, (type(one),), tuple(one.__getstate__().items()), None, None, _model_state  # type: ignore[attr-defined]
+
+
+def _model_state(one: Any, state: tuple) -> None:
+    one.__setstate__(dict(state))
+
+
+def _alias(module: str, names: tuple[str, ...], otherwise: Any) -> Callable[[Any], Any]:
+    def reduced(one: Any) -> Any:
+        home = sys.modules.get(module)
+        for name in names:
+            if getattr(home, name, None) is one:
+                return _of_module, (module, name)
+        return otherwise(one) if callable(otherwise) else NotImplemented
+
+    return reduced
+
+
+def _of_module(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
