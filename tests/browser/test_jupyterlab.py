@@ -43,7 +43,12 @@ class Notebook:
     def start(self, index: int) -> None:
         prompt = self.cell(index).locator(".jp-InputPrompt")
         before = prompt.inner_text()
+        choice = self.page.locator(".jp-Dialog", has_text="Select Kernel")
         for _ in range(5):
+            if choice.is_visible():
+                # A key that came before the page knew its kernel brought this up; it knows it now.
+                self.page.keyboard.press("Escape")
+                choice.wait_for(state="detached")
             # While the page still loads, a key may go nowhere.
             prompt.click()
             self.page.keyboard.press("Control+Enter")

@@ -164,6 +164,8 @@ def of(one, x) -> object:
         if told is not None:
             return told
     if "ipywidgets" in sys.modules:
+        if isinstance(x, sys.modules["comm"].base_comm.BaseComm):  # whose class is the kernel's
+            return ["comm", f"IPY_MODEL_{x.comm_id}", x.target_name]
         if isinstance(x, sys.modules["ipywidgets"].Widget):
             kept = {k: v for k, v in x.get_state().items() if k not in ("layout", "style")}
             return [name, [[k, one.of(v) if not isinstance(v, bytes) else repr(v)] for k, v in kept.items()]]

@@ -573,6 +573,26 @@ def leave_to_children(rec, seed: int, given: list, lose: bool) -> None:
     rec.save, rec._put, rec._hand_over, rec._writing = seldom_here, slowly, handed_over, for_ever
 
 
+def in_silence(ip, rec, seed: int, program: list[str]) -> int:
+    """Run a program, some cells of it as requests that are no cells, whose changes the last state is brought up to: how often."""
+    rng, done, up = random.Random(seed), 0, True
+    for number, cell in enumerate(program):
+        silent = number > 1 and rng.random() < 0.5
+        ip.run_cell(cell, silent=silent)
+        if silent:
+            if rng.random() < 0.8:
+                rec.drain()  # nothing is brought up while children save
+            alone, versions = not rec.behind(), rec.meta["versions"]
+            up = rec.look_again()
+            done += up
+            assert not alone or (rec.meta["versions"] == versions and rec.ledger.loose() == ([], []))
+        else:
+            up = True
+    if not up:
+        ip.run_cell("pass")
+    return done
+
+
 def main(what: str, out: str, seeds: list[int]) -> None:
     import resource
     import warnings
@@ -583,7 +603,8 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     sys.setrecursionlimit(3000)
     from IPython.core.interactiveshell import InteractiveShell
 
-    from larder import blocks, hooks, reader, recorder, recovery, states
+    from larder import between, blocks, hooks, reader, recorder, recovery, states
+    from larder.kernel import comms
 
     if not os.environ.get("LARDER_FUZZ_LARGE"):
         # What is done for large arrays, done for those of this size.
@@ -592,6 +613,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     ip = InteractiveShell.instance()
     ip.history_manager.enabled = False
     hooks.install(ip)
+    comms.install(None)  # widgets that come back are open, as in a kernel
     ip.showtraceback = lambda *args, **kwargs: None
     ip.showsyntaxerror = lambda *args, **kwargs: None
     kept = set(ip.user_ns)
@@ -606,8 +628,13 @@ def main(what: str, out: str, seeds: list[int]) -> None:
             if os.environ.get("LARDER_FUZZ_BESIDE") or seed % 4 == 3:
                 plainly = rec.save
                 leave_to_children(rec, seed, given, lose=seed % 8 == 7)
-            for cell in [PRELUDE, *cells(seed)]:
-                ip.run_cell(cell)
+            if plainly is None and (os.environ.get("LARDER_FUZZ_SILENT") or seed % 4 == 2):
+                between.REPLY_SECONDS = math.inf
+                brought_up = in_silence(ip, rec, seed, [PRELUDE, *cells(seed)])
+            else:
+                brought_up = 0
+                for cell in [PRELUDE, *cells(seed)]:
+                    ip.run_cell(cell)
             if plainly is not None:
                 rec.save = plainly
                 rec.drain()
@@ -644,6 +671,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
                 ip.run_cell(cell)
         row["after"] = Fingerprint.namespace(ip.user_ns, names)
         row["given"] = len(given) if what == "run" else 0
+        row["brought up"] = brought_up if what == "run" else 0
         found[seed] = row
         rec.native.close()
         recovery._recorder = None

@@ -122,7 +122,11 @@ CELLS = {
     ],
     "processes": [
         "import asyncio\nawait asyncio.sleep(0.01); 5",
-        "asyncio.run(asyncio.sleep(0))",
+        # Closed, because a warning of one that is not comes whenever garbage is collected.
+        "sleep = asyncio.sleep(0)\ntry:\n    asyncio.run(sleep)\nfinally:\n    sleep.close()",
+        "await asyncio.wait_for(asyncio.sleep(1), 0.01)",
+        "async with asyncio.timeout(0.01):\n    await asyncio.sleep(1)",
+        "async def fails():\n    await asyncio.sleep(0)\n    1/0\nawait asyncio.gather(fails(), asyncio.sleep(0))",
         "task = asyncio.create_task(asyncio.sleep(0, 'done')); await task",
         "async for i in nothing():\n    print(i)",
         "%%writefile work.py\ndef square(x): return x * x\n",

@@ -111,3 +111,25 @@ def test_a_cell_that_stores_while_another_shell_is_in_a_transaction_is_answered_
             assert k.reply(stored)["content"]["status"] == "ok"
         with killed(k, monkeypatch, tmp_path) as shelf:
             assert (shelf.x[3], shelf.y) == (7, 1)
+
+
+def test_what_came_back_comes_once_when_two_shells_ask_for_it_at_the_same_time(tmp_path):
+    """A page whose widgets talk to a subshell asks for everything there, while the first cell asks for it as well."""
+    make = (
+        "import ipywidgets, time\nclass Slow:\n"
+        "    def __setstate__(self, state): time.sleep(0.5); self.__dict__.update(state)\n"
+        "slow = Slow(); slider = slow.slider = ipywidgets.IntSlider(3)\nprint(slider.model_id)"
+    )
+    look = (
+        "import gc; from ipywidgets.widgets.widget import _instances\n"
+        "print(sum(type(one) is Slow for one in gc.get_objects()), _instances[{id!r}] is slider, slow.slider is slider)"
+    )
+    with kernel(tmp_path, JPY_SESSION_NAME="subshells.ipynb") as k:
+        model_id = k.text(make).strip()
+        os.kill(k.pid, signal.SIGKILL)
+        k.km.shutdown_kernel(now=True)
+    with kernel(tmp_path, JPY_SESSION_NAME="subshells.ipynb") as k, subshells(k, 1) as (other,):
+        asks = k.kc.session.msg("comm_open", {"comm_id": "c", "target_name": "jupyter.widget.control", "data": {}})
+        asks["header"]["subshell_id"] = other  # to make one asked for no variable
+        k.kc.shell_channel.send(asks)
+        assert k.text(look.format(id=model_id)).endswith("\n1 True True\n")

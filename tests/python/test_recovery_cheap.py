@@ -285,3 +285,110 @@ def test_who_holds_the_dictionary_of_another():
     parts = {id(one): one, id(other): other, id(other.__dict__): other.__dict__}
     assert _larder.held_by_others(own, parts) == id(one.__dict__)
     assert _larder.held_by_others(own, {0: [int, one], 1: int, 2: "s", 3: (1, 2)}) is None
+
+
+class Bag:
+    pass
+
+
+def instance_dict(count):
+    bag = Bag()
+    for i in range(count):
+        setattr(bag, f"name{i}", text(i))
+    return bag.__dict__
+
+
+def text(i):
+    return "".join(["te", "xt", str(i)])
+
+
+LARGE = {
+    "list": lambda count: [text(i) for i in range(count)],
+    "dict by name": lambda count: {text(i): i + 0.5 for i in range(count)},
+    "dict by number": lambda count: {i + 1000: text(i) for i in range(count)},
+    "dict with gaps": lambda count: holey({text(i): text(i) for i in range(count + 20)}),
+    "dict of an instance": instance_dict,
+    "array of objects": lambda count: np.array([text(i) for i in range(count)], object),
+    "list of both": lambda count: [[i] if i % 7 == 3 else text(i) for i in range(count)],
+    "dict of both": lambda count: {text(i): [i] if i % 7 == 3 else text(i) for i in range(count)},
+}
+
+
+def holey(table):
+    for key in list(table)[5:25]:
+        del table[key]
+    return table
+
+
+@pytest.mark.parametrize("count", [31, 32, 33, 100])
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_a_change_of_any_item_of_a_container_of_many_shows(make, count):
+    """Those that were seen to hold leaves only are compared as memory."""
+    walker, value = new_walker(), make(count)
+    first = walk(walker, value)
+    for _ in range(3):
+        assert walk(walker, value).digest == first.digest
+    for at in range(len(value)) if not isinstance(value, dict) else list(value):
+        before = value[at]
+        for other in (text(at), [1], None, b"x"):
+            value[at] = other
+            assert walk(walker, value).digest != first.digest
+            assert walk(walker, value, False).digest != first.digest
+        value[at] = before
+        assert walk(walker, value).digest == first.digest
+    if isinstance(value, np.ndarray):
+        return
+    if isinstance(value, list):
+        value[0], value[1] = value[1], value[0]
+        assert walk(walker, value).digest != first.digest
+        value[0], value[1] = value[1], value[0]
+        assert walk(walker, value).digest == first.digest
+        last = value.pop()
+        assert walk(walker, value).digest != first.digest
+        value.append(last)
+        value.append("more")
+        assert walk(walker, value).digest != first.digest
+        return
+    for key in list(value):
+        kept = value.pop(key)
+        assert walk(walker, value).digest != first.digest
+        value[key] = kept  # it stands last now
+    assert walk(walker, value).digest == first.digest
+    key = next(iter(value))
+    value[key] = value.pop(key)
+    assert walk(walker, value).digest != first.digest
+    value[1j] = "more"
+    assert walk(walker, value).digest != first.digest
+
+
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_what_large_containers_hold_is_let_go_with_them(make):
+    walker, value = new_walker(), make(100)
+    parts = [*value, *(value.values() if isinstance(value, dict) else ())]
+    parts = [
+        part for part in parts if not str(part).startswith("name")
+    ]  # the interpreter remembers names of attributes
+    before = [sys.getrefcount(part) for part in parts]
+    for _ in range(3):
+        walk(walker, value)
+    found = walk(walker, parts)
+    del found
+    walk(walker, [1])
+    walk(walker, [2])
+    assert [sys.getrefcount(part) for part in parts] == before
+
+
+def test_what_saves_a_frame_leaves_nothing_behind_in_it():
+    """The array of a range, a table of the columns: pandas makes them when it is asked, and keeps them."""
+    frame = pd.DataFrame({"a": np.arange(1000.0), "b": ["x"] * 1000})
+    walker = new_walker()
+    walk(walker, frame)
+    saved, refused = groups.groups({"frame": frame})
+    assert saved and not refused
+    assert not {"_data", "_engine"} & {*frame.index._cache, *frame.columns._cache}
+
+
+def test_an_array_of_a_range_is_saved_beside_it():
+    frame = pd.DataFrame({"a": np.arange(1000.0)})
+    saved, refused = groups.groups({"labels": frame.index.values, "index": frame.index, "frame": frame})
+    assert not refused and sorted(name for one in saved for name in one.names) == ["frame", "index", "labels"]

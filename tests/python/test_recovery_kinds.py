@@ -316,7 +316,8 @@ back, refused, names = again(loss=[(w * 2).sum()], kept=(w * 2).detach(), hooked
 print(*(f"{name}: {why}" for name, why in sorted(refused.items())), sep="\\n"); print(names)
 """).splitlines()
     assert said[0].startswith("a: shares memory with `t`")
-    assert said[1].startswith("hooked: has hooks of autograd") and said[2].startswith("loss: ") and "detach" in said[2]
+    assert said[1].startswith("hooked: torch.Tensor (has hooks of autograd")
+    assert said[2].startswith("loss: loss[0]: torch.Tensor (") and "detach" in said[2]
     assert said[3] == "[['kept'], ['t'], ['w']]"
 
 

@@ -250,7 +250,7 @@ SHARE = [
     "{n} = {m}.codes",
     "{n} = pd.concat([{m}, {m}])",
     "{n} = pd.Series({m}, copy=False)",
-    "{n} = {m}.to_arrow()",
+    "assert 'Object' not in repr(getattr({m}, 'schema', getattr({m}, 'dtype', None))); {n} = {m}.to_arrow()",
     "{n} = {m}.to_pandas()",
     "{n} = pl.from_pandas({m})",
     "{n} = pa.Table.from_pandas({m})",
