@@ -6,8 +6,9 @@ use pyo3::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::held::Pointers;
+use super::kinds::Sum;
 use super::sums::{self, CHUNK_BYTES};
-use super::{Stop, Sum, TAG, Walk};
+use super::{Stop, TAG, Walk};
 use crate::object::load;
 
 impl<'py> Walk<'_, 'py> {

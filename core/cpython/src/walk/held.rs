@@ -340,3 +340,15 @@ impl Items for These<'_, '_> {
         into.extend(self.0.iter().map(|one| one.as_ptr() as usize));
     }
 }
+
+/// Has the processor fetch what lies at an address, if it can be asked to.
+pub(super) fn fetch(at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and is without effect for an address that is not there.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at as *const i8) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
