@@ -58,18 +58,31 @@ def test_an_error_has_name_value_and_traceback_in_reply_and_on_iopub(k):
         assert any("1 / 0" in line.replace("\x1b", "") or "ZeroDivisionError" in line for line in where["traceback"])
 
 
-def test_cells_queued_behind_an_error_are_aborted_and_the_next_one_runs(k):
-    first = k.send("import time; time.sleep(0.2); raise RuntimeError('stop')")
+def let_go(k, go):
+    """The kernel has what it was sent: who is asked last answers last."""
+    k.kc.control_channel.send(k.kc.session.msg("kernel_info_request", {}))
+    assert k.kc.control_channel.get_msg(timeout=10)["content"]["status"] == "ok"
+    go.touch()
+
+
+def test_cells_queued_behind_an_error_are_aborted_and_the_next_one_runs(k, tmp_path):
+    go = tmp_path / "go"
+    wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    first = k.send(f"{wait}\nraise RuntimeError('stop')")
     second, third = k.send("print('never')"), k.send("print('never')")
+    let_go(k, go)
     assert k.reply(first)["content"]["status"] == "error"
     assert k.reply(second)["content"]["status"] == "aborted"
     assert k.reply(third)["content"]["status"] == "aborted"
     assert k.text("print('again')") == "again\n"
 
 
-def test_cells_behind_an_awaiting_cell_are_aborted_too(k):
-    first = k.send("import asyncio; await asyncio.sleep(0.2); raise RuntimeError('stop')")
+def test_cells_behind_an_awaiting_cell_are_aborted_too(k, tmp_path):
+    go = tmp_path / "go"
+    wait = f"import asyncio, os\nwhile not os.path.exists({str(go)!r}): await asyncio.sleep(0.01)"
+    first = k.send(f"{wait}\nraise RuntimeError('stop')")
     second = k.send("print('never')")
+    let_go(k, go)
     assert k.reply(first)["content"]["status"] == "error"
     assert k.reply(second)["content"]["status"] == "aborted"
 

@@ -109,13 +109,13 @@ def test_context_variables_live_from_cell_to_cell(k):
 
 def test_output_of_a_thread_and_of_a_task_goes_to_the_cell_that_started_it(k):
     first = k.send(
-        "import threading, time, asyncio\n"
-        "def later():\n    time.sleep(0.3); print('from thread')\n"
-        "async def also():\n    await asyncio.sleep(0.3); print('from task')\n"
+        "import threading, asyncio\ngo, also_go = threading.Event(), asyncio.Event()\n"
+        "def later():\n    go.wait(); print('from thread')\n"
+        "async def also():\n    await also_go.wait(); print('from task')\n"
         "t = threading.Thread(target=later); t.start(); task = asyncio.create_task(also())"
     )
     k.until_idle(first)
-    second = k.send("import asyncio; await asyncio.sleep(0.6)")
+    second = k.send("import asyncio; go.set(); also_go.set(); await task; t.join(); await asyncio.sleep(0.1)")
     late = []
     while True:
         msg = k.kc.get_iopub_msg(timeout=10)

@@ -84,17 +84,17 @@ def test_a_new_front_end_is_welcomed_while_c_code_holds_the_gil(k, gil_held, cli
 
 def test_libzmqs_own_heartbeats_keep_an_idle_connection_while_c_code_holds_the_gil(k, gil_held, client):
     one = client(zmq.DEALER)
-    one.heartbeat_ivl, one.heartbeat_timeout = 50, 500
+    one.heartbeat_ivl, one.heartbeat_timeout = 50, 3000  # a busy machine may stand still for a while
     monitor = one.get_monitor_socket()
     one.connect(endpoint(k, "shell"))
     seen = []
-    deadline = time.monotonic() + 1.5
+    deadline = time.monotonic() + 4
     while time.monotonic() < deadline:
         if monitor.poll(100):
             seen.append(zmq.utils.monitor.recv_monitor_message(monitor)["event"])
     one.disable_monitor()
     assert zmq.EVENT_HANDSHAKE_SUCCEEDED in seen
-    assert zmq.EVENT_DISCONNECTED not in seen, "30 PINGs, each with its PONG"
+    assert zmq.EVENT_DISCONNECTED not in seen, "80 PINGs, each with its PONG"
 
 
 def test_all_that_c_code_writes_while_it_holds_the_gil_reaches_the_cell(k):
@@ -221,16 +221,23 @@ def test_a_reply_and_twenty_megabytes_arrive_although_the_kernel_ends_right_behi
         assert of(messages, "status")[-1]["content"]["execution_state"] == "idle"
 
 
-def test_a_client_that_comes_back_under_its_identity_gets_the_reply_it_left_behind(k, client):
+def test_a_client_that_comes_back_under_its_identity_gets_the_reply_it_left_behind(k, client, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     for n in range(20):
-        first = client(zmq.DEALER)
-        first.identity = b"the same client"
-        first.connect(endpoint(k, "shell"))
-        msg = k.kc.session.msg("execute_request", {"code": f"import time; time.sleep(0.02); n = {n}", "silent": True})
-        k.kc.session.send(first, msg)
-        asked = msg["header"]["msg_id"]
-        k.wait_for(lambda m, asked=asked: m["parent_header"].get("msg_id") == asked)
-        first.close()
+        with zmq.Context() as leaving:
+            first = leaving.socket(zmq.DEALER)
+            first.linger = 0
+            first.identity = b"the same client"
+            first.connect(endpoint(k, "shell"))
+            msg = k.kc.session.msg("execute_request", {"code": f"open({str(fifo)!r}).read(); n = {n}", "silent": True})
+            k.kc.session.send(first, msg)
+            asked = msg["header"]["msg_id"]
+            k.wait_for(lambda m, asked=asked: m["parent_header"].get("msg_id") == asked)
+            first.close()
+        # The connection is closed, and who answers something later has seen that.
+        control(k, "kernel_info_request")
+        fifo.write_text("go")
         second = client(zmq.DEALER)
         second.identity = b"the same client"
         second.connect(endpoint(k, "shell"))
