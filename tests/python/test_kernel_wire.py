@@ -221,23 +221,30 @@ def test_a_reply_and_twenty_megabytes_arrive_although_the_kernel_ends_right_behi
         assert of(messages, "status")[-1]["content"]["execution_state"] == "idle"
 
 
+def connections(port):
+    """How many the kernel has on one of its ports, those that the other side has ended and it has not noticed among them."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] in ("01", "08") for row in rows)
+
+
 def test_a_client_that_comes_back_under_its_identity_gets_the_reply_it_left_behind(k, client, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+    port = k.kc.get_connection_info()["shell_port"]
+    before = connections(port)
     for n in range(20):
-        with zmq.Context() as leaving:
-            first = leaving.socket(zmq.DEALER)
-            first.linger = 0
-            first.identity = b"the same client"
-            first.connect(endpoint(k, "shell"))
-            msg = k.kc.session.msg("execute_request", {"code": f"open({str(fifo)!r}).read(); n = {n}", "silent": True})
-            k.kc.session.send(first, msg)
-            asked = msg["header"]["msg_id"]
-            k.wait_for(lambda m, asked=asked: m["parent_header"].get("msg_id") == asked)
-            first.close()
-        # The connection is closed, and who answers something later has seen that.
-        control(k, "kernel_info_request")
-        fifo.write_text("go")
+        gone = tmp_path / f"gone {n}"
+        first = client(zmq.DEALER)
+        first.identity = b"the same client"
+        first.connect(endpoint(k, "shell"))
+        code = f"import os, time\nwhile not os.path.exists({str(gone)!r}): time.sleep(0.001)\nn = {n}"
+        msg = k.kc.session.msg("execute_request", {"code": code, "silent": True})
+        k.kc.session.send(first, msg)
+        asked = msg["header"]["msg_id"]
+        k.wait_for(lambda m, asked=asked: m["parent_header"].get("msg_id") == asked)
+        assert connections(port) == before + 1
+        first.close()
+        wait_until(lambda: connections(port) == before)
+        gone.touch()
         second = client(zmq.DEALER)
         second.identity = b"the same client"
         second.connect(endpoint(k, "shell"))
@@ -245,3 +252,4 @@ def test_a_client_that_comes_back_under_its_identity_gets_the_reply_it_left_behi
         _, parts = k.kc.session.feed_identities(second.recv_multipart())
         assert k.kc.session.deserialize(parts)["parent_header"]["msg_id"] == asked
         second.close()
+        wait_until(lambda: connections(port) == before)
