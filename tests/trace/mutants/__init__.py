@@ -168,12 +168,12 @@ def limited(text, seconds):
         return kinds.observe(text)
 
 
-def ends(text, seconds=6):
+def ends(text, seconds=6, busy=0.4):
     """Whether the program ends: tried in a process of its own, for no signal ends what C code does with an endless iterator."""
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            limited(text, 0.4)
+            limited(text, busy)
             os._exit(0)
         os._exit(1)
     until = time.monotonic() + seconds
@@ -187,11 +187,13 @@ def ends(text, seconds=6):
     return False
 
 
-def compare(first, count, force=0, make=make, name="mutants"):
+def compare(first, count, force=0, make=make, name="mutants", busy=0.4):
     """Runs the programs of these seeds plain and, several times, optimised; how many differ."""
     gc.disable()
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
     sys.set_int_max_str_digits(0)
     programs = {seed: make(seed)[0] for seed in range(first, first + count)}
-    programs = {seed: text for seed, text in programs.items() if ends(text)}
-    return differing(f"{name} from seed {first}", programs, again(kinds.observe), force, limits=(0.8, 80), busy=True)
+    programs = {seed: text for seed, text in programs.items() if ends(text, busy=busy)}
+    return differing(
+        f"{name} from seed {first}", programs, again(kinds.observe), force, limits=(2 * busy, 200 * busy), busy=True
+    )
