@@ -5,7 +5,8 @@ Functions, closures that share cells, generators (sent to, thrown into, closed, 
 managers that swallow, `try` with `else` and `finally`, exception groups, `match`, jumps out of all of them, recursion. Every
 exception tells its frames with their lines and variables, and what it came out of. At some moment, counted through the
 whole program, something happens to the frame it meets: a variable is deleted or written through ``f_locals``, a
-tracer comes or goes, a function or method is another, a container is emptied while it is walked.
+tracer comes or goes or makes the frame jump to another line, a function or method is another, a container is emptied
+while it is walked.
 
     python flows.py FIRST_SEED COUNT [FORCE]        # compares plain and optimised runs
     python flows.py show SEED                       # prints a program
@@ -53,6 +54,20 @@ def set_local(name, v):
 def tracer(frame, event, arg):
     if frame.f_code.co_filename == "kinds" and len(log) < 300: log.append(str((event, frame.f_lineno, frame.f_code.co_name)))
     return tracer
+JUMP = [0, 0]
+def jumper(frame, event, arg):
+    if frame.f_code.co_filename == "kinds" and event == "line" and frame.f_code.co_name[0] in "fh":
+        JUMP[0] -= 1
+        if JUMP[0] == 0:
+            frame.f_lineno += JUMP[1]
+            frame.f_trace = None
+            sys.settrace(None)
+            return None
+    return jumper
+def jump(lines, by):
+    JUMP[:] = lines, by
+    sys._getframe(3).f_trace = jumper
+    sys.settrace(jumper)
 def tick():
     TICK[0] += 1
     if TICK[0] in EVENTS: exec(EVENTS[TICK[0]], globals())
@@ -116,13 +131,15 @@ VALUES = {
     "any": ["None", "Pt(5)", "Pu(700)", "(1, 2)", "7", "[1, 2]", "{'n': 3}", "'ab'"],
 }
 ALL = [(name, kind) for kind, names in NAMES.items() for name in names]
+# Not f_trace_opcodes: CPython 3.13 and later tell other events of it while any tool of sys.monitoring is there.
 GLOBAL_EVENTS = [
     "f{k} = lambda *a, **w: 77", "f{k} = f{j}", "f{k}.__code__ = f{j}.__code__", "f{k}.__defaults__ = (1, 2, 3, 4)", "Pt.get = lambda self: 3", "Pt.p = property(lambda self: 9)", "Pt.n = 5", "Pu.__class__ = type", "Cm.__exit__ = lambda *a: True",
     "Cm.__exit__ = lambda *a: None", "sys.settrace(tracer)", "sys.settrace(None)", "sys.setprofile(tracer)", "sys.setprofile(None)", "GL.clear()", "GL.append(2**70)", "GD.clear()", "GD['z'] = 1", "g = 2.5", "g = 'text'", "g = None", "del g",
     "g = 2**63", "raise ValueError('event')", "raise KeyError(g)", "sys._getframe(2).f_locals['a'] = 'written'", "sys._getframe(2).f_locals['b'] = 2**64", "sys._getframe(2).f_locals['l'] = [9, 9, 9]", "sys._getframe(2).f_locals['x'] = None",
-    "sys._getframe(3).f_locals['a'] = 2.5", "sys._getframe(2).f_locals['c'] = 11", "sys._getframe(2).f_trace = tracer",  # not f_trace_opcodes: CPython 3.13 and later tell other events of it while any tool of sys.monitoring is there
+    "sys._getframe(3).f_locals['a'] = 2.5", "sys._getframe(2).f_locals['c'] = 11", "sys._getframe(2).f_trace = tracer",
     "OUT.append(sys._getframe(2).f_locals.copy().keys().__len__())", "l = sys._getframe(2).f_locals.get('l'); l.__class__ is list and l.clear(); l = None", "l = sys._getframe(2).f_locals.get('l'); l.__class__ is list and l.append('new'); l = None",
     "d = sys._getframe(2).f_locals.get('d'); d.__class__ is dict and d.update(new=1); d = None", "len = lambda v: 3", "abs = 7", "tick = lambda: None", "range = lambda *k: [1, 2, 3]", "look()", "import builtins", "sys.setrecursionlimit(900)",
+    *(f"jump({lines}, {by})" for lines in (1, 2, 3, 5, 9, 20) for by in (-3, -1, 1, 2, 3, 6, -6)),
     "GL[:] = [Pt(1), 2.5, None]", "Pt.__match_args__ = ('w', 'n')", "Pt.__init__ = lambda self, n, w=1: self.__dict__.update(n=n, w=9)", "Pt.__setattr__ = lambda self, k, v: self.__dict__.update({{k: 1}})", "Pt.__getattr__ = lambda self, k: 4",
 ]  # fmt: skip
 
