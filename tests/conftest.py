@@ -8,6 +8,16 @@ import subprocess
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def folders_of_the_user(tmp_path_factory):
+    """What programs keep in the user's folders goes with the tests; their kernels have none of the user's settings."""
+    home = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LARDER_HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+            patch.setenv(name, str(home / name.lower()))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def larder_home(tmp_path, monkeypatch):
     """A home for shelves that dies with the test."""

@@ -1,8 +1,9 @@
 //! An interpreter that says what it is told: the protocol's own test piece.
 //!
-//! `print TEXT`, `err TEXT`, `show TEXT`, `fail`, `input PROMPT`, `flood COUNT`, `sleep MS`; anything else is its own
-//! result.
+//! `print TEXT`, `err TEXT`, `show TEXT`, `fail`, `input PROMPT`, `flood COUNT`, `sleep MS`, `wait FILE` (until there is
+//! one); anything else is its own result.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -78,6 +79,11 @@ impl Echo {
                 }
             }
             "sleep" => std::thread::sleep(Duration::from_millis(rest.parse().unwrap_or(0))),
+            "wait" => {
+                while !Path::new(rest).exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
             "input" => {
                 let until = Instant::now() + Duration::from_secs(10);
                 match ticket.input(rest, false, &mut || Instant::now() > until) {

@@ -97,17 +97,22 @@ async fn what_a_client_sends_upon_a_failures_reply_is_run() {
 async fn executes_queued_behind_a_failure_are_aborted_unless_told_otherwise() {
     let kernel = Running::start(Connection::fresh());
     let mut frontend = Frontend::connect(&kernel.connection).await;
-    // The sleep holds the queue until all have arrived.
-    for code in ["sleep 300", "fail", "never", "never"] {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let wait = format!("wait {}", first.display());
+    for code in [wait.as_str(), "fail", "never", "never"] {
         frontend.send("execute_request", json!({"code": code})).await;
     }
+    // Who echoes this has read what was sent before it.
+    frontend.heartbeat_echoes().await;
+    std::fs::write(first, "").unwrap();
     let mut statuses = Vec::new();
     for _ in 0..4 {
         statuses.push(content(&frontend.reply().await)["status"].as_str().unwrap().to_owned());
     }
     assert_eq!(statuses, ["ok", "error", "aborted", "aborted"]);
     frontend
-        .expect(&["status:busy", "execute_input:sleep", "status:idle"])
+        .expect(&["status:busy", "execute_input:wait", "status:idle"])
         .await;
     frontend
         .expect(&["status:busy", "execute_input:fail", "error:Failure", "status:idle"])
@@ -115,11 +120,14 @@ async fn executes_queued_behind_a_failure_are_aborted_unless_told_otherwise() {
     frontend
         .expect(&["status:busy", "status:idle", "status:busy", "status:idle"])
         .await;
-    frontend.send("execute_request", json!({"code": "sleep 300"})).await;
+    let wait = format!("wait {}", second.display());
+    frontend.send("execute_request", json!({"code": wait})).await;
     frontend
         .send("execute_request", json!({"code": "fail", "stop_on_error": false}))
         .await;
     frontend.send("execute_request", json!({"code": "print runs"})).await;
+    frontend.heartbeat_echoes().await;
+    std::fs::write(second, "").unwrap();
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(content(&frontend.reply().await)["status"].as_str().unwrap().to_owned());

@@ -120,11 +120,17 @@ async fn fault_4_a_client_that_reconnects_under_its_identity_loses_no_reply() {
     let kernel = Running::start(Connection::fresh());
     let identity = PeerIdentity::new();
     let mut watcher = Frontend::connect(&kernel.connection).await;
+    let folder = tempfile::tempdir().unwrap();
     for round in 0..20 {
+        let go = folder.path().join(round.to_string());
         let mut first = Frontend::connect_as(&kernel.connection, identity.clone()).await;
-        first.send("execute_request", json!({"code": "sleep 30"})).await;
+        let wait = format!("wait {}", go.display());
+        first.send("execute_request", json!({"code": wait})).await;
         watcher.expect(&["status:busy", "execute_input"]).await;
         drop(first);
+        // Who echoes this has seen that the first one is gone.
+        watcher.heartbeat_echoes().await;
+        std::fs::write(go, "").unwrap();
         let mut second = Frontend::connect_as(&kernel.connection, identity.clone()).await;
         let reply = second.reply().await;
         assert_eq!(reply.header.msg_type, "execute_reply", "round {round}");

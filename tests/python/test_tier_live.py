@@ -36,15 +36,18 @@ def test_objects_in_use_are_hotter_than_their_neighbours(space):
     random.shuffle(items)
     space["items"] = items
     hot = items[:100]
-    heat.start(cpu_max=0.2)
-    work(hot, 1.5)
-    heat._after(None, None)
-    found = heat.objects("items")
-    assert len(found) >= len(items)
-    warm = np.mean([found[id(item)] for item in hot])
-    cold = np.mean([found[id(item)] for item in items[100:]])
+    for seconds in (1.5, 6, 25):  # a busy machine may not let the sampler's thread run often
+        heat.start(cpu_max=0.2)
+        work(hot, seconds)
+        heat._after(None, None)
+        found = heat.objects("items")
+        assert len(found) >= len(items)
+        warm = np.mean([found[id(item)] for item in hot])
+        cold = np.mean([found[id(item)] for item in items[100:]])
+        row = next(row for row in heat.table() if row["name"] == "items")
+        if warm > 20 * max(cold, 1e-9) and row["heat"] > 0.1:
+            break
     assert warm > 20 * max(cold, 1e-9)
-    row = next(row for row in heat.table() if row["name"] == "items")
     assert row["heat"] > 0.1 and "frames" in row["seen by"]
 
 
@@ -71,6 +74,7 @@ def test_unchanged_variables_are_compared_and_of_changed_ones_what_changed_is_wa
     for change in mended:
         before = live.walked, live.mended
         change()
+        live._credit_s = 20.0
         live.update()
         assert (live.walked, live.mended) == (before[0] + 1, before[1] + 1)
     walked = [
@@ -80,6 +84,7 @@ def test_unchanged_variables_are_compared_and_of_changed_ones_what_changed_is_wa
     for change in walked:
         before = live.walked
         change()
+        live._credit_s = 20.0
         live.update()
         assert live.walked == before + 2
     assert sum(end - start for start, end in live.native.ranges("x", True)) == 8 << 18
@@ -279,6 +284,7 @@ def test_a_small_variable_does_not_wait_for_a_large_one(space):
     live = _live.LiveTrace()
     live.update()
     before = live.native.about("small")["objects"]
+    live._mend_s["small"] = 1e-5  # however long the machine took over it
     live._credit_s, live._since = -1.0, time.monotonic()
     space["small"].append([])
     live.update()
@@ -338,14 +344,17 @@ def test_probes_survive_generators_threads_and_deep_calls(space):
     def deep(n):
         return deep(n - 1) if n else [item.n for item in generate(1)]
 
-    heat.start(interval_ms=0.05, cpu_max=0.9)
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
-        threads = [threading.Thread(target=deep, args=(300,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        space["items"] = [Item() for _ in range(1000)]
-    heat._after(None, None)
+    for seconds in (1.5, 6, 25):
+        heat.start(interval_ms=0.05, cpu_max=0.9)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            threads = [threading.Thread(target=deep, args=(300,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            space["items"] = [Item() for _ in range(1000)]
+        heat._after(None, None)
+        if heat.said().frame_looks > 0:
+            break
     assert heat.said().frame_looks > 0

@@ -179,7 +179,9 @@ def test_a_forked_child_cannot_change_the_parents_array(space):
 
 
 SHIELD = """
-import gc
+import ctypes, gc
+PR_SET_THP_DISABLE = 41  # of a huge page all would count as touched
+ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 from larder import heat, tier
 from larder._migrate import pages, shield
 rows = [{"a": [i], "b": str(i)} for i in range(100_000)]

@@ -45,11 +45,15 @@ def deny(numbers, ioctl, error):
     assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(whole)) == 0, ctypes.get_errno()
 
 def used():
-    end = time.thread_time() + 0.3
-    while time.thread_time() < end:
-        space["x"].sum()
-    heat._after(None, None)
-    return {row["name"]: row for row in heat.table()}
+    for seconds in (0.3, 1, 4, 15):  # the sampler's thread may not get a core at once, nor 30 looks
+        end = time.thread_time() + seconds
+        heat._before(None, None)
+        while time.thread_time() < end:
+            space["x"].sum()
+        heat._after(None, None)
+        rows = {row["name"]: row for row in heat.table()}
+        if rows["x"]["conf"] != "?":
+            return rows
 """
 
 

@@ -285,13 +285,17 @@ impl Counts {
         (self.read)(&self.addresses[self.from..to], &mut self.pairs);
     }
 
-    fn look(&mut self, seen: &mut Seen) {
+    /// What is read once a pause is asked for counts for nothing: it may be of what comes after.
+    fn look(&mut self, seen: &mut Seen, pause: &AtomicBool) {
         if self.addresses.is_empty() {
             return;
         }
         let to = (self.from + ROOTS_PER_BURST).min(self.addresses.len());
         let now = Instant::now();
         (self.read)(&self.addresses[self.from..to], &mut self.pairs);
+        if pause.load(Ordering::SeqCst) {
+            return;
+        }
         let passed = self.looked.map(|before| (now - before).as_secs_f64());
         for (at, pair) in (self.from..to).zip(&self.pairs) {
             let (root, at) = (&mut self.roots[at], self.numbers[at]);
@@ -476,7 +480,7 @@ fn burst<'a>(
     }
     let began = Instant::now();
     seen.bursts += 1;
-    counts.look(seen);
+    counts.look(seen, pause);
     loop {
         if let Some(frames) = frames.as_deref_mut().filter(|_| plan.tracked.count() > 0) {
             for _ in 0..FRAMES_PER_COUNT {
@@ -502,7 +506,7 @@ fn burst<'a>(
         if pause.load(Ordering::SeqCst) {
             return;
         }
-        counts.look(seen);
+        counts.look(seen, pause);
         if began.elapsed() >= plan.burst {
             return;
         }
@@ -590,7 +594,7 @@ mod tests {
         };
         counts.begin_burst();
         for _ in 0..501 {
-            counts.look(&mut seen);
+            counts.look(&mut seen, &AtomicBool::new(false));
         }
         assert_eq!(seen.looks[0], 501);
         assert!((100..=101).contains(&seen.begun[0]), "{}", seen.begun[0]);
