@@ -103,8 +103,7 @@ async fn executes_queued_behind_a_failure_are_aborted_unless_told_otherwise() {
     for code in [wait.as_str(), "fail", "never", "never"] {
         frontend.send("execute_request", json!({"code": code})).await;
     }
-    // Who echoes this has read what was sent before it.
-    frontend.heartbeat_echoes().await;
+    frontend.everything_is_read().await;
     std::fs::write(first, "").unwrap();
     let mut statuses = Vec::new();
     for _ in 0..4 {
@@ -126,7 +125,7 @@ async fn executes_queued_behind_a_failure_are_aborted_unless_told_otherwise() {
         .send("execute_request", json!({"code": "fail", "stop_on_error": false}))
         .await;
     frontend.send("execute_request", json!({"code": "print runs"})).await;
-    frontend.heartbeat_echoes().await;
+    frontend.everything_is_read().await;
     std::fs::write(second, "").unwrap();
     let mut statuses = Vec::new();
     for _ in 0..3 {

@@ -226,6 +226,13 @@ impl Frontend {
         assert_eq!(back.get(0).unwrap().as_ref(), b"beat");
     }
 
+    /// Returns when the kernel has read all that was sent on other sockets before. Twice: the kernel may have looked at those
+    /// just before the last of it came, and then found the first heartbeat.
+    pub async fn everything_is_read(&mut self) {
+        self.heartbeat_echoes().await;
+        self.heartbeat_echoes().await;
+    }
+
     /// Asserts the next iopub messages, each as `type` or `type:text it holds`.
     pub async fn expect(&mut self, script: &[&str]) {
         for expected in script {
