@@ -1,13 +1,15 @@
 //! What recovery asks of Rust: what changed since it was last saved, and digests of what is about to be.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use larder_cpython::clock::{processor_ns, waits};
 use larder_cpython::referents;
 use larder_cpython::walk::sums::CHUNK_BYTES;
-use larder_cpython::walk::{Held, Kinds, Memory, Stop, Walk};
+use larder_cpython::walk::{Held, Kinds, Memory, RECORDS_MIN, Stop, Trace, Walk};
+use larder_session::disk::Trial;
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -40,6 +42,8 @@ struct Walked {
     /// Whether it holds what its digest names by address only.
     held: bool,
     weak: Vec<Py<PyAny>>,
+    /// Of a large walk whose result is held: tells whether another one would say the same.
+    trace: Option<Trace>,
     _pins: Vec<Py<PyAny>>,
     _helds: Vec<Arc<Held>>,
 }
@@ -142,6 +146,7 @@ struct Walker {
     anew: Option<Py<PyAny>>,
     /// By the address of what a walk began with: what it found the last time, and whether that was since [`Walker::sweep`].
     last: FxHashMap<usize, (Py<Walked>, bool)>,
+    replays: usize,
 }
 
 /// What is below an object that a larger one holds need not be walked after the larger one was.
@@ -221,14 +226,22 @@ impl Around {
 #[pymethods]
 impl Walker {
     #[new]
-    #[pyo3(signature = (classify, anew=None))]
-    fn new(py: Python<'_>, classify: Py<PyAny>, anew: Option<Py<PyAny>>) -> Walker {
+    #[pyo3(signature = (classify, anew=None, replayed_min=RECORDS_MIN))]
+    fn new(py: Python<'_>, classify: Py<PyAny>, anew: Option<Py<PyAny>>, replayed_min: usize) -> Walker {
         Walker {
-            kinds: Kinds::new(py, classify),
+            kinds: Kinds::new(py, classify, replayed_min),
             around: Around::default(),
             anew,
             last: FxHashMap::default(),
+            replays: 0,
         }
+    }
+
+    /// How many walks were told to be as before by comparing what they met, without walking: those below `replayed_min` objects
+    /// and more.
+    #[getter]
+    fn replays(&self) -> usize {
+        self.replays
     }
 
     /// Before a round of walks. `anew` is asked whether what `classify` said may have become another thing for types that
@@ -269,20 +282,42 @@ impl Walker {
             return Ok(found.into_any());
         }
         let last = self.last.get(&at).map(|(last, _)| last.clone_ref(py));
+        let mut hold = hold;
+        if let Some(last) = &last
+            && (last.get().held || !hold)
+            && let Some(trace) = &last.get().trace
+        {
+            if trace.fits(&mut self.kinds) {
+                match Walk::new(py, &mut self.kinds, &Pages, false, 0).same(value, trace) {
+                    Ok(true) if last.get().alive(py)? => {
+                        self.replays += 1;
+                        self.around.add(py, at, last);
+                        self.last.insert(at, (last.clone_ref(py), true));
+                        return Ok(last.clone_ref(py).into_any());
+                    }
+                    Err(Stop::Raised(error)) => return Err(error),
+                    _ => {}
+                }
+            } else {
+                hold = true; // for a new trace
+            }
+        }
         let many = last.as_ref().map_or(0, |last| last.get().inner.len());
         let mut walk = Walk::new(py, &mut self.kinds, &Pages, hold, many);
         match walk.enter(value) {
             Ok(()) => {}
             Err(Stop::Opaque(name)) => return Ok(PyString::new(py, &name).into_any().unbind()),
             Err(Stop::Raised(error)) => return Err(error),
+            Err(Stop::Changed) => return Err(PyRuntimeError::new_err("what is not compared cannot differ")),
         }
         let digest = walk.sum_up();
         if let Some(last) = last
             && last.get().digest == digest
             && (last.get().held || !hold)
             && last.get().alive(py)?
+            && (last.get().trace.is_none() || !hold)
         {
-            // It holds what it named, all of which is where it was.
+            // It holds what it named, all of which is where it was. (A trace that is there was of no use: there is a new one.)
             self.around.add(py, at, &last);
             self.last.insert(at, (last.clone_ref(py), true));
             return Ok(last.into_any());
@@ -304,6 +339,7 @@ impl Walker {
             framed: met.framed,
             simple: met.simple,
             weak,
+            trace: met.trace,
             _pins: met.pins,
             _helds: met.helds,
         };
@@ -437,6 +473,23 @@ impl Stopwatch {
     }
 }
 
+/// How fast the disk under a folder takes what is written to it: tried once, on a thread of its own.
+#[pyclass(frozen, module = "larder._larder")]
+struct DiskTrial(Trial);
+
+#[pymethods]
+impl DiskTrial {
+    #[new]
+    fn new(folder: PathBuf) -> DiskTrial {
+        DiskTrial(Trial::begin(folder))
+    }
+
+    /// `None` until it is known, and where it cannot be tried.
+    fn bytes_per_second(&self) -> Option<f64> {
+        self.0.bytes_per_second()
+    }
+}
+
 /// Of objects (`own`: address -> the address of whose it is) one that something among `parts` (address -> object) refers to
 /// beside the one whose it is.
 #[pyfunction]
@@ -456,6 +509,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pages_written, module)?)?;
     module.add_function(wrap_pyfunction!(pages_size, module)?)?;
     module.add_function(wrap_pyfunction!(held_by_others, module)?)?;
+    module.add_class::<DiskTrial>()?;
     module.add_class::<Stopwatch>()?;
     module.add_class::<Walked>()?;
     module.add_class::<Walker>()

@@ -9,11 +9,13 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ._larder import DiskTrial
+
 COMMIT_SECONDS = 2e-3
 WALKS = 5
 """Serialising takes about so many times as long as the walk below the same objects."""
 BYTES_PER_SECOND = 600 << 20
-"""Until it was measured."""
+"""Until it was measured or tried."""
 MEASURED_BYTES_MIN = 4 << 20
 
 
@@ -33,7 +35,9 @@ class Costs:
     def __init__(self) -> None:
         self._names: dict[str, Cost] = {}
         self._kinds: dict[str, Cost] = {}
-        self._rate = float(BYTES_PER_SECOND)
+        self._rate: float | None = None
+        """Bytes per second of what was written so far."""
+        self._trial: DiskTrial | None = None
 
     def seconds(self, kind: str, name: str, walk: float | None) -> float:
         """How long it will take to serialise a variable whose walk took ``walk`` seconds (``None``: it cannot be walked)."""
@@ -46,7 +50,13 @@ class Costs:
 
     def writing(self, nbytes: int) -> float:
         """How long it will take to write so many bytes."""
-        return nbytes / self._rate
+        tried = self._trial.bytes_per_second() if self._rate is None and self._trial is not None else None
+        return nbytes / (self._rate or tried or BYTES_PER_SECOND)
+
+    def try_disk(self, folder: str) -> None:
+        """Have it found out, beside what the kernel does, how fast the disk under this folder is; once."""
+        if self._trial is None:
+            self._trial = DiskTrial(folder)
 
     def took(self, kind: str, name: str, seconds: float, walk: float) -> None:
         """A variable was serialised."""
@@ -55,7 +65,8 @@ class Costs:
     def wrote(self, nbytes: int, seconds: float) -> None:
         """So many bytes were written and committed."""
         if nbytes >= MEASURED_BYTES_MIN and seconds > 0:
-            self._rate = (self._rate + nbytes / seconds) / 2
+            now = nbytes / seconds
+            self._rate = now if self._rate is None else (self._rate + now) / 2
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget all other names."""

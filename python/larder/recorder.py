@@ -173,6 +173,7 @@ class Recorder(Between):
             again, self._again = self._again, None
             if again is not None and self.on and not self.savers:
                 self._guarded(*again, math.inf)
+        self.costs.try_disk(str(self.path.parent))
         self._cell_began = time.perf_counter()
 
     def after_cell(self, ip: Any, result: Any) -> None:

@@ -9,6 +9,7 @@ object as whom, which arrays overlap where), run the same probes, which store in
 from __future__ import annotations
 
 import datetime
+import functools
 import gc
 import json
 import math
@@ -610,6 +611,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         # What is done for large arrays, done for those of this size.
         blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
         reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
+        recorder.Walker = functools.partial(recorder.Walker, replayed_min=1)
     ip = InteractiveShell.instance()
     ip.history_manager.enabled = False
     hooks.install(ip)

@@ -335,6 +335,7 @@ def _when_told(self, task, child, began):
     while child is not None and not os.path.exists({go!r}): time.sleep(0.01)
     return _put(self, task, child, began)
 Recorder._put = _when_told
+Costs.writing = lambda self, nbytes: nbytes / (600 << 20)  # whatever the disk is like
 ''', vars(larder.recorder))
 x = [0]; y = [x]; w = np.zeros(10)
 """
@@ -655,6 +656,30 @@ def test_time_is_not_spent_on_a_fork_that_costs_more_than_the_save():
     before = costs.writing(1 << 30)
     costs.wrote(1 << 30, 10.0)
     assert costs.writing(1 << 30) > before, "a slow disk"
+
+
+def test_how_fast_a_disk_writes_is_tried_until_it_is_measured_and_leaves_no_file(tmp_path):
+    from larder.costs import BYTES_PER_SECOND, Costs
+
+    costs = Costs()
+    costs.try_disk(str(tmp_path / "nowhere"))
+    guess = costs.writing(BYTES_PER_SECOND)
+    assert guess == 1.0, "where nothing can be tried, the guess stands"
+    costs = Costs()
+    costs.try_disk(str(tmp_path))
+    trial = costs._trial
+    with contextlib.suppress(AssertionError):  # a slow disk, or a file system without files that have no name
+        wait_until(lambda: trial.bytes_per_second(), timeout=10)
+    tried = trial.bytes_per_second()
+    assert list(tmp_path.iterdir()) == []
+    costs.try_disk(str(tmp_path))
+    assert costs._trial is trial, "once"
+    if tried is not None:
+        assert costs.writing(1 << 20) == pytest.approx((1 << 20) / tried)
+    costs.wrote(8 << 20, 2.0)
+    assert costs.writing(4 << 20) == 1.0, "what was measured counts"
+    costs.wrote(8 << 20, 1.0)
+    assert costs.writing(6 << 20) == 1.0, "the mean of that and of what comes"
 
 
 def test_what_work_took_is_the_processors_time_unless_it_slept():

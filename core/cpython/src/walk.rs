@@ -30,6 +30,7 @@ mod kinds;
 mod named;
 mod own;
 mod reduced;
+mod replay;
 pub mod sums;
 mod versions;
 
@@ -48,6 +49,8 @@ use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
 use self::kinds::Kind;
 pub use self::kinds::Kinds;
 use self::reduced::How;
+pub use self::replay::{RECORDS_MIN, Trace};
+use self::replay::{Recording, Replay};
 
 /// What is known of memory without reading it.
 pub trait Memory {
@@ -88,6 +91,10 @@ pub struct Walk<'a, 'py> {
     keep: Vec<Bound<'py, PyAny>>,
     /// How many values of reductions we are in.
     below: usize,
+    /// What is said is kept, to be compared the next time.
+    recording: Option<Recording>,
+    /// What is said is compared with what a walk said before.
+    replay: Option<Replay<'a, 'py>>,
 }
 
 /// What one walk found.
@@ -112,6 +119,8 @@ pub struct Met {
     pub framed: Vec<bool>,
     /// Only containers, arrays and leaves were met: all that a pickle of it can share is in `ids`.
     pub simple: bool,
+    /// By which a later walk may be told to say the same; only if the result is held.
+    pub trace: Option<Trace>,
 }
 
 /// Why a walk ended early.
@@ -119,6 +128,8 @@ pub enum Stop {
     /// The name of a type nothing is known of.
     Opaque(String),
     Raised(PyErr),
+    /// It does not say what it said before.
+    Changed,
 }
 
 impl From<PyErr> for Stop {
@@ -138,6 +149,7 @@ const TAG: u64 = 0x6c61_7264_0000_0000;
 impl<'a, 'py> Walk<'a, 'py> {
     /// `many`: objects there may be.
     pub fn new(py: Python<'py>, kinds: &'a mut Kinds, memory: &'a dyn Memory, pinning: bool, many: usize) -> Self {
+        let recording = (pinning && kinds.lasts()).then(Recording::default);
         Walk {
             py,
             kinds,
@@ -162,6 +174,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             sizes: FxHashMap::default(),
             keep: Vec::new(),
             below: 0,
+            recording,
+            replay: None,
         }
     }
 
@@ -174,6 +188,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// What was found, once everything was entered.
     pub fn end(mut self) -> Met {
         let digest = self.sum_up();
+        let trace = self.trace();
         let mut inner: Vec<u64> = if self.pinning {
             self.seen.iter().map(|id| *id as u64).collect()
         } else {
@@ -202,10 +217,14 @@ impl<'a, 'py> Walk<'a, 'py> {
             spans: self.spans,
             framed: self.framed,
             simple: self.simple,
+            trace,
         }
     }
 
     fn say(&mut self, word: u64) {
+        if let Some(replay) = &mut self.replay {
+            return replay.say(word);
+        }
         if self.words.len() == FLUSH_WORDS {
             self.flush();
         }
@@ -214,6 +233,9 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn flush(&mut self) {
         self.hash.update(bytes_of(&self.words));
+        if let Some(recording) = &mut self.recording {
+            recording.words.extend_from_slice(&self.words);
+        }
         self.words.clear();
     }
 
@@ -228,7 +250,7 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// One item of a container: its address is said, a leaf is done with, the rest is kept for later.
     fn item(&mut self, object: *mut ffi::PyObject, later: &mut Vec<Bound<'py, PyAny>>) {
         self.say(object as u64);
-        if object.is_null() {
+        if object.is_null() || self.bulk() {
             return;
         }
         // SAFETY: a live object, held by the container we are looking at; no Python code runs until it is held by us.
@@ -283,6 +305,9 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     /// `said`: its address was, by the container it is in.
     fn meet(&mut self, object: &Bound<'py, PyAny>, said: bool) -> Result<(), Stop> {
+        if self.replay.is_some() {
+            return self.meet_again(object, said);
+        }
         let at = object.as_ptr();
         let in_frame = std::mem::take(&mut self.in_frame);
         // SAFETY: a live object.
@@ -303,7 +328,9 @@ impl<'a, 'py> Walk<'a, 'py> {
                 if bytes.len() <= HELD_BYTES_MAX {
                     self.pin(at);
                 } else {
+                    let record = self.begin_record(object, &kind);
                     self.digest(bytes);
+                    self.end_record(record);
                 }
                 return Ok(());
             }
@@ -321,39 +348,59 @@ impl<'a, 'py> Walk<'a, 'py> {
             }
         }
         self.deeper()?;
+        let record = self.begin_record(object, &kind);
         let mut later = Vec::new();
-        match &*kind {
+        self.look_into(object, &kind, in_frame, record, &mut later)?;
+        self.all(later)?;
+        self.end_record(record);
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Says what is in an object that was not met before; some of its parts are for `later`.
+    fn look_into(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        kind: &Kind,
+        in_frame: bool,
+        record: Option<usize>,
+        later: &mut Vec<Bound<'py, PyAny>>,
+    ) -> Result<(), Stop> {
+        let at = object.as_ptr();
+        match kind {
             Kind::List => {
                 self.say(TAG | 2);
                 // SAFETY: an exact list.
                 let len = unsafe { ffi::PyList_Size(at) };
-                self.items(at as usize, len as usize, &ListItems(at), &mut later)?;
+                self.items(at as usize, len as usize, &ListItems(at), later)?;
             }
             Kind::Tuple => {
                 self.say(TAG | 3);
                 // SAFETY: an exact tuple.
                 let len = unsafe { ffi::PyTuple_Size(at) };
-                self.items(at as usize, len as usize, &TupleItems(at), &mut later)?;
+                self.items(at as usize, len as usize, &TupleItems(at), later)?;
             }
             Kind::Dict => {
                 self.say(TAG | 4);
                 // SAFETY: a dict.
                 let len = unsafe { ffi::PyDict_Size(at) };
-                self.items(at as usize, 2 * len as usize, &DictItems(at), &mut later)?;
+                self.items(at as usize, 2 * len as usize, &DictItems(at), later)?;
             }
             Kind::Set | Kind::FrozenSet => {
                 self.say(TAG | 5);
                 let parts = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-                self.items(at as usize, parts.len(), &These(&parts), &mut later)?;
+                self.items(at as usize, parts.len(), &These(&parts), later)?;
             }
+            // SAFETY: bytes never change and `object` holds them.
+            Kind::Bytes => self.digest(unsafe { bytes_in(at) }),
             Kind::ByteArray => {
                 self.say(TAG | 6);
                 // SAFETY: its bytes are read before any Python code runs.
                 self.digest(unsafe { bytes_in_array(at) });
             }
-            Kind::Array => self.array(object, false, in_frame, &mut later)?,
+            Kind::Array => self.array(object, false, in_frame, later)?,
             Kind::SubArray => {
-                self.array(object, false, in_frame, &mut later)?;
+                self.array(object, false, in_frame, later)?;
                 self.hard_mask(object)?;
                 self.reduced(object, &How::Reduce, false)?;
             }
@@ -362,19 +409,25 @@ impl<'a, 'py> Walk<'a, 'py> {
                 self.say(TAG | 7);
                 let kind = object.get_type();
                 self.say(kind.as_ptr() as u64);
-                later.push(own_dict(object)?);
+                let own = own_dict(object)?;
+                if self.bulk() {
+                    self.say(own.as_ptr() as u64); // which is said when it is met
+                }
+                later.push(own);
                 later.push(kind.into_any());
             }
             Kind::Own(own, asked) => {
-                if !self.own(object, own, &mut later)? {
+                if !self.own(object, own, later)? {
+                    if self.bulk() {
+                        return Err(Stop::Changed);
+                    }
+                    self.asked_in(record);
                     self.asked(object, asked, in_frame, false)?;
                 }
             }
             Kind::Method => self.method(object)?,
             asked => self.asked(object, asked, in_frame, false)?,
         }
-        self.all(later)?;
-        self.depth -= 1;
         Ok(())
     }
 
@@ -489,6 +542,12 @@ impl<'a, 'py> Walk<'a, 'py> {
         at.clear();
         items.read(&mut at, self.kinds.layout);
         self.say(at.len() as u64);
+        if let Some(replay) = &mut self.replay
+            && replay.takes_all(&at)
+        {
+            self.kinds.scratch = at;
+            return Ok(());
+        }
         for item in &at {
             held::fetch(*item);
         }

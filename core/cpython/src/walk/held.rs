@@ -89,6 +89,16 @@ impl<'py> Walk<'_, 'py> {
             return Ok(());
         }
         let mut at = std::mem::take(&mut self.kinds.scratch);
+        if self.bulk() {
+            at.clear();
+            items.read(&mut at, self.kinds.layout);
+            self.sum(at.len(), xxh3_128(bytes_of(&at)));
+            self.kinds.scratch = at;
+            if let Some((_, met)) = self.kinds.held.get_mut(&key) {
+                *met = true;
+            }
+            return Ok(());
+        }
         let before = self.kinds.held.get(&key).map(|(held, _)| held.clone());
         let found = loop {
             at.clear();

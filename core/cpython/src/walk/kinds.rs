@@ -117,6 +117,10 @@ pub struct Kinds {
     pub(super) sums: FxHashMap<(usize, usize), Sum>,
     /// `None` where Python has to be asked.
     pub(super) names: Option<Names>,
+    /// Changes with what was said of leaves' types, and with what `classify` goes by beside the types.
+    pub(super) epoch: u64,
+    /// Walks that go into fewer objects leave no trace.
+    pub(super) records_min: usize,
 }
 
 /// What was read of an array's memory.
@@ -137,7 +141,7 @@ pub(super) struct Asked {
 }
 
 impl Kinds {
-    pub fn new(py: Python<'_>, classify: Py<PyAny>) -> Kinds {
+    pub fn new(py: Python<'_>, classify: Py<PyAny>, records_min: usize) -> Kinds {
         Kinds {
             known: FxHashMap::default(),
             classify,
@@ -147,6 +151,8 @@ impl Kinds {
             held: FxHashMap::default(),
             sums: FxHashMap::default(),
             names: Names::new(py).ok(),
+            epoch: 0,
+            records_min,
         }
     }
 
@@ -155,11 +161,50 @@ impl Kinds {
     pub fn begin(&mut self, py: Python<'_>, anew: bool) {
         self.sums.clear();
         match self.version_at {
-            Some(at) if !anew => self
-                .known
-                .retain(|_, asked| asked.version != 0 && asked.version == versions::of(asked.object.bind(py), at)),
-            _ => self.known.clear(),
+            Some(at) if !anew => {
+                let mut leaves = true;
+                let mut unsure = Vec::new();
+                self.known.retain(|class, asked| {
+                    let leaf = matches!(*asked.kind, Kind::Leaf);
+                    if leaf && asked.version == 0 {
+                        unsure.push((*class, asked.object.clone_ref(py)));
+                        return true;
+                    }
+                    let same = asked.version != 0 && asked.version == versions::of(asked.object.bind(py), at);
+                    leaves &= same || !leaf;
+                    same
+                });
+                for (class, object) in unsure {
+                    let said = self
+                        .classify
+                        .bind(py)
+                        .call1((object,))
+                        .and_then(|said| Kind::said(&said));
+                    if !said.is_ok_and(|kind| matches!(kind, Kind::Leaf)) {
+                        self.known.remove(&class);
+                        leaves = false;
+                    }
+                }
+                self.epoch += u64::from(!leaves);
+            }
+            _ => {
+                self.known.clear();
+                self.epoch += 1;
+            }
         }
+    }
+
+    /// Whether it shows when what was said of a type may be another thing, so that walks can be replayed.
+    pub(super) fn lasts(&self) -> bool {
+        self.version_at.is_some() && self.layout.is_some()
+    }
+
+    /// The version of a type that is known, which counts as met; 0 if it is not known, or has none.
+    pub(super) fn meet(&mut self, class: usize) -> u32 {
+        self.known.get_mut(&class).map_or(0, |asked| {
+            asked.met = true;
+            asked.version
+        })
     }
 
     /// After a round of walks below all variables: what none of them met is let go.

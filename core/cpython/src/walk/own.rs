@@ -78,6 +78,7 @@ impl<'py> Walk<'_, 'py> {
         let kind = object.get_type();
         self.say(TAG | 19);
         self.say(kind.as_ptr() as u64);
+        self.say(key as u64);
         self.items(key, 2 * dict.len(), &OwnItems(dict.as_ptr(), own), later)?;
         self.say(referents.len() as u64);
         for (key, reference) in referents {
