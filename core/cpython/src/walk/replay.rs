@@ -20,6 +20,8 @@
 //! Why it may read at the addresses of records: plain ones are compared in the order of the walk, so that whoever holds an object has been
 //! seen to hold it still, and no Python code runs in between (`Walk::again`). Objects that Python is asked about are held, and
 //! asked when all plain records were compared that do not hang on an answer.
+//! (What such an answer changes elsewhere, a cache that is filled, shows in the next walk, as it does in a walk in full that has passed
+//! there.)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
