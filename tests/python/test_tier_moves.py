@@ -556,6 +556,7 @@ def test_a_long_move_shows_how_far_it_is_and_a_short_one_nothing(tmp_path, monke
     ip = shell_with(tmp_path, monkeypatch)
     try:
         ip.run_cell("import numpy as np\n%tier on\nx = np.ones(8 << 20)").raise_error()
+        monkeypatch.setattr(Bar, "AFTER_S", 600.0)  # longer than a busy machine takes
         with capture_output() as short:
             ip.run_line_magic("tier", "demote x")
             ip.run_line_magic("tier", "promote x")
