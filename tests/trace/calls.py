@@ -17,7 +17,7 @@ import sys
 import textwrap
 
 import kinds
-from maker import again, differing
+from compared import again, differing
 
 PRELUDE = (
     kinds.PRELUDE

@@ -15,7 +15,8 @@ import calls
 import deaths
 import kinds
 import operands
-from maker import Maker, constants, differing
+from compared import differing
+from maker import Maker, constants
 
 
 def moves(seed):

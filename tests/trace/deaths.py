@@ -4,7 +4,7 @@ import gc
 import random
 import sys
 
-from maker import again, differing
+from compared import again, differing
 
 PRELUDE = """
 log=[]; made=0

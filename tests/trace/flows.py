@@ -17,7 +17,7 @@ import random
 import sys
 
 import kinds
-from maker import again, differing
+from compared import again, differing
 
 PRELUDE = (
     kinds.PRELUDE

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from maker import compile_loops, native_iterations
+from compared import compile_loops, native_iterations
 
 PRELUDE = """
 class P:

@@ -13,7 +13,7 @@ import struct
 import sys
 
 import kinds
-from maker import again, differing
+from compared import again, differing
 
 # What 3.15 says of a sequence times a large int depends on whether it has specialised the instruction.
 PRELUDE = (

@@ -20,7 +20,7 @@ import random
 import sys
 
 import kinds
-from maker import again, differing
+from compared import again, differing
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib

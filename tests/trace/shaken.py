@@ -17,7 +17,7 @@ import sys
 import calls
 import deaths
 import kinds
-from maker import again, compile_loops, differing
+from compared import again, compile_loops, differing
 
 BY = 20
 # Not those that recurse to the limit: a handler is one call more.

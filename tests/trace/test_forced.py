@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from maker import again, differing
+from compared import again, differing
 
 import larder
 import larder.optimiser

@@ -15,8 +15,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from compared import differing
 from kinds import make
-from maker import Maker, differing, observe
+from maker import Maker, observe
 
 import larder
 import larder.optimiser

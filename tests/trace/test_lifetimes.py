@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from compared import optimised_as_plain
 
 import larder
 import larder.optimiser
@@ -24,10 +25,6 @@ class Loud:
 """
 
 
-def native():
-    return sum(row["native"] for row in larder.optimiser.loops())
-
-
 def run(source):
     space = {"__name__": "program"}
     exec(compile(textwrap.dedent(PRELUDE + textwrap.dedent(source)), "<program>", "exec"), space)
@@ -38,18 +35,7 @@ def run(source):
 
 def both(source, at_least=100):
     """The result of ``run()`` and what was told, the same plain and optimised three times; asserts that machine code ran."""
-    plain = run(source)
-    larder.trace.enable(watch_all=True, hot=5)
-    larder.trace.clear()
-    try:
-        before = native()
-        for _ in range(3):
-            assert run(source) == plain
-        assert native() - before >= at_least, [(r["line"], r["why"]) for r in larder.optimiser.loops()]
-    finally:
-        larder.trace.clear()
-        larder.trace.disable()
-    return plain
+    return optimised_as_plain(lambda: run(source), times=3, at_least=at_least)
 
 
 def test_a_class_dies_when_it_is_deleted():

@@ -6,15 +6,12 @@ import textwrap
 
 import pytest
 from attacks import CASES
+from compared import native_iterations, optimised_as_plain
 
 import larder
 import larder.optimiser
 
 pytestmark = pytest.mark.skipif(not larder.optimiser.serves(), reason="the optimiser does not serve this CPython")
-
-
-def native():
-    return sum(row["native"] for row in larder.optimiser.loops())
 
 
 def run(source):
@@ -25,18 +22,7 @@ def run(source):
 
 def both(source, at_least=100, hot=5):
     """The result of ``run()`` in ``source``, the same plain and optimised twice; asserts that machine code ran."""
-    plain = run(source)
-    larder.trace.enable(watch_all=True, hot=hot)
-    larder.trace.clear()
-    try:
-        before = native()
-        assert run(source) == plain
-        assert run(source) == plain
-        assert native() - before >= at_least, [(r["line"], r["why"]) for r in larder.optimiser.loops()]
-    finally:
-        larder.trace.clear()
-        larder.trace.disable()
-    return plain
+    return optimised_as_plain(lambda: run(source), times=2, at_least=at_least, hot=hot)
 
 
 def test_a_signal_ends_a_native_loop_at_once_with_all_it_has_done():
@@ -142,16 +128,16 @@ def test_the_optimiser_goes_on_after_a_debugger_has_gone():
     larder.trace.clear()
     try:
         expected = run(source)
-        first = native()
+        first = native_iterations()
         assert first > 1000
         sys.settrace(lambda *a: None)
         try:
             assert run(source) == expected
         finally:
             sys.settrace(None)
-        during = native()
+        during = native_iterations()
         assert run(source) == expected
-        assert native() - during > 1000
+        assert native_iterations() - during > 1000
     finally:
         larder.trace.clear()
         larder.trace.disable()

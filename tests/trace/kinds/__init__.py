@@ -20,7 +20,8 @@ import threading
 import traceback
 import types
 
-from maker import again, constants, differing
+from compared import again, differing
+from maker import constants
 
 # The number of a monitoring tool that programs use.
 TOOL = 4

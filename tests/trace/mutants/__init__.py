@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import kinds
-from maker import again, at_most, differing
+from compared import again, at_most, differing
 
 from .change import VALUES, Mutator, names_of
 
