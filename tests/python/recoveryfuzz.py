@@ -22,6 +22,7 @@ import time
 import types
 
 import kindsfuzz
+import plainshell
 import widefuzz
 
 PRELUDE = """
@@ -596,35 +597,21 @@ def in_silence(ip, rec, seed: int, program: list[str]) -> int:
 
 def main(what: str, out: str, seeds: list[int]) -> None:
     import resource
-    import warnings
 
     # A program that would take all there is gets a MemoryError, as any other failed cell.
     resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
-    warnings.simplefilter("ignore")
     sys.setrecursionlimit(3000)
-    from IPython.core.interactiveshell import InteractiveShell
-
     from larder import between, blocks, hooks, reader, recorder, recovery, states
-    from larder.kernel import comms
 
     if not os.environ.get("LARDER_FUZZ_LARGE"):
         # What is done for large arrays, done for those of this size.
         blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
         reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
         recorder.Walker = functools.partial(recorder.Walker, replayed_min=1)
-    ip = InteractiveShell.instance()
-    ip.history_manager.enabled = False
-    hooks.install(ip)
-    comms.install(None)  # widgets that come back are open, as in a kernel
-    ip.showtraceback = lambda *args, **kwargs: None
+    ip = plainshell.shell()
     ip.showsyntaxerror = lambda *args, **kwargs: None
-    kept = set(ip.user_ns)
     found = {}
-    for seed in seeds:
-        for name in set(ip.user_ns) - kept:
-            del ip.user_ns[name]
-        os.environ["LARDER_RECOVER"] = "auto"
-        recovery.start(ip, f"fuzz-{seed}")
+    for seed in plainshell.notebooks(ip, "fuzz", seeds):
         if what == "run":
             rec, given, plainly = recovery.recorder(), [], None
             if os.environ.get("LARDER_FUZZ_BESIDE") or seed % 4 == 3:
@@ -651,9 +638,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         if rec._again is not None:
             ip.run_cell("pass")  # a child made no progress: what it was lost with is saved before the next cell
             rec.drain()
-        version = rec.version(rec.meta["versions"][-1])
-        hooks.AFTER.remove(rec.after_cell)
-        hooks.BEFORE.remove(rec.before_cell)
+        version = plainshell.last_version(rec)
         row = {
             "unsaved": {n: u["why"] for n, u in version["unsaved"].items()},
             "live": sorted(n for n in ip.user_ns if n in NAMES),
@@ -675,12 +660,7 @@ def main(what: str, out: str, seeds: list[int]) -> None:
         row["given"] = len(given) if what == "run" else 0
         row["brought up"] = brought_up if what == "run" else 0
         found[seed] = row
-        rec.native.close()
-        recovery._recorder = None
-    with open(out, "w") as file:
-        json.dump(found, file)
-    sys.stdout.flush()
-    os._exit(0)
+    plainshell.end(out, found)
 
 
 if __name__ == "__main__":

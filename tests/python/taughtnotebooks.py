@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
-import os
 import sys
+
+import plainshell
 
 
 @dataclasses.dataclass
@@ -549,26 +549,11 @@ def seen(ip, look: str) -> str:
 
 
 def main(what: str, out: str, names: list[str]) -> None:
-    import warnings
+    from larder import recovery
 
-    warnings.simplefilter("ignore")
-    from IPython.core.interactiveshell import InteractiveShell
-
-    from larder import hooks, recovery
-    from larder.kernel import comms
-
-    ip = InteractiveShell.instance()
-    ip.history_manager.enabled = False
-    hooks.install(ip)
-    comms.install(None)
-    ip.showtraceback = lambda *args, **kwargs: None
-    kept = set(ip.user_ns)
+    ip = plainshell.shell()
     found = {}
-    for name in names:
-        for old in set(ip.user_ns) - kept:
-            del ip.user_ns[old]
-        os.environ["LARDER_RECOVER"] = "auto"
-        recovery.start(ip, f"taught-{name}")
+    for name in plainshell.notebooks(ip, "taught", names):
         rec = recovery.recorder()
         row: dict = {"failed": []}
         if what == "run":
@@ -581,10 +566,7 @@ def main(what: str, out: str, names: list[str]) -> None:
             with contextlib.redirect_stdout(told):
                 ip.run_cell("get_ipython()", store_history=False)  # everything comes back before it
             row["told"] = told.getvalue()
-        rec.drain()
-        version = rec.version(rec.meta["versions"][-1])
-        hooks.AFTER.remove(rec.after_cell)
-        hooks.BEFORE.remove(rec.before_cell)
+        version = plainshell.last_version(rec)
         row["live"] = sorted(rec.namespace())
         row["unsaved"] = {n: u["why"] for n, u in version["unsaved"].items()}
         row["before"] = [seen(ip, look) for look in NOTEBOOKS[name].looks]
@@ -595,12 +577,7 @@ def main(what: str, out: str, names: list[str]) -> None:
         row["after"] = [seen(ip, look) for look in NOTEBOOKS[name].looks]
         row["off"] = "" if rec.on else rec.why_off
         found[name] = row
-        rec.native.close()
-        recovery._recorder = None
-    with open(out, "w") as file:
-        json.dump(found, file)
-    sys.stdout.flush()
-    os._exit(0)
+    plainshell.end(out, found)
 
 
 if __name__ == "__main__":
