@@ -187,9 +187,7 @@ def _pickler_class():
             np = sys.modules.get("numpy")
             if np is not None and isinstance(obj, np.void) and obj.base is not None:
                 raise TypeError("a row of a structured array, which looks into the array; a copy of it can be saved")
-            home = (
-                kind.__module__ if isinstance(kind.__module__, str) else ""
-            )  # a class that says none: SymPy's functions
+            home = str(kind.__module__)  # SymPy's functions say none
             if home == "pandas" or home.startswith("pandas."):
                 apart = self._apart(obj)
                 if apart is not None:
