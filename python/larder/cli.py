@@ -360,3 +360,7 @@ def _exec(args: argparse.Namespace) -> int:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
+
+
+if __name__ == "__main__":  # `python -m larder.cli`
+    sys.exit(main())

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 
-def larder(*args, stdin="", file_bytes_max=None, **env):
+def larder(*args, stdin="", file_bytes_max=None, module="larder", **env):
     """Runs the command; no file that it writes gets longer than ``file_bytes_max``, as on a disk that is full."""
-    command = [sys.executable, "-m", "larder", *args]
+    command = [sys.executable, "-m", module, *args]
     limit = None
     if file_bytes_max is not None:
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))  # noqa: E731
@@ -59,6 +59,16 @@ def test_exec_refuses_what_it_cannot_run():
 def test_a_wrong_call_is_exit_code_2():
     assert larder("exec").returncode == larder("shelf").returncode == larder("doctor", "--bogus").returncode == 2
     assert "invalid choice: 'bogus'" in larder("shelf", "bogus").stderr
+
+
+def test_the_module_of_the_command_is_the_command_too(tmp_path):
+    done = larder(module="larder.cli")
+    assert done.returncode == 2 and done.stdout.startswith("usage: larder ")
+    done = larder("install", "--prefix", str(tmp_path), module="larder.cli")
+    spec = tmp_path / "share/jupyter/kernels/larder/kernel.json"
+    assert done.returncode == 0 and done.stdout == f"installed kernel larder in {spec.parent}\n" and spec.is_file()
+    done = larder("exec", "1 / 0", module="larder.cli")
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
 def test_a_shelf_that_has_no_place_says_what_to_do(tmp_path):
