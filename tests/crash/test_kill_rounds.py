@@ -182,7 +182,13 @@ def plainly(seed: int, names: list[str], counts: set[int]) -> dict[int, list]:
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_path):
     """Some rounds also kill children that save: alone, after which the kernel goes on, or in one moment with the kernel."""
-    rounds = [one_notebook(seed, tmp_path) for seed in range(SEED, SEED + (ROUNDS + 2) // 3)]
+    rounds = []
+    for seed in range(SEED, SEED + (ROUNDS + 2) // 3):
+        try:
+            rounds.append(one_notebook(seed, tmp_path))
+        except Exception as err:
+            err.add_note(f"LARDER_KILL_SEED={seed} LARDER_KILL_ROUNDS=1")
+            raise
     busy = [r for r in rounds if r.busy]
     print(
         f"{len(rounds)} notebooks: {len(busy)} killed with states under way, {max(r.busy for r in rounds)} at most; "

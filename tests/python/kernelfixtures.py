@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 
-TIMEOUT_S = 30
+TIMEOUT_S = 100
+"""Longer than a busy machine takes for an answer; only what fails waits for it."""
 
 
 def manager(**options) -> KernelManager:
@@ -112,7 +113,7 @@ def kernel(tmp_path, stderr=None, km=None, **env):
     """A running kernel whose files are in ``tmp_path``; ``km`` is its manager, if not an ordinary one."""
     km = km or manager(connection_file=str(tmp_path / "kernel.json"))
     home = {"LARDER_HOME": str(tmp_path / "home"), "IPYTHONDIR": str(tmp_path / "ipython")}
-    km.start_kernel(env=dict(os.environ, **home, **env), stderr=stderr)
+    km.start_kernel(env={**os.environ, **home, **env}, stderr=stderr)
     kc = km.client()
     kc.start_channels()
     try:

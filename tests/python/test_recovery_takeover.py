@@ -4,7 +4,7 @@ import os
 from contextlib import contextmanager
 
 import pytest
-from kernelfixtures import alive, kernel, kill, shut, wait_until
+from kernelfixtures import TIMEOUT_S, Running, alive, kernel, kill, manager, shut, text, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 STATES = "import larder\nfor r in larder.session.log(): print(r['id'], r['cell'], r['line'], sep='|')"
@@ -66,6 +66,39 @@ def test_killed_the_idle_second_one_is_saved_as_it_is_and_the_first_ones_state_i
         assert "y.append(3)" in k.value("In[3]") and "y = [x]" in k.value("In[1]"), "cells that ran unsaved are in it"
         k.ok("%shelf checkout 2")
         assert k.text("print(x, only, 'y' in globals())") == "[1, 2] first False\n"
+
+
+def test_of_kernels_that_start_at_the_same_time_one_is_saved_and_the_others_say_so(tmp_path):
+    environment = {
+        **os.environ,
+        "LARDER_HOME": str(tmp_path / "home"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JPY_SESSION_NAME": "work/shared.ipynb",
+        "LARDER_TAKEOVER_SECONDS": "600",
+    }
+    managers = [manager(connection_file=str(tmp_path / f"{which}.json")) for which in range(3)]
+    kernels = []
+    try:
+        for km in managers:
+            km.start_kernel(env=environment)
+        for km in managers:
+            kernels.append(Running(km, km.client()))
+            kernels[-1].kc.start_channels()
+            kernels[-1].kc.wait_for_ready(timeout=TIMEOUT_S)
+        asked = [k.send(f"x = {which}") for which, k in enumerate(kernels)]
+        said = [text(k.until_idle(message)) for k, message in zip(kernels, asked, strict=True)]
+        (first,) = [which for which, k in enumerate(kernels) if saved(k)]
+        assert [which for which, told in enumerate(said) if not told] == [first]
+        assert all(f"process {kernels[first].pid}" in told for told in said if told), said
+    finally:
+        for k in kernels:
+            k.kc.stop_channels()
+        for km in managers:
+            if km.has_kernel:
+                km.shutdown_kernel(now=True)
+            km.cleanup_resources()
+    with kernel(tmp_path, JPY_SESSION_NAME="work/shared.ipynb") as k:
+        assert k.text("print(x)").endswith(f"\n{first}\n")
 
 
 def test_shut_down_the_next_cell_of_the_second_one_is_saved_at_once(tmp_path):

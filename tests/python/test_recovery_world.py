@@ -111,6 +111,48 @@ def test_a_kernel_that_starts_on_a_full_disk_is_saved_when_there_is_room(tmp_pat
             assert after_a_kill(k, tmp_path, "print(x, len(In))").endswith("\n[1, 2, 3] 6\n")
 
 
+def test_on_a_home_that_is_read_only_a_kernel_runs_says_so_and_loses_nothing(tmp_path):
+    with small_disk(tmp_path, 32) as home:
+        env = {"HOME": str(home), "LARDER_HOME": str(home / ".local" / "larder"), "IPYTHONDIR": str(home / ".ipython")}
+
+        def mount(how):
+            subprocess.run(["mount", "-o", f"remount,{how}", home], check=True)
+
+        mount("ro")
+        with notebook(tmp_path, **env) as k:
+            first = k.text("x = [1]; print('runs')")
+            assert "this notebook is not saved: " in first and "Read-only file system" in first, first
+            assert first.endswith("runs\n")
+            content, _ = k.run("import larder; larder.open('mine')")
+            assert "Read-only file system" in content["evalue"] and "set LARDER_HOME" in content["evalue"]
+            mount("rw")
+            assert "is saved from now on" in k.text("x.append(2)")
+            kill(k)
+        mount("ro")
+        with notebook(tmp_path, **env) as k:
+            shown = k.text("print('x' in globals())")
+            assert "this notebook is not saved: " in shown and shown.endswith("False\n"), shown
+            mount("rw")
+            assert "is saved from now on" in k.text("y = 3")
+            k.ok("%shelf recover")
+            assert after_a_kill(k, tmp_path, "print(x, y)", **env).endswith("\n[1, 2] 3\n")
+
+
+def test_a_session_shelf_of_an_older_layout_is_set_aside_as_it_is(tmp_path):
+    with notebook(tmp_path) as k:
+        k.ok("kept = [1]")
+        k.ok("from larder import recovery\nrecovery._recorder.put_meta('older', version=1)")
+        kill(k)
+    (file,) = (tmp_path / "home" / "sessions").glob("*.shelf")
+    before = file.read_bytes()
+    with notebook(tmp_path) as k:
+        shown = k.text("y = 2; print('kept' in globals())")
+        assert "written by another version of larder (layout 1)" in shown and shown.endswith("False\n"), shown
+        (aside,) = file.parent.glob("*.damaged-*")
+        assert str(aside) in shown and aside.read_bytes() == before
+        assert after_a_kill(k, tmp_path, "print(y)").endswith("\n2\n")
+
+
 def test_a_large_frame_is_still_being_saved_when_the_kernel_is_killed(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import numpy as np, pandas as pd, larder")
