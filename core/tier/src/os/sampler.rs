@@ -409,7 +409,7 @@ fn run(mut plan: Plan, read: ReadPairs, told: &Told) -> Seen {
             .interval
             .max(Duration::from_secs_f64(due.clamp(even / 2.0, even * 3.0).min(1.0)));
         if bits && seen.refused.is_none() && epochs.left().is_zero() {
-            epochs.turn(&plan, &mut seen);
+            epochs.turn(&plan, &mut seen, &told.late);
             let cpu_now = cpu_seconds();
             epochs.cost_s = cpu_now - cpu_last;
             cpu_last = cpu_now;

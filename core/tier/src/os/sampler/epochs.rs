@@ -68,9 +68,9 @@ impl Epochs {
     }
 
     /// Ends the epoch in progress, if any, and begins the next.
-    pub(super) fn turn(&mut self, plan: &Plan, seen: &mut Seen) {
+    pub(super) fn turn(&mut self, plan: &Plan, seen: &mut Seen, late: &AtomicBool) {
         if self.cleared.is_some() {
-            self.touched_pages = collect(&plan.ranges, seen).unwrap_or(self.touched_pages);
+            self.touched_pages = collect(&plan.ranges, seen, late).unwrap_or(self.touched_pages);
         }
         clear(&mut seen.refused);
         self.cleared = Some(Instant::now());
@@ -79,10 +79,9 @@ impl Epochs {
     /// The last epoch counts when it is not a splinter; a cell shorter than one epoch has just this one.
     pub(super) fn end(&mut self, plan: &Plan, seen: &mut Seen, late: &AtomicBool) {
         if let Some(cleared) = self.cleared
-            && !late.load(Ordering::SeqCst)
             && (seen.epochs == 0 || cleared.elapsed() * 2 >= self.length())
         {
-            self.touched_pages = collect(&plan.ranges, seen).unwrap_or(self.touched_pages);
+            self.touched_pages = collect(&plan.ranges, seen, late).unwrap_or(self.touched_pages);
         }
         seen.touched_pages = self.touched_pages;
         seen.since_clear_s = match self.cleared {
@@ -98,9 +97,14 @@ fn clear(refused: &mut Option<String>) {
     }
 }
 
-/// Adds what was accessed since the bits were cleared; the pages that were, of the whole process.
-fn collect(ranges: &[(u64, u64)], seen: &mut Seen) -> Option<u64> {
-    match referenced() {
+/// Adds what was accessed since the bits were cleared; the pages that were, of the whole process. Nothing if it is late now:
+/// this thread may have waited for a core since it was not, or while it read.
+fn collect(ranges: &[(u64, u64)], seen: &mut Seen, late: &AtomicBool) -> Option<u64> {
+    let found = referenced();
+    if late.load(Ordering::SeqCst) {
+        return None;
+    }
+    match found {
         Ok(mappings) => {
             seen.epochs += 1;
             for (at, range) in ranges.iter().enumerate() {
