@@ -1,4 +1,5 @@
-"""Notebooks that come back, side by side: ``python benches/recovery/compare.py [--rounds N] [--notebook mixed|eda|learn]``.
+"""Notebooks that come back, side by side:
+``python benches/recovery/compare.py [--rounds N] [--pairs N] [--notebook mixed|eda|learn]``.
 
 Real kernels run the cells of ``cells/*.py`` over the Jupyter protocol, one after the other; a cell's time is what the front
 end waits, from the request to its reply and idle status. Contenders take turns in every round:
@@ -15,6 +16,11 @@ back, imports included (the two that save nothing show what the imports alone ta
 were. ``restore`` is until the first cell (``pass``, or the restoring one) is answered; ``all touched`` adds what reading
 every byte of every variable takes longer the first time than the second, so that what comes back lazily is not free.
 ``checkout`` goes back to the state before the one-element cell.
+
+``more than not saved`` is the middle of the rounds' differences, each between two runs of one round, with the quartiles behind
+it. What larder costs is small beside what one run differs from the next, so its two contenders run ``--pairs`` more rounds by
+themselves, each time the other one first. Before each run memory is touched and given back: in a virtual machine whose host
+takes free memory back, its first touch takes up to ten times as long, and who has to touch it is a matter of chance.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -90,6 +97,20 @@ CHECKOUT = {
 }
 
 
+WARM_BYTES_MAX = 2 << 30
+
+
+def warm() -> None:
+    """Touch memory that is free, so that it is there for whoever asks next."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE
+    with mmap.mmap(
+        -1, max(mmap.PAGESIZE, min(WARM_BYTES_MAX, free // 4)), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    ) as room:
+        room.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, len(room), mmap.PAGESIZE):
+            room[at] = 1
+
+
 class Kernel:
     """One real kernel in a folder of its own."""
 
@@ -156,14 +177,19 @@ def used(folder: Path) -> int:
     return sum(f.stat().st_blocks * 512 for f in files)
 
 
-def one(contender: str, name: str, folder: Path) -> dict:
+def one(contender: str, name: str, folder: Path, brief: bool = False) -> dict:
+    """One run of a notebook; ``brief``: only what its cells take."""
     sources, element = cells(name)
+    warm()
     (folder / "nb.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     kernel = Kernel(contender, folder)
     kernel.run(PREPARE.get(contender, "pass"), silent=True)  # what the first request alone takes is nobody's cell
     before = used(folder)
     times = [kernel.run(source)[0] for source in sources]
     row: dict = {"total": sum(times), "element": times[element - 1], "times": times}
+    if brief:
+        kernel.close()
+        return row
     if contender in ("ipykernel", "larder, not saved"):
         kernel.close()
         kernel = Kernel(contender, folder)
@@ -237,29 +263,45 @@ def differences(was: dict, now: dict) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=10, help="rounds of larder alone, saved and not")
     parser.add_argument("--notebook", action="append", choices=["mixed", "eda", "learn"])
     parser.add_argument("--only", action="append", choices=CONTENDERS)
     parser.add_argument("--dir", help="where the kernels' folders are made (a real disk)")
     options = parser.parse_args()
+    asked = options.only or CONTENDERS
     for name in options.notebook or ["mixed", "eda", "learn"]:
-        rows: dict[str, list[dict]] = {}
-        for round in range(options.rounds):
-            for contender in options.only or CONTENDERS:
-                print(f"{name}: round {round + 1} of {options.rounds}: {contender}   ", end="\r", file=sys.stderr)
+        rows: dict[str, list[dict | None]] = {contender: [] for contender in asked}
+        for round in range(options.rounds + options.pairs):
+            brief = round >= options.rounds
+            turn = asked if not brief else [one for one in asked if one in LARDER][:: 1 if round % 2 else -1]
+            for contender in turn:
+                print(f"{name}: round {round + 1}: {contender}   ", end="\r", file=sys.stderr)
                 folder = Path(tempfile.mkdtemp(prefix="larder-recovery-", dir=options.dir))
+                row = None
                 try:
-                    rows.setdefault(contender, []).append(one(contender, name, folder))
+                    row = one(contender, name, folder, brief)
                 except Exception as error:
                     print(f"\n{name}: {contender}: {error}", file=sys.stderr)
                 finally:
+                    rows[contender].append(row)
                     shutil.rmtree(folder, ignore_errors=True)
         report(name, len(cells(name)[0]), rows)
 
 
-def report(name: str, count: int, rows: dict[str, list[dict]]) -> None:
+def report(name: str, count: int, rows: dict[str, list[dict | None]]) -> None:
     def best(contender: str, key: str) -> float | None:
-        found = [r[key] for r in rows.get(contender, ()) if key in r]
-        return min(found) if key == "total" and found else statistics.median(found) if found else None
+        found = [r[key] for r in rows.get(contender, ()) if r is not None and key in r]
+        return statistics.median(found) if found else None
+
+    def more(contender: str, base: str) -> str:
+        """Than ``base`` in the same round."""
+        pairs = [(a["total"], b["total"]) for a, b in zip(rows[contender], rows.get(base, ()), strict=False) if a and b]
+        if contender == base or not pairs:
+            return "-"
+        ms = [(a - b) * 1e3 for a, b in pairs]
+        middle, low, high = statistics.median(ms), *(statistics.quantiles(ms) if len(ms) > 1 else ms * 3)[::2]
+        share = middle / 1e3 / statistics.median(b for _, b in pairs)
+        return f"{middle:+.0f} ms ({share:+.0%}), {low:+.0f} to {high:+.0f}"
 
     print(f"\n**{name}** ({count} cells)\n")
     print(
@@ -269,23 +311,18 @@ def report(name: str, count: int, rows: dict[str, list[dict]]) -> None:
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     for contender in rows:
         base = base_of(contender)
-        total, plain, element = best(contender, "total"), best(base, "total"), best(contender, "element")
+        total, element = best(contender, "total"), best(contender, "element")
         if total is None:
             continue
-        line = f"| {contender} | {total:.2f} s | "
-        line += (
-            "- | "
-            if contender == base or plain is None
-            else f"{(total - plain) * 1e3:+.0f} ms ({total / plain - 1:+.0%}) | "
-        )
+        line = f"| {contender} | {total:.2f} s | {more(contender, base)} | "
         line += f"{element * 1e3:.1f} ms | "
         size, data = best(contender, "bytes"), best(contender, "data")
         line += "- | - | " if size is None else f"{size / 1e6:.0f} MB | {size / data:.2f}x | "
         for key in ("restore", "touched", "checkout"):
             value = best(contender, key)
             line += "- | " if value is None else f"{value * 1e3:.0f} ms | "
-        wrong = sorted({w for r in rows[contender] for w in r.get("wrong", ())})
-        wrong += sorted({f"checkout: {w}" for r in rows[contender] for w in r.get("wrong checkout", ())})
+        wrong = sorted({w for r in rows[contender] if r for w in r.get("wrong", ())})
+        wrong += sorted({f"checkout: {w}" for r in rows[contender] if r for w in r.get("wrong checkout", ())})
         print(line + (", ".join(wrong) or "-") + " |", flush=True)
 
 
