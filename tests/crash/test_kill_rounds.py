@@ -165,6 +165,7 @@ import json as _json, recoveryfuzz as _fuzz; from larder import recovery as _rec
 _version = _recovery.recorder().version(_recovery.recorder().meta['versions'][-1])
 _count = _version['count']
 _names, _unsaved = list(_version['names']), list(_version['unsaved'])
+_names += [_name for _name in _version['imports'] if _name in _fuzz.NAMES]
 _is = _fuzz.Fingerprint.namespace(globals(), _names)
 print('\\n' + _json.dumps({{'names': _names, 'unsaved': _unsaved, 'is': _is, 'count': _count}}))
 """
@@ -203,6 +204,11 @@ def test_random_notebooks_killed_at_random_moments_come_back_as_they_were(tmp_pa
 def test_a_child_whose_end_is_noticed_while_the_next_cell_is_saved_does_not_bring_its_own_cell_back(tmp_path):
     """Cell 3's child is killed, cell 4 is saved, and so the kernel comes back from cell 4."""
     assert one_notebook(2040029, tmp_path).wrong == ""
+
+
+def test_a_variable_that_is_a_module_comes_back_too(tmp_path):
+    """`import math as v1` in cell 11, whose variables are compared with those of plain IPython like all others."""
+    assert one_notebook(1060030, tmp_path).wrong == ""
 
 
 @dataclasses.dataclass
