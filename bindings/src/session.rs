@@ -13,7 +13,7 @@ use larder_session::disk::Trial;
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PySet, PyString};
 use rustc_hash::FxHashMap;
 
 /// The 128-bit digest of a list of contiguous buffers.
@@ -79,6 +79,11 @@ impl Walked {
     #[getter]
     fn ids(&self) -> Option<Vec<u64>> {
         self.simple.then(|| self.ids.clone())
+    }
+
+    /// Whether an earlier walk found the same, and all it relies on is still there.
+    fn same(&self, py: Python<'_>, before: &Walked) -> PyResult<bool> {
+        Ok(self.digest == before.digest && before.alive(py)?)
     }
 
     /// Whether everything the digest relies on without holding it is still there.
@@ -223,6 +228,9 @@ impl Around {
     }
 }
 
+/// What is below variables, the seconds it took to look, and which of them are held.
+type Looked<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PySet>);
+
 #[pymethods]
 impl Walker {
     #[new]
@@ -347,6 +355,47 @@ impl Walker {
         self.around.add(py, at, &found);
         self.last.insert(at, (found.clone_ref(py), true));
         Ok(found.into_any())
+    }
+
+    /// Walks below all these variables. Held are those that are not `known`, and those whose walk took less than `brief`
+    /// seconds the last time (`walks`); those are left out that took longer (`slow`) than what is `left` of the time, from which
+    /// walks of more than `long` seconds are taken.
+    #[allow(clippy::too_many_arguments)]
+    fn look<'py>(
+        &mut self,
+        py: Python<'py>,
+        values: &Bound<'py, PyDict>,
+        known: &Bound<'py, PyDict>,
+        walks: &Bound<'py, PyDict>,
+        slow: &Bound<'py, PyDict>,
+        mut left: f64,
+        brief: f64,
+        long: f64,
+    ) -> PyResult<Looked<'py>> {
+        let seconds = |of: &Bound<'py, PyDict>, name: &Bound<'py, PyAny>| -> PyResult<f64> {
+            of.get_item(name)?.map_or(Ok(0.0), |found| found.extract())
+        };
+        let (walked, took, held) = (PyDict::new(py), PyDict::new(py), PySet::empty(py)?);
+        let some_slow = !slow.is_empty();
+        let mut watch = Stopwatch::new();
+        for (name, value) in values.copy()? {
+            if some_slow && seconds(slow, &name)? > left {
+                walked.set_item(&name, "takes long to look at")?;
+                took.set_item(&name, 0.0)?;
+                continue;
+            }
+            let hold = !known.contains(&name)? || seconds(walks, &name)? < brief;
+            walked.set_item(&name, self.walk(py, &value, hold)?)?;
+            if hold {
+                held.add(&name)?;
+            }
+            let lap = watch.lap();
+            if lap > long {
+                left -= lap;
+            }
+            took.set_item(&name, lap)?;
+        }
+        Ok((walked, took, held))
     }
 }
 
@@ -497,6 +546,12 @@ fn held_by_others(own: HashMap<usize, usize>, parts: &Bound<'_, PyDict>) -> PyRe
     referents::held_by_others(&own, parts)
 }
 
+/// A copy of an object's memory behind its head, if it is of a fixed size.
+#[pyfunction]
+fn body<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    Ok(larder_cpython::body::body(object)?.map(|bytes| PyBytes::new(object.py(), &bytes)))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
@@ -510,6 +565,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pages_size, module)?)?;
     module.add_function(wrap_pyfunction!(held_by_others, module)?)?;
     module.add_class::<DiskTrial>()?;
+    module.add_function(wrap_pyfunction!(body, module)?)?;
     module.add_class::<Stopwatch>()?;
     module.add_class::<Walked>()?;
     module.add_class::<Walker>()

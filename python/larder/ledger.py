@@ -75,11 +75,13 @@ class Ledger:
         The new state adds ``added`` (name -> bytes) and needs ``records`` and ``chunks``; ``held`` stays whatever happens, and
         the new state stands ``instead`` of one there is, which goes.
         """
+        total = self.bytes + sum(added.values())
+        if instead is None and len(self._states) <= keep and total <= most:
+            return Plan([], [], [], total)
         states = [seq for seq in sorted(self._states) if seq not in (held, instead)]
         if instead is not None:
             states.insert(0, instead)
             keep = min(keep, len(self._states) - 1)
-        total = self.bytes + sum(added.values())
         gone: list[int] = []
         lost: Counter[str] = Counter()
         loose: Counter[str] = Counter()

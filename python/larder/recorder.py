@@ -47,6 +47,7 @@ from . import blocks, codec, groups, saver, watch
 from ._larder import Stopwatch, Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
 from .between import REPLY_SECONDS, Between, brought_up, no_collection
+from .chance import Sequences
 from .costs import COMMIT_SECONDS, Costs
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
@@ -130,7 +131,7 @@ class Recorder(Between):
         self._room = bytearray(CHUNK_BYTES)
         """Where a chunk is copied before it is digested and written."""
         self.fds = _descriptors(path)
-        self._states: dict[str, Any] = {}
+        self._random = Sequences()
         self._cwd = _cwd()
         self.deferred: dict[str, str] = {}
         """Names of the restored state that are not in the namespace yet -> their records (modules: empty)."""
@@ -154,16 +155,15 @@ class Recorder(Between):
 
     def namespace(self) -> dict[str, Any]:
         """The notebook's own variables."""
-        ns, hidden = self.ip.user_ns, self.ip.user_ns_hidden
+        hidden, theirs, excluded = self.ip.user_ns_hidden, self.hidden, self.excluded
         return {
             name: value
-            for name, value in list(ns.items())
+            for name, value in list(self.ip.user_ns.items())
             if isinstance(name, str)
-            and not name.startswith("_")
+            and name[:1] != "_"
+            and (name not in theirs or (hidden.get(name, _MISSING) is not value and name not in ("In", "Out")))
+            and name not in excluded
             and "\0" not in name
-            and name not in self.excluded
-            and not (name in self.hidden and hidden.get(name, _MISSING) is value)
-            and name not in ("In", "Out")
         }
 
     def before_cell(self, ip: Any, info: Any) -> None:
@@ -292,33 +292,21 @@ class Recorder(Between):
         imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
         for name in imports:
             del values[name]
-        values[RANDOM] = self._random()
+        values[RANDOM] = self._random.now()
         pages_begin()
         self.walker.begin()
-        known: dict[str, groups.Known] = {}
-        walked: dict[str, Any] = {}
-        walks: dict[str, float] = {}
-        held: set[str] = set()
         left = math.inf if saver.why_not() else patience
-        keys, lap = self.keys, Stopwatch().lap
-        for name, value in values.items():
-            if self._slow.get(name, 0.0) > left and name not in self._not_beside:
-                walked[name], walks[name] = "takes long to look at", 0.0
-                continue
-            hold = name not in self.known or self._walks.get(name, 0.0) < HELD_SECONDS
-            walked[name] = found = self.walker.walk(value, hold)
-            if hold:
-                held.add(name)
-            walks[name] = lap()
-            if walks[name] > SLOW_SECONDS:
-                left -= walks[name]
-                self._slow[name] = walks[name]
+        slow = {name: seconds for name, seconds in self._slow.items() if name not in self._not_beside}
+        walked, walks, held = self.walker.look(values, self.known, self._walks, slow, left, HELD_SECONDS, SLOW_SECONDS)
+        self._slow.update((name, seconds) for name, seconds in walks.items() if seconds > SLOW_SECONDS)
+        known: dict[str, groups.Known] = {}
+        keys = self.keys
+        for name, found in walked.items():
             before = self.known.get(name)
-            if before is None or isinstance(found, str):
+            if before is None or isinstance(found, str) or not found.same(before.walked):
                 continue
-            if found.digest == before.walked.digest and before.walked.alive():
-                if not before.names or "\0".join(before.names) in keys:
-                    known[name] = before
+            if not before.names or "\0".join(before.names) in keys:
+                known[name] = before
         self.walker.sweep()
         self.seen(self.walker)
         self._walks = walks
@@ -468,7 +456,8 @@ class Recorder(Between):
                 self.ledger.add_chunk(name, size)
         self.ledger.apply(done.plan)
         self.ledger.add_state(seq, done.version["names"].values())
-        self._versions = {s: v for s, v in self._versions.items() if s in self.meta["versions"]}
+        for gone in done.plan.versions:
+            self._versions.pop(gone, None)
         self._versions[seq] = done.version
         self.blocks.bases = done.bases
         self.blocks.prune()
@@ -481,46 +470,9 @@ class Recorder(Between):
         self.costs.keep(done.version["names"])
         self._warn_of_size(done.plan.bytes)
 
-    def _random(self) -> dict[str, Any]:
-        """The states of ``random``, NumPy's own generator and torch's: the same objects as long as these are the same."""
-        random, np, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))
-        now = random.getstate() if random is not None else None
-        if now != self._states.get("random"):
-            self._states = {**self._states, "random": now}
-        if np is not None:
-            name, key, *rest = np.get_state()
-            before = self._states.get("numpy")
-            if before is None or before[0] != name or before[2:] != (*rest,) or before[1] != key.tobytes():
-                self._states = {**self._states, "numpy": (name, key.tobytes(), *rest)}
-        if hasattr(torch, "get_rng_state"):
-            state = torch.get_rng_state().numpy().tobytes()
-            if self._states.get("torch") != state:
-                self._states = {**self._states, "torch": state}
-        return self._states
-
     def set_random(self, states: dict[str, Any]) -> None:
         """Go on with these sequences of random numbers."""
-        if states.get("random") is not None:
-            import random
-
-            random.setstate(states["random"])
-        if states.get("numpy") is not None:
-            from .kernel.late import on_import
-
-            def go_on(module: Any) -> None:
-                import array
-
-                name, key, *rest = states["numpy"]
-                module.set_state((name, array.array("I", key), *rest))
-
-            on_import("numpy.random", go_on)
-        if states.get("torch") is not None:
-            from .kernel.late import on_import
-
-            on_import(
-                "torch", lambda torch: torch.set_rng_state(torch.tensor(list(states["torch"]), dtype=torch.uint8))
-            )
-        self._states = states
+        self._random.go_on(states)
 
     def _unsaved_later(self) -> dict[str, dict]:
         return self._last["unsaved"] if self.deferred and self._last else {}

@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod attributes;
+pub mod body;
 pub mod cache;
 pub mod clock;
 pub mod frame;

@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 use self::memo::{Memo, Met};
 use crate::abi;
 use crate::object::{load, obj, refcount};
+use crate::walk::{AHEAD, fetch};
 
 /// What is nested deeper is refused: each level is a call of ours.
 pub const DEPTH_MAX: usize = 400;
@@ -383,6 +384,9 @@ impl Plain {
             for from in (0..len).step_by(BATCH) {
                 self.put(&[op::MARK])?;
                 for i in from..len.min(from + BATCH) {
+                    if i + AHEAD < len {
+                        fetch(load(items, 8 * (i + AHEAD)));
+                    }
                     self.save(load(items, 8 * i))?;
                 }
                 self.put(&[op::APPENDS])?;
@@ -432,12 +436,20 @@ impl Plain {
 
     unsafe fn dict(&mut self, at: usize) -> Done {
         let (mut key, mut value, mut position) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        let (mut next_key, mut next_value, mut ahead) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
         // SAFETY: an exact dict; nothing runs that could change it.
         unsafe {
             self.put(&[op::EMPTY_DICT])?;
             self.remember_shared(at)?;
-            let mut count = 0;
-            while ffi::PyDict_Next(at as *mut ffi::PyObject, &mut position, &mut key, &mut value) != 0 {
+            let (dict, mut count) = (at as *mut ffi::PyObject, 0);
+            for _ in 0..AHEAD {
+                ffi::PyDict_Next(dict, &mut ahead, &mut next_key, &mut next_value);
+            }
+            while ffi::PyDict_Next(dict, &mut position, &mut key, &mut value) != 0 {
+                if ffi::PyDict_Next(dict, &mut ahead, &mut next_key, &mut next_value) != 0 {
+                    fetch(next_key as usize);
+                    fetch(next_value as usize);
+                }
                 if count == 0 {
                     self.put(&[op::MARK])?;
                 }

@@ -45,6 +45,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use self::held::Held;
+pub(crate) use self::held::{AHEAD, fetch};
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
 use self::kinds::Kind;
 pub use self::kinds::Kinds;

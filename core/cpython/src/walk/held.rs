@@ -14,6 +14,8 @@ use crate::walkers::entries;
 
 /// Fewer items are looked at one by one.
 pub const MANY: usize = 32;
+/// So many items ahead of the one that is looked at, objects are fetched.
+pub(crate) const AHEAD: usize = 12;
 /// Room for so many addresses is kept.
 pub(super) const KEPT_MAX: usize = 1 << 18;
 
@@ -31,9 +33,13 @@ pub struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.direct {
-            let items = std::mem::take(&mut self.items);
+            let mut items = std::mem::take(&mut self.items);
             Python::try_attach(|_| {
-                for item in items.into_iter().flatten() {
+                for i in 0..items.len() {
+                    if let Some(Some(ahead)) = items.get(i + AHEAD) {
+                        fetch(ahead.as_ptr() as usize);
+                    }
+                    let Some(item) = items[i].take() else { continue };
                     // SAFETY: the GIL is held, and the reference is ours.
                     unsafe { decref(obj(item.into_ptr())) };
                 }
@@ -167,6 +173,9 @@ impl<'py> Walk<'_, 'py> {
         };
         let mut leaves: Vec<Option<Py<PyAny>>> = Vec::with_capacity(at.len());
         for (i, &item) in at.iter().enumerate() {
+            if let Some(&ahead) = at.get(i + AHEAD) {
+                fetch(ahead);
+            }
             if item == 0 || known.get(i).is_some_and(|one| address(one) == item) {
                 leaves.push(hold(item));
                 continue;
@@ -352,7 +361,7 @@ impl Items for These<'_, '_> {
 }
 
 /// Has the processor fetch what lies at an address, if it can be asked to.
-pub(super) fn fetch(at: usize) {
+pub(crate) fn fetch(at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
