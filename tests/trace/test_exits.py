@@ -1,5 +1,8 @@
 """What exits write into the frame, beyond what most of them do."""
 
+import subprocess
+import sys
+
 import pytest
 from test_sound import both
 
@@ -98,3 +101,28 @@ def test_a_programs_methods_compare_though_nobody_reads_the_outcome(key, like, o
     source = LOUD.replace("KEY", key).replace("LIKE", like).replace("OTHERS", others)
     # Where a lookup comes by one place twice, it compares twice: that is up to the hash.
     assert all(count > 0 and count % times == 0 for count in both(source))
+
+
+MADE = """
+import resource
+import larder
+LIMIT = 2 << 30
+resource.setrlimit(resource.RLIMIT_AS, (LIMIT, resource.RLIM_INFINITY))
+assert larder.trace.enable(watch_all=True, hot=3)
+names = [f"a{k}" for k in range(28)]
+made = [f"        {name} = i * 300 + {k}" for k, name in enumerate(names)]
+told = f"        told.append(({', '.join(names)}))"
+lines = ["def run():", "    told = []", "    for i in range(90):", *made, told, "    return told"]
+space = {}
+exec("\\n".join(lines), space)
+want = [tuple(i * 300 + k for k in range(28)) for i in range(90)]
+for turn in range(4):
+    assert space["run"]() == want
+assert larder.trace.stats()["iterations_native"] > 90
+"""
+
+
+def test_a_tuple_of_many_new_numbers_takes_no_more_memory_to_record_than_it_has_items():
+    # Not twice as much for each of its items: that would be 2**28 tuples.
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", MADE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]

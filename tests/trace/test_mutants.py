@@ -4,7 +4,8 @@ Algorithms as people write them, changed at random (`mutants/`); exercises and p
 functions that call one another (`calls.py`); random expressions over many operands (`operands.py`); programs in eight threads
 (`crowds.py`); programs at a kernel's thresholds, or whose compiled loops are disturbed (`shaken.py`); random notebooks
 (`sessions.py`); what can be seen of a loop from outside while it runs (`moments.py`); exceptions, generators, coroutines
-and other jumps (`flows.py`); and modules of CPython's library on random data (`library.py`).
+and other jumps (`flows.py`); modules of CPython's library on random data (`library.py`); and loops of a hundred
+numbers (`wide.py`).
 ``LARDER_MUTANTS_PROGRAMS`` sets how many of each, ``LARDER_FUZZ_SEED`` the first seed; a failure prints its seed.
 """
 
@@ -27,12 +28,12 @@ FORCE = (0, 2) if PROGRAMS <= 40 else (0, 1, 2, 5)
 @pytest.mark.parametrize("force", FORCE)
 @pytest.mark.parametrize(
     "source",
-    "mutants tasks calls.py operands.py crowds.py shaken.py sessions.py moments.py flows.py library.py".split(),
+    "mutants tasks calls.py operands.py crowds.py shaken.py sessions.py moments.py flows.py library.py wide.py".split(),
 )
 def test_programs_of_every_source_end_as_plain_ones(source, force):
     first, count = int(os.environ.get("LARDER_FUZZ_SEED", "1")), PROGRAMS
-    if source in ("moments.py", "crowds.py", "shaken.py", "library.py"):
-        count = max(10, count // 5)  # in 24 runs, in eight threads, twenty times as long, with a module's source
+    if source in ("moments.py", "crowds.py", "shaken.py", "library.py", "wide.py"):
+        count = max(10, count // 5)  # in 24 runs, in eight threads, twenty times as long, with a module's source, large
     if source == "shaken.py" and force:
         first += 100  # those are disturbed
     # In processes of their own: an optimiser that crashes must fail this test, not end it.

@@ -256,9 +256,12 @@ impl<W: World> Recorder<'_, W> {
                 p.value = p.value.with_identity(object);
             }
         }
-        // Earlier exits name the old tuples; from here on, their holders mean new ones.
+        // Earlier exits name the old tuples; from here on, their holders mean new ones. What nobody holds any more stays as it
+        // is: else every number made would double the tuples that name it.
         for old in 0..self.tree.tuples.len() {
-            if self.tree.tuples[old].iter().any(|v| v.identity() == Some(id)) {
+            let named = self.tree.tuples[old].iter().any(|v| v.identity() == Some(id));
+            let tuple = Some(Val::Tuple(old as u32));
+            if named && self.tuple_places().any(|v| *v == tuple) {
                 let items = self.tree.tuples[old].iter();
                 let items = items.map(|v| {
                     if v.identity() == Some(id) {
@@ -309,13 +312,18 @@ impl<W: World> Recorder<'_, W> {
     }
 
     fn rename_tuple(&mut self, old: u32, new: u32) {
-        let above = self.callers.iter_mut().flat_map(|c| c.vals.iter_mut());
-        let all = self.s.vals.iter_mut().chain(self.s.names.iter_mut()).chain(above);
-        for v in all.chain(std::iter::once(&mut self.making)) {
+        for v in self.tuple_places() {
             if *v == Some(Val::Tuple(old)) {
                 *v = Some(Val::Tuple(new));
             }
         }
+    }
+
+    /// Every place that may hold a tuple that has not been made.
+    fn tuple_places(&mut self) -> impl Iterator<Item = &mut Option<Val>> {
+        let above = self.callers.iter_mut().flat_map(|c| c.vals.iter_mut());
+        let all = self.s.vals.iter_mut().chain(self.s.names.iter_mut()).chain(above);
+        all.chain(std::iter::once(&mut self.making))
     }
 
     /// Who may name a number object at this point without owning it.
