@@ -38,10 +38,8 @@ use std::ffi::c_int;
 const LOST_MAX: u8 = 3;
 const GONE: &str = "what it was compiled for is gone";
 
-// Fields of a type object and of a collector's header, and their bits: the same in every version served.
-const FLAGS: usize = 168;
+// Fields of a type object and of a collector's header: the same in every version served.
 const WEAK_LIST: usize = 208;
-const COLLECTED: u64 = 1 << 14;
 const HEADER: usize = 16;
 const COLLECTING: usize = 2;
 /// `PyDict_EVENT_DEALLOCATED`.
@@ -144,8 +142,8 @@ impl Known {
     unsafe fn weak(&mut self, o: Obj) -> Result<Hold, &'static str> {
         // SAFETY: by contract; results are checked. The collector's header lies before its objects.
         unsafe {
-            let flags: u64 = load(type_of(o).0, FLAGS);
-            if flags & COLLECTED != 0 && load::<usize>(o.0 - HEADER, 8) & COLLECTING != 0 {
+            let flags = ffi::PyType_GetFlags(ptr(type_of(o)).cast()) as u64;
+            if flags & ffi::Py_TPFLAGS_HAVE_GC != 0 && load::<usize>(o.0 - HEADER, 8) & COLLECTING != 0 {
                 return Err("an object that is being collected");
             }
             let callback = match self.callback {
