@@ -19,8 +19,10 @@ every byte of every variable takes longer the first time than the second, so tha
 
 ``more than not saved`` is the middle of the rounds' differences, each between two runs of one round, with the quartiles behind
 it. What larder costs is small beside what one run differs from the next, so its two contenders run ``--pairs`` more rounds by
-themselves, each time the other one first. Before each run memory is touched and given back: in a virtual machine whose host
-takes free memory back, its first touch takes up to ten times as long, and who has to touch it is a matter of chance.
+themselves, each time the other one first. ``at their least`` compares the least time each cell took in any round, added up:
+what other work on the machine adds is in neither; ``--cells`` shows it cell by cell. Before each run memory is touched and
+given back: in a virtual machine whose host takes free memory back, its first touch takes up to ten times as long, and who has
+to touch it is a matter of chance.
 """
 
 from __future__ import annotations
@@ -266,6 +268,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="rounds of larder alone, saved and not")
     parser.add_argument("--notebook", action="append", choices=["mixed", "eda", "learn"])
     parser.add_argument("--only", action="append", choices=CONTENDERS)
+    parser.add_argument("--cells", action="store_true", help="show what larder adds to each cell, at its least")
     parser.add_argument("--dir", help="where the kernels' folders are made (a real disk)")
     options = parser.parse_args()
     asked = options.only or CONTENDERS
@@ -286,6 +289,21 @@ def main() -> None:
                     rows[contender].append(row)
                     shutil.rmtree(folder, ignore_errors=True)
         report(name, len(cells(name)[0]), rows)
+        if options.cells and rows.get("larder") and rows.get("larder, not saved"):
+            show_cells(name, rows)
+
+
+def least(rows: list[dict | None]) -> list[float]:
+    """The least time of each cell in any round."""
+    return [min(times) for times in zip(*(r["times"] for r in rows if r), strict=True)]
+
+
+def show_cells(name: str, rows: dict[str, list[dict | None]]) -> None:
+    print("\n| cell | not saved | saved | more | |\n|--:|--:|--:|--:|---|")
+    pairs = zip(cells(name)[0], least(rows["larder, not saved"]), least(rows["larder"]), strict=True)
+    for number, (source, plain, saved) in enumerate(pairs, 1):
+        line = source.splitlines()[0][:60]
+        print(f"| {number} | {plain * 1e3:.2f} | {saved * 1e3:.2f} | {(saved - plain) * 1e3:+.2f} ms | `{line}` |")
 
 
 def report(name: str, count: int, rows: dict[str, list[dict | None]]) -> None:
@@ -303,18 +321,23 @@ def report(name: str, count: int, rows: dict[str, list[dict | None]]) -> None:
         share = middle / 1e3 / statistics.median(b for _, b in pairs)
         return f"{middle:+.0f} ms ({share:+.0%}), {low:+.0f} to {high:+.0f}"
 
+    def more_at_least(contender: str, base: str) -> str:
+        if contender == base or not any(rows.get(base, ())):
+            return "-"
+        return f"{(sum(least(rows[contender])) - sum(least(rows[base]))) * 1e3:+.0f} ms"
+
     print(f"\n**{name}** ({count} cells)\n")
     print(
-        "| | notebook | more than not saved | one-element cell | on disk | of the data | "
+        "| | notebook | more than not saved | at their least | one-element cell | on disk | of the data | "
         "restore | all touched | checkout | wrong |"
     )
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     for contender in rows:
         base = base_of(contender)
         total, element = best(contender, "total"), best(contender, "element")
         if total is None:
             continue
-        line = f"| {contender} | {total:.2f} s | {more(contender, base)} | "
+        line = f"| {contender} | {total:.2f} s | {more(contender, base)} | {more_at_least(contender, base)} | "
         line += f"{element * 1e3:.1f} ms | "
         size, data = best(contender, "bytes"), best(contender, "data")
         line += "- | - | " if size is None else f"{size / 1e6:.0f} MB | {size / data:.2f}x | "
