@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import signal
+import sys
 
 
 class TooLong(BaseException):
@@ -106,3 +107,12 @@ def again(observe):
 
 def told(program, plain, found):
     return f"{program}\nplain     {plain}\noptimised {found}"
+
+
+def command(show, compare):
+    """What a source of random programs does when it runs: ``show SEED`` prints a program, ``FIRST COUNT [FORCE]`` compares."""
+    arguments = [int(one) if one.isdigit() else one for one in sys.argv[1:]]
+    if arguments[0] == "show":
+        print(show(*arguments[1:]))
+    elif compare(*arguments):
+        sys.exit(1)

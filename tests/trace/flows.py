@@ -17,7 +17,7 @@ import random
 import sys
 
 import kinds
-from compared import again, differing
+from compared import again, command, differing
 
 PRELUDE = (
     kinds.PRELUDE
@@ -438,7 +438,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2])))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(make, compare)

@@ -16,6 +16,7 @@ import re
 import sys
 
 import mutants
+from compared import command
 from mutants.change import Mutator
 
 PRELUDE = (
@@ -203,7 +204,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2]), True)[0])
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(lambda seed: make(seed, True)[0], compare)

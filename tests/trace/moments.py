@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from compared import compile_loops, native_iterations
+from compared import command, compile_loops, native_iterations
 
 PRELUDE = """
 class P:
@@ -274,7 +274,4 @@ def compare(first, count, force=0, plain_too=False):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2])))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(make, compare)

@@ -10,10 +10,9 @@ infinities, halves), each with one expression of numbers, texts or both; now and
 import math
 import random
 import struct
-import sys
 
 import kinds
-from compared import again, differing
+from compared import again, command, differing
 
 # What 3.15 says of a sequence times a large int depends on whether it has specialised the instruction.
 PRELUDE = (
@@ -358,7 +357,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2])))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(make, compare)

@@ -20,7 +20,7 @@ import random
 import sys
 
 import kinds
-from compared import again, differing
+from compared import again, command, differing
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib
@@ -450,7 +450,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print("\n# ---\n".join(make(int(sys.argv[2]))[1:]))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(lambda seed: "\n# ---\n".join(make(seed)[1:]), compare)

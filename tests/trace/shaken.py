@@ -12,12 +12,11 @@ import gc
 import random
 import re
 import signal
-import sys
 
 import calls
 import deaths
 import kinds
-from compared import again, compile_loops, differing
+from compared import again, command, compile_loops, differing
 
 BY = 20
 # Not those that recurse to the limit: a handler is one call more.
@@ -98,7 +97,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2])))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(make, compare)

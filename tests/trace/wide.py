@@ -10,10 +10,9 @@ another type. What a loop ends with goes into one tuple.
 
 import gc
 import random
-import sys
 
 import kinds
-from compared import again, differing
+from compared import again, command, differing
 
 PRELUDE = (
     kinds.PRELUDE
@@ -115,7 +114,4 @@ def compare(first, count, force=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "show":
-        print(make(int(sys.argv[2])))
-        sys.exit()
-    sys.exit(1 if compare(*map(int, sys.argv[1:])) else 0)
+    command(make, compare)

@@ -2,9 +2,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from compared import command
+
 import mutants
 
-if sys.argv[1] == "show":
-    print(mutants.make(int(sys.argv[2]))[0])
-    sys.exit()
-sys.exit(1 if mutants.compare(*map(int, sys.argv[1:])) else 0)
+command(lambda seed: mutants.make(seed)[0], mutants.compare)
