@@ -9,10 +9,9 @@ from typing import Any
 
 from . import blocks, groups, hooks
 from .errors import ShelfError
+from .surroundings import BESIDE, RANDOM
 
 CHUNK_BYTES = 1 << 20
-RANDOM = "(random)"
-"""Stands among the names of a version for the states of the global random number generators."""
 
 
 class Reader(ABC):
@@ -30,8 +29,12 @@ class Reader(ABC):
         """Wait until nothing is being written to the shelf; whether that is so."""
 
     @abstractmethod
-    def set_random(self, states: dict[str, Any]) -> None:
-        """Let the global generators of random numbers go on from these states."""
+    def set_beside(self, name: str, value: dict[str, Any]) -> None:
+        """Go on with what is saved under one of the names of `surroundings.BESIDE`."""
+
+    @abstractmethod
+    def set_here(self, version: dict) -> dict[str, str]:
+        """Go on with what else a state says of its surroundings, and undo what it does not have; what failed, and why."""
 
     def version(self, seq: int) -> dict:
         """One saved state. Raises ``KeyError`` naming those there are."""
@@ -55,8 +58,10 @@ class Reader(ABC):
         back: list[str] = []
         failed: dict[str, str] = {}
         wanted = set(names) if names is not None else {*version["names"], *version["imports"]}
-        if RANDOM not in wanted:
-            version = {**version, "names": {n: r for n, r in version["names"].items() if n != RANDOM}}
+        if not wanted & BESIDE:
+            version = {**version, "names": {n: r for n, r in version["names"].items() if n not in BESIDE}}
+        if names is None:
+            failed |= self.set_here(version)
         for name in wanted - set(version["names"]) - set(version["imports"]):
             failed[name] = version["unsaved"].get(name, {}).get("why") or "it was not saved"
         for name, module in version["imports"].items():
@@ -76,14 +81,14 @@ class Reader(ABC):
             for record, members in todo:
                 try:
                     group = self._read_group(record)
-                    if RANDOM in group:
-                        self.set_random(group.pop(RANDOM))
+                    for name in BESIDE & group.keys():
+                        self.set_beside(name, group.pop(name))
                     into.update(group)
                     back += group
                 except (Exception, SystemExit) as err:
                     again.append((record, members))
-                    if last and RANDOM not in members:
-                        failed.update(dict.fromkeys(members, f"{type(err).__name__}: {err}"))
+                    if last:
+                        failed.update(dict.fromkeys(set(members) - {RANDOM}, f"{type(err).__name__}: {err}"))
             todo = again
         hooks.back()
         return back, failed

@@ -43,7 +43,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import blocks, codec, groups, saver, watch
+from . import blocks, codec, groups, saver, surroundings, watch
 from ._larder import Stopwatch, Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
 from .between import REPLY_SECONDS, Between, brought_up, no_collection
@@ -52,9 +52,10 @@ from .costs import COMMIT_SECONDS, Costs
 from .errors import ShelfError, ShelfFull
 from .ledger import Ledger, Plan
 from .promised import Promised
-from .reader import CHUNK_BYTES, RANDOM, chunks_of, joined
+from .reader import CHUNK_BYTES, chunks_of, joined
 from .settings import positive
 from .states import Look, New, Part, Saved, Task
+from .surroundings import BESIDE, ENVIRON, PATH, RANDOM
 
 VERSIONS_MAX = 50
 """Versions kept for undo; the oldest goes first."""
@@ -74,7 +75,7 @@ VERSION = 2
 
 def _record_name(name: str) -> str:
     encoded = name.encode("utf-8", "surrogatepass")
-    if name == RANDOM or (name.isidentifier() and len(encoded) <= NAME_BYTES_MAX):
+    if name in BESIDE or (name.isidentifier() and len(encoded) <= NAME_BYTES_MAX):
         return name
     return "#" + hashlib.sha256(encoded).hexdigest()[:32]
 
@@ -132,6 +133,7 @@ class Recorder(Between):
         """Where a chunk is copied before it is digested and written."""
         self.fds = _descriptors(path)
         self._random = Sequences()
+        self.surroundings = surroundings.begin(ip)
         self._cwd = _cwd()
         self.deferred: dict[str, str] = {}
         """Names of the restored state that are not in the namespace yet -> their records (modules: empty)."""
@@ -293,6 +295,7 @@ class Recorder(Between):
         for name in imports:
             del values[name]
         values[RANDOM] = self._random.now()
+        values.update(self.surroundings.options())
         pages_begin()
         self.walker.begin()
         left = math.inf if saver.why_not() else patience
@@ -361,7 +364,7 @@ class Recorder(Between):
         costs = [(look.kind(name), name, together.get(name, clock.get(name, 0.0)), look.walks[name]) for name in fresh]
         return Task(
             look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, _cwd(),
-            dict(self.deferred), look.reply_at,
+            self.surroundings.here(self.excluded), dict(self.deferred), look.reply_at,
         )  # fmt: skip
 
     def _put(self, task: Task, child: saver.Saver | None, began: float) -> Saved:
@@ -398,13 +401,14 @@ class Recorder(Between):
             "time": time.time(),
             "line": lines[0][:80] if lines else "",
             "names": placed,
-            "changed": sorted(set(changed) - {RANDOM}),
-            "gone": sorted(set(self._last["names"]) - set(placed) - {RANDOM}) if self._last else [],
+            "changed": sorted(set(changed) - BESIDE),
+            "gone": sorted(set(self._last["names"]) - set(placed) - BESIDE) if self._last else [],
             "bytes": sum(new.sizes.values()),
             "imports": imports,
             "unsaved": {**self._unsaved_later(), **unsaved},
             "cwd": task.cwd,
             "began": self._cwd,
+            "here": task.here,
             "of": task.of,
             "how": BEFORE_REPLY if child is None or time.perf_counter() < task.reply_at else BEHIND_REPLY,
         }
@@ -470,9 +474,22 @@ class Recorder(Between):
         self.costs.keep(done.version["names"])
         self._warn_of_size(done.plan.bytes)
 
-    def set_random(self, states: dict[str, Any]) -> None:
-        """Go on with these sequences of random numbers."""
-        self._random.go_on(states)
+    def set_beside(self, name: str, value: dict[str, Any]) -> None:
+        if name == RANDOM:
+            self._random.go_on(value)
+        else:
+            self.surroundings.go_on(name, value)
+
+    def set_here(self, version: dict) -> dict[str, str]:
+        if "here" not in version:
+            return {}  # saved before there was such a thing
+        failed = self.surroundings.go_on_here(version["here"])
+        for name in BESIDE - version["names"].keys() - {RANDOM}:
+            try:
+                self.surroundings.go_on(name, {})
+            except Exception as err:
+                failed[name] = f"{type(err).__name__}: {err}"
+        return failed
 
     def _unsaved_later(self) -> dict[str, dict]:
         return self._last["unsaved"] if self.deferred and self._last else {}
@@ -609,10 +626,11 @@ class Recorder(Between):
             self.drain()
             for seq in self.meta["versions"]:
                 version = self.version(seq)
+                key = {PATH: "path", ENVIRON: "environ"}.get(name, "")
                 record = version["names"].get(name)
-                if record is None:
+                if version.get("here", {}).pop(key, None) is None and record is None:
                     continue
-                for member in [n for n, r in version["names"].items() if r == record]:
+                for member in [n for n, r in version["names"].items() if record is not None and r == record]:
                     del version["names"][member]
                     if member != name:
                         why = f"was saved together with `{name}`, which is excluded"
@@ -653,7 +671,11 @@ class Recorder(Between):
         pages_begin()
         self.walker.begin()
         for record, names in members.items():
-            if RANDOM in names or not there.issuperset(names) or not all(n in self.ip.user_ns for n in names):
+            if (
+                BESIDE.intersection(names)
+                or not there.issuperset(names)
+                or not all(n in self.ip.user_ns for n in names)
+            ):
                 continue
             names.sort()
             self.saved["\0".join(names)] = (b"", record)

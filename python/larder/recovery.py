@@ -23,11 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hooks, saver
+from . import hooks, saver, surroundings
 from .blocks import Blocks
 from .errors import ShelfBusy, ShelfError
 from .reader import Reader, joined
-from .recorder import RANDOM, VERSION, Recorder, _cwd
+from .recorder import VERSION, Recorder, _cwd
 from .settings import positive
 
 ATTEMPTS_MAX = 2
@@ -88,6 +88,7 @@ def start(ip: Any, session: str | None) -> None:
         return
     path = session_file(session)
     try:
+        surroundings.begin(ip)
         try:
             _begin(ip, _open_when_free(ip, path))
             return
@@ -286,8 +287,11 @@ class Elsewhere(Reader):
     def drain(self, seconds: float | None = None) -> bool:
         return True
 
-    def set_random(self, states: dict[str, Any]) -> None:
-        """The sequences of random numbers stay this notebook's."""
+    def set_beside(self, name: str, value: dict[str, Any]) -> None:
+        """The sequences of random numbers and the options stay this notebook's."""
+
+    def set_here(self, version: dict) -> dict[str, str]:
+        return {}
 
 
 def restore_from(notebook: str, names: list[str] | None = None) -> str:
@@ -340,7 +344,8 @@ class Later:
         if ended and began and ended != began and os.path.isdir(ended):
             os.chdir(ended)
         self.failed: dict[str, str] = {}
-        self._first = True
+        self._first = self._elsewhere = True
+        """What comes with the first step: what the first cell can touch, and what the notebook has set beside its variables."""
         self._served = self._told = False
 
     def ahead(self, code: str | None) -> None:
@@ -381,7 +386,10 @@ class Later:
         words = set(re.findall(r"[^\W\d]\w*", code))
         if words & _ANY or re.search(r"(^|\n|=)\s*[%!]|\?\s*($|\n)|import\s*\*", code):
             return set(self.rec.deferred)
-        return (self.rec.reach(self.seq, words, _ANY) | {RANDOM}) & set(self.rec.deferred)
+        names = self.version["names"]
+        beside = {names[name] for name in surroundings.BESIDE & names.keys()}
+        beside = {name for name, record in names.items() if record in beside}
+        return (self.rec.reach(self.seq, words, _ANY) | beside) & set(self.rec.deferred)
 
     def finish(self) -> None:
         """Everything that is still missing, and a word on the next cell's page if something cannot come back."""
@@ -401,9 +409,12 @@ class Later:
             _say(self.rec.ip, "larder: not back after all: " + _reasons(new))
 
     def _load(self, names: set[str]) -> None:
+        rec, space = self.rec, self.rec.ip.user_ns
+        if self._elsewhere:
+            self._elsewhere = False
+            self.failed |= rec.set_here(self.version)
         if not names:
             return
-        rec, space = self.rec, self.rec.ip.user_ns
         newer = {name: value for name, value in rec.namespace().items() if name in names}
         back, failed = rec.load(self.seq, sorted(names), space)
         space.update(newer)
@@ -429,9 +440,11 @@ def _some(words: list[str], between: str) -> str:
 
 
 def _told(version: dict, back: Any, failed: dict[str, str], whole: bool) -> str:
-    listed = _some(sorted(set(back) - {RANDOM}), ", ") or "nothing"
+    listed = _some(sorted(set(back) - surroundings.BESIDE), ", ") or "nothing"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["time"]))
     line = f"larder: back from cell [{version['count']}] of {when}: {listed}"
+    if whole and (beside := surroundings.told(version.get("here", {}), {*version["names"]} - set(failed))):
+        line += "\nlarder: set as before: " + _reasons(beside)
     if failed:
         line += "\nlarder: not back: " + _reasons(failed)
     if whole and recorder().promised.missing and version["seq"] == recorder().meta["versions"][-1]:

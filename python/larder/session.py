@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from . import recovery
 from .display import Table, bytes_text
-from .recorder import RANDOM
+from .surroundings import BESIDE, ENVIRON, PATH, told
 
 
 def status() -> Table:
@@ -40,7 +40,10 @@ def status() -> Table:
     if rec._last is not None:
         imports = rec._last["imports"]
         rows += [{"name": n, "saved": "yes", "why": f"module {m}, imported again"} for n, m in imports.items()]
-    rows = [row for row in rows if row["name"] != RANDOM]
+    rows = [row for row in rows if row["name"] not in BESIDE]
+    if rec._last is not None:
+        beside = told(rec._last.get("here", {}), set(rec._last["names"]))
+        rows += [{"name": name, "saved": "yes", "why": what} for name, what in beside.items()]
     size = rec.path.stat().st_blocks * 512
     title = "saved after each cell" if rec.on else f"not saved any more: {rec.why_off or '%shelf autosave is off'}"
     if rec.on and rec.why_off:
@@ -126,7 +129,7 @@ def diff(a: int, b: int | None = None) -> Table:
     new = rec.version(rec.meta["versions"][-1] if b is None else _number(b))["names"]
     rows = [
         {"name": name, "what": "new" if name not in old else "gone" if name not in new else "changed"}
-        for name in sorted({*old, *new} - {RANDOM})
+        for name in sorted({*old, *new} - BESIDE)
         if old.get(name) != new.get(name)
     ]
     return Table(rows, ["name", "what"], empty="no difference")
@@ -184,17 +187,18 @@ def undo(n: int = 1) -> None:
 def exclude(name: str | Iterable[str]) -> None:
     """Never save the variable ``name`` (or these), in this kernel, and take it out of every state saved so far.
 
+    ``"os.environ"`` and ``"sys.path"`` are what the notebook changed in those.
     What it shared objects with is taken out of those states too, and saved again with the next cell. Its bytes stay in
     free space of the file until they are overwritten; the code of cells stays in the history.
     """
     rec = recovery.recorder()
     names = _names(name)
     for one in names:
-        if not one.isidentifier():
+        if not one.isidentifier() and one not in (PATH, ENVIRON):
             raise ValueError(f"{one!r} is not the name of a variable")
     rec.drain()
     for one in names:
-        if one not in rec.ip.user_ns:
+        if one not in rec.ip.user_ns and one not in (PATH, ENVIRON):
             print(f"larder: there is no variable `{one}` now; when there is one, it will not be saved")
         rec.excluded.add(one)
         rec.forget(one)

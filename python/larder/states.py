@@ -160,6 +160,8 @@ class Task:
     costs: list[tuple]
     of: int | None
     cwd: str
+    here: dict[str, Any]
+    """What `Surroundings.here` says."""
     deferred: dict[str, str]
     reply_at: float
     made: list[Parts] | None = None

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 
-_waiting: dict[str, Callable] = {}
+_waiting: dict[str, list[Callable]] = {}
 
 
 class _Finder:
@@ -23,7 +23,8 @@ class _Finder:
 
         def exec_then(module):
             exec_module(module)
-            then(module)
+            for one in then:
+                one(module)
 
         spec.loader.exec_module = exec_then  # type: ignore[method-assign]
         return spec
@@ -36,4 +37,4 @@ def on_import(name: str, then: Callable) -> None:
         return
     if not _waiting and _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
-    _waiting[name] = then
+    _waiting.setdefault(name, []).append(then)

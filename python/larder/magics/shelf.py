@@ -28,7 +28,7 @@ _HELP = """%shelf                    the open shelves and what is on them
 %shelf undo [N]           go back N cells
 %shelf checkout ID        go back to the state after an earlier cell
 %shelf autosave on|off    save the notebook's variables after each cell
-%shelf exclude NAME       never save this variable, and take it out of the states saved so far
+%shelf exclude NAME       never save this variable (or os.environ, sys.path), and take it out of the states saved so far
 %shelf retain N           keep the states of the last N cells
 %%shelf [SHELF]           the cell is a transaction on the shelf (on all open ones): rolled back if it raises"""
 

@@ -1,0 +1,402 @@
+"""What a notebook sets beside its variables, to go on with it after recovery, `undo` and `checkout`.
+
+Two halves. *Here*: where modules are looked for, the environment, bounds of the interpreter, extensions and settings of the
+shell; plain data, part of each saved state. *Options* of libraries, which can hold functions of the notebook
+(``pd.options.display.float_format``), are saved as variables are, under names that no variable has.
+
+Both are what differs from how it was when the kernel began, or when the library was imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .kernel.late import on_import
+
+RANDOM = "(random)"
+"""Stands among the names of a state for the states of the global random number generators."""
+WARNINGS = "(warnings)"
+PATH, ENVIRON = "sys.path", "os.environ"
+"""What ``exclude`` takes beside names of variables."""
+
+
+class Library(NamedTuple):
+    """How the options of a library are read, and set again: some of them by name."""
+
+    module: str
+    read: Callable[[Any], dict[str, Any]]
+    set: Callable[[Any, dict[str, Any]], None]
+    live: Callable[[Any], dict[str, Any]] | None = None
+    """The dictionary, perhaps of dictionaries, in which it keeps them: compared as it is, which is quicker than to read it."""
+
+
+def _numpy(np: Any) -> dict[str, Any]:
+    return {**np.get_printoptions(), "seterr": np.geterr()}
+
+
+def _set_numpy(np: Any, options: dict[str, Any]) -> None:
+    np.seterr(**options.get("seterr", {}))
+    np.set_printoptions(**{name: value for name, value in options.items() if name != "seterr"})
+
+
+def _live_pandas(pd: Any) -> dict[str, Any]:
+    return pd._config.config._global_config
+
+
+def _pandas(pd: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    groups = [("", _live_pandas(pd))]
+    while groups:
+        prefix, group = groups.pop()
+        for name, value in group.items():
+            if type(value) is dict:
+                groups.append((f"{prefix}{name}.", value))
+            else:
+                found[prefix + name] = value
+    return found
+
+
+def _set_pandas(pd: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        with contextlib.suppress(KeyError):  # an option that this version does not have
+            pd.set_option(name, value)
+
+
+def _matplotlib(matplotlib: Any) -> dict[str, Any]:
+    # Asking for the backend in the ordinary way would choose one.
+    read = dict.items(matplotlib.rcParams)
+    return {name: list(value) if type(value) is list else value for name, value in read if type(value) is not object}
+
+
+def _set_matplotlib(matplotlib: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        with contextlib.suppress(KeyError):
+            matplotlib.rcParams[name] = list(value) if type(value) is list else value
+
+
+_CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimal(decimal: Any) -> dict[str, Any]:
+    now = decimal.getcontext()
+    return {**{name: getattr(now, name) for name in _CONTEXT}, "traps": dict(now.traps)}
+
+
+def _set_decimal(decimal: Any, options: dict[str, Any]) -> None:
+    now = decimal.getcontext()
+    for name, value in options.items():
+        if name == "traps":
+            now.traps.update(value)
+        else:
+            setattr(now, name, value)
+
+
+def _torch(torch: Any) -> dict[str, Any]:
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _set_torch(torch: Any, options: dict[str, Any]) -> None:
+    if "default dtype" in options:
+        torch.set_default_dtype(options["default dtype"])
+    if "deterministic algorithms" in options:
+        torch.use_deterministic_algorithms(options["deterministic algorithms"])
+
+
+LIBRARIES = {
+    f"({library.module} options)": library
+    for library in (
+        Library("numpy", _numpy, _set_numpy),
+        Library("pandas", _pandas, _set_pandas, _live_pandas),
+        Library("matplotlib", _matplotlib, _set_matplotlib, lambda one: one.rcParams),
+        Library("decimal", _decimal, _set_decimal),
+        Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options)),
+        Library("torch", _torch, _set_torch),
+    )
+}
+BESIDE = frozenset({RANDOM, WARNINGS, *LIBRARIES})
+"""Names of a state that are no variables."""
+
+
+class Surroundings:
+    """What this notebook has set since its kernel began."""
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+        self._path = list(sys.path)
+        self._environ = dict(os.environ)
+        self._extensions = set(ip.extension_manager.loaded)
+        self._bounds = _bounds()
+        self._shell = self._of_shell()
+        self._filters = list(warnings.filters)
+        self._first: dict[str, dict[str, Any]] = {}
+        """Options of libraries as they were after the import."""
+        self._waiting: dict[str, dict[str, Any]] = {}
+        """Options for libraries that are not imported yet."""
+        self._options: dict[str, dict[str, Any]] = {}
+        self._live: dict[str, dict] = {}
+        self._read: dict[str, Any] = {}
+        """What was read last, and what came of it."""
+        for name, library in LIBRARIES.items():
+            on_import(library.module, lambda module, name=name: self._imported(name, module))
+
+    # --- here ---
+
+    def here(self, without: set[str] | frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Plain data for JSON; nothing of what is as it was."""
+        found: dict[str, Any] = {}
+        if PATH not in without and sys.path != self._path:
+            found["path"] = {"began": self._path, "now": [str(one) for one in sys.path]}
+        if ENVIRON not in without and (changed := self._of_environ()):
+            found["environ"] = changed
+        loaded = self.ip.extension_manager.loaded
+        if loaded != self._extensions and (new := sorted(loaded - self._extensions)):
+            found["extensions"] = new
+        for name, now, began in (("bounds", _bounds(), self._bounds), ("shell", self._of_shell(), self._shell)):
+            if now != began:
+                found[name] = {key: value for key, value in now.items() if value != began.get(key)}
+        return found
+
+    def _of_environ(self) -> dict[str, str | None]:
+        """What was set, and as None what was deleted."""
+        data = getattr(os.environ, "_data", None)
+        if data is not None and self._read.get("environ") == data:
+            return self._read["environ changed"]
+        now, began = dict(os.environ), self._environ
+        changed: dict[str, str | None] = {name: value for name, value in now.items() if began.get(name) != value}
+        changed.update(dict.fromkeys(began.keys() - now.keys()))
+        self._read["environ"], self._read["environ changed"] = dict(data or ()), changed
+        return changed
+
+    def _of_shell(self) -> dict[str, Any]:
+        ip = self.ip
+        magics = ip.magics_manager.registry.get("AutoreloadMagics")
+        return {
+            "ast_node_interactivity": ip.ast_node_interactivity,
+            "xmode": getattr(ip.InteractiveTB, "mode", None),
+            "pdb": ip.call_pdb,
+            "precision": ip.display_formatter.formatters["text/plain"].float_precision,
+            "autoreload": "0" if magics is None else _autoreload(magics._reloader),
+            "figure_formats": _figure_formats(ip),
+        }
+
+    def go_on_here(self, saved: dict[str, Any]) -> dict[str, str]:
+        """Make it so again; what could not be, with the reason."""
+        failed: dict[str, str] = {}
+        sys.path[:] = self._path_of(saved.get("path"))
+        self._set_environ(saved.get("environ", {}), failed)
+        for name, value in {**self._bounds, **saved.get("bounds", {})}.items():
+            try:
+                _BOUNDS[name][1](value)
+            except (KeyError, ValueError, RecursionError) as err:
+                failed[f"sys.{name}"] = str(err)
+        loaded = self.ip.extension_manager.loaded
+        for name in saved.get("extensions", ()):
+            if name in loaded:
+                continue
+            try:
+                self.ip.extension_manager.load_extension(name)
+            except (Exception, SystemExit) as err:
+                failed[f"%load_ext {name}"] = f"{type(err).__name__}: {err}"
+        now = self._of_shell()
+        for name, value in {**self._shell, **saved.get("shell", {})}.items():
+            if value != now[name]:
+                try:
+                    self._set_shell(name, value)
+                except (Exception, SystemExit) as err:
+                    failed[name] = f"{type(err).__name__}: {err}"
+        return failed
+
+    def _path_of(self, saved: dict[str, list[str]] | None) -> list[str]:
+        if saved is None:
+            return list(self._path)
+        began, now = saved["began"], saved["now"]
+        if began == self._path:
+            return list(now)
+        # Another kernel began with another path: what was put before the old one, that without what was removed, the rest.
+        first = next((at for at, one in enumerate(now) if one in began), len(now))
+        front, back = now[:first], [one for one in now[first:] if one not in began]
+        return [*front, *(one for one in self._path if one in now or one not in began), *back]
+
+    def _set_environ(self, saved: dict[str, str | None], failed: dict[str, str]) -> None:
+        for name, value in {**dict.fromkeys(self._of_environ(), ""), **saved}.items():
+            if name not in saved:
+                value = self._environ.get(name)
+            try:
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            except (OSError, ValueError) as err:
+                failed[f"{ENVIRON}[{name!r}]"] = str(err)
+
+    def _set_shell(self, name: str, value: Any) -> None:
+        ip = self.ip
+        if name == "ast_node_interactivity":
+            ip.ast_node_interactivity = value
+        elif name == "xmode":
+            ip.InteractiveTB.set_mode(mode=value)
+        elif name == "pdb":
+            ip.call_pdb = value
+        elif name == "precision":
+            ip.display_formatter.formatters["text/plain"].float_precision = value
+        elif name == "autoreload":
+            ip.run_line_magic("autoreload", value)
+        elif name == "figure_formats":
+            from matplotlib_inline.config import InlineBackend
+
+            inline = InlineBackend.instance(parent=ip)
+            inline.shell = ip
+            inline.figure_formats = set(value)
+
+    # --- options of libraries ---
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Of each library those that differ; the same object as long as they are the same."""
+        filters = self._read.get(WARNINGS)
+        if warnings.filters != filters:
+            self._read[WARNINGS] = now = list(warnings.filters)
+            self._differ(WARNINGS, {"filters": tuple(map(_plain, now))} if now != self._filters else {})
+        for name, first in self._first.items():
+            library = LIBRARIES[name]
+            try:
+                module = sys.modules[library.module]
+                if library.live is not None:
+                    if dict.__eq__(library.live(module), self._live.get(name, {})):
+                        continue
+                    self._live[name] = _copied(library.live(module))
+                now = library.read(module)
+            except Exception:  # a version that keeps them elsewhere
+                continue
+            if now != self._read.get(name):
+                self._read[name] = now
+                self._differ(
+                    name, {key: value for key, value in now.items() if key not in first or value != first[key]}
+                )
+        return self._options
+
+    def _differ(self, name: str, now: dict[str, Any]) -> None:
+        if now != self._options.get(name, {}):
+            self._options = {**self._options, name: now}
+            if not now:
+                del self._options[name]
+
+    def go_on(self, name: str, options: dict[str, Any]) -> None:
+        """Have the options of a library, or of ``warnings``, differ in these; when it is imported, if it is not yet."""
+        if name == WARNINGS:
+            saved = options.get("filters")
+            _set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))], self._filters)
+            return
+        module = sys.modules.get(LIBRARIES[name].module)
+        if module is None or name not in self._first:
+            self._waiting[name] = options
+            self._differ(name, options)
+            return
+        self._set(name, module, options)
+
+    def _imported(self, name: str, module: types.ModuleType) -> None:
+        with contextlib.suppress(Exception):
+            self._first[name] = LIBRARIES[name].read(module)
+            options = self._waiting.pop(name, None)
+            if options:
+                self._set(name, module, options)
+
+    def _set(self, name: str, module: types.ModuleType, options: dict[str, Any]) -> None:
+        library, first = LIBRARIES[name], self._first[name]
+        now = library.read(module)
+        wanted = {**{key: value for key, value in first.items() if now.get(key) != value}, **options}
+        if not wanted:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of options that are deprecated
+            library.set(module, wanted)
+
+
+_BOUNDS: dict[str, tuple[Callable[[], int], Callable[[int], None]]] = {
+    "recursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
+    "int_max_str_digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+}
+
+
+def _bounds() -> dict[str, int]:
+    return {name: read() for name, (read, _) in _BOUNDS.items()}
+
+
+def _autoreload(reloader: Any) -> str:
+    if not reloader.enabled:
+        return "0"
+    return "3" if getattr(reloader, "autoload_obj", False) else "2" if reloader.check_all else "1"
+
+
+def _figure_formats(ip: Any) -> list[str]:
+    config = sys.modules.get("matplotlib_inline.config")
+    if config is not None and config.InlineBackend.initialized():
+        return sorted(config.InlineBackend.instance().figure_formats)
+    asked = ip.config.get("InlineBackend", {})  # what `%config` leaves for who comes later
+    return [asked["figure_format"]] if "figure_format" in asked else sorted(asked.get("figure_formats", ["png"]))
+
+
+def _copied(live: dict) -> dict:
+    """A copy that does not change with it, as deep as options are changed in place."""
+    kinds = {dict: _copied, list: list}
+    return {name: kinds.get(type(value), lambda one: one)(value) for name, value in dict.items(live)}
+
+
+def _plain(one: tuple) -> tuple:
+    """A filter of warnings in words: quick to see that it is the same, and saved whatever its category is."""
+    action, message, category, module, line = one
+    texts = [(text.pattern, text.flags) if isinstance(text, re.Pattern) else text for text in (message, module)]
+    return action, texts[0], f"{category.__module__}:{category.__qualname__}", texts[1], line
+
+
+def _filter(one: tuple) -> tuple | None:
+    """The filter again; none if there is no such category (yet)."""
+    action, message, named, module, line = one
+    category: Any = sys.modules.get(named.partition(":")[0])
+    for name in named.partition(":")[2].split("."):
+        category = getattr(category, name, None)
+    texts = [re.compile(*text) if isinstance(text, tuple) else text for text in (message, module)]
+    return (action, texts[0], category, texts[1], line) if isinstance(category, type) else None
+
+
+def _set_filters(saved: list, began: list) -> None:
+    """The filters of warnings as saved, and those that modules imported since have added."""
+    now = [one for one in warnings.filters if one not in saved and one not in began]
+    warnings.filters[:] = [*now, *saved]  # type: ignore[index]
+    with warnings.catch_warnings():  # its end says that they changed
+        pass
+
+
+_began: Surroundings | None = None
+
+
+def begin(ip: Any) -> Surroundings:
+    """This process's; first called before the first cell."""
+    global _began
+    if _began is None:
+        _began = Surroundings(ip)
+    return _began
+
+
+def told(here: dict[str, Any], options: set[str]) -> dict[str, str]:
+    """What of it there is, in words: name -> what of it is another than at the start."""
+    found: dict[str, str] = {}
+    if "path" in here:
+        new = [one for one in here["path"]["now"] if one not in here["path"]["began"]]
+        found[PATH] = ", ".join(map(repr, new)) or "another order"
+    if "environ" in here:
+        found[ENVIRON] = ", ".join(sorted(here["environ"]))
+    for name in here.get("extensions", ()):
+        found[f"%load_ext {name}"] = "loaded"
+    for name, value in {**here.get("bounds", {}), **here.get("shell", {})}.items():
+        found[name] = str(value)
+    return found | dict.fromkeys(sorted(options & LIBRARIES.keys()), "set by the notebook")

@@ -1,0 +1,190 @@
+"""What a notebook sets beside its variables is as it was after a crash, and after `undo` and `checkout`."""
+
+import sys
+
+import pytest
+from kernelfixtures import kernel, kill
+
+MADE = """
+import sys, os, warnings, decimal
+sys.path.insert(0, 'lib'); sys.path.append('tail')
+import helper
+os.environ['TOKEN'] = 'abc'; del os.environ['GONE']
+%env OTHER=1
+sys.setrecursionlimit(12345); sys.set_int_max_str_digits(0)
+warnings.filterwarnings('ignore', 'nobody wants this')
+decimal.getcontext().prec = 50
+"""
+ASKED = """
+import sys, os, warnings, decimal
+assert sys.path[0] == 'lib' and sys.path[-1] == 'tail' and helper.VALUE == 7, sys.path
+assert os.environ['TOKEN'] == 'abc' and 'GONE' not in os.environ and os.environ['OTHER'] == '1'
+assert sys.getrecursionlimit() == 12345 and sys.get_int_max_str_digits() == 0
+with warnings.catch_warnings(record=True) as heard:
+    warnings.warn('nobody wants this'); warnings.warn('everybody wants that')
+assert [str(one.message) for one in heard] == ['everybody wants that']
+assert decimal.getcontext().prec == 50 and len(str(decimal.Decimal(1) / 3)) == 52
+print('as it was')
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helper.py").write_text("VALUE = 7\n")
+    return tmp_path
+
+
+def notebook(folder, **env):
+    return kernel(folder, JPY_SESSION_NAME=str(folder / "notebook.ipynb"), GONE="there", **env)
+
+
+def in_the_folder(k, folder):
+    k.ok(f"import os; os.chdir({str(folder)!r})")
+
+
+def test_path_environment_bounds_and_warnings(folder):
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok(MADE)
+        kill(k)
+    with notebook(folder) as k:
+        shown = k.text(ASKED)
+        assert shown.endswith("as it was\n"), shown
+        assert "set as before: " in shown and "os.environ (GONE, OTHER, TOKEN)" in shown and "abc" not in shown
+        kill(k)
+    with notebook(folder) as k:  # and after a kernel that only ran a cell that changed nothing
+        assert k.text(ASKED).endswith("as it was\n")
+
+
+def test_a_kernel_that_begins_with_another_path_keeps_its_own(folder):
+    with notebook(folder, PYTHONPATH="/one:/two") as k:
+        in_the_folder(k, folder)
+        k.ok("import sys; sys.path.insert(0, 'lib'); sys.path.append('tail'); sys.path.remove('/one'); import helper")
+        kill(k)
+    with notebook(folder, PYTHONPATH="/one:/three") as k:
+        shown = k.text("import sys; print(helper.VALUE, sys.path)")
+        path = eval(shown.partition("\n7 ")[2])
+        assert (
+            path[0] == "lib" and path[-1] == "tail" and "/three" in path and "/one" not in path and "/two" not in path
+        )
+
+
+LIBRARIES = """
+import numpy as np, pandas as pd, matplotlib, matplotlib.pyplot as plt, sklearn
+np.set_printoptions(precision=3, suppress=True); np.seterr(divide='raise')
+def shown(x): return f'<{x:.1f}>'
+pd.set_option('display.float_format', shown); pd.options.display.max_rows = 7
+plt.style.use('dark_background'); plt.rcParams['figure.figsize'] = (3, 2); plt.rcParams['font.sans-serif'].insert(0, 'Mine')
+sklearn.set_config(display='text')
+"""
+LIBRARIES_ASKED = """
+import numpy as np, pandas as pd, matplotlib, matplotlib.pyplot as plt, sklearn
+assert repr(np.array([1 / 3, 1e-9])) == 'array([0.333, 0.   ])', repr(np.array([1 / 3, 1e-9]))
+assert np.geterr()['divide'] == 'raise' and np.geterr()['over'] == 'warn'
+assert pd.options.display.max_rows == 7 and pd.options.display.float_format is shown, pd.options.display.float_format
+assert '<0.3>' in repr(pd.Series([1 / 3]))
+assert plt.rcParams['axes.facecolor'] == 'black' and plt.rcParams['figure.figsize'] == [3, 2]
+assert plt.rcParams['font.sans-serif'][0] == 'Mine' and 'Mine' not in matplotlib.rcParamsDefault['font.sans-serif']
+assert sklearn.get_config()['display'] == 'text'
+print('as it was')
+"""
+
+
+def test_options_of_libraries(folder):
+    with notebook(folder) as k:
+        k.ok(LIBRARIES)
+        kill(k)
+    with notebook(folder) as k:
+        shown = k.text(LIBRARIES_ASKED)
+        assert shown.endswith("as it was\n"), shown
+        assert "(numpy options) (set by the notebook)" in shown and "not back" not in shown
+        rows = {row["name"]: row for row in eval(k.text("import larder; print([*map(dict, larder.session.status())])"))}
+        assert rows["(pandas options)"]["saved"] == "yes" and "(random)" not in rows
+        kill(k)
+    with notebook(folder) as k:  # libraries that come with the reply to the first cell, or later
+        k.ok("1")
+        assert k.text(LIBRARIES_ASKED).endswith("as it was\n")
+
+
+def test_options_wait_for_a_library_that_is_imported_later(folder):
+    with notebook(folder) as k:
+        k.ok("import numpy; numpy.set_printoptions(precision=2); del numpy")
+        kill(k)
+    for _ in range(2):
+        with notebook(folder) as k:
+            k.ok("x = 1")
+            kill(k)
+    with notebook(folder) as k:
+        assert k.text("import numpy; print(numpy.array([1 / 3]))").endswith("[0.33]\n")
+
+
+def test_the_shell(folder):
+    (folder / "mine.py").write_text("VALUE = 1\n")
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok("%load_ext autoreload")
+        k.ok("%autoreload 2")
+        k.ok("import sys; sys.path.insert(0, ''); import mine")
+        k.ok(
+            "from IPython.core.interactiveshell import InteractiveShell; InteractiveShell.ast_node_interactivity = 'all'"
+        )
+        k.ok("%xmode Minimal")
+        k.ok("%precision 3")
+        k.ok("import matplotlib.pyplot as plt\n%config InlineBackend.figure_format = 'svg'")
+        kill(k)
+    with notebook(folder) as k:
+        k.ok("print(mine.VALUE)")
+        (folder / "mine.py").write_text("VALUE = 22\n")
+        assert k.text("print(mine.VALUE)") == "22\n"
+        shown = [m["content"]["data"]["text/plain"] for m in k.ok("1 / 3; 2 / 3") if m["msg_type"] == "execute_result"]
+        assert shown == ["0.333", "0.667"]
+        content, _ = k.run("nothing")
+        assert "NameError" in content["traceback"][0] and len("".join(content["traceback"]).splitlines()) == 1
+        drawn = k.ok("plt.plot([1, 2]); None")
+        drawn += k.ok("plt.figure(); plt.plot([1]); plt.show()")
+        assert any("image/svg+xml" in m["content"].get("data", {}) for m in drawn)
+
+
+def test_undo_goes_back_and_excluded_is_not_kept(folder):
+    with notebook(folder) as k:
+        k.ok("import os, numpy as np, sys")
+        k.ok("os.environ['A'] = '1'; np.set_printoptions(precision=2); sys.path.append('one')")
+        k.ok("os.environ['A'] = '2'; os.environ['B'] = '3'; np.set_printoptions(precision=4); sys.path.append('two')")
+        k.ok("import larder; larder.session.undo()")
+        asked = "print(os.environ['A'], 'B' in os.environ, np.get_printoptions()['precision'], sys.path[-1])"
+        assert k.text(asked) == "1 False 2 one\n"
+        k.ok("import larder; larder.session.checkout(larder.session.log()[0]['id'])")
+        assert (
+            k.text("print('A' in os.environ, np.get_printoptions()['precision'], 'one' in sys.path)")
+            == "False 8 False\n"
+        )
+        k.ok("import larder; os.environ['SECRET'] = 'xyzzy-plugh'; sys.path.append('kept')")
+        k.ok("larder.session.exclude(['os.environ'])")
+        k.ok("os.environ['SECRET2'] = 'plover-egg'")
+        kill(k)
+    with notebook(folder) as k:
+        shown = k.text("print('SECRET' in os.environ, 'SECRET2' in os.environ, sys.path[-1])")
+        assert shown.endswith("False False kept\n"), shown
+
+
+def test_what_cannot_be_set_again_is_said_and_keeps_nothing_else_away(folder):
+    (folder / "ext.py").write_text("def load_ipython_extension(ip): ip.user_ns['loaded'] = True\n")
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok("import sys; sys.path.insert(0, '')\n%load_ext ext")
+        k.ok("x = 1; sys.setrecursionlimit(4000)")
+        kill(k)
+    (folder / "ext.py").write_text("1 / 0\n")
+    with notebook(folder) as k:
+        shown = k.text("print(x, sys.getrecursionlimit())")
+        assert shown.endswith("\n1 4000\n") and "%load_ext ext (ZeroDivisionError" in shown, shown
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="one version is enough")
+def test_a_figure_backend_that_was_chosen(folder):
+    with notebook(folder) as k:
+        k.ok("import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt")
+        kill(k)
+    with notebook(folder) as k:
+        assert k.text("print(plt.get_backend())").lower().endswith("\nagg\n")
