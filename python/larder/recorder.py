@@ -483,7 +483,7 @@ class Recorder(Between):
     def set_here(self, version: dict) -> dict[str, str]:
         if "here" not in version:
             return {}  # saved before there was such a thing
-        failed = self.surroundings.go_on_here(version["here"])
+        failed = self.surroundings.go_on_here(version["here"], self.excluded)
         for name in BESIDE - version["names"].keys() - {RANDOM}:
             try:
                 self.surroundings.go_on(name, {})

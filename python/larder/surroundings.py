@@ -189,11 +189,13 @@ class Surroundings:
             "figure_formats": _figure_formats(ip),
         }
 
-    def go_on_here(self, saved: dict[str, Any]) -> dict[str, str]:
+    def go_on_here(self, saved: dict[str, Any], without: set[str] | frozenset[str] = frozenset()) -> dict[str, str]:
         """Make it so again; what could not be, with the reason."""
         failed: dict[str, str] = {}
-        sys.path[:] = self._path_of(saved.get("path"))
-        self._set_environ(saved.get("environ", {}), failed)
+        if PATH not in without:
+            sys.path[:] = self._path_of(saved.get("path"))
+        if ENVIRON not in without:
+            self._set_environ(saved.get("environ", {}), failed)
         for name, value in {**self._bounds, **saved.get("bounds", {})}.items():
             try:
                 _BOUNDS[name][1](value)
@@ -209,7 +211,7 @@ class Surroundings:
                 failed[f"%load_ext {name}"] = f"{type(err).__name__}: {err}"
         now = self._of_shell()
         for name, value in {**self._shell, **saved.get("shell", {})}.items():
-            if value != now[name]:
+            if value != now.get(name):
                 try:
                     self._set_shell(name, value)
                 except (Exception, SystemExit) as err:

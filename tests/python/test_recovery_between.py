@@ -64,9 +64,7 @@ def test_a_state_that_was_brought_up_twice_leaves_nothing_behind_when_it_goes(tm
             nbytes = int(asked(k, REC + "._last['bytes']"))
             k.ok(f"a[7] = -{n}; b.append(a[:{n}])", silent=True)
             brought_up(k, nbytes)
-        records = asked(
-            k, f"sorted(n for n in {REC}.native.names() if n.startswith('g:') and not n.endswith(')'))"
-        )
+        records = asked(k, f"sorted(n for n in {REC}.native.names() if n.startswith('g:') and not n.endswith(')'))")
         assert records.count("g:") == 1, records
         counted = f"[{REC}.ledger.bytes == sum({REC}.ledger.sizes.values()), {REC}.ledger.loose()]"
         assert asked(k, counted) == "[True, ([], [])]"

@@ -162,6 +162,8 @@ def test_undo_goes_back_and_excluded_is_not_kept(folder):
         k.ok("import larder; os.environ['SECRET'] = 'xyzzy-plugh'; sys.path.append('kept')")
         k.ok("larder.session.exclude(['os.environ'])")
         k.ok("os.environ['SECRET2'] = 'plover-egg'")
+        k.ok("import larder; larder.session.undo()")
+        assert k.text("print(os.environ['SECRET'], os.environ['SECRET2'])") == "xyzzy-plugh plover-egg\n"
         kill(k)
     with notebook(folder) as k:
         shown = k.text("print('SECRET' in os.environ, 'SECRET2' in os.environ, sys.path[-1])")
