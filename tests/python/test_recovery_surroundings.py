@@ -1,9 +1,12 @@
 """What a notebook sets beside its variables is as it was after a crash, and after `undo` and `checkout`."""
 
+import os
 import sys
 
 import pytest
 from kernelfixtures import kernel, kill
+
+ALREADY = "".join(f":{one}" for one in [os.environ.get("PYTHONPATH")] if one)
 
 MADE = """
 import sys, os, warnings, decimal
@@ -58,11 +61,11 @@ def test_path_environment_bounds_and_warnings(folder):
 
 
 def test_a_kernel_that_begins_with_another_path_keeps_its_own(folder):
-    with notebook(folder, PYTHONPATH="/one:/two") as k:
+    with notebook(folder, PYTHONPATH="/one:/two" + ALREADY) as k:
         in_the_folder(k, folder)
         k.ok("import sys; sys.path.insert(0, 'lib'); sys.path.append('tail'); sys.path.remove('/one'); import helper")
         kill(k)
-    with notebook(folder, PYTHONPATH="/one:/three") as k:
+    with notebook(folder, PYTHONPATH="/one:/three" + ALREADY) as k:
         shown = k.text("import sys; print(helper.VALUE, sys.path)")
         path = eval(shown.partition("\n7 ")[2])
         assert (
