@@ -112,6 +112,49 @@ def _set_torch(torch: Any, options: dict[str, Any]) -> None:
         torch.use_deterministic_algorithms(options["deterministic algorithms"])
 
 
+def _handler(logging: Any, one: Any) -> tuple | None:
+    """A handler in words: its file or stream, its level, and how it writes a record; none of another kind than these."""
+    style = getattr(one.formatter, "_style", None)
+    if type(one) is logging.FileHandler:
+        target = "file", one.baseFilename, one.encoding
+    elif type(one) is logging.StreamHandler and one.stream in (sys.stdout, sys.stderr):
+        target = "stream", "stdout" if one.stream is sys.stdout else "stderr"
+    else:
+        return None
+    if one.formatter is None:
+        return *target, one.level, None
+    if type(one.formatter) is not logging.Formatter:
+        return None
+    names = {made[0]: name for name, made in logging._STYLES.items()}
+    return *target, one.level, (one.formatter._fmt, one.formatter.datefmt, names.get(type(style), "%"))
+
+
+def _logging(logging: Any) -> dict[str, Any]:
+    root = logging.root
+    return {"level": root.level, "handlers": tuple(filter(None, (_handler(logging, one) for one in root.handlers)))}
+
+
+def _set_logging(logging: Any, options: dict[str, Any]) -> None:
+    root = logging.root
+    root.setLevel(options.get("level", root.level))
+    wanted = options.get("handlers", ())
+    there = {_handler(logging, one): one for one in root.handlers}
+    for words, one in there.items() if "handlers" in options else ():
+        if words is not None and words not in wanted:
+            root.removeHandler(one)
+    for words in wanted:
+        if words in there:
+            continue
+        kind, where, *_, level, formatter = words
+        # Appended to, however it was opened: what is in the file stays.
+        one = (
+            logging.FileHandler(where, "a", words[2]) if kind == "file" else logging.StreamHandler(getattr(sys, where))
+        )
+        one.setLevel(level)
+        one.setFormatter(formatter and logging.Formatter(*formatter))
+        root.addHandler(one)
+
+
 LIBRARIES = {
     f"({library.module} options)": library
     for library in (
@@ -119,6 +162,7 @@ LIBRARIES = {
         Library("pandas", _pandas, _set_pandas, _live_pandas),
         Library("matplotlib", _matplotlib, _set_matplotlib, lambda one: one.rcParams),
         Library("decimal", _decimal, _set_decimal),
+        Library("logging", _logging, _set_logging),
         Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options)),
         Library("torch", _torch, _set_torch),
     )

@@ -193,3 +193,30 @@ def test_a_figure_backend_that_was_chosen(folder):
         kill(k)
     with notebook(folder) as k:
         assert k.text("print(plt.get_backend())").lower().endswith("\nagg\n")
+
+
+def test_logging_goes_on_to_the_page_and_to_its_file(folder):
+    with notebook(folder) as k:
+        k.ok("import logging, sys")
+        k.ok(
+            "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='{levelname}: {message}', style='{')\n"
+            f"file = logging.FileHandler({str(folder / 'log.txt')!r}, mode='w', encoding='utf-8'); file.setLevel(30)\n"
+            "logging.getLogger().addHandler(file); logging.warning('one'); del file"
+        )
+        kill(k)
+    for again in range(2):
+        with notebook(folder) as k:
+            k.ok("import logging")
+            assert k.text("logging.info('heard'); logging.debug('not heard')") == "INFO: heard\n"
+            k.ok(f"logging.error('two {again}')")
+            kill(k)
+    assert (folder / "log.txt").read_text().splitlines() == ["one", "two 0", "two 1"]
+
+
+def test_undo_takes_a_handler_of_logging_away(folder):
+    with notebook(folder) as k:
+        k.ok("import logging, sys, larder")
+        k.ok("logging.basicConfig(level=10, stream=sys.stdout, format='%(message)s')")
+        assert k.text("logging.debug('heard')") == "heard\n"
+        k.ok("larder.session.undo(2)")
+        assert k.text("import logging; print(logging.root.handlers, logging.root.level)") == "[] 30\n"
