@@ -445,4 +445,6 @@ def told(here: dict[str, Any], options: set[str]) -> dict[str, str]:
         found[f"%load_ext {name}"] = "loaded"
     for name, value in {**here.get("bounds", {}), **here.get("shell", {})}.items():
         found[name] = str(value)
-    return found | dict.fromkeys(sorted(options & LIBRARIES.keys()), "set by the notebook")
+    if of := ", ".join(LIBRARIES[name].module for name in sorted(options & LIBRARIES.keys())):
+        found["library options"] = of
+    return found

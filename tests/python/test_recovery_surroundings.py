@@ -101,9 +101,9 @@ def test_options_of_libraries(folder):
     with notebook(folder) as k:
         shown = k.text(LIBRARIES_ASKED)
         assert shown.endswith("as it was\n"), shown
-        assert "(numpy options) (set by the notebook)" in shown and "not back" not in shown
+        assert "library options (matplotlib, numpy, pandas, sklearn)" in shown and "not back" not in shown
         rows = {row["name"]: row for row in eval(k.text("import larder; print([*map(dict, larder.session.status())])"))}
-        assert rows["(pandas options)"]["saved"] == "yes" and "(random)" not in rows
+        assert rows["library options"]["why"] == "matplotlib, numpy, pandas, sklearn" and "(random)" not in rows
         kill(k)
     with notebook(folder) as k:  # libraries that come with the reply to the first cell, or later
         k.ok("1")
