@@ -1,7 +1,7 @@
 """What a notebook sets beside its variables, to go on with it after recovery, `undo` and `checkout`.
 
 Two halves. *Here*: where modules are looked for, the environment, bounds of the interpreter, extensions and settings of the
-shell; plain data, part of each saved state. *Options* of libraries, which can hold functions of the notebook
+shell; plain data, part of each saved state. Options of libraries and magics, which can be or hold functions of the notebook
 (``pd.options.display.float_format``), are saved as variables are, under names that no variable has.
 
 Both are what differs from how it was when the kernel began, or when the library was imported.
@@ -23,6 +23,7 @@ from .kernel.late import on_import
 RANDOM = "(random)"
 """Stands among the names of a state for the states of the global random number generators."""
 WARNINGS = "(warnings)"
+MAGICS = "(magics)"
 PATH, ENVIRON = "sys.path", "os.environ"
 """What ``exclude`` takes beside names of variables."""
 
@@ -167,7 +168,7 @@ LIBRARIES = {
         Library("torch", _torch, _set_torch),
     )
 }
-BESIDE = frozenset({RANDOM, WARNINGS, *LIBRARIES})
+BESIDE = frozenset({RANDOM, WARNINGS, MAGICS, *LIBRARIES})
 """Names of a state that are no variables."""
 
 
@@ -312,6 +313,10 @@ class Surroundings:
         if warnings.filters != filters:
             self._read[WARNINGS] = now = list(warnings.filters)
             self._differ(WARNINGS, {"filters": tuple(map(_plain, now))} if now != self._filters else {})
+        magics = self.ip.magics_manager.magics
+        if magics != self._read.get(MAGICS):
+            self._read[MAGICS] = {kind: dict(found) for kind, found in magics.items()}
+            self._differ(MAGICS, self._magics())
         for name, first in self._first.items():
             library = LIBRARIES[name]
             try:
@@ -330,6 +335,32 @@ class Surroundings:
                 )
         return self._options
 
+    def _magics(self) -> dict[str, Any]:
+        """The magics that are functions, or methods of classes, of the notebook."""
+        manager = self.ip.magics_manager
+        functions = {
+            kind: {
+                name: one
+                for name, one in found.items()
+                if type(one) is types.FunctionType and one.__module__ == "__main__"
+            }
+            for kind, found in manager.magics.items()
+        }
+        classes = [type(one) for one in manager.registry.values() if type(one).__module__ == "__main__"]
+        return {"functions": functions, "classes": classes} if classes or any(functions.values()) else {}
+
+    def _set_magics(self, saved: dict[str, Any]) -> None:
+        now, wanted = self._magics().get("functions", {}), saved.get("functions", {})
+        for kind, found in now.items():
+            for name in found.keys() - wanted.get(kind, {}).keys():
+                del self.ip.magics_manager.magics[kind][name]
+        for kind, found in wanted.items():
+            for name, one in found.items():
+                self.ip.register_magic_function(one, kind, name)
+        for one in saved.get("classes", ()):
+            if type(self.ip.magics_manager.registry.get(one.__name__)) is not one:
+                self.ip.register_magics(one)
+
     def _differ(self, name: str, now: dict[str, Any]) -> None:
         if now != self._options.get(name, {}):
             self._options = {**self._options, name: now}
@@ -337,7 +368,10 @@ class Surroundings:
                 del self._options[name]
 
     def go_on(self, name: str, options: dict[str, Any]) -> None:
-        """Have the options of a library, or of ``warnings``, differ in these; when it is imported, if it is not yet."""
+        """Go on with what was saved under a name: options of a library when it is imported, if it is not yet."""
+        if name == MAGICS:
+            self._set_magics(options)
+            return
         if name == WARNINGS:
             saved = options.get("filters")
             _set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))], self._filters)
@@ -445,6 +479,8 @@ def told(here: dict[str, Any], options: set[str]) -> dict[str, str]:
         found[f"%load_ext {name}"] = "loaded"
     for name, value in {**here.get("bounds", {}), **here.get("shell", {})}.items():
         found[name] = str(value)
+    if MAGICS in options:
+        found["magics"] = "registered by the notebook"
     if of := ", ".join(LIBRARIES[name].module for name in sorted(options & LIBRARIES.keys())):
         found["library options"] = of
     return found

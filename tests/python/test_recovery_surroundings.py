@@ -220,3 +220,37 @@ def test_undo_takes_a_handler_of_logging_away(folder):
         assert k.text("logging.debug('heard')") == "heard\n"
         k.ok("larder.session.undo(2)")
         assert k.text("import logging; print(logging.root.handlers, logging.root.level)") == "[] 30\n"
+
+
+MAGICS = """
+from IPython.core.magic import register_line_magic, register_line_cell_magic, Magics, magics_class, line_magic
+@register_line_magic
+def hi(line): return 'hi ' + line + after
+@register_line_cell_magic
+def both(line, cell=None): return (line, cell)
+@magics_class
+class My(Magics):
+    @line_magic
+    def mine(self, line): return 'mine ' + line
+get_ipython().register_magics(My)
+del both
+after = '!'
+"""
+
+
+def test_magics_that_the_notebook_registered(folder):
+    with notebook(folder) as k:
+        k.ok(MAGICS)
+        kill(k)
+    for _ in range(2):
+        with notebook(folder) as k:
+            assert k.value("%hi you") == "'hi you!'"
+            assert k.value("%%both 1\n2") == "('1', '2\\n')" and k.value("%mine 3") == "'mine 3'"
+            assert k.value("hi is get_ipython().magics_manager.magics['line']['hi']") == "True"
+            kill(k)
+    with notebook(folder) as k:
+        k.ok("from IPython.core.magic import register_line_magic\n@register_line_magic\ndef later(line): return 1")
+        assert k.value("%later") == "1"
+        k.ok("import larder; larder.session.undo(2)")
+        content, _ = k.run("%later")
+        assert "`%later` not found" in str(content) and k.value("%hi you") == "'hi you!'"
