@@ -8,12 +8,13 @@
 use crate::clock::processor_ns;
 use crate::frame::Frame;
 use crate::helpers;
-use crate::hook::{CodeInfo, Engine, TRACES_MAX};
+use crate::hook::{CodeInfo, DEAR, Engine, TRACES_MAX};
 use crate::loops::changes;
 use crate::object::load;
 use crate::run::{Compiled, Growth};
 use crate::world::{Live, plain_namespaces};
 use larder_jit::Packed;
+use larder_trace::budget::work;
 use larder_trace::opt::optimise;
 use larder_trace::record::{Failure, record};
 use larder_trace::{ExitId, Obj, Tree};
@@ -59,6 +60,7 @@ impl Engine {
         from: Option<usize>,
     ) -> Result<(), Failure> {
         let late = |why| Failure { why, soon: false };
+        let rate = self.rate();
         if !plain_namespaces(frame) {
             return Err(late("namespaces that are not plain dicts"));
         }
@@ -118,14 +120,22 @@ impl Engine {
                     *ahead = Some((Box::new(tree.clone()), looks));
                 }
             }
-            if looks > 0 && tree.traces.len() < TRACES_MAX {
+            // What is known now is compiled if more would not be.
+            let size = work(&tree);
+            let room = info.loops[index].affords(size + size / 4, rate);
+            if looks > 0 && tree.traces.len() < TRACES_MAX && room {
                 info.loops[index].grown = true;
                 let row = info.loops[index].row;
                 self.took(row, started);
                 return Ok(());
             }
-            growth.ahead = None;
+            if let Some(growth) = info.loops[index].compiled.as_mut().and_then(|c| c.growth.as_mut()) {
+                growth.ahead = None;
+            }
             self.known.stale = true;
+            if !info.loops[index].affords(size, rate) {
+                return Err(late(DEAR));
+            }
         } else {
             recorded?;
         }
@@ -134,10 +144,13 @@ impl Engine {
             optimise(&mut tree, newer, &self.passes);
         }
         self.compiler.hoist = self.passes.hoist;
+        let (size, began) = (work(&tree), processor_ns());
+        info.loops[index].worked(size);
         let code = self
             .compiler
             .compile(&tree)
             .map_err(|_| late("the code generator refused it"))?;
+        self.rate.learn(size, processor_ns().saturating_sub(began));
         let l = self.layout;
         // What the code has as constants lives as long as this loop: it goes with the code.
         let kept = |o: Obj| {

@@ -20,6 +20,7 @@ use crate::rows::{Row, attribute_text, smallest_line};
 use crate::run::Buffer;
 use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host};
+use larder_trace::budget::{Rate, work};
 use larder_trace::bytecode::{Ins, Opcodes, decode};
 use larder_trace::opt::Passes;
 use larder_trace::policy::{self, Action, Event, Limits, State};
@@ -40,6 +41,8 @@ pub const CODE_BYTES: usize = 1 << 20;
 pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// Traces per tree at most.
 pub const TRACES_MAX: usize = 24;
+/// Why a loop is not compiled (again).
+pub const DEAR: &str = "compiling more of it would take longer than it earns";
 /// Below this many back edges before recording nothing is timed: tests that lower it do the same every time.
 const TIMED_HOT: u32 = 24;
 /// Times a loop is recorded anew because its code runs in another namespace.
@@ -92,6 +95,8 @@ pub struct Engine {
     /// Python's say on whether code from a file is watched; null for all code.
     pub filter: Obj,
     pub clock: Clock,
+    /// What compiling takes on this machine.
+    pub rate: Rate,
 }
 
 struct GilCell(UnsafeCell<Option<Engine>>);
@@ -208,6 +213,7 @@ pub unsafe fn start(
             passes: Passes::ALL,
             filter: Obj::NULL,
             clock: Clock::new(),
+            rate: Rate::default(),
         });
     }
     Ok(())
@@ -400,7 +406,12 @@ impl Engine {
         let tree = growth.ahead.as_ref().map_or(&growth.tree, |ahead| &ahead.0);
         let new = tree.exits[exit].side.is_none() && tree.traces.len() < TRACES_MAX;
         let pending = growth.tree.exits[exit].side.is_none() && tree.exits[exit].side.is_some();
-        let hot = growth.failed[exit] < 2 && (new || pending) && (!timed || info.loops[index].may_grow());
+        let wanted = growth.failed[exit] < 2 && (new || pending);
+        let size = if wanted { work(tree) } else { 0 };
+        let hot = wanted && info.loops[index].may_grow(size, self.rate());
+        if wanted && !hot {
+            self.tell_why(&info.loops[index], DEAR);
+        }
         // SAFETY: the frame stands at that exit now.
         let grown = !hot || unsafe { self.try_grow(info, index, frame, Some(exit)) }.is_ok();
         if !grown
@@ -410,6 +421,18 @@ impl Engine {
             *failed = failed.saturating_add(1);
         }
         Some((exit, pc))
+    }
+
+    /// What compiling takes, where time counts.
+    pub fn rate(&self) -> Option<Rate> {
+        (self.limits.hot >= TIMED_HOT).then_some(self.rate)
+    }
+
+    /// Tells the loop's row why there is no more machine code.
+    pub fn tell_why(&mut self, l: &Loop, why: &'static str) {
+        if let Some(row) = l.row.and_then(|row| self.rows.get_mut(row)) {
+            row.why = why;
+        }
     }
 
     pub fn row(&mut self, code: Obj, header: u32, back: u32) -> Option<usize> {
@@ -581,6 +604,8 @@ unsafe fn back_edge(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *m
                     why: "a loop inside is about to grow",
                     soon: true,
                 })
+            } else if !info.loops[index].may_begin(engine.rate()) {
+                Err(Failure { why: DEAR, soon: false })
             } else {
                 engine.try_grow(info, index, frame, None)
             };

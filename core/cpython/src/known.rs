@@ -266,7 +266,7 @@ impl Engine {
                     continue;
                 }
                 l.lost = l.lost.saturating_add(1);
-                let given_up = l.lost >= LOST_MAX && !l.may_grow();
+                let given_up = l.lost >= LOST_MAX && l.doubtful();
                 self.discard(
                     l,
                     if given_up {

@@ -4,6 +4,7 @@ use crate::clock::{Took, Watch, worth_ns};
 use crate::run::{Buffer, Compiled};
 use larder_jit::lower::ITERATIONS;
 use larder_trace::Tree;
+use larder_trace::budget::{self, Rate};
 use larder_trace::overhead::bytecodes;
 use larder_trace::policy::Head;
 use larder_trace::worth::{Account, Pace};
@@ -12,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Entries refused by its checks after which a loop that is seldom entered is left alone.
 const REFUSED_WINDOW: u16 = 256;
-/// Processor time for recording and compiling that a loop need not earn, ns.
-const FREE_NS: u64 = 10_000_000;
+/// Processor time for recording and compiling after which a tree grows only if its machine code has saved half of that, ns.
+const DOUBTS_NS: u64 = 10_000_000;
 /// Passes an entry has, if it is not entering and leaving that takes the time.
 const LONG: u32 = 40;
 
@@ -57,6 +58,12 @@ pub struct Loop {
     /// Processor time its recording and compiling took, and what its machine code saved before it was compiled last, ns.
     pub compile_ns: u64,
     saved_ns: u64,
+    /// What the interpreter would have taken for what ran natively before it was compiled last, ns.
+    worth_ns: u64,
+    /// What was compiled in all, in work ([`budget::work`]), and at first; and what a compilation that was put off would have been.
+    compiled_work: u64,
+    first_work: u64,
+    put_off: u64,
     /// ns of a usual pass when it was compiled; 0 if that is not known.
     pub usual: u32,
     /// Bytecodes of the root trace, and what each side trace adds to them where it begins.
@@ -80,6 +87,10 @@ impl Loop {
             long: 0,
             compile_ns: 0,
             saved_ns: 0,
+            worth_ns: 0,
+            compiled_work: 0,
+            first_work: 0,
+            put_off: 0,
             usual: 0,
             root: 0,
             sides: Box::default(),
@@ -105,6 +116,7 @@ impl Loop {
         }
         changed();
         self.saved_ns = self.saved();
+        self.worth_ns += self.account.sums().1;
         (self.compiled, self.grown, self.account) = (Some(compiled), true, Account::default());
         self.usual = self.pace.usual().unwrap_or(0);
     }
@@ -158,9 +170,41 @@ impl Loop {
         self.saved_ns + worth.saturating_sub(spent)
     }
 
-    /// Whether its tree may grow: every growth compiles all of it, which has to be earned.
-    pub fn may_grow(&self) -> bool {
-        self.compile_ns < FREE_NS || self.compile_ns / 2 < self.saved()
+    /// Whether so much work may be compiled; what may not is put off until the loop has earned it. Without a rate nothing is
+    /// timed.
+    pub fn affords(&mut self, work: u64, rate: Option<Rate>) -> bool {
+        let may = match rate {
+            Some(rate) => {
+                let worth = self.worth_ns + self.account.sums().1;
+                budget::allows(self.compile_ns, rate.of(work), budget::FREE_NS, worth)
+            }
+            None => budget::allows(self.compiled_work, work, budget::FREE_WORK, 0),
+        };
+        self.put_off = if may { 0 } else { work };
+        may
+    }
+
+    /// Whether compiling it has taken much more than its machine code has saved.
+    pub fn doubtful(&self) -> bool {
+        self.compile_ns >= DOUBTS_NS && self.compile_ns / 2 >= self.saved()
+    }
+
+    /// Whether its tree, of so much work, may grow: every growth compiles all of it, which has to be earned.
+    pub fn may_grow(&mut self, work: u64, rate: Option<Rate>) -> bool {
+        !(rate.is_some() && self.doubtful()) && self.affords(work.max(self.put_off), rate)
+    }
+
+    /// Whether it may be recorded, for the first time or again.
+    pub fn may_begin(&mut self, rate: Option<Rate>) -> bool {
+        self.first_work == 0 || self.affords(self.first_work, rate)
+    }
+
+    /// So much work was compiled.
+    pub fn worked(&mut self, work: u64) {
+        self.compiled_work += work;
+        if self.first_work == 0 {
+            self.first_work = work;
+        }
     }
 
     /// Why it does not pay.
@@ -183,10 +227,10 @@ impl Loop {
         })
     }
 
-    /// Whether side traces wait to be compiled, and may take in what is around the loop.
+    /// Whether side traces wait to be compiled soon, and may take in what is around the loop.
     pub fn learns(&self) -> bool {
         let growth = self.compiled.as_ref().and_then(|c| c.growth.as_ref());
-        growth.is_some_and(|g| g.ahead.is_some())
+        self.put_off == 0 && growth.is_some_and(|g| g.ahead.is_some())
     }
 }
 

@@ -545,8 +545,9 @@ pub fn lay_out(all: &mut Vec<Instruction>) {
     }
     let mut out: Vec<Instruction> = Vec::with_capacity(all.len());
     let mut dropped: HashMap<u64, u64> = HashMap::new();
-    let mut next = Some(0);
-    while let Some(s) = next.or_else(|| placed.iter().position(|p| !p)) {
+    let (mut next, mut before) = (Some(0), 0);
+    while let Some(s) = next.or_else(|| (before..placed.len()).find(|s| !placed[*s])) {
+        before = if next.is_none() { s } else { before };
         placed[s] = true;
         next = None;
         let (first, last) = (begins[s], ends[s]);

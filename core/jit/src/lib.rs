@@ -8,6 +8,7 @@ pub mod lower;
 pub mod packed;
 pub mod shrink;
 pub mod stubs;
+mod tails;
 
 pub use arena::{Arena, Helper, Link, Piece, Target, Usage};
 pub use lower::{Code, Compiler, ExitMap, Helpers, Host, Source};

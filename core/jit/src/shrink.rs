@@ -10,6 +10,7 @@
 
 use crate::arena::{Link, Target};
 use crate::fuse::{Known, fuse, lay_out};
+use crate::tails::merge_tails;
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code as C, Decoder, DecoderOptions, FlowControl, Instruction, InstructionBlock,
     OpKind, Register, RflagsBits,
@@ -420,8 +421,8 @@ pub(crate) fn low_byte(r: Register) -> Option<Register> {
 /// `jcc a; jmp b; a:` as `jncc b; a:`.
 fn jumps_over_jumps(all: &mut Vec<Instruction>) {
     let targets = targets(all);
-    let mut k = 0;
-    while k + 2 < all.len() {
+    let mut gone = vec![false; all.len()];
+    for k in 0..all.len().saturating_sub(2) {
         let (mut over, jump, to) = (all[k], all[k + 1], all[k + 2].ip());
         let skips = over.flow_control() == FlowControl::ConditionalBranch && over.near_branch_target() == to;
         let plain = jump.flow_control() == FlowControl::UnconditionalBranch && is_jump(&jump);
@@ -429,49 +430,11 @@ fn jumps_over_jumps(all: &mut Vec<Instruction>) {
             over.negate_condition_code();
             over.set_near_branch64(jump.near_branch_target());
             all[k] = over;
-            all.remove(k + 1);
-        }
-        k += 1;
-    }
-}
-
-/// What ends in the same way and goes on at the same place is there once: the shorter one jumps into the other.
-fn merge_tails(all: &mut Vec<Instruction>) {
-    let same = |a: &Instruction, b: &Instruction| a == b && a.code() == b.code();
-    loop {
-        let ends: Vec<usize> = (0..all.len()).filter(|k| goes_nowhere_on(&all[*k])).collect();
-        // The stretch from just behind one end to the next.
-        let begin = |at: usize| if at == 0 { 0 } else { ends[at - 1] + 1 };
-        let mut best: Option<(usize, usize, usize)> = None;
-        for b in 1..ends.len() {
-            for a in 0..b {
-                let most = (ends[a] - begin(a)).min(ends[b] - begin(b)) + 1;
-                let common = (0..most)
-                    .take_while(|k| same(&all[ends[a] - k], &all[ends[b] - k]))
-                    .count();
-                // A return is shorter than a jump to one.
-                let worth = if is_jump(&all[ends[b]]) { 2 } else { 3 };
-                if common >= worth && best.is_none_or(|found| common > found.2) {
-                    best = Some((ends[a], ends[b], common));
-                }
-            }
-        }
-        let Some((into, from, common)) = best else { return };
-        let (kept, gone) = (into + 1 - common, from + 1 - common);
-        let moved: HashMap<u64, u64> = (0..common).map(|k| (all[gone + k].ip(), all[kept + k].ip())).collect();
-        let entered = gone == 0 || !goes_nowhere_on(&all[gone - 1]);
-        let (ip, to) = (all[gone].ip(), all[kept].ip());
-        all.drain(gone..gone + common);
-        if entered && let Ok(mut jump) = Instruction::with_branch(C::Jmp_rel32_64, to) {
-            jump.set_ip(ip);
-            all.insert(gone, jump);
-        }
-        for i in all.iter_mut().filter(|i| is_jump(i)) {
-            if let Some(to) = moved.get(&i.near_branch_target()) {
-                i.set_near_branch64(*to);
-            }
+            gone[k + 1] = true;
         }
     }
+    let mut gone = gone.into_iter();
+    all.retain(|_| !gone.next().unwrap_or(false));
 }
 
 /// A far jump on a condition goes to the next one on the same condition that leads to the same place: that one is taken then,

@@ -14,7 +14,7 @@
 //! they say of it is the same and kept once; values that no exit needs together may share a word.
 
 use larder_trace::Ref;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One block of stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,20 @@ pub struct Plan {
 fn words(exits: &[Vec<Ref>], counts: &BTreeMap<u32, usize>) -> BTreeMap<u32, u16> {
     let mut order: Vec<u32> = counts.keys().copied().collect();
     order.sort_by_key(|r| (std::cmp::Reverse(counts[r]), *r));
+    let mut needing = BTreeMap::<u32, Vec<usize>>::new();
+    for (exit, refs) in exits.iter().enumerate() {
+        refs.iter().for_each(|r| needing.entry(r.0).or_default().push(exit));
+    }
     let mut words = BTreeMap::new();
+    // The words that each exit has given away.
+    let mut given = vec![HashSet::new(); exits.len()];
     for r in order {
-        let with = exits.iter().filter(|refs| refs.contains(&Ref(r))).flatten();
-        let taken: HashSet<u16> = with.filter_map(|other| words.get(&other.0).copied()).collect();
-        let free = (0..).find(|word| !taken.contains(word)).unwrap_or(u16::MAX);
+        let with = needing.get(&r).map_or(&[][..], Vec::as_slice);
+        let taken = |word: &u16| with.iter().any(|exit| given[*exit].contains(word));
+        let free = (0..).find(|word| !taken(word)).unwrap_or(u16::MAX);
+        for exit in with {
+            given[*exit].insert(free);
+        }
         words.insert(r, free);
     }
     words
@@ -64,21 +73,17 @@ impl Plan {
         let words = words(&wanted, &counts);
         // One value per node first.
         let mut plan = Plan::default();
+        let mut known = HashMap::<(Option<u32>, Ref), u32>::new();
         for refs in &mut wanted {
             let mut at = None;
             for r in refs.iter() {
-                let store = (*r, words[&r.0]);
-                let found = plan.nodes.iter().position(|n| n.next == at && n.stores[0] == store);
-                at = Some(match found {
-                    Some(found) => found as u32,
-                    None => {
-                        plan.nodes.push(Node {
-                            next: at,
-                            stores: vec![store],
-                        });
-                        plan.nodes.len() as u32 - 1
-                    }
-                });
+                at = Some(*known.entry((at, *r)).or_insert_with(|| {
+                    plan.nodes.push(Node {
+                        next: at,
+                        stores: vec![(*r, words[&r.0])],
+                    });
+                    plan.nodes.len() as u32 - 1
+                }));
             }
             plan.begins.push(at);
         }
@@ -96,9 +101,8 @@ impl Plan {
         {
             reached[at as usize] += 1;
         }
-        let begun: Vec<bool> = (0..self.nodes.len())
-            .map(|i| self.begins.contains(&Some(i as u32)))
-            .collect();
+        let mut begun = vec![false; self.nodes.len()];
+        self.begins.iter().flatten().for_each(|at| begun[*at as usize] = true);
         // Nodes come after those they lead to, so by the time a node is looked at, its successor is final.
         for index in 0..self.nodes.len() {
             while let Some(next) = self.nodes[index].next.map(|n| n as usize) {

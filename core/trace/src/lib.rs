@@ -4,6 +4,7 @@
 //! [`record::World`] and emits typed SSA. Nothing happens to the program while a trace is recorded, so giving up is
 //! free. `larder-jit` turns the result into machine code; `larder-cpython` enters it and leaves it again.
 
+pub mod budget;
 pub mod bytecode;
 pub mod ir;
 pub mod layout;
