@@ -8,12 +8,13 @@ use std::time::Instant;
 use larder_cpython::clock::{processor_ns, waits};
 use larder_cpython::referents;
 use larder_cpython::walk::sums::CHUNK_BYTES;
-use larder_cpython::walk::{Held, Kinds, Memory, RECORDS_MIN, Stop, Trace, Walk};
+use larder_cpython::walk::versions;
+use larder_cpython::walk::{AHEAD, Held, Kinds, Memory, RECORDS_MIN, Stop, Trace, Walk, fetch};
 use larder_session::disk::Trial;
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PySet, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PySet, PyString, PyTuple, PyType};
 use rustc_hash::FxHashMap;
 
 /// The 128-bit digest of a list of contiguous buffers.
@@ -88,7 +89,10 @@ impl Walked {
 
     /// Whether everything the digest relies on without holding it is still there.
     fn alive(&self, py: Python<'_>) -> PyResult<bool> {
-        for weak in &self.weak {
+        for (at, weak) in self.weak.iter().enumerate() {
+            if let Some(ahead) = self.weak.get(at + AHEAD) {
+                fetch(ahead.as_ptr() as usize);
+            }
             if weak.bind(py).call0()?.is_none() {
                 return Ok(false);
             }
@@ -228,8 +232,13 @@ impl Around {
     }
 }
 
-/// What is below variables, the seconds it took to look, and which of them are held.
-type Looked<'py> = (Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PySet>);
+/// What is below variables, the seconds it took to look, which of them are held, and which are what they were when they became known.
+type Looked<'py> = (
+    Bound<'py, PyDict>,
+    Bound<'py, PyDict>,
+    Bound<'py, PySet>,
+    Bound<'py, PyList>,
+);
 
 #[pymethods]
 impl Walker {
@@ -331,12 +340,14 @@ impl Walker {
             return Ok(last.into_any());
         }
         let met = walk.end();
-        let reference = py.import("weakref")?.getattr("ref")?;
-        let weak = met
-            .weak
-            .iter()
-            .map(|object| Ok(reference.call1((object,))?.unbind()))
-            .collect::<PyResult<Vec<_>>>()?;
+        let weak = match met.weak.as_slice() {
+            [] => Vec::new(),
+            some => {
+                let reference = py.import("weakref")?.getattr("ref")?;
+                let made = some.iter().map(|object| Ok(reference.call1((object,))?.unbind()));
+                made.collect::<PyResult<Vec<_>>>()?
+            }
+        };
         let found = Walked {
             digest: met.digest,
             ids: met.ids,
@@ -359,7 +370,7 @@ impl Walker {
 
     /// Walks below all these variables. Held are those that are not `known`, and those whose walk took less than `brief`
     /// seconds the last time (`walks`); those are left out that took longer (`slow`) than what is `left` of the time, from which
-    /// walks of more than `long` seconds are taken.
+    /// walks of more than `long` seconds are taken. A `known` one is a tuple that begins with what was found then.
     #[allow(clippy::too_many_arguments)]
     fn look<'py>(
         &mut self,
@@ -376,6 +387,7 @@ impl Walker {
             of.get_item(name)?.map_or(Ok(0.0), |found| found.extract())
         };
         let (walked, took, held) = (PyDict::new(py), PyDict::new(py), PySet::empty(py)?);
+        let same = PyList::empty(py);
         let some_slow = !slow.is_empty();
         let mut watch = Stopwatch::new();
         for (name, value) in values.copy()? {
@@ -384,8 +396,17 @@ impl Walker {
                 took.set_item(&name, 0.0)?;
                 continue;
             }
-            let hold = !known.contains(&name)? || seconds(walks, &name)? < brief;
-            walked.set_item(&name, self.walk(py, &value, hold)?)?;
+            let before = known.get_item(&name)?;
+            let hold = before.is_none() || seconds(walks, &name)? < brief;
+            let found = self.walk(py, &value, hold)?.into_bound(py);
+            if let Some(before) = before
+                && let Ok(found) = found.cast_exact::<Walked>()
+                && let Ok(before) = before.cast::<PyTuple>()?.get_item(0)?.cast_exact::<Walked>()
+                && (found.is(before) || found.get().same(py, before.get())?)
+            {
+                same.append(&name)?; // one that a walk gives again was just seen to be alive
+            }
+            walked.set_item(&name, found)?;
             if hold {
                 held.add(&name)?;
             }
@@ -395,7 +416,7 @@ impl Walker {
             }
             took.set_item(&name, lap)?;
         }
-        Ok((walked, took, held))
+        Ok((walked, took, held, same))
     }
 }
 
@@ -546,6 +567,12 @@ fn held_by_others(own: HashMap<usize, usize>, parts: &Bound<'_, PyDict>) -> PyRe
     referents::held_by_others(&own, parts)
 }
 
+/// A number that a type has until it, or a class it derives from, is changed, and no other type has; 0 if that is not known.
+#[pyfunction]
+fn type_version(kind: &Bound<'_, PyType>) -> u32 {
+    versions::known(kind)
+}
+
 /// A copy of an object's memory behind its head, if it is of a fixed size.
 #[pyfunction]
 fn body<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -554,6 +581,7 @@ fn body<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
+    module.add_function(wrap_pyfunction!(type_version, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
     module.add_function(wrap_pyfunction!(meeting, module)?)?;
     module.add_function(wrap_pyfunction!(joined, module)?)?;

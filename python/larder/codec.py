@@ -404,6 +404,19 @@ def unruled(kind: type) -> bool:
     return not hasattr(kind, "_larder_owner")
 
 
+def by_import(one: Any) -> bool:
+    """Whether a class or function is what a module has by its name, and is pickled as that; false: that has to be asked."""
+    home, name = one.__module__, one.__qualname__
+    module = sys.modules.get(home) if isinstance(home, str) else None
+    if type(module) is not types.ModuleType or home == "__main__" or module.__dict__.get(name) is not one:
+        return False
+    from cloudpickle import cloudpickle
+
+    if getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", True) or home.partition(".")[0] == "larder":
+        return False
+    return one.__name__ == name and one not in cloudpickle._BUILTIN_TYPE_NAMES
+
+
 def _made_in_python(kind: type) -> bool:
     """Whether a class was made by a ``class`` statement or ``type()``, and can be again."""
     heap_type, immutable_type = 1 << 9, 1 << 8

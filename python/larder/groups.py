@@ -29,7 +29,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from . import codec, offenders, pickled, plain
-from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, Restored, Span, pickler, plain_instance
+from ._larder import held_by_others, joined, meeting, sharing
+from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, OfTypes, Restored, Span, pickler, plain_instance
 
 __all__ = ["Dump", "Found", "Known", "Restored", "groups", "units"]
 globals().update({one.__name__: one for one in pickled.LOADED})
@@ -185,8 +186,6 @@ def _groups(
 def _sharing(names: list[str], left: Mapping[str, Known], walked: Mapping[str, Any]) -> list[str]:
     """Those left alone that would be pulled, as far as walks tell: they hold what one of ``names`` does, or one of their
     group does."""
-    from ._larder import sharing
-
     told = [walked[name] for name in names if hasattr(walked.get(name), "ids")]
     if not told or not left:
         return []
@@ -198,8 +197,6 @@ def _sharing(names: list[str], left: Mapping[str, Known], walked: Mapping[str, A
 
 def units(names: list[str], walked: Mapping[str, Any], apart: Collection[str] = ()) -> list[list[str]]:
     """Which of these are serialised at once, because walks say that they hold the same: they would come to be in one group."""
-    from ._larder import joined
-
     told = [name for name in names if name not in apart and hasattr(walked.get(name), "ids")]
     units: dict[int, list[str]] = {}
     for name, label in zip(told, joined([walked[name] for name in told]), strict=True):
@@ -219,8 +216,6 @@ def _drop(name: str, why: str, dumps: dict[str, Dump], refused: dict[str, str]) 
 
 def _pulled(dumps: dict[str, Dump], left: dict[str, Known], values: Mapping[str, Any]) -> list[str]:
     """Names that were left alone and must not be: what was serialised has something to do with them."""
-    from ._larder import meeting
-
     names = list(left)
     ids = [key for one in dumps.values() for key in (*one.ids, *one.inside)]
     ids += [id(values[name]) for one in dumps.values() for name in one.names]
@@ -285,8 +280,6 @@ def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:
 
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
     """What reaches the ``__dict__`` of an object with a pickle of its own, past the object, would come back with a copy."""
-    from ._larder import held_by_others
-
     kinds: dict[type, bool] = {}
     """Whether what is of this type has a ``__dict__`` and a pickle of its own."""
     owners: dict[int, tuple[str, int, str]] = {}
@@ -356,9 +349,13 @@ def _components(dumps: dict[str, Dump]) -> list[list[str]]:
     return [sorted(names) for names in members.values()]
 
 
+_shared = OfTypes()
+
+
 def _shareable(memo: dict[int, Any]) -> list[int]:
     """Which of the objects others may hold as well, and would then have to hold again."""
     kinds: dict[type, bool] = {}
+    _shared.goes_by(len(sys.modules))
     ids = []
     for key, part in memo.items():
         kind = type(part)
@@ -367,7 +364,11 @@ def _shareable(memo: dict[int, Any]) -> list[int]:
         elif kind in kinds:
             shared = kinds[kind]
         else:
-            shared = kinds[kind] = _shareable_kind(kind)
+            shared = _shared.get(kind)
+            if shared is None:
+                shared = _shareable_kind(kind)
+                _shared.keep(kind, shared)
+            kinds[kind] = shared
         if shared:
             ids.append(key)
     pandas = sys.modules.get("pandas")

@@ -25,7 +25,7 @@ from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
 from . import classes, codec, libraries, named, stated, subclasses, traits
-from ._larder import PrivateBuffer, tier_buffer
+from ._larder import PrivateBuffer, tier_buffer, type_version
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
 # Whether two of these are one object or two equal ones cannot change what a program computes.
@@ -89,8 +89,54 @@ def inner(frame: Any) -> tuple:
     return (manager, *manager.blocks)
 
 
+_TYPES_MAX = 512
+
+
+class OfTypes:
+    """What was found out about types, kept as long as they are not changed, and nothing else that it goes by is.
+
+    Types of the notebook are not kept: they go when nobody else has them.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[type, tuple[int, Any]] = {}
+        self._goes_by: Any = None
+
+    def goes_by(self, state: Any) -> None:
+        """Beside the types themselves: what is equal to what it was."""
+        if state != self._goes_by:
+            self._found.clear()
+            self._goes_by = state
+
+    def get(self, kind: type) -> Any:
+        """``None`` if it is not known."""
+        found = self._found.get(kind)
+        return found[1] if found is not None and found[0] == type_version(kind) else None
+
+    def keep(self, kind: type, found: Any) -> None:
+        version = type_version(kind)
+        if version and kind.__module__ != "__main__":
+            if len(self._found) >= _TYPES_MAX:
+                self._found.clear()
+            self._found[kind] = version, found
+
+
+_reduced = OfTypes()
+"""How their objects are reduced."""
+_plain = OfTypes()
+"""`plain_instance`."""
+
+
 def plain_instance(kind: type) -> bool:
     """Whether pickling an instance of ``kind`` is up to ``object``: its state is its ``__dict__``."""
+    found = _plain.get(kind)
+    if found is None:
+        found = _plain_instance(kind)
+        _plain.keep(kind, found)
+    return found
+
+
+def _plain_instance(kind: type) -> bool:
     return (
         kind.__reduce_ex__ is object.__reduce_ex__
         and kind.__reduce__ is object.__reduce__
@@ -131,6 +177,7 @@ def _pickler_class():
             # One plain dictionary: the pickler asks it for every type it meets, most of which are in neither of these.
             self.dispatch_table = _registered(base.dispatch_table)
             super().__init__(file, None, True, buffer_callback, [])
+            _reduced.goes_by((len(sys.modules), self.dispatch_table))
             self.spans: list[Span] = []
             self.keep: list = []
             self.needs: set[str] = set()
@@ -149,15 +196,20 @@ def _pickler_class():
             kind = type(obj)
             plainly = self._kinds.get(kind)
             if plainly is None:
-                plainly = self._plainly(kind)
-                if plainly and kind.__module__ == "__main__" and named.says_itself(kind):
-                    plainly = functools.partial(named.or_as, plainly)
+                plainly = _reduced.get(kind)
+                if plainly is None:
+                    plainly = self._plainly(kind)
+                    if plainly and kind.__module__ == "__main__" and named.says_itself(kind):
+                        plainly = functools.partial(named.or_as, plainly)
+                    _reduced.keep(kind, plainly)
                 self._kinds[kind] = plainly
             if plainly is _array:
                 view = self._array(obj)
                 return NotImplemented if view is None else view
             if plainly:
                 return plainly(obj)
+            if (kind is type or kind is types.FunctionType) and codec.by_import(obj):
+                return NotImplemented
             if (kind is types.FunctionType or isinstance(obj, type)) and isinstance(obj.__module__, str):
                 _import_home(obj.__module__)
             if kind is types.FunctionType:

@@ -300,14 +300,13 @@ class Recorder(Between):
         self.walker.begin()
         left = math.inf if saver.why_not() else patience
         slow = {name: seconds for name, seconds in self._slow.items() if name not in self._not_beside}
-        walked, walks, held = self.walker.look(values, self.known, self._walks, slow, left, HELD_SECONDS, SLOW_SECONDS)
+        looked = self.walker.look(values, self.known, self._walks, slow, left, HELD_SECONDS, SLOW_SECONDS)
+        walked, walks, held, same = looked
         self._slow.update((name, seconds) for name, seconds in walks.items() if seconds > SLOW_SECONDS)
         known: dict[str, groups.Known] = {}
         keys = self.keys
-        for name, found in walked.items():
-            before = self.known.get(name)
-            if before is None or isinstance(found, str) or not found.same(before.walked):
-                continue
+        for name in same:
+            before = self.known[name]
             if not before.names or "\0".join(before.names) in keys:
                 known[name] = before
         self.walker.sweep()
@@ -329,11 +328,13 @@ class Recorder(Between):
 
     def _writing(self, task: Task) -> float:
         """What it will take to write what was serialised."""
-        there, nbytes = self._chunks_there(), 0
+        there, nbytes = None, 0
         for group, parts in zip(task.groups, task.parts(self.blocks), strict=True):
             before = self.saved.get("\0".join(group.names))
             if before is None or self.savers or before[0] != parts.digest:
-                nbytes += sum(part.missing(there, self.blocks) for part in parts.all)
+                if there is None and any(part.sums for part in parts.all):
+                    there = self._chunks_there()
+                nbytes += sum(part.missing(there or (), self.blocks) for part in parts.all)
         return COMMIT_SECONDS + self.costs.writing(nbytes)
 
     def _chunks_there(self) -> set[str]:

@@ -283,6 +283,25 @@ def test_a_figure_changed_by_its_own_methods():
         assert changed or change.__code__.co_names[-1:] == ("draw",)
 
 
+def test_a_hidden_name_that_is_there_as_another_string_hides_nothing():
+    one = figure()
+    both = Both(one)
+    assert both.same()
+    own = one.axes[0].title.__dict__
+    hidden = next(name for name in own if name == "stale_callback")
+    again = "".join(list(hidden))
+    assert again is not hidden
+    own[again] = own.pop(hidden)
+    both.look()
+    assert both.same()
+    for at, value in (("_text", "another"), (again, print), ("new", 1)):
+        before = both.look()
+        own[at] = value
+        both.look()
+        assert both.same()
+        assert both.look() != before, at
+
+
 def test_types_that_change_are_asked_about_again(monkeypatch):
     import larder.between as module  # a class that is imported by name
 

@@ -32,7 +32,7 @@ mod own;
 mod reduced;
 mod replay;
 pub mod sums;
-mod versions;
+pub mod versions;
 
 use std::sync::Arc;
 
@@ -44,8 +44,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::Xxh3;
 
-pub use self::held::Held;
-pub(crate) use self::held::{AHEAD, fetch};
+pub use self::held::{AHEAD, Held, fetch};
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
 use self::kinds::Kind;
 pub use self::kinds::Kinds;
@@ -156,7 +155,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             kinds,
             memory,
             pinning,
-            words: Vec::with_capacity(FLUSH_WORDS),
+            words: Vec::new(),
             hash: Xxh3::new(),
             seen: FxHashSet::with_capacity_and_hasher(many, Default::default()),
             tuples: FxHashSet::default(),
@@ -183,6 +182,9 @@ impl<'a, 'py> Walk<'a, 'py> {
     /// Of everything said, once everything was entered.
     pub fn sum_up(&mut self) -> [u8; 16] {
         self.flush();
+        if self.words.capacity() > 0 {
+            self.kinds.words = std::mem::take(&mut self.words);
+        }
         self.hash.digest128().to_le_bytes()
     }
 
@@ -228,6 +230,9 @@ impl<'a, 'py> Walk<'a, 'py> {
         }
         if self.words.len() == FLUSH_WORDS {
             self.flush();
+        }
+        if self.words.capacity() == 0 {
+            self.words = std::mem::take(&mut self.kinds.words);
         }
         self.words.push(word);
     }
@@ -418,7 +423,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 later.push(kind.into_any());
             }
             Kind::Own(own, asked) => {
-                if !self.own(object, own, later)? {
+                if !self.own(object, own, record, later)? {
                     if self.bulk() {
                         return Err(Stop::Changed);
                     }

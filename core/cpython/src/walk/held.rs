@@ -15,7 +15,7 @@ use crate::walkers::entries;
 /// Fewer items are looked at one by one.
 pub const MANY: usize = 32;
 /// So many items ahead of the one that is looked at, objects are fetched.
-pub(crate) const AHEAD: usize = 12;
+pub const AHEAD: usize = 12;
 /// Room for so many addresses is kept.
 pub(super) const KEPT_MAX: usize = 1 << 18;
 
@@ -82,27 +82,27 @@ impl<'py> Walk<'_, 'py> {
         items: &impl Items,
         later: &mut Vec<Bound<'py, PyAny>>,
     ) -> Result<(), Stop> {
-        if let (Some((held, met)), Some(layout)) = (self.kinds.held.get_mut(&key), self.kinds.layout)
-            && let Some(sum) = held.leaves
-            && items.are(held, layout)
-        {
-            *met = true;
-            let held = held.clone();
-            self.sum(held.items.len(), sum);
-            if self.pinning {
-                self.helds.push(held);
+        let bulk = self.bulk();
+        if let (Some((held, met)), Some(layout)) = (self.kinds.held.get_mut(&key), self.kinds.layout) {
+            *met |= bulk;
+            if let Some(sum) = held.leaves
+                && items.are(held, layout)
+            {
+                *met = true;
+                let held = held.clone();
+                self.sum(held.items.len(), sum);
+                if self.pinning {
+                    self.helds.push(held);
+                }
+                return Ok(());
             }
-            return Ok(());
         }
         let mut at = std::mem::take(&mut self.kinds.scratch);
-        if self.bulk() {
+        if bulk {
             at.clear();
             items.read(&mut at, self.kinds.layout);
             self.sum(at.len(), xxh3_128(bytes_of(&at)));
             self.kinds.scratch = at;
-            if let Some((_, met)) = self.kinds.held.get_mut(&key) {
-                *met = true;
-            }
             return Ok(());
         }
         let before = self.kinds.held.get(&key).map(|(held, _)| held.clone());
@@ -361,7 +361,7 @@ impl Items for These<'_, '_> {
 }
 
 /// Has the processor fetch what lies at an address, if it can be asked to.
-pub(crate) fn fetch(at: usize) {
+pub fn fetch(at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use rustc_hash::FxHashMap;
 
-use super::held::{Held, KEPT_MAX};
+use super::held::{Held, KEPT_MAX, fetch};
 use super::named::Names;
 use super::own::Own;
 use super::reduced::How;
@@ -110,6 +110,8 @@ pub struct Kinds {
     pub(super) layout: Option<&'static Layout>,
     /// Where items are read to.
     pub(super) scratch: Vec<usize>,
+    /// Room for the words of a walk.
+    pub(super) words: Vec<u64>,
     /// By the address of a container of many items, which may be another's by now: what was held there, and whether it was
     /// met since [`Kinds::sweep`].
     pub(super) held: FxHashMap<usize, (Arc<Held>, bool)>,
@@ -148,6 +150,7 @@ impl Kinds {
             version_at: versions::offset(py).unwrap_or(None),
             layout: abi::of(py).unwrap_or(None),
             scratch: Vec::new(),
+            words: Vec::new(),
             held: FxHashMap::default(),
             sums: FxHashMap::default(),
             names: Names::new(py).ok(),
@@ -164,6 +167,9 @@ impl Kinds {
             Some(at) if !anew => {
                 let mut leaves = true;
                 let mut unsure = Vec::new();
+                for class in self.known.keys() {
+                    fetch(class + at);
+                }
                 self.known.retain(|class, asked| {
                     let leaf = matches!(*asked.kind, Kind::Leaf);
                     if leaf && asked.version == 0 {

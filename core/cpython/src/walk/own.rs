@@ -52,26 +52,22 @@ impl<'py> Walk<'_, 'py> {
         &mut self,
         object: &Bound<'py, PyAny>,
         own: &Own,
+        record: Option<usize>,
         later: &mut Vec<Bound<'py, PyAny>>,
     ) -> Result<bool, Stop> {
         let held = own_dict(object)?;
         let Ok(dict) = held.cast_exact::<PyDict>() else {
             return Ok(false);
         };
-        let mut referents = Vec::new();
-        for (name, instead) in &own.0 {
-            let Some(value) = dict.get_item(name)? else {
-                return Ok(false);
-            };
-            let fits = match instead {
-                Instead::Nothing => true,
-                Instead::Empty => value.cast_exact::<PyDict>().is_ok_and(|dict| dict.is_empty()),
-                Instead::Referents => weak_values(&value, &mut referents),
-            };
-            if !fits {
-                return Ok(false);
-            }
-        }
+        self.has_its_own(record, dict.as_ptr() as usize);
+        let mut held = std::mem::take(&mut self.kinds.scratch);
+        held.clear();
+        DictItems(dict.as_ptr()).read(&mut held, self.kinds.layout);
+        let fits = own.fits(dict, &held);
+        self.kinds.scratch = held;
+        let Some(referents) = fits? else {
+            return Ok(false);
+        };
         self.simple = false;
         let key = dict.as_ptr() as usize;
         self.more.push(key);
@@ -92,6 +88,38 @@ impl<'py> Walk<'_, 'py> {
     }
 }
 
+type Pairs<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+
+impl Own {
+    /// The weak references' dictionaries' items, if the values of the names are what they have to be; `items` are those of `dict`.
+    fn fits<'py>(&self, dict: &Bound<'py, PyDict>, mut items: &[usize]) -> PyResult<Option<Pairs<'py>>> {
+        let mut referents = Vec::new();
+        for (name, instead) in &self.0 {
+            let here = items.chunks_exact(2).find(|pair| pair[0] == name.as_ptr() as usize);
+            let value = match here {
+                // SAFETY: a live object, held by the dictionary: what was done since it was read runs no Python code.
+                Some(pair) => unsafe { Bound::from_borrowed_ptr(dict.py(), pair[1] as *mut ffi::PyObject) },
+                None => {
+                    items = &[]; // comparing keys may run code
+                    match dict.get_item(name)? {
+                        Some(value) => value,
+                        None => return Ok(None),
+                    }
+                }
+            };
+            let fits = match instead {
+                Instead::Nothing => true,
+                Instead::Empty => value.cast_exact::<PyDict>().is_ok_and(|dict| dict.is_empty()),
+                Instead::Referents => weak_values(&value, &mut referents),
+            };
+            if !fits {
+                return Ok(None);
+            }
+        }
+        Ok(Some(referents))
+    }
+}
+
 /// What is in a dictionary; null for the values that are not the state's.
 struct OwnItems<'a>(*mut ffi::PyObject, &'a Own);
 
@@ -107,7 +135,7 @@ impl Items for OwnItems<'_> {
 }
 
 /// The items of a dictionary of weak references; false if it is not one.
-fn weak_values<'py>(value: &Bound<'py, PyAny>, into: &mut Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>) -> bool {
+fn weak_values<'py>(value: &Bound<'py, PyAny>, into: &mut Pairs<'py>) -> bool {
     let Ok(dict) = value.cast_exact::<PyDict>() else {
         return false;
     };

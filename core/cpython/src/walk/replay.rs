@@ -29,8 +29,10 @@ use std::sync::Arc;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::held::{AHEAD, fetch};
 use super::kinds::{Kind, Kinds};
 use super::{Stop, TAG, Walk};
+use crate::object::load;
 
 /// Fewer objects are walked as fast.
 pub const RECORDS_MIN: usize = 64;
@@ -60,6 +62,25 @@ struct Record {
     words: (u32, u32),
     /// Behind the last record below it.
     end: u32,
+    /// Where what it holds was when the trace was made: only ever fetched.
+    near: [usize; 2],
+}
+
+/// So much of what lies at the addresses in `near` is fetched.
+const NEAR_LINES: usize = 4;
+const LINE: usize = 64;
+
+impl Record {
+    /// Has the processor fetch it and what it held. Nothing is read: it may be gone.
+    fn fetch(&self) {
+        fetch(self.at.wrapping_sub(2 * LINE / 4)); // where its `__dict__` is named
+        fetch(self.at);
+        for near in self.near.iter().filter(|near| **near != 0) {
+            for line in 0..NEAR_LINES {
+                fetch(near.wrapping_add(line * LINE));
+            }
+        }
+    }
 }
 
 /// A trace that is being made.
@@ -185,6 +206,9 @@ impl<'a, 'py> Walk<'a, 'py> {
         let mut i = first;
         while i < trace.records[first].end as usize {
             let record = &trace.records[i];
+            if let Some(ahead) = trace.records.get(i + AHEAD) {
+                ahead.fetch();
+            }
             // SAFETY: a live object: `first` is one that the caller has, and of the others what holds them was just seen to
             // hold them; no Python code ran since.
             let object = unsafe { Bound::from_borrowed_ptr(self.py, record.at as *mut ffi::PyObject) };
@@ -245,6 +269,7 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     /// An object is gone into, whose address was said; its record, if one is made.
     pub(super) fn begin_record(&mut self, object: &Bound<'py, PyAny>, kind: &Arc<Kind>) -> Option<usize> {
+        let near = self.near(object, kind);
         let recording = self.recording.as_mut()?;
         let from = recording.words.len() + self.words.len();
         if recording.records.len() >= RECORDS_MAX || from >= WORDS_MAX {
@@ -274,8 +299,33 @@ impl<'a, 'py> Walk<'a, 'py> {
             below: self.below > 0,
             words: (from as u32, 0),
             end: 0,
+            near,
         });
         Some(recording.records.len() - 1)
+    }
+
+    /// Where an object has what it holds, as far as that is known.
+    fn near(&self, object: &Bound<'py, PyAny>, kind: &Kind) -> [usize; 2] {
+        let (at, true, Some(l)) = (object.as_ptr() as usize, self.recording.is_some(), self.kinds.layout) else {
+            return [0; 2];
+        };
+        // SAFETY: fields of a live object of this kind.
+        unsafe {
+            match kind {
+                Kind::List => [load(at, l.list_items), 0],
+                Kind::Dict => [load(at, l.dict_keys), load(at, l.dict_values)],
+                Kind::Array => [load(at, 32), load(at, 56)],
+                _ => [0; 2],
+            }
+        }
+    }
+
+    /// The `__dict__` of an object that has a record is here.
+    pub(super) fn has_its_own(&mut self, record: Option<usize>, dict: usize) {
+        if let (Some(recording), Some(at), Some(l)) = (&mut self.recording, record, self.kinds.layout) {
+            // SAFETY: a field of a live dict.
+            recording.records[at].near = [dict, unsafe { load(dict, l.dict_keys) }];
+        }
     }
 
     /// Python was asked about it after all.

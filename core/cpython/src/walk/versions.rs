@@ -3,6 +3,7 @@
 //! The version is 0 from such a change on until somebody looks an attribute up.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::abi;
@@ -32,6 +33,14 @@ pub(super) fn offset(py: Python<'_>) -> PyResult<Option<usize>> {
     let shows =
         same && first != 0 && second != 0 && changed != first && second != first && below != second && third != second;
     Ok(shows.then_some(at))
+}
+
+/// The version of a type; 0 if it has none now, or none that would show changes.
+pub fn known(class: &Bound<'_, PyType>) -> u32 {
+    static AT: PyOnceLock<Option<usize>> = PyOnceLock::new();
+    let py = class.py();
+    let at = AT.get_or_init(py, || offset(py).unwrap_or(None));
+    at.map_or(0, |at| of(class, at))
 }
 
 /// The version of a type; 0 if it has none now.
