@@ -27,7 +27,7 @@ from maker import constants
 TOOL = 4
 # Modules whose classes have no fields, but a text that says all.
 SHOWN = ("fractions", "decimal", "numpy", "collections", "array")
-KINDS = "aliases drifting dying edges keyed raising rebound resumed rounds strange typed".split()
+KINDS = "aliases drifting dying edges keyed raising rebound resumed rounds scoped strange typed".split()
 
 # Every program has these; tables may rely on them.
 PRELUDE = """
