@@ -140,6 +140,7 @@ impl Compiled {
                 Condition::SharedNames(t, count) => shared_names(t, l) == Some(i64::from(count)),
                 Condition::Code(f, code) => load::<usize>(f.0, l.func_code) == code.0,
                 Condition::Globals(dict) => frame.globals() == dict,
+                Condition::Module(o) => type_of(o).0 == &raw const ffi::PyModule_Type as usize,
             }
         })
     }

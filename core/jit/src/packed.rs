@@ -178,6 +178,7 @@ impl Packed {
                 Condition::SharedNames(t, count) => (1, t, u64::from(count)),
                 Condition::Code(f, code) => (2, f, index(&mut objects, code)),
                 Condition::Globals(dict) => (3, dict, 0),
+                Condition::Module(o) => (4, o, 0),
             };
             bytes.push(tag);
             put(&mut bytes, index(&mut objects, o));
@@ -343,7 +344,8 @@ impl Packed {
                 0 => Condition::TypeVersion(o, n as u32),
                 1 => Condition::SharedNames(o, n as u32),
                 2 => Condition::Code(o, object(&self.bytes, n as usize)),
-                _ => Condition::Globals(o),
+                3 => Condition::Globals(o),
+                _ => Condition::Module(o),
             }
         })
     }

@@ -464,6 +464,8 @@ pub enum Condition {
     Code(Obj, Obj),
     /// The frame's globals are this dict: other names for it, and functions that share it, were taken for the same.
     Globals(Obj),
+    /// A module's class is the one modules have: a program may give it another.
+    Module(Obj),
 }
 
 impl Tree {
@@ -590,7 +592,10 @@ impl Tree {
         }
         for condition in &self.conditions {
             match *condition {
-                Condition::TypeVersion(o, _) | Condition::SharedNames(o, _) | Condition::Globals(o) => all.push(o),
+                Condition::TypeVersion(o, _)
+                | Condition::SharedNames(o, _)
+                | Condition::Globals(o)
+                | Condition::Module(o) => all.push(o),
                 Condition::Code(f, code) => all.extend([f, code]),
             }
         }

@@ -391,3 +391,46 @@ def run():
     return t, n
 """,
 )
+
+case(
+    "a module given another class in mid-loop",
+    """
+import types
+class Other(types.ModuleType):
+    v = property(lambda self: 55)
+class Unlike(Other): pass
+def run():
+    seen = []
+    for late in (100, 200, 250):
+        mod = types.ModuleType("given")
+        mod.v = 5
+        other = Unlike("other")
+        globals()["mod"], globals()["other"] = mod, other
+        seen.append((reads(late), kinds(late), who(late)))
+    return seen
+def change(to, k):
+    mod.__class__ = to
+    if k: globals()["other"] = mod
+def reads(late):
+    t = 0
+    mod.__class__ = types.ModuleType
+    for i in range(300):
+        if i == late: change(Other, 0)
+        t += mod.v
+    return t
+def kinds(late):
+    t = 0
+    mod.__class__ = types.ModuleType
+    for i in range(300):
+        if i == late: change(Other, 0)
+        if isinstance(mod, Other): t += 1
+    return t
+def who(late):
+    t = 0
+    mod.__class__ = types.ModuleType
+    for i in range(300):
+        if i == late: change(Unlike, 1)
+        if mod is other: t += 1
+    return t
+""",
+)

@@ -349,7 +349,10 @@ impl<W: World> Recorder<'_, W> {
                     let c = u64::from(self.o(r) == k);
                     Ok(self.pure(Op::CmpP, &[r, k_ref], c))
                 }
-                Val::Ptr(..) | Val::Int { .. } | Val::Float { .. } | Val::Tuple(_) => Ok(self.bool(false)),
+                Val::Ptr(..) | Val::Int { .. } | Val::Float { .. } | Val::Tuple(_) => {
+                    self.stays_module(k);
+                    Ok(self.bool(false))
+                }
                 Val::Bool(_) if self.world.none() == k => Ok(self.bool(false)),
                 _ => Err("a comparison of identities that is not traced yet"),
             },

@@ -7,6 +7,13 @@ const CELL: usize = 16;
 const NOT_YET: &str = "an attribute that is not traced yet";
 
 impl<W: World> Recorder<'_, W> {
+    /// What follows is so only as long as an object, if it is a module, has the class that modules have.
+    pub(super) fn stays_module(&mut self, o: Obj) {
+        if !self.world.module_dict(o).is_null() {
+            self.tree.condition(Condition::Module(o));
+        }
+    }
+
     /// `LOAD_ATTR`: pushes the value, or for a method call the function and its object.
     pub(super) fn load_attr(&mut self, arg: usize) -> Step<()> {
         let (name, method) = (self.world.name(self.code, arg >> 1), arg & 1 != 0);
@@ -22,6 +29,7 @@ impl<W: World> Recorder<'_, W> {
                     self.s.depth -= 1;
                     return self.call_with_null(v, method);
                 }
+                self.stays_module(o);
                 let space = self.space_of(dict)?;
                 let v = self.read_name(space, name)?;
                 if v == Val::Null {

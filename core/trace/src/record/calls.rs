@@ -248,7 +248,10 @@ impl<W: World> Recorder<'_, W> {
                     Val::Float { .. } => float,
                     Val::Bool(_) => boolean,
                     Val::Ptr(_, t) => *t,
-                    Val::Known(o) => self.world.type_of(*o),
+                    Val::Known(o) => {
+                        self.stays_module(*o);
+                        self.world.type_of(*o)
+                    }
                     Val::Tuple(_) => self.world.container_types()[1],
                     _ => return Err(NOT_YET),
                 };
