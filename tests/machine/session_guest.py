@@ -32,7 +32,12 @@ STEP = "step += 1; big[:] = step; half[step] = -step; trail.append(step); slow =
 class Shell:
     def __init__(self, space):
         self.user_ns, self.user_ns_hidden, self.execution_count = space, dict(space), 1
-        self.history_manager = types.SimpleNamespace(input_hist_raw=[""], input_hist_parsed=[""])
+        of = types.SimpleNamespace
+        self.history_manager = of(input_hist_raw=[""], input_hist_parsed=[""])
+        # What a notebook can set of its shell: nothing here.
+        self.extension_manager, self.magics_manager, self.config = of(loaded=set()), of(registry={}, magics={}), {}
+        self.ast_node_interactivity, self.call_pdb, self.InteractiveTB = "last_expr", False, of(mode="Context")
+        self.display_formatter = of(formatters={"text/plain": of(float_precision="")})
 
     def run_cell(self, code):
         info = types.SimpleNamespace(raw_cell=code, silent=False)
