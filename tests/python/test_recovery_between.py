@@ -23,6 +23,11 @@ def notebook(tmp_path, **env):
     return kernel(tmp_path, JPY_SESSION_NAME="between.ipynb", **env)
 
 
+def settle(k):
+    """Wait for what is saved beside the kernel: how fast the disk is decides whether the first cell's is."""
+    k.ok(f"{REC}.drain()", silent=True)
+
+
 def asked(k, what):
     return k.text(f"print({what})", silent=True).strip()
 
@@ -36,6 +41,7 @@ def test_what_a_silent_request_changed_is_saved_while_the_kernel_is_idle(tmp_pat
     with notebook(tmp_path) as k:
         k.ok("import larder; x = [1]; y = {'a': x}; gone = 3")
         k.ok("z = 5")
+        settle(k)
         ids, nbytes = asked(k, REC + ".meta['versions']"), int(asked(k, REC + "._last['bytes']"))
         k.ok("x.append(2); new = 'there'; del gone", silent=True)
         brought_up(k, nbytes)
@@ -60,6 +66,7 @@ def test_what_a_silent_request_changed_is_saved_while_the_kernel_is_idle(tmp_pat
 def test_a_state_that_was_brought_up_twice_leaves_nothing_behind_when_it_goes(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import numpy as np, larder; a = np.arange(600_000.0); b = [0]")
+        settle(k)
         for n in range(1, 3):
             nbytes = int(asked(k, REC + "._last['bytes']"))
             k.ok(f"a[7] = -{n}; b.append(a[:{n}])", silent=True)
@@ -79,6 +86,7 @@ def test_a_state_gone_back_to_in_silence_is_not_taken_for_the_last_one(tmp_path)
         k.ok("import larder; x = 1")
         k.ok("x = 2")
         k.ok("larder.session.checkout(larder.session.log()[0]['id'])", silent=True)
+        settle(k)
         before = asked(k, REC + "._last['names']")
         for _ in range(5):
             k.ok("import time; time.sleep(0.05)", silent=True)
