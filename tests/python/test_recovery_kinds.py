@@ -272,6 +272,18 @@ def again(**values):
 """
 
 
+def test_options_of_torch_are_set_again(torch_run):
+    torch_run("""
+from larder.surroundings import LIBRARIES
+options = LIBRARIES["(torch options)"]
+torch.set_default_dtype(torch.float64); torch.use_deterministic_algorithms(True)
+back, refused, _ = again(options=options.read(torch))
+torch.set_default_dtype(torch.float32); torch.use_deterministic_algorithms(False)
+options.set(torch, back["options"])
+assert not refused and torch.zeros(1).dtype is torch.float64 and torch.are_deterministic_algorithms_enabled()
+""")
+
+
 def test_tensors_keep_gradients_attributes_and_the_storage_they_share(torch_run):
     torch_run("""
 t = torch.arange(10.); far = t[6:]; even = t[::2]
