@@ -115,7 +115,6 @@ def _set_torch(torch: Any, options: dict[str, Any]) -> None:
 
 def _handler(logging: Any, one: Any) -> tuple | None:
     """A handler in words: its file or stream, its level, and how it writes a record; none of another kind than these."""
-    style = getattr(one.formatter, "_style", None)
     if type(one) is logging.FileHandler:
         target = "file", one.baseFilename, one.encoding
     elif type(one) is logging.StreamHandler and one.stream in (sys.stdout, sys.stderr):
@@ -127,7 +126,7 @@ def _handler(logging: Any, one: Any) -> tuple | None:
     if type(one.formatter) is not logging.Formatter:
         return None
     names = {made[0]: name for name, made in logging._STYLES.items()}
-    return *target, one.level, (one.formatter._fmt, one.formatter.datefmt, names.get(type(style), "%"))
+    return *target, one.level, (one.formatter._fmt, one.formatter.datefmt, names.get(type(one.formatter._style), "%"))
 
 
 def _logging(logging: Any) -> dict[str, Any]:
@@ -185,9 +184,8 @@ class Surroundings:
         self._filters = list(warnings.filters)
         self._first: dict[str, dict[str, Any]] = {}
         """Options of libraries as they were after the import."""
-        self._waiting: dict[str, dict[str, Any]] = {}
-        """Options for libraries that are not imported yet."""
         self._options: dict[str, dict[str, Any]] = {}
+        """Those that differ; of a library that is not imported yet, those it will be given."""
         self._live: dict[str, dict] = {}
         self._read: dict[str, Any] = {}
         """What was read last, and what came of it."""
@@ -378,7 +376,6 @@ class Surroundings:
             return
         module = sys.modules.get(LIBRARIES[name].module)
         if module is None or name not in self._first:
-            self._waiting[name] = options
             self._differ(name, options)
             return
         self._set(name, module, options)
@@ -386,9 +383,8 @@ class Surroundings:
     def _imported(self, name: str, module: types.ModuleType) -> None:
         with contextlib.suppress(Exception):
             self._first[name] = LIBRARIES[name].read(module)
-            options = self._waiting.pop(name, None)
-            if options:
-                self._set(name, module, options)
+            if name in self._options:
+                self._set(name, module, self._options[name])
 
     def _set(self, name: str, module: types.ModuleType, options: dict[str, Any]) -> None:
         library, first = LIBRARIES[name], self._first[name]
