@@ -141,6 +141,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def settle(k: Running) -> None:
+    """Wait for what is saved beside the kernel: how fast the disk is decides what that is."""
+    k.ok("__import__('larder').recovery.recorder().drain()", silent=True)
+
+
 def kill(k: Running, group: bool = False) -> None:
     """SIGKILL to the kernel (with ``group``, to its children as well)."""
     os.killpg(k.pid, signal.SIGKILL) if group else os.kill(k.pid, signal.SIGKILL)

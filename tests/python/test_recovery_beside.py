@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 
+import kernelfixtures
 import pytest
 from kernelfixtures import alive, kernel, kill, shut, wait_until
 
@@ -64,8 +65,8 @@ def pids(k):
 
 
 def settle(k):
-    """Wait for what is under way."""
-    k.ok("__import__('larder').recovery.recorder().drain()", silent=True)
+    """Wait for what is under way: nothing is left of it."""
+    kernelfixtures.settle(k)
     assert pids(k) == []
 
 

@@ -5,7 +5,7 @@ import sys
 import types
 
 import pytest
-from kernelfixtures import kernel, kill, wait_until
+from kernelfixtures import kernel, kill, settle, wait_until
 
 from larder import watch
 from larder._larder import Walker
@@ -21,11 +21,6 @@ _old, _r._task = _r._task, lambda look, child: _seen.append(look.changed) or _ol
 
 def notebook(tmp_path, **env):
     return kernel(tmp_path, JPY_SESSION_NAME="between.ipynb", **env)
-
-
-def settle(k):
-    """Wait for what is saved beside the kernel: how fast the disk is decides whether the first cell's is."""
-    k.ok(f"{REC}.drain()", silent=True)
 
 
 def asked(k, what):

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from kernelfixtures import kernel, kill, shut, text
+from kernelfixtures import kernel, kill, settle, shut, text
 
 import larder
 
@@ -258,7 +258,7 @@ def test_policy(tmp_path, policy):
 def test_a_damaged_session_shelf_is_set_aside_and_the_kernel_starts(tmp_path, damage):
     with notebook(tmp_path) as k:
         k.ok("x = list(range(100_000)); y = 2")
-        k.ok("__import__('larder').recovery.recorder().drain()", silent=True)  # nothing writes any more
+        settle(k)  # nothing writes any more
         kill(k)
     (path,) = session_files(tmp_path)
     data = bytearray(path.read_bytes())

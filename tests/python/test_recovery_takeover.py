@@ -4,7 +4,7 @@ import os
 from contextlib import contextmanager
 
 import pytest
-from kernelfixtures import TIMEOUT_S, Running, alive, kernel, kill, manager, shut, text, wait_until
+from kernelfixtures import TIMEOUT_S, Running, alive, kernel, kill, manager, settle, shut, text, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 STATES = "import larder\nfor r in larder.session.log(): print(r['id'], r['cell'], r['line'], sep='|')"
@@ -26,10 +26,6 @@ def notebook(tmp_path, which="one", **env):
         os.symlink(tmp_path / "home", folder / "home")
     with kernel(folder, JPY_SESSION_NAME="work/shared.ipynb", **env) as k:
         yield k
-
-
-def settle(k):
-    k.ok("__import__('larder').recovery.recorder().drain()", silent=True)
 
 
 def saved(k):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kernelfixtures import kernel, kill
+from kernelfixtures import kernel, kill, settle
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 NAME = "work/world.ipynb"
@@ -21,10 +21,6 @@ def after_a_kill(k, tmp_path, code, name=NAME, **env):
     kill(k)
     with notebook(tmp_path, name, **env) as again:
         return again.text(code)
-
-
-def settle(k):
-    k.ok("__import__('larder').recovery.recorder().drain()", silent=True)
 
 
 @contextmanager
