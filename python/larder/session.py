@@ -40,7 +40,7 @@ def status() -> Table:
     if rec._last is not None:
         imports = rec._last["imports"]
         rows += [{"name": n, "saved": "yes", "why": f"module {m}, imported again"} for n, m in imports.items()]
-    rows = [row for row in rows if row["name"] not in BESIDE]
+    rows = [row for row in rows if row["name"] not in BESIDE or row["saved"] == "no"]
     if rec._last is not None:
         beside = told(rec._last.get("here", {}), set(rec._last["names"]))
         rows += [{"name": name, "saved": "yes", "why": what} for name, what in beside.items()]

@@ -110,6 +110,19 @@ def test_options_of_libraries(folder):
         assert k.text(LIBRARIES_ASKED).endswith("as it was\n")
 
 
+def test_options_that_cannot_be_saved_are_named_and_keep_nothing_else_away(folder):
+    with notebook(folder) as k:
+        k.ok("import numpy as np, threading, larder; np.set_printoptions(precision=2); x = 1")
+        k.ok("np.set_printoptions(formatter={'float': lambda v, held=threading.Lock(): 'mine'})")
+        rows = {row["name"]: row for row in eval(k.text("print([*map(dict, larder.session.status())])"))}
+        assert rows["(numpy options)"]["saved"] == "no" and "lock" in rows["(numpy options)"]["why"]
+        assert rows["x"]["saved"] == "yes" and "library options" not in rows
+        kill(k)
+    with notebook(folder) as k:
+        shown = k.text("print(x)")
+        assert shown.endswith("\n1\n") and "(numpy options) (" in shown, shown
+
+
 def test_options_wait_for_a_library_that_is_imported_later(folder):
     with notebook(folder) as k:
         k.ok("import numpy; numpy.set_printoptions(precision=2); del numpy")
