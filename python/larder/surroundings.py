@@ -137,14 +137,14 @@ def _logging(logging: Any) -> dict[str, Any]:
 def _set_logging(logging: Any, options: dict[str, Any]) -> None:
     root = logging.root
     root.setLevel(options.get("level", root.level))
-    wanted = options.get("handlers", ())
-    there = {_handler(logging, one): one for one in root.handlers}
-    for words, one in there.items() if "handlers" in options else ():
-        if words is not None and words not in wanted:
+    wanted = list(options.get("handlers", ()))
+    for one in [*root.handlers] if "handlers" in options else ():
+        words = _handler(logging, one)
+        if words in wanted:
+            wanted.remove(words)
+        elif words is not None:
             root.removeHandler(one)
     for words in wanted:
-        if words in there:
-            continue
         kind, where, *_, level, formatter = words
         # Appended to, however it was opened: what is in the file stays.
         one = (
@@ -182,6 +182,9 @@ class Surroundings:
         self._bounds = _bounds()
         self._shell = self._of_shell()
         self._filters = list(warnings.filters)
+        self._own: set[tuple] = set()
+        """Filters of warnings that came while nothing was imported: the notebook's, not a module's."""
+        self._modules = len(sys.modules)
         self._first: dict[str, dict[str, Any]] = {}
         """Options of libraries as they were after the import."""
         self._options: dict[str, dict[str, Any]] = {}
@@ -309,8 +312,14 @@ class Surroundings:
         """Of each library those that differ; the same object as long as they are the same."""
         filters = self._read.get(WARNINGS)
         if warnings.filters != filters:
-            self._read[WARNINGS] = now = list(warnings.filters)
-            self._differ(WARNINGS, {"filters": tuple(map(_plain, now))} if now != self._filters else {})
+            now, there = list(warnings.filters), self._filters if filters is None else filters
+            if len(sys.modules) == self._modules:
+                self._own.update(_plain(one) for one in now if one not in there)
+            self._read[WARNINGS] = now
+            words = tuple(map(_plain, now))
+            own = tuple(one for one in words if one in self._own)
+            self._differ(WARNINGS, {"filters": words, "own": own} if now != self._filters else {})
+        self._modules = len(sys.modules)
         magics = self.ip.magics_manager.magics
         if magics != self._read.get(MAGICS):
             self._read[MAGICS] = {kind: dict(found) for kind, found in magics.items()}
@@ -372,13 +381,22 @@ class Surroundings:
             return
         if name == WARNINGS:
             saved = options.get("filters")
-            _set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))], self._filters)
+            self._set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))])
+            self._own = set(options.get("own", ()))
             return
         module = sys.modules.get(LIBRARIES[name].module)
         if module is None or name not in self._first:
             self._differ(name, options)
             return
         self._set(name, module, options)
+
+    def _set_filters(self, saved: list) -> None:
+        """The filters of warnings as saved, and those that modules imported since have added."""
+        there = [*saved, *self._filters]
+        now = [one for one in warnings.filters if one not in there and _plain(one) not in self._own]
+        warnings.filters[:] = [*now, *saved]  # type: ignore[index]
+        with warnings.catch_warnings():  # its end says that they changed
+            pass
 
     def _imported(self, name: str, module: types.ModuleType) -> None:
         with contextlib.suppress(Exception):
@@ -442,14 +460,6 @@ def _filter(one: tuple) -> tuple | None:
         category = getattr(category, name, None)
     texts = [re.compile(*text) if isinstance(text, tuple) else text for text in (message, module)]
     return (action, texts[0], category, texts[1], line) if isinstance(category, type) else None
-
-
-def _set_filters(saved: list, began: list) -> None:
-    """The filters of warnings as saved, and those that modules imported since have added."""
-    now = [one for one in warnings.filters if one not in saved and one not in began]
-    warnings.filters[:] = [*now, *saved]  # type: ignore[index]
-    with warnings.catch_warnings():  # its end says that they changed
-        pass
 
 
 _began: Surroundings | None = None

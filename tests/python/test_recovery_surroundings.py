@@ -231,8 +231,34 @@ def test_undo_takes_a_handler_of_logging_away(folder):
         k.ok("import logging, sys, larder")
         k.ok("logging.basicConfig(level=10, stream=sys.stdout, format='%(message)s')")
         assert k.text("logging.debug('heard')") == "heard\n"
-        k.ok("larder.session.undo(2)")
+        k.ok("logging.root.addHandler(logging.StreamHandler()); logging.root.addHandler(logging.StreamHandler())")
+        k.ok("larder.session.undo()")
+        assert k.value("[type(one).__name__ for one in logging.root.handlers]") == "['StreamHandler']"
+        k.ok("larder.session.undo(3)")
         assert k.text("import logging; print(logging.root.handlers, logging.root.level)") == "[] 30\n"
+
+
+def test_undo_takes_filters_of_warnings_away_and_leaves_those_of_modules(folder):
+    (folder / "filtering.py").write_text("import warnings; warnings.filterwarnings('ignore', 'of a module')")
+    asked = """
+with warnings.catch_warnings(record=True) as heard:
+    for text in 'of the notebook', 'of a module', 'of nobody': warnings.warn(text)
+print([str(one.message) for one in heard])
+"""
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok("import larder, sys, warnings; sys.path.insert(0, '.')")
+        k.ok("import filtering")
+        k.ok("warnings.filterwarnings('ignore', 'of the notebook')")
+        assert k.text(asked) == "['of nobody']\n"
+        k.ok("larder.session.undo(2)")
+        assert k.text(asked) == "['of the notebook', 'of nobody']\n"
+        k.ok("warnings.filterwarnings('ignore', 'of the notebook')")
+        kill(k)
+    with notebook(folder) as k:
+        assert k.text(asked).endswith("['of nobody']\n")
+        k.ok("larder.session.checkout(larder.session.log()[2]['id'])")
+        assert k.text(asked) == "['of the notebook', 'of nobody']\n"
 
 
 MAGICS = """
