@@ -376,3 +376,23 @@ w = W.IntSlider(3); seen = []; w.observe(lambda change: seen.append(change['new'
         k.km.shutdown_kernel(now=True)
     with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
         assert k.text("w.value = 13; w.max = 500; print(seen, late)").endswith("\n[7, 9, 12] ['change', 'change']\n")
+
+
+def test_a_widget_on_the_page_goes_back_with_the_notebook(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
+        comm_id = k.text("import ipywidgets as W; w = W.IntSlider(3); box = W.VBox([w]); print(w.model_id)").strip()
+        k.ok("w.value = 8; w.description = 'eight'")
+        messages = k.ok("%shelf undo")
+        k.ok("import gc; gc.collect()")
+        assert not of(messages, "comm_close") and not of(messages, "comm_open"), "its model stays, and its views"
+        sent = {m["content"]["comm_id"]: m["content"]["data"]["state"] for m in of(messages, "comm_msg")}
+        assert sent[comm_id]["value"] == 3 and sent[comm_id]["description"] == ""
+        assert comm_id in k.ask("comm_info")["comms"]
+        moved(k, comm_id, 5)
+        assert k.text("print(w.value, box.children[0] is w, W.Widget.widgets[w.model_id] is w)") == "5 True True\n"
+        sent = of(k.ok("w.value = 6"), "comm_msg")
+        assert [m["content"]["data"]["state"] for m in sent] == [{"value": 6}]
+        k.ok("gone = w; del w, box; gone.close(); del gone")
+        messages = k.ok("%shelf undo")  # the page has no model of it any more
+        assert comm_id in {m["content"]["comm_id"] for m in of(messages, "comm_open")}
+        assert k.text("print(w.value)") == "6\n"

@@ -46,7 +46,8 @@ _back: list[Comm] = []
 def open_again() -> None:
     """Widgets came back: open their comms once more under the ids they had, those first that others are made of.
 
-    Their models are then in the front end again, and what it sends finds the widgets. Comms of others stay closed.
+    Their models are then in the front end again, and what it sends finds the widgets. Comms of others stay closed. A widget
+    that is on the page already (`checkout`) stays there, and shows what it was.
     """
     owners = [getattr(getattr(one, "_msg_callback", None), "__self__", None) for one in _back]
     _back.clear()
@@ -56,8 +57,12 @@ def open_again() -> None:
         for model_id in re.findall(r"IPY_MODEL_(\w+)", repr(widget.get_state())):
             if model_id in found:
                 opened(found.pop(model_id))
-        # As `Widget.open` does it, whose observers are not told of a comm that is the one they know.
         module = sys.modules["ipywidgets.widgets.widget"]
+        if _taken_over(widget.comm):
+            module._instances[widget._model_id] = widget
+            widget.send_state()
+            return
+        # As `Widget.open` does it, whose observers are not told of a comm that is the one they know.
         state, paths, buffers = module._remove_buffers(widget.get_state())
         data = {"state": state, "buffer_paths": paths}
         widget.comm.open(data, {"version": module.__protocol_version__}, buffers)
@@ -70,6 +75,20 @@ def open_again() -> None:
         except Exception as err:  # one that links to a closed one, say, and could not be shown before either
             why = f"{type(err).__name__}: {err}"
             log.warning("the widget %s came back and cannot be shown: %s", type(one).__name__, why)
+
+
+def _taken_over(one: Comm) -> bool:
+    """Whether a front end knows this comm already; it is then this one's, and its owner so far has none."""
+    before = manager().comms.get(one.comm_id)
+    if before is None or before is one or getattr(before, "_closed", True):
+        return False
+    before._closed = True  # its end closes nothing
+    owner = getattr(getattr(before, "_msg_callback", None), "__self__", None)
+    if owner is not None:
+        owner.comm = None
+    one._closed = False
+    manager().register_comm(one)
+    return True
 
 
 # The main loop of the calling thread: a reply goes to the thread whose cell asked.
