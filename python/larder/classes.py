@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import enum
+import sys
 import types
 import typing
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 
@@ -15,8 +20,10 @@ def reduced(kind: type, said: Any) -> Any:
     asked for yet, asks for a ``NamedTuple`` of no fields, and has ``__init_subclass__`` and what a metaclass does run once
     more.
     """
-    if not isinstance(said, tuple) or said[0].__name__ != "_make_skeleton_class":
+    if not isinstance(said, tuple) or getattr(said[-1], "__name__", "") != "_class_setstate":
         return said
+    if said[0].__name__ != "_make_skeleton_class":
+        return (*said[:-1], _set_state)
     make, (constructor, name, bases, keywords, *rest) = said[:2]
     keywords = {**keywords, "__qualname__": kind.__qualname__}
     if "__slots__" in kind.__dict__:
@@ -31,11 +38,63 @@ def reduced(kind: type, said: Any) -> Any:
     if annotations:
         state, slots = said[2]
         said = (*said[:2], ({**annotations, **state}, slots), *said[3:])
-    return (make, (constructor, name, bases, keywords, *rest), *said[2:])
+    state = (*said[2], kind.__bases__)
+    return make, (constructor, name, bases, keywords, *rest), state, None, None, _set_state
+
+
+@dataclasses.dataclass
+class Loading:
+    """What is done, while pickles are loaded, with classes of the notebook that there are: they stay the ones they are, so that
+    what is not loaded stays an instance of them."""
+
+    there: Collection[type] = ()
+    comes_back: Callable[[type], bool] = lambda kind: False
+    """Whether a class is to be what the pickle says; it stays as it is if not."""
+
+
+_loading = Loading()
+
+
+@contextlib.contextmanager
+def loading(comes_back: Callable[[type], bool]) -> Iterator[None]:
+    global _loading
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    if cloudpickle is None or not cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+        yield
+        return
+    before, _loading = _loading, Loading(weakref.WeakSet(cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS), comes_back)
+    try:
+        yield
+    finally:
+        _loading = before
+
+
+_MADE_WITH = {"__module__", "__doc__", "__qualname__", "__slots__", "__firstlineno__", "__static_attributes__"}
+
+
+def _set_state(kind: type, said: tuple) -> type:
+    """As cloudpickle does for a class that is new: ``said`` are its attributes, those of its slots, and its bases. One that is
+    there already has none but these then, or stays as it is."""
+    from cloudpickle import cloudpickle
+
+    state, slots, *bases = said
+    if kind in _loading.there:
+        if not _loading.comes_back(kind):
+            return kind
+        now = cloudpickle._enum_getstate(kind) if isinstance(kind, enum.EnumType) else cloudpickle._class_getstate(kind)
+        for name in now[0].keys() - state.keys() - _MADE_WITH:
+            with contextlib.suppress(AttributeError, TypeError):
+                type.__delattr__(kind, name)
+        if bases and bases[0] != kind.__bases__:
+            with contextlib.suppress(TypeError):
+                type.__setattr__(kind, "__bases__", bases[0])
+    return cloudpickle._class_setstate(kind, (state, slots))
 
 
 def evaluated(kind: type, said: Any) -> Any:
-    """What cloudpickle says of a class, with its annotations, which it leaves out from CPython 3.14 on."""
+    """What cloudpickle says of a class for a shelf, with its annotations, which it leaves out from CPython 3.14 on."""
+    if getattr(said[-1], "__name__", "") == "_class_setstate":
+        said = (*said[:-1], _set_state)
     if getattr(kind, "__annotate__", None) is None or said[0].__name__ != "_make_skeleton_class":
         return said
     import annotationlib

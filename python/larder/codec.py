@@ -519,7 +519,10 @@ def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
     before = getattr(_loading, "shelf", None)
     _loading.shelf = shelf
     try:
-        return pickle.loads(stream, buffers=buffers)
+        if type(stream) is bytes and b"skeleton" not in stream:  # no class of a notebook
+            return pickle.loads(stream, buffers=buffers)
+        with classes.loading(lambda kind: False):
+            return pickle.loads(stream, buffers=buffers)
     finally:
         _loading.shelf = before
 

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any
 
-from . import blocks, groups, hooks
+from . import blocks, classes, groups, hooks
 from .errors import ShelfError
 from .surroundings import BESIDE, RANDOM
 
@@ -76,20 +76,22 @@ class Reader(ABC):
             records.setdefault(record, []).append(name)
         todo = [(r, m) for r, m in records.items() if wanted.intersection(m)]
         todo.sort(key=lambda item: int(item[0].split(":")[1]))
-        for last in (False, True):
-            again = []
-            for record, members in todo:
-                try:
-                    group = self._read_group(record)
-                    for name in BESIDE & group.keys():
-                        self.set_beside(name, group.pop(name))
-                    into.update(group)
-                    back += group
-                except (Exception, SystemExit) as err:
-                    again.append((record, members))
-                    if last:
-                        failed.update(dict.fromkeys(set(members) - {RANDOM}, f"{type(err).__name__}: {err}"))
-            todo = again
+        comes = {name for _, members in todo for name in members}
+        with classes.loading(lambda kind: names is None or kind.__name__ in comes):
+            for last in (False, True):
+                again = []
+                for record, members in todo:
+                    try:
+                        group = self._read_group(record)
+                        for name in BESIDE & group.keys():
+                            self.set_beside(name, group.pop(name))
+                        into.update(group)
+                        back += group
+                    except (Exception, SystemExit) as err:
+                        again.append((record, members))
+                        if last:
+                            failed.update(dict.fromkeys(set(members) - {RANDOM}, f"{type(err).__name__}: {err}"))
+                todo = again
         hooks.back()
         return back, failed
 

@@ -332,6 +332,29 @@ def test_without_a_session_name_nothing_is_saved_and_status_says_why(tmp_path, m
     assert not (tmp_path / "home").exists() or session_files(tmp_path) == []
 
 
+def test_undo_takes_from_a_class_what_it_was_given(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="classes.ipynb") as k:
+        k.ok("""import enum, larder
+class A: pass
+class B: other = 1
+class C(A):
+    n = 1
+    def f(self): return self.n
+class E(enum.Enum): X = 1
+one, held = C(), (C() for _ in 'a')""")
+        k.ok("C.n = 2; C.more = [1]; C.__len__ = lambda self: 5; C.__bases__ = (B,); E.extra = 3; del C.f")
+        assert (
+            k.value("(one.n, one.more, len(one), one.other, E.extra, hasattr(one, 'f'))") == "(2, [1], 5, 1, 3, False)"
+        )
+        k.ok("larder.session.undo(2)")
+        asked = "[hasattr(C, name) for name in ('more', '__len__', 'other')], hasattr(E, 'extra'), C.__bases__ == (A,), one.f()"
+        assert k.value(asked) == "([False, False, False], False, True, 1)"
+        assert k.value("type(next(held)) is C is type(one)") == "True", "what is not saved stays an instance of it"
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME="classes.ipynb") as k:
+        assert k.value(asked) == "([False, False, False], False, True, 1)"
+
+
 def test_undo_checkout_log_exclude_and_autosave(tmp_path):
     with notebook(tmp_path) as k:
         k.ok("import larder; x = [1]")

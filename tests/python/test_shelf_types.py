@@ -428,3 +428,24 @@ def test_frames_and_lists_in_hand_outlive_their_variables():
     shelf.compact()
     shelf.close()
     assert frame["a"].sum() == 5 * N and polar["a"].sum() == 6 * N and inside.sum() == 7 * N
+
+
+def test_reading_an_instance_leaves_its_class_as_it_is_here(tmp_path):
+    """What a class of `__main__` was given since, and how it counts, is not what it was when the instance was put."""
+    code = """
+import larder, sys
+shelf = larder.open(sys.argv[1])
+class Counted:
+    made = 0
+    def __init__(self): Counted.made += 1
+    def told(self): return "then"
+shelf.one = Counted(); shelf.big = [Counted(), bytes(100_000)]; shelf.commit()
+Counted.told = lambda self: "now"; Counted.made = 7; Counted.new = 1
+one, (other, _) = shelf.one, shelf.big
+print(type(one) is type(other) is Counted, one.told(), other.told(), Counted.made, Counted.new)
+shelf.close()
+"""
+    there = "import larder, sys; shelf = larder.open(sys.argv[1]); print(shelf.one.told(), type(shelf.big[0]).made)"
+    file = tmp_path / "c.shelf"
+    said = [subprocess.run([sys.executable, "-c", one, file], capture_output=True, text=True) for one in (code, there)]
+    assert [one.stdout for one in said] == ["True now now 7 1\n", "then 1\n"], said
