@@ -15,12 +15,12 @@ FIRST = int(os.environ.get("LARDER_FUZZ_SEED", "0"))
 BATCH = 40
 
 
-def run(what: str, home: Path, seeds: range) -> dict:
+def run(what: str, home: Path, seeds: range, program: str = "recoveryfuzz.py") -> dict:
     out = home / f"{what}.json"
     environment = dict(os.environ, LARDER_HOME=str(home), IPYTHONDIR=str(home / "ipython"), PYTHONFAULTHANDLER="1")
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("recoveryfuzz.py"), what, out, *map(str, seeds)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+        [sys.executable, Path(__file__).with_name(program), what, out, *map(str, seeds)],
+        env=environment, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     return {int(seed): row for seed, row in json.loads(out.read_text()).items()}
@@ -57,4 +57,24 @@ def test_a_recovered_notebook_equals_the_live_one(tmp_path, first):
             )
             wrong.append(f"{script}\nneither saved nor reported: {sorted(lost)}\n" + "\n".join(
                 f"{when} {name}:\n  live {json.dumps(x)[:600]}\n  back {json.dumps(y)[:600]}" for when, name, x, y in differ[:2]))  # fmt: skip
+    assert not wrong, f"{len(wrong)} of {len(seeds)} seeds\n\n" + "\n\n".join(wrong[:6])
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", [*range(FIRST, FIRST + PROGRAMS // 3, BATCH), *([] if FIRST else [WIDE])])
+def test_what_is_checked_out_is_what_was_there(tmp_path, first):
+    """Variables and what stands beside them, after `checkout` of any state, and on from there; and after the crash behind that."""
+    seeds = range(first, first + BATCH)
+    live, back = (run(what, tmp_path, seeds, "historyfuzz.py") for what in ("run", "back"))
+    wrong = []
+    for seed in seeds:
+        was, now = live[seed]["before"], back[seed]["before"]
+        lost = [
+            f"{name} after the crash:\n  was {json.dumps(was.get(name))[:600]}\n  now {json.dumps(now.get(name))[:600]}"
+            for name in sorted({*was, *now} - {*live[seed]["unsaved"]})
+            if was.get(name) != now.get(name)
+        ]
+        if lost or live[seed]["wrong"]:
+            wrong.append("\n".join([f"python historyfuzz.py show {seed}", *live[seed]["wrong"][:3], *lost[:3]]))
+    assert sum(row["states"] for row in live.values()) > len(seeds) * 15
     assert not wrong, f"{len(wrong)} of {len(seeds)} seeds\n\n" + "\n\n".join(wrong[:6])
