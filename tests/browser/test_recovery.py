@@ -7,6 +7,7 @@ import re
 import signal
 
 import pytest
+from playwright.sync_api import expect
 from test_jupyterlab import Notebook
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("default")]
@@ -101,3 +102,25 @@ def test_a_slider_drives_the_observer_that_came_back(lab, page):
     nb.cell(1).locator(f".noUi-handle[aria-valuenow='{third}.0']").wait_for()
     said = nb.run(2, rf"value {third} ")
     assert re.search(rf"seen \[.*\b{second}, .*\b{third}\]", said), said
+
+
+def test_a_slider_on_the_page_goes_back_with_undo(lab, page):
+    nb = Notebook(
+        page,
+        lab,
+        [
+            "import ipywidgets\nslider = ipywidgets.IntSlider(value=20)\nslider",
+            "slider.value = 70\nprint('seventy')",
+            "%shelf undo\nprint('undone', slider.value)",
+            "print('value', slider.value)",
+        ],
+    )
+    nb.start(0)
+    handle = nb.cell(0).locator(".noUi-handle")
+    handle.wait_for()
+    nb.run(1, "seventy")
+    expect(handle).to_have_attribute("aria-valuenow", "70.0")
+    nb.run(2, "undone 20")
+    expect(handle).to_have_attribute("aria-valuenow", "20.0")
+    value = dragged(page, handle, 40)
+    assert value > 20 and f"value {value}" in nb.run(3, rf"value {value}")
