@@ -169,7 +169,7 @@ unsafe extern "C" fn unbox_int(o: *mut ffi::PyObject, out: *mut i64) {
     unsafe {
         let value = int_value(obj(o), layout());
         out.write(value.unwrap_or(0));
-        out.add(FITS - SCRATCH).write(i64::from(value.is_some()));
+        out.sub(SCRATCH - FITS).write(i64::from(value.is_some()));
     }
 }
 

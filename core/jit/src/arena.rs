@@ -23,7 +23,7 @@ use std::os::fd::FromRawFd;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
-const ALIGN: usize = 16;
+pub(crate) const ALIGN: usize = 16;
 const TRAP: u8 = 0xcc;
 /// What a link to a helper reaches.
 const TRAMPOLINE: usize = 16;

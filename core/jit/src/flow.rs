@@ -3,7 +3,8 @@
 //! Invariants
 //!
 //! - What is not known to be overwritten counts as needed: a call is taken to need every argument register and to change
-//!   nothing, a write of a part of a register to keep the rest.
+//!   nothing, a write of a part of a register to keep the rest. Of a call that keeps every register it is known how many
+//!   arguments it is given.
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register};
 use std::collections::HashMap;
@@ -44,7 +45,11 @@ pub const FLAGS: Set = 0xffff_ffff << 32;
 const ARGUMENTS: Set = 0b11_1100_0111 | 0xff << 16;
 
 impl Uses {
-    pub fn of(i: &Instruction, info: &mut InstructionInfoFactory) -> Uses {
+    pub fn of(
+        i: &Instruction,
+        info: &mut InstructionInfoFactory,
+        given: &dyn Fn(&Instruction) -> Option<usize>,
+    ) -> Uses {
         let mut uses = Uses::default();
         match i.flow_control() {
             FlowControl::Return => {
@@ -52,8 +57,11 @@ impl Uses {
                 return uses;
             }
             FlowControl::Call => {
-                uses.reads = ARGUMENTS;
-                uses.writes = !FLAGS;
+                let registers = [Register::RDI, Register::RSI, Register::RDX];
+                (uses.reads, uses.writes) = match given(i).and_then(|n| registers.get(..n)) {
+                    Some(some) => (some.iter().fold(0, |set, r| set | bit(*r)), 0),
+                    None => (ARGUMENTS, !FLAGS),
+                };
                 uses.stores = true;
                 return uses;
             }
@@ -108,9 +116,10 @@ pub struct Flow {
 }
 
 impl Flow {
-    pub fn of(all: &[Instruction]) -> Flow {
+    /// `given` says of a call that keeps every register how many words it is given.
+    pub fn of(all: &[Instruction], given: &dyn Fn(&Instruction) -> Option<usize>) -> Flow {
         let mut info = InstructionInfoFactory::new();
-        let uses: Vec<Uses> = all.iter().map(|i| Uses::of(i, &mut info)).collect();
+        let uses: Vec<Uses> = all.iter().map(|i| Uses::of(i, &mut info, given)).collect();
         let place: HashMap<u64, usize> = all.iter().enumerate().map(|(k, i)| (i.ip(), k)).collect();
         let mut entered = vec![false; all.len()];
         let to: Vec<Option<usize>> = all

@@ -26,14 +26,14 @@ const REACH: usize = 8;
 pub struct Known<'a> {
     /// The eight bytes of a constant at an address.
     pub constant: &'a dyn Fn(u64) -> Option<u64>,
-    /// Whether a call keeps every register.
-    pub keeps: &'a dyn Fn(&Instruction) -> bool,
+    /// How many words a call is given that keeps every register.
+    pub given: &'a dyn Fn(&Instruction) -> Option<usize>,
 }
 
 /// Rewrites the code in place; jumps may lead anywhere but into what `all` does not hold.
 pub fn fuse(all: &mut Vec<Instruction>, known: &Known) {
     for _ in 0..6 {
-        let flow = Flow::of(all);
+        let flow = Flow::of(all, known.given);
         let mut gone = vec![false; all.len()];
         let mut changed = false;
         for k in 0..all.len() {
@@ -50,8 +50,8 @@ pub fn fuse(all: &mut Vec<Instruction>, known: &Known) {
         }
     }
     wide_constants(all, known);
-    zeros(all);
-    shorter(all);
+    zeros(all, known);
+    shorter(all, known);
 }
 
 /// Takes instructions out; a jump to one arrives at what follows it.
@@ -342,7 +342,7 @@ fn free_registers(all: &[Instruction], flow: &Flow, known: &Known) -> Vec<Regist
         set | flow.uses[k].reads | writes
     };
     let used = (0..all.len()).fold(bit(RDI) | bit(RAX), touched);
-    let calls = |i: &Instruction| i.flow_control() == FlowControl::Call && !(known.keeps)(i);
+    let calls = |i: &Instruction| i.flow_control() == FlowControl::Call && (known.given)(i).is_none();
     let kept = [RBX, R12, R13, R14, R15];
     let all_of_them = [RCX, RDX, RBX, RSI, R8, R9, R10, R11, R12, R13, R14, R15];
     let candidates = if all.iter().any(calls) {
@@ -365,7 +365,7 @@ struct Wide {
 /// Constants of eight bytes, most of them types that objects are compared with, lie in registers that are free in the
 /// whole trace, and one that none is left for in the frame's own place.
 fn wide_constants(all: &mut Vec<Instruction>, known: &Known) {
-    let flow = Flow::of(all);
+    let flow = Flow::of(all, known.given);
     let mut found: Vec<Wide> = Vec::new();
     // A value that is loaded to be compared and for nothing else.
     let loaded = |k: usize| {
@@ -443,8 +443,8 @@ fn wide_constants(all: &mut Vec<Instruction>, known: &Known) {
 }
 
 /// Zeros are stored from a register, where two or more are and one is free; else in five bytes instead of eight.
-fn zeros(all: &mut Vec<Instruction>) {
-    let flow = Flow::of(all);
+fn zeros(all: &mut Vec<Instruction>, known: &Known) {
+    let flow = Flow::of(all, known.given);
     let zero = |i: &Instruction| i.code() == C::Mov_rm64_imm32 && i.op0_kind() == OpKind::Memory && i.immediate(1) == 0;
     let mut out = Vec::with_capacity(all.len() + 8);
     let mut k = 0;
@@ -500,8 +500,8 @@ fn zeros(all: &mut Vec<Instruction>) {
 }
 
 /// The same in fewer bytes.
-fn shorter(all: &mut [Instruction]) {
-    let flow = Flow::of(all);
+fn shorter(all: &mut [Instruction], known: &Known) {
+    let flow = Flow::of(all, known.given);
     for (k, i) in all.iter_mut().enumerate() {
         let same = i.op_count() == 2
             && i.op0_kind() == OpKind::Register

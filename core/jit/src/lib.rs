@@ -6,6 +6,7 @@ mod frame;
 mod fuse;
 pub mod lower;
 pub mod packed;
+mod places;
 pub mod shrink;
 pub mod stubs;
 mod tails;

@@ -47,9 +47,10 @@ pub const BUFFER_WORDS: usize = 512;
 pub const ORIGIN: usize = 16;
 /// The word that gets the passes of the loop head.
 pub const ITERATIONS: usize = 0;
-/// The word a helper uses for its result, and the one that tells whether there is any.
+/// The word a helper uses for its result, and the one that tells whether there is any: passes are written there when the
+/// trace is left, and not before.
 pub const SCRATCH: usize = 1;
-pub const FITS: usize = BUFFER_WORDS - 1;
+pub const FITS: usize = ITERATIONS;
 /// The word that counts objects in the release log.
 pub const LOGGED: usize = 2;
 /// The word with the address that is polled at every pass.
@@ -229,8 +230,12 @@ impl Compiler {
             }
         }
         let helpers = self.host.helpers.all();
-        let keeps = |h: u16| helpers.get(usize::from(h)).is_some_and(|h| h.keeps);
-        let (bytes, links) = shrink(compiled.code_buffer(), &calls, &keeps);
+        let three = self.host.helpers.replace_int;
+        let given = |h: u16| {
+            let helper = helpers.get(usize::from(h)).filter(|h| h.keeps)?;
+            Some(if helper.address == three { 3 } else { 2 })
+        };
+        let (bytes, links) = shrink(compiled.code_buffer(), &calls, &given);
         Ok(Code {
             bytes,
             links,
@@ -267,7 +272,7 @@ struct Lower<'a, 'b> {
     /// Inputs that stay the same inside the innermost loop, and the words of the buffer where they are kept: only the
     /// end of an outer trace writes there.
     homes: HashMap<Ref, usize>,
-    /// The words exits may write: those no home lies in.
+    /// The words exits may write: those without a home that any of them names.
     exit_words: Vec<usize>,
     /// The word before the counters of side traces.
     counters: usize,
@@ -404,10 +409,7 @@ fn lower(
     let counters = next - 1;
     l.counters = counters;
     next += tree.traces.len() - 1;
-    let homes: HashSet<usize> = l.homes.values().copied().collect();
-    let taken = |at: &usize| homes.contains(at) || (counters + 1..next).contains(at);
-    l.exit_words = (FIRST..FITS).filter(|at| !taken(at)).collect();
-    if next > FITS {
+    if next > BUFFER_WORDS {
         return Err("a trace with too many inputs".into());
     }
     args.push(zero.into());

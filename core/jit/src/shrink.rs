@@ -8,8 +8,9 @@
 //! - Code that is not understood to the last byte is left as it is.
 //! - A constant lies at a multiple of its size.
 
-use crate::arena::{Link, Target};
+use crate::arena::{ALIGN, Link, Target};
 use crate::fuse::{Known, fuse, lay_out};
+use crate::places::near_together;
 use crate::tails::merge_tails;
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code as C, Decoder, DecoderOptions, FlowControl, Instruction, InstructionBlock,
@@ -22,30 +23,29 @@ const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
 /// Where helpers are thought to lie: one every 16 bytes.
 const HELPERS: u64 = 0x4000_0000;
-const ALIGN: usize = 16;
 
 /// A call of a helper: offset of its distance in the code, and the helper's index.
 pub type Call = (u32, u16);
 
 /// `call code; ret`: the stack as C aligns it, for code with a frame of its own.
-const WRAP: [u8; ALIGN] = [
+const WRAP: [u8; 16] = [
     0xe8, 11, 0, 0, 0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
 ];
 
 /// The same code in fewer bytes, with links for the calls, to be run by the arena's entry.
 ///
-/// `keeps` says of a helper whether it keeps every register.
-pub fn shrink(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> (Vec<u8>, Vec<Link>) {
-    smaller(code, calls, keeps).unwrap_or_else(|| {
+/// `given` says of a helper that keeps every register how many words it is given.
+pub fn shrink(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) -> (Vec<u8>, Vec<Link>) {
+    smaller(code, calls, given).unwrap_or_else(|| {
         let link = |call: &Call| Link {
-            at: call.0 + ALIGN as u32,
+            at: call.0 + WRAP.len() as u32,
             to: Target::Helper(call.1),
         };
         ([&WRAP, code].concat(), calls.iter().map(link).collect())
     })
 }
 
-fn smaller(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> Option<(Vec<u8>, Vec<Link>)> {
+fn smaller(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) -> Option<(Vec<u8>, Vec<Link>)> {
     let (mut all, pool) = decode(code, calls)?;
     for i in &mut all {
         short_constant(i);
@@ -61,7 +61,7 @@ fn smaller(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> Option<(
             let at = ip.checked_sub(OLD)? as usize;
             Some(u64::from_le_bytes(code.get(at..at + 8)?.try_into().ok()?))
         },
-        keeps: &|i| keeps(helper(i)),
+        given: &|i| given(helper(i)),
     };
     fuse(&mut all, &known);
     by_one(&mut all);
@@ -71,6 +71,7 @@ fn smaller(code: &[u8], calls: &[Call], keeps: &dyn Fn(u16) -> bool) -> Option<(
     merge_tails(&mut all);
     lay_out(&mut all);
     jumps_over_jumps(&mut all);
+    near_together(&mut all);
     chain_jumps(&mut all);
     if !stays_inside(&all) {
         return None;
@@ -374,7 +375,7 @@ fn numbers_of_exits(all: &mut Vec<Instruction>) {
     *all = out;
 }
 
-/// `test r, 255` as a test of the byte, where only zero or not is asked.
+/// A test of a register's low byte as a test of that byte, where only zero or not is asked.
 fn short_test(all: &mut [Instruction]) {
     for k in 1..all.len() {
         let (i, next) = (all[k - 1], all[k]);
@@ -382,14 +383,23 @@ fn short_test(all: &mut [Instruction]) {
             next.code(),
             C::Je_rel32_64 | C::Jne_rel32_64 | C::Je_rel8_64 | C::Jne_rel8_64
         );
-        let whole = matches!(i.code(), C::Test_EAX_imm32 | C::Test_rm32_imm32) && i.op0_kind() == OpKind::Register;
-        if !asked || !whole || i.immediate(1) != 255 {
+        let whole = matches!(
+            i.code(),
+            C::Test_EAX_imm32 | C::Test_rm32_imm32 | C::Test_RAX_imm32 | C::Test_rm64_imm32
+        );
+        let whole = whole && i.op0_kind() == OpKind::Register;
+        if !asked || !whole || !(1..=255).contains(&i.immediate(1)) {
             continue;
         }
-        let Some(byte) = low_byte(i.op0_register()) else {
+        let Some(byte) = low_byte(i.op0_register().full_register32()) else {
             continue;
         };
-        if let Ok(mut short) = Instruction::with2(C::Test_rm8_r8, byte, byte) {
+        let made = match i.immediate(1) {
+            255 => Instruction::with2(C::Test_rm8_r8, byte, byte),
+            n if byte == Register::AL => Instruction::with2(C::Test_AL_imm8, byte, n as u32),
+            n => Instruction::with2(C::Test_rm8_imm8, byte, n as u32),
+        };
+        if let Ok(mut short) = made {
             short.set_ip(i.ip());
             all[k - 1] = short;
         }
@@ -529,7 +539,7 @@ mod tests {
     #[test]
     fn shorter_code_does_the_same() {
         let code = sum();
-        let (short, links) = shrink(&code, &[], &|_| false);
+        let (short, links) = shrink(&code, &[], &|_| None);
         assert!(
             short.len() < code.len() && links.is_empty(),
             "{} of {}",
@@ -564,7 +574,7 @@ mod tests {
         code.extend([0x48, 0x89, 0xf8]);
         code.extend(&body);
         code.extend([0xc3, 0x48, 0x33, 0xc0, 0xc3]);
-        let (short, _) = shrink(&code, &[], &|_| false);
+        let (short, _) = shrink(&code, &[], &|_| None);
         // The first two take two bytes; the one before `jl` has nothing to go to. And `xor` needs no prefix.
         assert_eq!(code.len() - short.len(), 9);
         for x in [0, 1, 2, 3, 5, 9] {
@@ -577,12 +587,56 @@ mod tests {
     }
 
     #[test]
+    fn stretches_lie_where_jumps_to_them_are_short() {
+        // `cmp rdi, 1; je a; cmp rdi, 2; je b`, then 80 bytes and `ret`; `b:` 100 bytes and `ret`; `a: xor rax, rax; ret`
+        let times = |n: u8, times: usize| [0x48, 0x6b, 0xc0, n].repeat(times);
+        let mut code = vec![0x48, 0x89, 0xf8, 0x48, 0x83, 0xff, 1, 0x0f, 0x84];
+        code.extend((4 + 6 + 81 + 101u32).to_le_bytes());
+        code.extend([0x48, 0x83, 0xff, 2, 0x0f, 0x84]);
+        code.extend(81u32.to_le_bytes());
+        code.extend(
+            [
+                times(3, 20),
+                vec![0xc3],
+                times(5, 25),
+                vec![0xc3, 0x48, 0x33, 0xc0, 0xc3],
+            ]
+            .concat(),
+        );
+        let (short, _) = shrink(&code, &[], &|_| None);
+        // Both jumps are short, and `xor` needs no prefix.
+        assert_eq!(code.len() - short.len(), 9);
+        for x in [0, 1, 2, 3] {
+            assert_eq!(run(&short, x, 0), run(&code, x, 0), "{x}");
+        }
+    }
+
+    #[test]
+    fn a_test_of_one_byte_names_that_byte() {
+        // `mov rax, rdi; test r, n; jne out; ret; out: xor rax, rax; ret` for rdi and for rax
+        for (test, less) in [([0x48, 0xf7, 0xc7], 3), ([0x48, 0xf7, 0xc0], 5)] {
+            for n in [1u8, 0x42, 0x80, 0xff] {
+                let mut code = vec![0x48, 0x89, 0xf8];
+                code.extend(test);
+                code.extend([n, 0, 0, 0, 0x0f, 0x85, 1, 0, 0, 0, 0xc3, 0x48, 0x33, 0xc0, 0xc3]);
+                let (short, _) = shrink(&code, &[], &|_| None);
+                // A byte with itself takes no constant, and is named in two of three bytes only in rax.
+                let less = less + i32::from(n == 0xff && less == 3);
+                assert_eq!((code.len() - short.len()) as i32, less + 4 + 1, "{n} {short:x?}");
+                for x in [0, 1, 2, 0x42, 0x80, 0x100, 0x4200, 0xff, -1, -256] {
+                    assert_eq!(run(&short, x, 0), run(&code, x, 0), "{x} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn calls_become_links_where_they_are_now() {
         // `push rbp; mov rbp, rsp; add rax, 1 (long); call h; mov rsp, rbp; pop rbp; ret`
         let code = [
             0x55, 0x48, 0x89, 0xe5, 0x48, 0x05, 1, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0xec, 0x5d, 0xc3,
         ];
-        let (short, links) = shrink(&code, &[(11, 3)], &|_| false);
+        let (short, links) = shrink(&code, &[(11, 3)], &|_| None);
         assert_eq!(
             links,
             [Link {
@@ -597,10 +651,10 @@ mod tests {
     #[test]
     fn what_is_not_understood_stays() {
         let junk = [0x06, 0x07, 0xff, 0xff, 0xff];
-        assert_eq!(shrink(&junk, &[], &|_| false), ([&WRAP[..], &junk].concat(), vec![]));
+        assert_eq!(shrink(&junk, &[], &|_| None), ([&WRAP[..], &junk].concat(), vec![]));
         let outside = [0xe9, 0x00, 0x10, 0, 0];
         assert_eq!(
-            shrink(&outside, &[], &|_| false),
+            shrink(&outside, &[], &|_| None),
             ([&WRAP[..], &outside].concat(), vec![])
         );
     }

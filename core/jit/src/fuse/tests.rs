@@ -25,7 +25,7 @@ fn fused(all: Vec<Result<Instruction, iced_x86::IcedError>>) -> Vec<Instruction>
     let mut all = code(all);
     let known = Known {
         constant: &|at| (at == 0x9000).then_some(77),
-        keeps: &|_| false,
+        given: &|_| Option::None,
     };
     fuse(&mut all, &known);
     all

@@ -63,6 +63,17 @@ impl Lower<'_, '_> {
         out
     }
 
+    /// The words of a value's components that are at home.
+    fn at_home(&self, val: Val, words: &mut HashSet<usize>) {
+        let (refs, count) = val.components();
+        words.extend(refs[..count].iter().filter_map(|r| self.homes.get(r)));
+        if let Val::Tuple(t) = val {
+            for item in &self.tree.tuples[t as usize] {
+                self.at_home(*item, words);
+            }
+        }
+    }
+
     /// The blocks behind all exits that leave; see [`crate::stubs`].
     pub(super) fn stubs(
         &mut self,
@@ -74,6 +85,14 @@ impl Lower<'_, '_> {
         let mut changed: Vec<u32> = self.tree.carried().iter().map(|c| c.0).collect();
         changed.dedup();
         let vals: Vec<_> = leaves.iter().map(|e| self.written(*e, &changed)).collect();
+        // A home that no exit names is of no use to anybody when the trace is left.
+        let mut named = HashSet::new();
+        for (_, val) in vals.iter().flat_map(|v| &v.0) {
+            self.at_home(*val, &mut named);
+        }
+        let counters = self.counters + 1..self.counters + self.tree.traces.len();
+        let taken = |at: &usize| named.contains(at) || counters.contains(at);
+        self.exit_words = (FIRST..BUFFER_WORDS).filter(|at| !taken(at)).collect();
         let needed = |vals: &(Vec<(Slot, Val)>, usize)| -> Vec<Ref> {
             vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect()
         };
