@@ -2,6 +2,7 @@
 //!
 //! One file per room of the product; each adds its classes and functions to the module in its own `register`.
 
+mod cell;
 mod kernel;
 mod plain;
 mod session;
@@ -17,6 +18,7 @@ fn _larder(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     shelf::register(module)?;
     kernel::register(module)?;
+    cell::register(module)?;
     plain::register(module)?;
     session::register(module)?;
     tier::register(module)?;

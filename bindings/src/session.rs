@@ -14,7 +14,7 @@ use larder_session::disk::Trial;
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PySet, PyString, PyTuple, PyType};
 use rustc_hash::FxHashMap;
 
 /// The 128-bit digest of a list of contiguous buffers.
@@ -232,12 +232,12 @@ impl Around {
     }
 }
 
-/// What is below variables, the seconds it took to look, which of them are held, and which are what they were when they became known.
+/// What is below variables, the seconds it took to look, which of them are held, and what is known of those that are what they were.
 type Looked<'py> = (
     Bound<'py, PyDict>,
     Bound<'py, PyDict>,
     Bound<'py, PySet>,
-    Bound<'py, PyList>,
+    Bound<'py, PyDict>,
 );
 
 #[pymethods]
@@ -370,7 +370,8 @@ impl Walker {
 
     /// Walks below all these variables. Held are those that are not `known`, and those whose walk took less than `brief`
     /// seconds the last time (`walks`); those are left out that took longer (`slow`) than what is `left` of the time, from which
-    /// walks of more than `long` seconds are taken. A `known` one is a tuple that begins with what was found then.
+    /// walks of more than `long` seconds are taken. A `known` one is a tuple that begins with what was found then and the names of
+    /// its group; it is known no more if the group, its names joined by NUL, is not in `keys`.
     #[allow(clippy::too_many_arguments)]
     fn look<'py>(
         &mut self,
@@ -379,6 +380,7 @@ impl Walker {
         known: &Bound<'py, PyDict>,
         walks: &Bound<'py, PyDict>,
         slow: &Bound<'py, PyDict>,
+        keys: &Bound<'py, PyAny>,
         mut left: f64,
         brief: f64,
         long: f64,
@@ -387,8 +389,16 @@ impl Walker {
             of.get_item(name)?.map_or(Ok(0.0), |found| found.extract())
         };
         let (walked, took, held) = (PyDict::new(py), PyDict::new(py), PySet::empty(py)?);
-        let same = PyList::empty(py);
+        let same = PyDict::new(py);
         let some_slow = !slow.is_empty();
+        let there = |names: &Bound<'py, PyAny>| -> PyResult<bool> {
+            let names = names.cast::<PyTuple>()?;
+            match names.len() {
+                0 => Ok(true),
+                1 => keys.contains(names.get_item(0)?),
+                _ => keys.contains(PyString::new(py, "\0").call_method1("join", (names,))?),
+            }
+        };
         let mut watch = Stopwatch::new();
         for (name, value) in values.copy()? {
             if some_slow && seconds(slow, &name)? > left {
@@ -401,10 +411,12 @@ impl Walker {
             let found = self.walk(py, &value, hold)?.into_bound(py);
             if let Some(before) = before
                 && let Ok(found) = found.cast_exact::<Walked>()
-                && let Ok(before) = before.cast::<PyTuple>()?.get_item(0)?.cast_exact::<Walked>()
-                && (found.is(before) || found.get().same(py, before.get())?)
+                && let before = before.cast::<PyTuple>()?
+                && let Ok(was) = before.get_item(0)?.cast_exact::<Walked>()
+                && (found.is(was) || found.get().same(py, was.get())?) // one that a walk gives again was just seen to be alive
+                && there(&before.get_item(1)?)?
             {
-                same.append(&name)?; // one that a walk gives again was just seen to be alive
+                same.set_item(&name, before)?;
             }
             walked.set_item(&name, found)?;
             if hold {

@@ -11,7 +11,7 @@ import struct
 import sys
 from typing import Any
 
-from ._larder import body
+from ._larder import Contents, body
 
 
 class Sequences:
@@ -19,52 +19,52 @@ class Sequences:
 
     def __init__(self) -> None:
         self._states: dict[str, Any] = {}
-        self._memory: dict[str, tuple] = {}
-        """What the generators' memory was then; nothing of those whose memory does not say it all."""
+        self._memory = Contents()
+        """What the generators' memory was then."""
         self._tested: dict[type, bool] = {}
 
     def now(self) -> dict[str, Any]:
-        random, np, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))
+        modules = sys.modules
+        random, np, torch = modules.get("random"), modules.get("numpy.random"), modules.get("torch")
+        # Those whose memory does not say it all are asked each time.
+        first, second = random and self._of_random(random), np and self._of_numpy(np)
+        differ = self._memory.differ([first, second])
         if random is None:
             self._differs("random", None)
-        elif not self._same("random", memory := self._of_random(random)):
+        elif first is None or 0 in differ:
             self._differs("random", random.getstate())
-            self._memory["random"] = memory
-        if np is not None and not self._same("numpy", memory := self._of_numpy(np)):
+        if np is not None and (second is None or 1 in differ):
             name, key, *rest = np.get_state()
             self._differs("numpy", (name, key.tobytes(), *rest))
-            self._memory["numpy"] = memory
         if hasattr(torch, "get_rng_state"):
             self._differs("torch", torch.get_rng_state().numpy().tobytes())
         return self._states
-
-    def _same(self, name: str, memory: tuple) -> bool:
-        return bool(memory) and self._memory.get(name) == memory
 
     def _differs(self, name: str, state: Any) -> None:
         if state != self._states.get(name):
             self._states = {**self._states, name: state}
 
-    def _of_random(self, random: Any) -> tuple:
+    def _of_random(self, random: Any) -> tuple | None:
         one = getattr(random.getstate, "__self__", None)
         if type(one) is not random.Random:
-            return ()
-        kind, memory = type(one), body(one)
+            return None
+        kind = type(one)
         if kind not in self._tested:
+            memory = body(one)
             self._tested[kind] = memory is not None and array.array("I", one.getstate()[1][:-1]).tobytes() in memory
-        return (memory, id(one), one.gauss_next) if self._tested[kind] else ()
+        return (one, one.__dict__) if self._tested[kind] else None
 
-    def _of_numpy(self, np: Any) -> tuple:
+    def _of_numpy(self, np: Any) -> tuple | None:
         one = getattr(np.get_state, "__self__", None)
         if type(one) is not np.RandomState:
-            return ()
+            return None
         bits = getattr(one, "_bit_generator", None)
         if type(bits) is not np.MT19937:
-            return ()
+            return None
         kind = type(one)
         if kind not in self._tested:
             self._tested[kind] = _all_is_inside(np)
-        return (body(one), body(bits), id(one), id(bits)) if self._tested[kind] else ()
+        return (one, bits) if self._tested[kind] else None
 
     def go_on(self, states: dict[str, Any]) -> None:
         """Go on with these."""
@@ -86,7 +86,7 @@ class Sequences:
             on_import(
                 "torch", lambda torch: torch.set_rng_state(torch.tensor(list(states["torch"]), dtype=torch.uint8))
             )
-        self._states, self._memory = states, {}
+        self._states, self._memory = states, Contents()
 
 
 def _all_is_inside(np: Any) -> bool:

@@ -6,7 +6,7 @@ A guess that is too low lets one cell wait; one that is too high costs a fork. S
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ._larder import DiskTrial
@@ -68,6 +68,8 @@ class Costs:
             now = nbytes / seconds
             self._rate = now if self._rate is None else (self._rate + now) / 2
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Forget all other names."""
+    def keep(self, names: Collection[str]) -> None:
+        """Forget all other names, if more are known than there are."""
+        if len(self._names) <= len(names):
+            return
         self._names = {name: self._names[name] for name in names if name in self._names}

@@ -60,6 +60,11 @@ class Ledger:
                 needed |= chunks
         return records, [name for name in self.sizes if name not in self.uses and name not in needed]
 
+    def fits(self, added: Mapping[str, int], keep: int, most: int) -> Plan | None:
+        """The plan of a new state for which none has to go; none if that is not so."""
+        total = self.bytes + sum(added.values())
+        return Plan([], [], [], total) if len(self._states) <= keep and total <= most else None
+
     def plan(
         self,
         added: Mapping[str, int],
@@ -76,8 +81,6 @@ class Ledger:
         the new state stands ``instead`` of one there is, which goes.
         """
         total = self.bytes + sum(added.values())
-        if instead is None and len(self._states) <= keep and total <= most:
-            return Plan([], [], [], total)
         states = [seq for seq in sorted(self._states) if seq not in (held, instead)]
         if instead is not None:
             states.insert(0, instead)

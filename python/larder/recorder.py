@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -44,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from . import blocks, codec, groups, saver, surroundings, watch
-from ._larder import Stopwatch, Walker, pages_begin
+from ._larder import Stopwatch, Variables, Walker, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
 from .between import REPLY_SECONDS, Between, brought_up, no_collection
 from .chance import Sequences
@@ -112,7 +113,7 @@ class Recorder(Between):
         self.bytes_max = int(positive("LARDER_SESSION_BYTES", BYTES_MAX))
         self._versions: dict[int, dict] = {}
         self._lock = threading.RLock()
-        self.hidden = set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"}
+        self._variables = Variables(set(ip.user_ns_hidden) | {"In", "Out", "exit", "quit", "get_ipython", "open"})
         entry = native.get("meta")
         if entry is not None:
             self.meta.update(json.loads(joined(entry)))
@@ -128,6 +129,7 @@ class Recorder(Between):
         """Seconds of the last walks."""
         self._slow: dict[str, float] = {}
         """Variables that took long to look at, and how long: who takes longer than a reply waits is serialised, beside."""
+        self._runs, self._folder = _runs(), str(path.parent)
         self._cell_began = time.perf_counter()
         self._room = bytearray(CHUNK_BYTES)
         """Where a chunk is copied before it is digested and written."""
@@ -157,16 +159,12 @@ class Recorder(Between):
 
     def namespace(self) -> dict[str, Any]:
         """The notebook's own variables."""
-        hidden, theirs, excluded = self.ip.user_ns_hidden, self.hidden, self.excluded
-        return {
-            name: value
-            for name, value in list(self.ip.user_ns.items())
-            if isinstance(name, str)
-            and name[:1] != "_"
-            and (name not in theirs or (hidden.get(name, _MISSING) is not value and name not in ("In", "Out")))
-            and name not in excluded
-            and "\0" not in name
-        }
+        values, imports = self._split()
+        return {name: self.ip.user_ns[name] if name in imports else values[name] for name in (*values, *imports)}
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The same, with the names of modules in the place of these and apart."""
+        return self._variables.split(self.ip.user_ns, self.ip.user_ns_hidden, self.excluded)
 
     def before_cell(self, ip: Any, info: Any) -> None:
         """Note the time; and save again what a child was lost with, while it is what it was."""
@@ -175,13 +173,13 @@ class Recorder(Between):
             again, self._again = self._again, None
             if again is not None and self.on and not self.savers:
                 self._guarded(*again, math.inf)
-        self.costs.try_disk(str(self.path.parent))
+        self.costs.try_disk(self._folder)
         self._cell_began = time.perf_counter()
 
     def after_cell(self, ip: Any, result: Any) -> None:
         """Save, unless the cell was silent or ran inside another one, whose end is what counts."""
         info = getattr(result, "info", None)
-        if not self.on or getattr(info, "silent", False) or _inside_a_cell():
+        if not self.on or getattr(info, "silent", False) or _inside_a_cell(self._runs):
             return
         count = getattr(result, "execution_count", None) or max(ip.execution_count - 1, 0)
         self._ended = count
@@ -245,6 +243,7 @@ class Recorder(Between):
         self._latest = (code, count)
         self._collect()
         self._again = None
+        alone = not self.savers
         look = self._look(code, count, patience)
         if self.savers and self._learn(self.savers, HEARD_SECONDS):
             look.refresh(self.known)
@@ -267,7 +266,7 @@ class Recorder(Between):
         self.drain()
         look.refresh(self.known)
         look.known = {name: one for name, one in look.known.items() if one.names}
-        if task is None or not self._rests(task, look):
+        if task is None or not (alone or self._rests(task, look)):
             task = self._task(look, None)
         self._commit_here(look, task)
         self.restored_from = None
@@ -285,30 +284,24 @@ class Recorder(Between):
             raise
         self._apply(saved)
         self._again = None  # whoever was lost meanwhile: all there is is saved
-        fresh = {name for names in saved.groups for name in names} | set(saved.unsaved)
-        self.known = {name: one for name, one in look.known.items() if name not in fresh}
+        self.known = dict(look.known)
+        for name in (*(name for names in saved.groups for name in names), *saved.unsaved):
+            self.known.pop(name, None)
         self.known |= self._remembered(look, saved.groups)
 
     def _look(self, code: str, count: int, patience: float) -> Look:
-        values = self.namespace()
-        imports = {name: value.__name__ for name, value in values.items() if isinstance(value, types.ModuleType)}
-        for name in imports:
-            del values[name]
+        values, imports = self._split()
         values[RANDOM] = self._random.now()
         values.update(self.surroundings.options())
         pages_begin()
         self.walker.begin()
-        left = math.inf if saver.why_not() else patience
-        slow = {name: seconds for name, seconds in self._slow.items() if name not in self._not_beside}
-        looked = self.walker.look(values, self.known, self._walks, slow, left, HELD_SECONDS, SLOW_SECONDS)
-        walked, walks, held, same = looked
+        slow, left = self._slow, patience
+        if slow:
+            slow = {name: seconds for name, seconds in slow.items() if name not in self._not_beside}
+            left = math.inf if saver.why_not() else patience
+        bounds = left, HELD_SECONDS, SLOW_SECONDS
+        walked, walks, held, known = self.walker.look(values, self.known, self._walks, slow, self.keys, *bounds)
         self._slow.update((name, seconds) for name, seconds in walks.items() if seconds > SLOW_SECONDS)
-        known: dict[str, groups.Known] = {}
-        keys = self.keys
-        for name in same:
-            before = self.known[name]
-            if not before.names or "\0".join(before.names) in keys:
-                known[name] = before
         self.walker.sweep()
         self.seen(self.walker)
         self._walks = walks
@@ -324,7 +317,8 @@ class Recorder(Between):
             return self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None)
 
         # What one of those that are serialised together holds, the others hold too, for the most part.
-        return COMMIT_SECONDS + sum(max(map(seconds, unit)) for unit in groups.units(look.changed, look.walked))
+        units = groups.units(changed, look.walked) if (changed := look.changed) else []
+        return COMMIT_SECONDS + sum(max(map(seconds, unit)) for unit in units)
 
     def _writing(self, task: Task) -> float:
         """What it will take to write what was serialised."""
@@ -345,7 +339,16 @@ class Recorder(Between):
         """Serialise what changed."""
         imports = dict(look.imports)
         keys = self.keys
-        known = {name: one for name, one in look.known.items() if one.names and "\0".join(one.names) in keys}
+        known, kept = {}, {}
+        for name, one in look.known.items():
+            key = "\0".join(one.names)
+            if key in keys:
+                known[name], kept[name] = one, key
+        beside = _cwd(), self.surroundings.here(self.excluded), dict(self.deferred), look.reply_at
+        if len(known) == len(look.values):
+            return Task(
+                look.seq, look.code, look.count, frozenset(look.values), imports, kept, [], {}, [], look.of, *beside
+            )  # fmt: skip
         clock: dict[str, float] = {}
         in_hand, lap = "", Stopwatch().lap
 
@@ -359,13 +362,13 @@ class Recorder(Between):
 
         found, refused = groups.groups(look.values, known, look.walked, turn_to)
         fresh = {name for group in found for name in group.names} | set(refused)
-        kept = {name: "\0".join(one.names) for name, one in known.items() if name not in fresh}
+        for name in fresh:
+            kept.pop(name, None)
         # One that changes has all of its group serialised.
         together = {name: sum(clock.get(one, 0.0) for one in group.names) for group in found for name in group.names}
         costs = [(look.kind(name), name, together.get(name, clock.get(name, 0.0)), look.walks[name]) for name in fresh]
         return Task(
-            look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, _cwd(),
-            self.surroundings.here(self.excluded), dict(self.deferred), look.reply_at,
+            look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, *beside
         )  # fmt: skip
 
     def _put(self, task: Task, child: saver.Saver | None, began: float) -> Saved:
@@ -376,7 +379,7 @@ class Recorder(Between):
             name: {"why": why, "cell": self.unsaved[name]["cell"] if name in self.unsaved else task.count}
             for name, why in task.refused.items()
         }
-        new = New(set(self.ledger.sizes), child)
+        new = New(self.ledger.sizes, child)
         saved = {key: self.saved[key] for key in task.known.values()}
         placed = {name: self.saved[key][1] for name, key in task.known.items()}
         for name, record in later.items():
@@ -403,7 +406,7 @@ class Recorder(Between):
             "line": lines[0][:80] if lines else "",
             "names": placed,
             "changed": sorted(set(changed) - BESIDE),
-            "gone": sorted(set(self._last["names"]) - set(placed) - BESIDE) if self._last else [],
+            "gone": sorted(n for n in self._last["names"] if n not in placed and n not in BESIDE) if self._last else [],
             "bytes": sum(new.sizes.values()),
             "imports": imports,
             "unsaved": {**self._unsaved_later(), **unsaved},
@@ -425,7 +428,7 @@ class Recorder(Between):
 
     def _fresh_name(self, record: str, new: New) -> str:
         """A name for a record: this one, or one that begins with it if the state had one of that name before."""
-        while record in new.there or record in new.sizes:
+        while new.has(record):
             record += ":again"
         return record
 
@@ -433,11 +436,13 @@ class Recorder(Between):
         """Make a state durable (``instead`` of that one, whose number it has), and let those go that are too many."""
         seq = version["seq"]
         self._put_json(f"v:{seq}", version)
-        records = set(version["names"].values())
-        chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
         room = max(self.versions_max - 1, 0)
-        held = self.meta["recoverable"]
-        plan = self.ledger.plan(new.sizes, records, chunks, room, self.bytes_max, held, instead)
+        plan = self.ledger.fits(new.sizes, room, self.bytes_max) if instead is None else None
+        if plan is None:
+            records = set(version["names"].values())
+            chunks = set().union(*(new.uses.get(r) or self.ledger.uses.get(r, ()) for r in records))
+            held = self.meta["recoverable"]
+            plan = self.ledger.plan(new.sizes, records, chunks, room, self.bytes_max, held, instead)
         self._remove(plan, seq)
         versions = [*(s for s in self.meta["versions"] if s not in plan.versions), seq]
         meta = {**self.meta, "seq": seq, "clean": False, "attempts": 0, "versions": versions}
@@ -540,11 +545,11 @@ class Recorder(Between):
             final = bytearray(part.sums)
             for at in range(0, len(final), 16):
                 name = f"c:{final[at : at + 16].hex()}"
-                if name not in new.there:
+                if not new.has(name):
                     copy = part.chunk(at // 16, self._room)
                     final[at : at + 16] = _sums_of_chunk(copy)
                     name = f"c:{final[at : at + 16].hex()}"
-                    if name not in new.there:
+                    if not new.has(name):
                         self._put_chunk(name, "chunk", copy, new)
                 own.add(name)
             buffers.append(bytes(final))
@@ -561,7 +566,6 @@ class Recorder(Between):
 
     def _put_chunk(self, name: str, kind: str, data: bytes | memoryview, new: New) -> None:
         self.native.put(name, kind, b"", [data])
-        new.there.add(name)
         new.sizes[name] = len(data)
 
     def _base(self, part: Part, seq: int, new: New) -> blocks.Base:
@@ -688,9 +692,6 @@ class Recorder(Between):
             self._last = version
 
 
-_MISSING = object()
-
-
 def _cwd() -> str:
     try:
         return os.getcwd()
@@ -711,15 +712,21 @@ def _descriptors(path: Path) -> list[int]:
     return held
 
 
-def _inside_a_cell() -> bool:
-    """Whether a cell is running on this thread's stack: then the one that just ended was run by it."""
+def _inside_a_cell(runs: types.CodeType) -> bool:
+    """Whether a cell is running on this thread's stack, by ``runs``: then the one that just ended was run by it."""
     frame = sys._getframe()
     while frame is not None:
-        code = frame.f_code
-        if code.co_name == "run_code" and code.co_filename.endswith("interactiveshell.py"):
+        if frame.f_code is runs:
             return True
         frame = frame.f_back
     return False
+
+
+def _runs() -> types.CodeType:
+    """The code that runs the code of cells."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    return inspect.unwrap(InteractiveShell.run_code).__code__
 
 
 def _digest(parts: list) -> bytes:

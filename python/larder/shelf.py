@@ -492,11 +492,10 @@ def verify_file(path: str | os.PathLike) -> Report:
 
 
 def _commit_cell(ip: Any, result: Any) -> None:
-    info = getattr(result, "info", None)
-    lines = (getattr(info, "raw_cell", None) or "").strip().splitlines()
     for shelf in shelves():
         if shelf.readonly:
             continue
+        lines = (getattr(getattr(result, "info", None), "raw_cell", None) or "").strip().splitlines()
         with shelf._mutex:  # of another thread's transaction the end is awaited: "done" means durable
             if not shelf._depth:
                 shelf.commit(lines[0][:80] if lines else None)

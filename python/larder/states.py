@@ -17,13 +17,18 @@ from .reader import CHUNK_BYTES, sums_of
 class New:
     """What one commit adds."""
 
-    def __init__(self, there: set[str], child: saver.Saver | None) -> None:
+    def __init__(self, there: Collection[str], child: saver.Saver | None) -> None:
         self.child = child
-        self.there = there
-        """Names on the shelf, with those added."""
+        self._there = there
+        """Names on the shelf."""
         self.sizes: dict[str, int] = {}
+        """Those added, and how large they are."""
         self.uses: dict[str, frozenset[str]] = {}
         self.bases: dict[tuple[int, int, int], blocks.Base] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether a name is on the shelf, or was added."""
+        return name in self._there or name in self.sizes
 
     def tell(self, nbytes: int) -> None:
         """So much is written next."""

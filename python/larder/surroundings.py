@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ._larder import Contents
 from .kernel.late import on_import
 
 RANDOM = "(random)"
@@ -34,12 +35,18 @@ class Library(NamedTuple):
     module: str
     read: Callable[[Any], dict[str, Any]]
     set: Callable[[Any, dict[str, Any]], None]
-    live: Callable[[Any], dict[str, Any]] | None = None
-    """The dictionary, perhaps of dictionaries, in which it keeps them: compared as it is, which is quicker than to read it."""
+    live: Callable[[Any], Any] | None = None
+    """What it keeps them in, to be compared (`Contents`), which is quicker than to read them; nothing where that does not say
+    it all."""
 
 
 def _numpy(np: Any) -> dict[str, Any]:
     return {**np.get_printoptions(), "seterr": np.geterr()}
+
+
+def _live_numpy(_: Any) -> tuple:
+    core = sys.modules["numpy._core.printoptions"], sys.modules["numpy._core.umath"]
+    return core[0].format_options.get(), core[1]._extobj_contextvar.get()
 
 
 def _set_numpy(np: Any, options: dict[str, Any]) -> None:
@@ -90,6 +97,11 @@ def _decimal(decimal: Any) -> dict[str, Any]:
     return {**{name: getattr(now, name) for name in _CONTEXT}, "traps": dict(now.traps)}
 
 
+def _live_decimal(decimal: Any) -> Any:
+    now = decimal.getcontext()
+    return None if type(now).__dictoffset__ else now  # that of C: all of it is in its memory
+
+
 def _set_decimal(decimal: Any, options: dict[str, Any]) -> None:
     now = decimal.getcontext()
     for name, value in options.items():
@@ -97,6 +109,10 @@ def _set_decimal(decimal: Any, options: dict[str, Any]) -> None:
             now.traps.update(value)
         else:
             setattr(now, name, value)
+
+
+def _live_sklearn(_: Any) -> dict:
+    return sys.modules["sklearn._config"]._get_threadlocal_config()
 
 
 def _torch(torch: Any) -> dict[str, Any]:
@@ -134,6 +150,11 @@ def _logging(logging: Any) -> dict[str, Any]:
     return {"level": root.level, "handlers": tuple(filter(None, (_handler(logging, one) for one in root.handlers)))}
 
 
+def _live_logging(logging: Any) -> dict | None:
+    """Of handlers, the words are compared."""
+    return None if logging.root.handlers else vars(logging.root)
+
+
 def _set_logging(logging: Any, options: dict[str, Any]) -> None:
     root = logging.root
     root.setLevel(options.get("level", root.level))
@@ -158,12 +179,12 @@ def _set_logging(logging: Any, options: dict[str, Any]) -> None:
 LIBRARIES = {
     f"({library.module} options)": library
     for library in (
-        Library("numpy", _numpy, _set_numpy),
+        Library("numpy", _numpy, _set_numpy, _live_numpy),
         Library("pandas", _pandas, _set_pandas, _live_pandas),
         Library("matplotlib", _matplotlib, _set_matplotlib, lambda one: one.rcParams),
-        Library("decimal", _decimal, _set_decimal),
-        Library("logging", _logging, _set_logging),
-        Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options)),
+        Library("decimal", _decimal, _set_decimal, _live_decimal),
+        Library("logging", _logging, _set_logging, _live_logging),
+        Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options), _live_sklearn),
         Library("torch", _torch, _set_torch),
     )
 }
@@ -178,7 +199,7 @@ class Surroundings:
         self.ip = ip
         self._path = list(sys.path)
         self._environ = dict(os.environ)
-        self._extensions = set(ip.extension_manager.loaded)
+        self._extensions = self._loaded = set(ip.extension_manager.loaded)
         self._bounds = _bounds()
         self._shell = self._of_shell()
         self._filters = list(warnings.filters)
@@ -189,9 +210,11 @@ class Surroundings:
         """Options of libraries as they were after the import."""
         self._options: dict[str, dict[str, Any]] = {}
         """Those that differ; of a library that is not imported yet, those it will be given."""
-        self._live: dict[str, dict] = {}
         self._read: dict[str, Any] = {}
-        """What was read last, and what came of it."""
+        """What was read of libraries last."""
+        self._contents, self._contents_here = Contents(), Contents()
+        self._found: dict[str, Any] = {}
+        """Of paths, the environment and extensions: what differs."""
         for name, library in LIBRARIES.items():
             on_import(library.module, lambda module, name=name: self._imported(name, module))
 
@@ -199,28 +222,31 @@ class Surroundings:
 
     def here(self, without: set[str] | frozenset[str] = frozenset()) -> dict[str, Any]:
         """Plain data for JSON; nothing of what is as it was."""
-        found: dict[str, Any] = {}
-        if PATH not in without and sys.path != self._path:
-            found["path"] = {"began": self._path, "now": [str(one) for one in sys.path]}
-        if ENVIRON not in without and (changed := self._of_environ()):
-            found["environ"] = changed
-        loaded = self.ip.extension_manager.loaded
-        if loaded != self._extensions and (new := sorted(loaded - self._extensions)):
-            found["extensions"] = new
-        for name, now, began in (("bounds", _bounds(), self._bounds), ("shell", self._of_shell(), self._shell)):
-            if now != began:
-                found[name] = {key: value for key, value in now.items() if value != began.get(key)}
+        loaded, environ = self.ip.extension_manager.loaded, getattr(os.environ, "_data", None)
+        if environ is None or self._contents_here.differ([(sys.path, environ)]) or loaded != self._loaded:
+            self._loaded = set(loaded)
+            self._found = {
+                "path": {"began": self._path, "now": [str(one) for one in sys.path]}
+                if sys.path != self._path
+                else None,
+                "environ": self._of_environ(),
+                "extensions": sorted(loaded - self._extensions),
+            }
+        found = {key: value for key, value in self._found.items() if value}
+        for name, key in ((PATH, "path"), (ENVIRON, "environ")) if without else ():
+            if name in without:
+                found.pop(key, None)
+        if (now := self._of_shell()) != self._shell:
+            found["shell"] = _changed(now, self._shell)
+        if (now := _bounds()) != self._bounds:
+            found["bounds"] = _changed(now, self._bounds)
         return found
 
     def _of_environ(self) -> dict[str, str | None]:
         """What was set, and as None what was deleted."""
-        data = getattr(os.environ, "_data", None)
-        if data is not None and self._read.get("environ") == data:
-            return self._read["environ changed"]
         now, began = dict(os.environ), self._environ
         changed: dict[str, str | None] = {name: value for name, value in now.items() if began.get(name) != value}
         changed.update(dict.fromkeys(began.keys() - now.keys()))
-        self._read["environ"], self._read["environ changed"] = dict(data or ()), changed
         return changed
 
     def _of_shell(self) -> dict[str, Any]:
@@ -310,37 +336,43 @@ class Surroundings:
 
     def options(self) -> dict[str, dict[str, Any]]:
         """Of each library those that differ; the same object as long as they are the same."""
-        filters = self._read.get(WARNINGS)
-        if warnings.filters != filters:
-            now, there = list(warnings.filters), self._filters if filters is None else filters
-            if len(sys.modules) == self._modules:
-                self._own.update(_plain(one) for one in now if one not in there)
-            self._read[WARNINGS] = now
-            words = tuple(map(_plain, now))
-            own = tuple(one for one in words if one in self._own)
-            self._differ(WARNINGS, {"filters": words, "own": own} if now != self._filters else {})
+        magics, names = self.ip.magics_manager.magics, tuple(self._first)
+        for at in self._contents.differ([warnings.filters, magics, *map(self._live, names)]):
+            if at == 0:
+                self._look_at_filters()
+            elif at == 1:
+                self._differ(MAGICS, self._magics())
+            else:
+                self._look_again(names[at - 2])
         self._modules = len(sys.modules)
-        magics = self.ip.magics_manager.magics
-        if magics != self._read.get(MAGICS):
-            self._read[MAGICS] = {kind: dict(found) for kind, found in magics.items()}
-            self._differ(MAGICS, self._magics())
-        for name, first in self._first.items():
-            library = LIBRARIES[name]
-            try:
-                module = sys.modules[library.module]
-                if library.live is not None:
-                    if dict.__eq__(library.live(module), self._live.get(name, {})):
-                        continue
-                    self._live[name] = _copied(library.live(module))
-                now = library.read(module)
-            except Exception:  # a version that keeps them elsewhere
-                continue
-            if now != self._read.get(name):
-                self._read[name] = now
-                self._differ(
-                    name, {key: value for key, value in now.items() if key not in first or value != first[key]}
-                )
         return self._options
+
+    def _look_at_filters(self) -> None:
+        now, there = list(warnings.filters), self._read.get(WARNINGS, self._filters)
+        if len(sys.modules) == self._modules:
+            self._own.update(_plain(one) for one in now if one not in there)
+        self._read[WARNINGS] = now
+        words = tuple(map(_plain, now))
+        own = tuple(one for one in words if one in self._own)
+        self._differ(WARNINGS, {"filters": words, "own": own} if now != self._filters else {})
+
+    def _live(self, name: str) -> Any:
+        """What says that a library's options are the same; if nothing does, another one each time."""
+        library = LIBRARIES[name]
+        if library.live is not None:
+            with contextlib.suppress(Exception):  # a version that keeps them elsewhere
+                found = library.live(sys.modules[library.module])
+                return _Other() if found is None else found
+        return _Other()
+
+    def _look_again(self, name: str) -> None:
+        try:
+            now = LIBRARIES[name].read(sys.modules[LIBRARIES[name].module])
+        except Exception:  # a version that has them elsewhere
+            return
+        if now != self._read.get(name):
+            self._read[name], first = now, self._first[name]
+            self._differ(name, {key: value for key, value in now.items() if key not in first or value != first[key]})
 
     def _magics(self) -> dict[str, Any]:
         """The magics that are functions, or methods of classes, of the notebook."""
@@ -415,6 +447,14 @@ class Surroundings:
             library.set(module, wanted)
 
 
+class _Other:
+    """Stands for what has to be read."""
+
+
+def _changed(now: dict[str, Any], began: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in now.items() if value != began.get(key)}
+
+
 _BOUNDS: dict[str, tuple[Callable[[], int], Callable[[int], None]]] = {
     "recursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
     "int_max_str_digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
@@ -437,12 +477,6 @@ def _figure_formats(ip: Any) -> list[str]:
         return sorted(config.InlineBackend.instance().figure_formats)
     asked = ip.config.get("InlineBackend", {})  # what `%config` leaves for who comes later
     return [asked["figure_format"]] if "figure_format" in asked else sorted(asked.get("figure_formats", ["png"]))
-
-
-def _copied(live: dict) -> dict:
-    """A copy that does not change with it, as deep as options are changed in place."""
-    kinds = {dict: _copied, list: list}
-    return {name: kinds.get(type(value), lambda one: one)(value) for name, value in dict.items(live)}
 
 
 def _plain(one: tuple) -> tuple:

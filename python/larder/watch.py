@@ -17,6 +17,7 @@ import array
 import collections
 import copyreg
 import functools
+import importlib
 import io
 import pickle
 import sys
@@ -25,8 +26,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import pickled, stated, subclasses, traits
-from ._larder import PrivateBuffer, digest
-from .codec import CACHED, IO, importable
+from ._larder import Contents, PrivateBuffer, digest
+from .codec import CACHED, IO, importable, main_namespace
 
 Said = tuple[bytes, tuple, tuple] | tuple[bytes, tuple, tuple, tuple]
 
@@ -83,18 +84,16 @@ class Registries:
 
     def __init__(self) -> None:
         self._seen: tuple = ()
+        self._tables = Contents()
 
     def __call__(self) -> bool:
         pickler = getattr(sys.modules.get("cloudpickle"), "Pickler", None)
-        table = getattr(pickler, "dispatch_table", {})
-        now = (
-            len(sys.modules),
-            pickled.copies_on_write(),
-            *map(dict, getattr(table, "maps", (table,))),
-            dict(copyreg.dispatch_table),
-        )
+        table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        now = len(sys.modules), pickled.copies_on_write()
         before, self._seen = self._seen, now
-        return now != before
+        tables = (*getattr(table, "maps", (table,)), copyreg.dispatch_table)
+        tables = tuple(one if isinstance(one, dict) else dict(one) for one in tables)
+        return bool(self._tables.differ([tables])) or now != before
 
 
 def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
@@ -173,11 +172,12 @@ def _container(kind: type, base: type, methods: tuple[str, ...]) -> bool:
 
 def by_reference(obj: Any) -> bool:
     """Whether a class or function is pickled as the name it is imported by."""
-    from cloudpickle import cloudpickle
-
+    if getattr(obj, "__module__", None) == "__main__":
+        return False
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle") or importlib.import_module("cloudpickle.cloudpickle")
     if isinstance(obj, type) and not getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", True):
         module, name = sys.modules.get(obj.__module__), obj.__name__
-        if type(module) is types.ModuleType and name == obj.__qualname__ and obj.__module__ != "__main__":
+        if type(module) is types.ModuleType and name == obj.__qualname__:
             return module.__dict__.get(name) is obj or cloudpickle._should_pickle_by_reference(obj)
     return cloudpickle._should_pickle_by_reference(obj)
 
@@ -188,10 +188,11 @@ def by_reference(obj: Any) -> bool:
 def _class(kind: type) -> Said | None:
     if by_reference(kind):
         return b"", (), (kind,)
-    items = tuple(
-        part for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__") for part in (name, value)
-    )
-    return f"{kind.__module__}\0{kind.__qualname__}\0{kind.__name__}".encode(), (kind.__bases__, items), ()
+    items: list = []
+    for item in vars(kind).items():
+        if item[0] not in ("__dict__", "__weakref__"):
+            items += item
+    return f"{kind.__module__}\0{kind.__qualname__}\0{kind.__name__}".encode(), (kind.__bases__, tuple(items)), ()
 
 
 def _other_class(kind: type) -> Said | None:
@@ -202,8 +203,6 @@ def _other_class(kind: type) -> Said | None:
 def _function(f: types.FunctionType) -> Said | None:
     if by_reference(f):
         return b"", (), (f,)
-    from .codec import main_namespace
-
     home = b""
     if f.__globals__ is not main_namespace():
         name = f.__globals__.get("__name__")
@@ -447,14 +446,20 @@ _CACHES = ("_cache", "_id", "_references", "_pa_array", "_data", "_mask")
 
 def dict_items_of(one: Any) -> tuple:
     """The rest of an object of pandas: its ``__dict__`` without what is said already or only remembered."""
-    return tuple(
-        part for name, value in getattr(one, "__dict__", {}).items() if name not in _CACHES for part in (name, value)
-    )
+    found: list = []
+    for item in getattr(one, "__dict__", {}).items():
+        if item[0] not in _CACHES:
+            found += item
+    return tuple(found)
 
 
 def _index(one: Any) -> Said:
-    parts = (value for name, value in vars(one).items() if name not in ("_cache", "_id", "_references"))
-    return ",".join(n for n in vars(one) if n not in ("_cache", "_id", "_references")).encode(), tuple(parts), ()
+    names, parts = [], []
+    for name, value in vars(one).items():
+        if name not in ("_cache", "_id", "_references"):
+            names.append(name)
+            parts.append(value)
+    return ",".join(names).encode(), tuple(parts), ()
 
 
 def _frame(one: Any) -> Said | None:
