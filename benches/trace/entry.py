@@ -20,6 +20,9 @@ What a compiled iteration waits for lies on top of entering and leaving, not beh
 (1.5 ns), the processor enters and leaves meanwhile, and the intercept is up to 50 ns less than where none does. That is why two
 locals seem to cost more than one float and five locals, and less with a float beside them. Two of the loops are there to
 tell.
+
+Where the library lies counts too: a build with the same instructions for entering and leaving, 1,856 bytes further on, took up
+to 28 ns more in single loops, in every run. Less than that says nothing about two builds; instructions counted do.
 """
 
 from __future__ import annotations
