@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use larder_cpython::arrays;
 use larder_cpython::clock::{processor_ns, waits};
 use larder_cpython::referents;
 use larder_cpython::walk::sums::CHUNK_BYTES;
@@ -21,6 +22,24 @@ use rustc_hash::FxHashMap;
 #[pyfunction]
 fn digest<'py>(py: Python<'py>, parts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     Ok(PyBytes::new(py, &larder_session::digest::of_buffers(parts)?))
+}
+
+/// The 128-bit digest of contiguous buffers one after the other, and of what is told of them in the end.
+#[pyfunction]
+fn digest_joined<'py>(py: Python<'py>, parts: &Bound<'py, PyAny>, told: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &larder_session::digest::of_joined(parts, told)?))
+}
+
+/// Where the data of a NumPy array begins.
+#[pyfunction]
+fn array_data(array: &Bound<'_, PyAny>) -> PyResult<usize> {
+    arrays::data(array)
+}
+
+/// Where the memory of an array begins and ends, if that is its own and a pickle of it is its bytes; else `None`.
+#[pyfunction]
+fn array_own(array: &Bound<'_, PyAny>) -> PyResult<Option<(usize, usize)>> {
+    arrays::own(array)
 }
 
 /// The 128-bit digests of consecutive chunks of one contiguous buffer, 16 bytes each.
@@ -400,6 +419,7 @@ impl Walker {
             }
         };
         let mut watch = Stopwatch::new();
+        self.kinds.asking();
         for (name, value) in values.copy()? {
             if some_slow && seconds(slow, &name)? > left {
                 walked.set_item(&name, "takes long to look at")?;
@@ -426,7 +446,7 @@ impl Walker {
             if lap > long {
                 left -= lap;
             }
-            took.set_item(&name, lap)?;
+            took.set_item(&name, (lap - self.kinds.asking().as_secs_f64()).max(0.0))?;
         }
         Ok((walked, took, held, same))
     }
@@ -593,6 +613,9 @@ fn body<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest, module)?)?;
+    module.add_function(wrap_pyfunction!(digest_joined, module)?)?;
+    module.add_function(wrap_pyfunction!(array_data, module)?)?;
+    module.add_function(wrap_pyfunction!(array_own, module)?)?;
     module.add_function(wrap_pyfunction!(type_version, module)?)?;
     module.add_function(wrap_pyfunction!(digest_chunks, module)?)?;
     module.add_function(wrap_pyfunction!(meeting, module)?)?;

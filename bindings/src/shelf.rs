@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use larder_session::digest::Joined;
 use larder_session::tracked::tracked;
 use larder_shelf::{
     Buffer, Class, CommitError, CommitInfo, MediumChoice, Mode, OpenError, OpenOptions, ReadError, Shelf, WriteError,
@@ -156,21 +157,30 @@ impl NativeShelf {
     }
 
     fn put(&self, py: Python<'_>, name: &str, kind: &str, meta: &[u8], buffers: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-        let held = buffers.iter().map(PyBuffer::<u8>::get).collect::<PyResult<Vec<_>>>()?;
-        let mut spans: Vec<&[u8]> = Vec::with_capacity(held.len());
-        for buffer in &held {
-            if !buffer.is_c_contiguous() {
-                return Err(PyBufferError::new_err("only contiguous buffers can be put on a shelf"));
-            }
-            if buffer.len_bytes() == 0 {
-                spans.push(&[]);
-                continue;
-            }
-            // SAFETY: PEP 3118 promises `len` readable bytes at `buf` while the view is held, and `held` outlives
-            // `spans`. A thread that writes to them meanwhile may be caught half-done; bytes have no invalid values.
-            spans.push(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) });
-        }
+        let held = held(&buffers)?;
+        let spans = spans(&held)?;
         py.detach(|| self.shelf.put(name, kind, meta, &spans)).map_err(raise)
+    }
+
+    /// One buffer of all `parts` one after the other; `digest_joined` of the copy that was written, and of `told`.
+    fn put_joined<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        kind: &str,
+        meta: &[u8],
+        parts: Vec<Bound<'py, PyAny>>,
+        told: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let held = held(&parts)?;
+        let spans = spans(&held)?;
+        let mut digest = Joined::default();
+        py.detach(|| {
+            self.shelf
+                .put_joined(name, kind, meta, &spans, &mut |bytes| digest.add(bytes))
+        })
+        .map_err(raise)?;
+        Ok(PyBytes::new(py, &digest.end(told)))
     }
 
     fn alloc(
@@ -523,4 +533,27 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeShelf>()?;
     module.add_class::<PrivateBuffer>()?;
     module.add_class::<NativeBuffer>()
+}
+
+/// Views of objects with buffers.
+fn held(buffers: &[Bound<'_, PyAny>]) -> PyResult<Vec<PyBuffer<u8>>> {
+    buffers.iter().map(PyBuffer::<u8>::get).collect()
+}
+
+/// What these views show.
+fn spans(held: &[PyBuffer<u8>]) -> PyResult<Vec<&[u8]>> {
+    let mut spans: Vec<&[u8]> = Vec::with_capacity(held.len());
+    for buffer in held {
+        if !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err("only contiguous buffers can be put on a shelf"));
+        }
+        if buffer.len_bytes() == 0 {
+            spans.push(&[]);
+            continue;
+        }
+        // SAFETY: PEP 3118 promises `len` readable bytes at `buf` while the view is held, and what is returned is borrowed
+        // from `held`. A thread that writes to them meanwhile may be caught half-done; bytes have no invalid values.
+        spans.push(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) });
+    }
+    Ok(spans)
 }

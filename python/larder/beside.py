@@ -154,8 +154,9 @@ class Beside(Reader):
         )
 
     def _fork_cost(self) -> float:
-        """Seconds a fork takes now, as far as can be told."""
-        return (self._fork_seconds or saver.SECONDS_PER_BYTE) * saver.resident_bytes()
+        """Seconds a fork takes now, and later for the pages that are stored to again, as far as can be told."""
+        fork = (self._fork_seconds or saver.SECONDS_PER_BYTE) * saver.resident_bytes()
+        return fork + min(fork * saver.COPIES, saver.COPIES_SECONDS_MAX)
 
     def _unfrozen(self, look: Look) -> bool:
         """Whether what a child would see of the changed variables could change under it."""

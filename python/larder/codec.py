@@ -37,6 +37,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import classes, named, offenders, plain
+from ._larder import array_data
 
 INLINE_BYTES_MAX = 32 << 10
 """What is no longer than this lives in the catalog; longer values get an extent."""
@@ -183,7 +184,7 @@ def _layout(meta: bytes) -> tuple[tuple[int, ...], Any, str]:
 def byte_bounds(array: Any) -> tuple[int, int]:
     """Where the memory an array covers begins and ends."""
     if array.flags.forc:
-        low = array.__array_interface__["data"][0]
+        low = array_data(array)
         return low, low + array.nbytes
     import numpy as np
 
@@ -344,7 +345,7 @@ def _pickler_class():
                 return None
             if obj.dtype.names is not None or not array_dtype_fits(obj.dtype):
                 return None
-            offset = obj.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+            offset = array_data(obj) - array_data(base)
             if base.flags.writeable != obj.flags.writeable or offset < 0:
                 return None
             return _view, (base, offset, obj.shape, obj.strides, obj.dtype)

@@ -359,16 +359,16 @@ def _shareable(memo: dict[int, Any]) -> list[int]:
     ids = []
     for key, part in memo.items():
         kind = type(part)
-        if kind is types.FunctionType or isinstance(part, type):
-            shared = part.__module__ == "__main__"
-        elif kind in kinds:
-            shared = kinds[kind]
-        else:
-            shared = _shared.get(kind)
-            if shared is None:
-                shared = _shareable_kind(kind)
-                _shared.keep(kind, shared)
-            kinds[kind] = shared
+        shared = kinds.get(kind)
+        if shared is None:
+            if kind is types.FunctionType or isinstance(part, type):
+                shared = part.__module__ == "__main__"
+            else:
+                shared = _shared.get(kind)
+                if shared is None:
+                    shared = _shareable_kind(kind)
+                    _shared.keep(kind, shared)
+                kinds[kind] = shared
         if shared:
             ids.append(key)
     pandas = sys.modules.get("pandas")

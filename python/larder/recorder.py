@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from . import blocks, codec, groups, saver, surroundings, watch
-from ._larder import Stopwatch, Variables, Walker, pages_begin
+from ._larder import Stopwatch, Variables, Walker, digest_joined, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
 from .between import REPLY_SECONDS, Between, brought_up, no_collection
 from .chance import Sequences
@@ -55,7 +55,7 @@ from .ledger import Ledger, Plan
 from .promised import Promised
 from .reader import CHUNK_BYTES, chunks_of, joined
 from .settings import positive
-from .states import Look, New, Part, Saved, Task
+from .states import Look, New, Part, Saved, Task, told
 from .surroundings import BESIDE, ENVIRON, PATH, RANDOM
 
 VERSIONS_MAX = 50
@@ -524,23 +524,18 @@ class Recorder(Between):
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
         """
         head: list[list] = []
-        buffers, own, digested = [], set(), []
-        size = 0
+        written: list[Any] = []
+        own: set[str] = set()
         for part in parts:
             new.tell(part.nbytes)
             if part.place is not None:
                 base = self._base(part, seq, new)
                 own.update(base.records)
                 head.append([part.nbytes, 2, *base.head])
-                digested.append(part.digested)
                 continue
             if part.sums is None:
-                whole = part.view.obj
-                copy = whole if type(whole) is bytes and len(whole) == part.nbytes else bytes(part.view)
-                buffers.append(copy)
-                digested.append(copy)
-                head.append([len(copy), 0])
-                size += len(copy)
+                written.append(part.view)
+                head.append([part.nbytes, 0])
                 continue
             final = bytearray(part.sums)
             for at in range(0, len(final), 16):
@@ -552,17 +547,19 @@ class Recorder(Between):
                     if not new.has(name):
                         self._put_chunk(name, "chunk", copy, new)
                 own.add(name)
-            buffers.append(bytes(final))
-            digested.append(bytes(final))
+            written.append(final)
             head.append([part.nbytes, 1])
-            size += len(final)
+        size = sum(one.nbytes if isinstance(one, memoryview) else len(one) for one in written)
         data = json.dumps({"parts": head, "chunk": CHUNK_BYTES, "needs": needs}).encode()
-        inline = sum(map(len, buffers)) + len(data) <= codec.INLINE_BYTES_MAX
-        packed = b"".join(buffers)
-        self.native.put(record, "group", data + b"\0" + packed if inline else data + b"\1", [] if inline else [packed])
+        if size + len(data) <= codec.INLINE_BYTES_MAX:
+            packed = b"".join(written)
+            self.native.put(record, "group", data + b"\0" + packed, [])
+            found = digest_joined([packed], told(parts))
+        else:
+            found = self.native.put_joined(record, "group", data + b"\1", written, told(parts))
         new.sizes[record] = size + len(data)
         new.uses[record] = frozenset(own)
-        return _digest(digested)
+        return found
 
     def _put_chunk(self, name: str, kind: str, data: bytes | memoryview, new: New) -> None:
         self.native.put(name, kind, b"", [data])
@@ -727,12 +724,6 @@ def _runs() -> types.CodeType:
     from IPython.core.interactiveshell import InteractiveShell
 
     return inspect.unwrap(InteractiveShell.run_code).__code__
-
-
-def _digest(parts: list) -> bytes:
-    from ._larder import digest
-
-    return digest(parts)
 
 
 def _sums_of_chunk(data: bytes | memoryview) -> bytes:

@@ -43,8 +43,10 @@ BYTES_PER_SECOND_MIN = 20 << 20
 """What the slowest disk we reckon with writes."""
 WAITING_MAX = 4
 """So many children wait at most; one more takes the place of the last of them."""
-SECONDS_PER_BYTE = 10e-3 / (1 << 30)
-"""What a fork costs per byte of resident memory until one was measured (pages of 4 KiB: 7 to 15 ms per GiB)."""
+SECONDS_PER_BYTE = 20e-3 / (1 << 30)
+"""What a fork costs per byte of resident memory until one was measured (pages of 4 KiB: 7 to 22 ms per GiB)."""
+COPIES, COPIES_SECONDS_MAX = 5, 20e-3
+"""The cells behind it pay for the pages that they store to again: several times what the fork took, up to that."""
 HOSTILE = {
     "cupy": "CUDA", "jax": "JAX", "tensorflow": "TensorFlow", "jpype": "a Java machine", "mpi4py": "MPI",
 }  # fmt: skip

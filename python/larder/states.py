@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from . import blocks, groups, saver
-from ._larder import digest
+from ._larder import digest_joined
 from .ledger import Plan
 from .reader import CHUNK_BYTES, sums_of
 
@@ -56,13 +56,6 @@ class Part:
                 self.sums = sums_of(self.view) if read is None else read
 
     @property
-    def digested(self) -> Any:
-        """What stands for it in the digest of its group."""
-        if self.place is not None:
-            return repr(self.place).encode()
-        return self.view if self.sums is None else self.sums
-
-    @property
     def names(self) -> list[str]:
         """Its chunks."""
         return [f"c:{self.sums[at : at + 16].hex()}" for at in range(0, len(self.sums), 16)] if self.sums else []
@@ -105,12 +98,18 @@ class Part:
         return min(CHUNK_BYTES, self.nbytes - at * CHUNK_BYTES)
 
 
+def told(parts: list[Part]) -> bytes:
+    """What tells apart what is written of these one after the other, and says what is written elsewhere."""
+    return repr([(part.nbytes, part.sums is None, part.place) for part in parts]).encode()
+
+
 class Parts:
     """The stream and the buffers of a group."""
 
     def __init__(self, group: groups.Found, known: blocks.Blocks) -> None:
         self.all = [Part(group.stream, None), *(Part(part, known) for part in group.buffers)]
-        self.digest = digest([part.digested for part in self.all])
+        written = [part.view if part.sums is None else part.sums for part in self.all if part.place is None]
+        self.digest = digest_joined(written, told(self.all))
 
 
 @dataclasses.dataclass(eq=False)

@@ -266,6 +266,32 @@ impl Core {
         self.write(extent.crc_at(first), &sums)
     }
 
+    /// Writes parts one after the other as the pages of a new extent, through a copy that `seen` is shown.
+    pub fn write_joined(&self, extent: &Extent, parts: &[&[u8]], seen: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut room = Vec::with_capacity(len.min(PART));
+        let mut page = 0;
+        for part in parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(PART - room.len()));
+                room.extend_from_slice(now);
+                rest = later;
+                if room.len() == PART {
+                    seen(&room);
+                    self.write_pages(extent, page, &room)?;
+                    page += (PART as u64 / PAGE) as u32;
+                    room.clear();
+                }
+            }
+        }
+        if room.is_empty() {
+            return Ok(());
+        }
+        seen(&room);
+        self.write_pages(extent, page, &room)
+    }
+
     pub fn read_logged(&self, logged: &Logged, into: &mut [u8; PAGE as usize]) -> io::Result<()> {
         match &logged.image {
             Some(image) => {

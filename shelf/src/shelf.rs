@@ -153,39 +153,82 @@ impl Shelf {
     /// # Errors
     /// `TooLarge` over a limit of [`format`]; `Full` without room; the shelf is unchanged on any error.
     pub fn put(&self, name: &str, kind: &str, meta: &[u8], buffers: &[&[u8]]) -> Result<(), WriteError> {
+        self.fill(name, kind, meta, || {
+            let stored = buffers.iter().map(|bytes| {
+                let write = |extent: &Extent| self.core.write_pages(extent, 0, bytes);
+                self.stored(name, bytes.len() as u64, write)
+            });
+            stored.collect()
+        })
+    }
+
+    /// As [`Shelf::put`], with one buffer that is all `parts` one after the other. `seen` is shown what was written, in order:
+    /// copies, so that what others store into the parts meanwhile does not tell the two apart.
+    ///
+    /// # Errors
+    /// As [`Shelf::put`].
+    pub fn put_joined(
+        &self,
+        name: &str,
+        kind: &str,
+        meta: &[u8],
+        parts: &[&[u8]],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), WriteError> {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        self.fill(name, kind, meta, || {
+            let write = |extent: &Extent| self.core.write_joined(extent, parts, seen);
+            Ok(vec![self.stored(name, len, write)?])
+        })
+    }
+
+    /// Names what `buffers` stores.
+    fn fill(
+        &self,
+        name: &str,
+        kind: &str,
+        meta: &[u8],
+        buffers: impl FnOnce() -> Result<Vec<Stored>, WriteError>,
+    ) -> Result<(), WriteError> {
         check_limits(name, kind, meta)?;
         let core = &self.core;
         // Nobody knows the new extents before they are named below, so they are filled without the lock: a commit of another
         // thread does not wait for a large value. Only `close` does.
         let _filling = core.filling.read();
         drop(core.writable()?);
-        let mut stored = Vec::with_capacity(buffers.len());
-        for bytes in buffers {
-            let pages = page_count(name, bytes.len() as u64)?;
-            if pages == 0 {
-                stored.push(Stored::new(0, Vec::new()));
-                continue;
-            }
-            let place = || -> io::Result<Arc<Extent>> {
-                let extent = {
-                    let _state = core.state.lock(); // two at once could set the file's length in the wrong order
-                    core.allocate(pages, false, false)?
-                };
-                core.filled(extent, |extent| core.write_pages(extent, 0, bytes))
-            };
-            let extent = place().map_err(|error| core.write_failed(&core.state.lock(), name, error))?;
-            stored.push(Stored::new(bytes.len() as u64, vec![Segment::whole(extent)]));
-        }
         let item = Item {
             kind: kind.into(),
             meta: meta.into(),
-            buffers: stored,
+            buffers: buffers()?,
             commit: 0,
         };
         let mut state = core.writable()?;
         state.unsynced |= item.nbytes() > 0;
         state.pending.insert(name.into(), Some(Arc::new(item)));
         Ok(())
+    }
+
+    /// A new extent for so many bytes, which `write` writes.
+    fn stored(
+        &self,
+        name: &str,
+        len: u64,
+        write: impl FnOnce(&Extent) -> io::Result<()>,
+    ) -> Result<Stored, WriteError> {
+        let core = &self.core;
+        let pages = page_count(name, len)?;
+        if pages == 0 {
+            return Ok(Stored::new(0, Vec::new()));
+        }
+        let place = || -> io::Result<Arc<Extent>> {
+            let extent = {
+                let _state = core.state.lock(); // two at once could set the file's length in the wrong order
+                core.allocate(pages, false, false)?
+            };
+            core.filled(extent, write)
+        };
+        let extent = place().map_err(|error| core.write_failed(&core.state.lock(), name, error))?;
+        Ok(Stored::new(len, vec![Segment::whole(extent)]))
     }
 
     /// Makes zeroed buffers of these sizes that the caller writes in place. Pending until commit.

@@ -49,6 +49,36 @@ fn committed_values_come_back_and_pending_ones_do_not() {
 }
 
 #[test]
+fn joined_parts_are_one_buffer_and_what_was_written_is_shown() {
+    const MIB: usize = 1 << 20;
+    for sizes in [
+        vec![0],
+        vec![5, 0, 4091],
+        vec![65_536],
+        vec![MIB, MIB],
+        vec![300_001, 3 * MIB, 17],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.shelf");
+        let shelf = open(&path);
+        let parts: Vec<Vec<u8>> = (0..)
+            .zip(&sizes)
+            .map(|(i, len)| (0..*len).map(|at| (at * 7 + at / 251 + i) as u8).collect())
+            .collect();
+        let spans: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let mut seen = Vec::new();
+        let mut show = |bytes: &[u8]| seen.extend_from_slice(bytes);
+        shelf.put_joined("x", "k", b"meta", &spans, &mut show).unwrap();
+        assert_eq!(seen, parts.concat());
+        shelf.commit(None).unwrap();
+        drop(shelf);
+        let shelf = open(&path);
+        assert_eq!(bytes(&shelf, "x"), seen);
+        assert!(shelf.verify(&mut |_, _| {}).unwrap().is_sound(), "{sizes:?}");
+    }
+}
+
+#[test]
 fn stores_through_a_buffer_are_committed_or_rolled_back_with_every_tracker() {
     let kinds = [
         TrackerKind::WriteProtect,

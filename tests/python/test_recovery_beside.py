@@ -659,6 +659,21 @@ def test_time_is_not_spent_on_a_fork_that_costs_more_than_the_save():
     assert costs.writing(1 << 30) > before, "a slow disk"
 
 
+def test_a_fork_costs_what_the_cells_behind_it_pay_too(monkeypatch):
+    import types
+
+    from larder import beside, saver
+
+    monkeypatch.setattr(saver, "resident_bytes", lambda: 100)
+
+    def cost(per_byte: float) -> float:
+        return beside.Beside._fork_cost(types.SimpleNamespace(_fork_seconds=per_byte))
+
+    assert cost(10e-6) == pytest.approx(1e-3 + saver.COPIES * 1e-3)
+    assert cost(1e-3) == pytest.approx(0.1 + saver.COPIES_SECONDS_MAX)
+    assert cost(0.0) == pytest.approx(saver.SECONDS_PER_BYTE * 100 * (1 + saver.COPIES)), "before one was measured"
+
+
 def test_how_fast_a_disk_writes_is_tried_until_it_is_measured_and_leaves_no_file(tmp_path):
     from larder.costs import BYTES_PER_SECOND, Costs
 

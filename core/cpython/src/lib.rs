@@ -5,6 +5,7 @@
 //! loops, `restore` puts the frame right when they leave, `cache` lets them cool down and go, `known` ends them with what they were compiled for, `rows` is what is told of them.
 
 pub mod abi;
+pub mod arrays;
 pub mod attributes;
 pub mod body;
 pub mod cache;

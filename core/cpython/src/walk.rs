@@ -505,7 +505,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         match kind {
             Kind::Described(how, frame) => self.described(object, how.bind(self.py), frame.here(in_frame), fresh),
             Kind::Named(how) => {
-                if self.named(object, fresh)? {
+                if self.named(object)? {
                     return Ok(());
                 }
                 self.described(object, how.bind(self.py), false, fresh)

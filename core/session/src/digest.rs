@@ -12,6 +12,41 @@ use xxhash_rust::xxh3::Xxh3;
 /// `BufferError` or `ValueError` for what is no contiguous buffer of bytes.
 pub fn of_buffers(parts: &Bound<'_, PyAny>) -> PyResult<[u8; 16]> {
     let mut hash = Xxh3::new();
+    each(parts, |bytes| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    })?;
+    Ok(hash.digest128().to_le_bytes())
+}
+
+/// The 128-bit XXH3 digest of bytes that come in pieces, and of what is told of them in the end: where their parts end, for one.
+#[derive(Default)]
+pub struct Joined(Xxh3);
+
+impl Joined {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn end(mut self, told: &[u8]) -> [u8; 16] {
+        self.0.update(told);
+        self.0.update(&(told.len() as u64).to_le_bytes());
+        self.0.digest128().to_le_bytes()
+    }
+}
+
+/// The digest of contiguous buffers one after the other, and of what is `told` of them: see [`Joined`].
+///
+/// # Errors
+/// `BufferError` or `ValueError` for what is no contiguous buffer of bytes.
+pub fn of_joined(parts: &Bound<'_, PyAny>, told: &[u8]) -> PyResult<[u8; 16]> {
+    let mut hash = Joined::default();
+    each(parts, |bytes| hash.add(bytes))?;
+    Ok(hash.end(told))
+}
+
+/// The bytes of a sequence of contiguous buffers.
+fn each(parts: &Bound<'_, PyAny>, mut seen: impl FnMut(&[u8])) -> PyResult<()> {
     for part in parts.try_iter()? {
         let buffer = PyBuffer::<u8>::get(&part?)?;
         if !buffer.is_c_contiguous() {
@@ -19,17 +54,17 @@ pub fn of_buffers(parts: &Bound<'_, PyAny>) -> PyResult<[u8; 16]> {
                 "a digest needs contiguous buffers",
             ));
         }
-        hash.update(&(buffer.len_bytes() as u64).to_le_bytes());
-        if buffer.len_bytes() > 0 {
-            // SAFETY:
-            // - Valid: PEP 3118 promises `len` readable bytes at `buf` while the view is held, and `buffer` holds it.
-            // - No race: the GIL is held, and a thread that writes without it while a cell's end is being saved may be
-            //   caught half-done, as the documentation says; bytes have no invalid values.
-            let bytes = unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
-            hash.update(bytes);
+        if buffer.len_bytes() == 0 {
+            seen(&[]);
+            continue;
         }
+        // SAFETY:
+        // - Valid: PEP 3118 promises `len` readable bytes at `buf` while the view is held, and `buffer` holds it.
+        // - No race: the GIL is held, and a thread that writes without it while a cell's end is being saved may be
+        //   caught half-done, as the documentation says; bytes have no invalid values.
+        seen(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) });
     }
-    Ok(hash.digest128().to_le_bytes())
+    Ok(())
 }
 
 /// The 128-bit digests of consecutive chunks of `chunk_bytes` of one buffer, 16 bytes each; the last chunk may be

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use larder_trace::Layout;
 use pyo3::exceptions::PyException;
@@ -123,6 +124,8 @@ pub struct Kinds {
     pub(super) epoch: u64,
     /// Walks that go into fewer objects leave no trace.
     pub(super) records_min: usize,
+    /// What `classify` took since that was asked last.
+    asking: Duration,
 }
 
 /// What was read of an array's memory.
@@ -156,6 +159,7 @@ impl Kinds {
             names: Names::new(py).ok(),
             epoch: 0,
             records_min,
+            asking: Duration::ZERO,
         }
     }
 
@@ -200,6 +204,11 @@ impl Kinds {
         }
     }
 
+    /// What asking about types took since this was called last: not what a walk below the same objects takes again.
+    pub fn asking(&mut self) -> Duration {
+        std::mem::take(&mut self.asking)
+    }
+
     /// Whether it shows when what was said of a type may be another thing, so that walks can be replayed.
     pub(super) fn lasts(&self) -> bool {
         self.version_at.is_some() && self.layout.is_some()
@@ -240,6 +249,7 @@ impl Kinds {
         }
         // SAFETY: the type of a live object, under the GIL.
         let object = unsafe { Bound::from_borrowed_ptr(py, kind.cast()) };
+        let began = Instant::now();
         let said = match self.classify.bind(py).call1((&object,)) {
             Err(error) if error.is_instance_of::<PyException>(py) => PyString::new(py, "opaque").into_any(),
             said => said?,
@@ -257,6 +267,7 @@ impl Kinds {
             met: true,
         };
         self.known.insert(key, asked);
+        self.asking += began.elapsed();
         Ok(kind)
     }
 }

@@ -88,7 +88,9 @@ fn text<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResul
 
 impl<'py> Walk<'_, 'py> {
     /// Says a class or function by its name, as what Python says of it would be; false (and nothing said) if it has to be asked.
-    pub(super) fn named(&mut self, object: &Bound<'py, PyAny>, fresh: bool) -> PyResult<bool> {
+    ///
+    /// Not even its `__dict__` is there to be shared: the one of `copyreg.__newobj__` would join whatever is made by it.
+    pub(super) fn named(&mut self, object: &Bound<'py, PyAny>) -> PyResult<bool> {
         let by_name = match &mut self.kinds.names {
             Some(names) => names.by_name(object).unwrap_or(false),
             None => false,
@@ -99,9 +101,6 @@ impl<'py> Walk<'_, 'py> {
         self.say(TAG | 10);
         self.say(object.get_type_ptr() as u64);
         self.digest(b"");
-        if !fresh {
-            self.more.extend(super::dict_of(object));
-        }
         self.simple = false;
         self.by_itself(object);
         self.say(TAG | 11);
