@@ -356,7 +356,11 @@ class Saver:
     @property
     def in_hand(self) -> list[str]:
         """The variables it serialises together, or did when it ended."""
-        names = os.pread(self._file, _NAME, _HEAD).rstrip(b"\0").decode(errors="replace")
+        written = os.pread(self._file, _NAME, _HEAD).rstrip(b"\0")
+        try:
+            names = written.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:  # cut short
+            names = written.decode(errors="replace")
         return names.split(",") if names else []
 
     def close(self) -> None:
@@ -375,7 +379,8 @@ class Saver:
 
     def progress(self, names: Sequence[str], nbytes: int = 0, seconds: float = 0.0) -> None:
         """It goes on: with these variables, or so many bytes to write; it is expected to take ``seconds`` at most."""
-        os.pwrite(self._file, ",".join(names).encode()[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
+        written = ",".join(names).encode("utf-8", "surrogatepass")
+        os.pwrite(self._file, written[: _NAME - 1].ljust(_NAME, b"\0"), _HEAD)
         signal.setitimer(signal.ITIMER_REAL, STALLED_SECONDS + nbytes / BYTES_PER_SECOND_MIN + seconds)
 
     def say(self, what: Any) -> None:

@@ -121,6 +121,15 @@ class Told:
 """
 
 
+def test_a_child_saves_variables_of_any_name(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always") as k:
+        k.ok("import larder; globals()['\\udcff'] = [4]; globals()['\\ud800' * 3000] = x = [5]")
+        assert k.text(HOW, silent=True) == "1 behind reply\n"
+        assert after_a_kill(k, tmp_path, "print(globals()['\\udcff'], x is globals()['\\ud800' * 3000])").endswith(
+            "\n[4] True\n"
+        )
+
+
 @pytest.mark.parametrize("group", [False, True])
 def test_killed_with_states_under_way_the_last_replied_cell_is_back(tmp_path, group):
     go = tmp_path / "go"
