@@ -145,35 +145,78 @@ def _handler(logging: Any, one: Any) -> tuple | None:
     return *target, one.level, (one.formatter._fmt, one.formatter.datefmt, names.get(type(one.formatter._style), "%"))
 
 
+def _handlers(logging: Any, logger: Any) -> tuple:
+    return tuple(filter(None, (_handler(logging, one) for one in logger.handlers)))
+
+
+_AS_MADE: tuple = (0, True, False, ())
+"""Level, whether it propagates, whether it is disabled, and the handlers of a logger that nobody has set."""
+_levels_seen: dict[str, int] = {}
+"""Of loggers of modules, the level they had when they were first there."""
+
+
+def _of_module(name: str) -> bool:
+    """Whether a logger is that of a module, which gives it handlers as it is imported."""
+    first = name.partition(".")[0]
+    return first in sys.modules and first != "__main__"
+
+
+def _loggers(logging: Any) -> dict[str, tuple]:
+    """Those that were set: the notebook's own, and the levels of others."""
+    found: dict[str, tuple] = {}
+    for name, one in logging.root.manager.loggerDict.items():
+        if not isinstance(one, logging.Logger):
+            continue
+        if _of_module(name):
+            _levels_seen.setdefault(name, one.level)
+            words = (one.level, *_AS_MADE[1:])
+        else:
+            words = (one.level, one.propagate, one.disabled, _handlers(logging, one) if one.handlers else ())
+        if words != _AS_MADE:
+            found[name] = words
+    return found
+
+
 def _logging(logging: Any) -> dict[str, Any]:
     root = logging.root
-    return {"level": root.level, "handlers": tuple(filter(None, (_handler(logging, one) for one in root.handlers)))}
+    of_root = {"level": root.level, "handlers": _handlers(logging, root), "disable": root.manager.disable}
+    return {**of_root, "loggers": _loggers(logging)}
 
 
-def _live_logging(logging: Any) -> dict | None:
-    """Of handlers, the words are compared."""
-    return None if logging.root.handlers else vars(logging.root)
+def _set_handlers(logging: Any, logger: Any, wanted: list[tuple]) -> None:
+    for one in [*logger.handlers]:
+        words = _handler(logging, one)
+        if words in wanted:
+            wanted.remove(words)
+        elif words is not None:
+            logger.removeHandler(one)
+    for kind, where, *of_file, level, formatter in wanted:
+        # Appended to, however it was opened: what is in the file stays.
+        one = (
+            logging.FileHandler(where, "a", *of_file) if kind == "file" else logging.StreamHandler(getattr(sys, where))
+        )
+        one.setLevel(level)
+        one.setFormatter(formatter and logging.Formatter(*formatter))
+        logger.addHandler(one)
 
 
 def _set_logging(logging: Any, options: dict[str, Any]) -> None:
     root = logging.root
     root.setLevel(options.get("level", root.level))
-    wanted = list(options.get("handlers", ()))
-    for one in [*root.handlers] if "handlers" in options else ():
-        words = _handler(logging, one)
-        if words in wanted:
-            wanted.remove(words)
-        elif words is not None:
-            root.removeHandler(one)
-    for words in wanted:
-        kind, where, *_, level, formatter = words
-        # Appended to, however it was opened: what is in the file stays.
-        one = (
-            logging.FileHandler(where, "a", words[2]) if kind == "file" else logging.StreamHandler(getattr(sys, where))
-        )
+    root.manager.disable = options.get("disable", root.manager.disable)
+    if "handlers" in options:
+        _set_handlers(logging, root, list(options["handlers"]))
+    if "loggers" not in options:
+        return
+    for name, words in {**dict.fromkeys(_loggers(logging), _AS_MADE), **options["loggers"]}.items():
+        one = logging.getLogger(name)
+        level, propagate, disabled, handlers = words
+        if _of_module(name):
+            one.setLevel(level if name in options["loggers"] else _levels_seen.get(name, level))
+            continue
         one.setLevel(level)
-        one.setFormatter(formatter and logging.Formatter(*formatter))
-        root.addHandler(one)
+        one.propagate, one.disabled = propagate, disabled
+        _set_handlers(logging, one, list(handlers))
 
 
 LIBRARIES = {
@@ -183,7 +226,7 @@ LIBRARIES = {
         Library("pandas", _pandas, _set_pandas, _live_pandas),
         Library("matplotlib", _matplotlib, _set_matplotlib, lambda one: one.rcParams),
         Library("decimal", _decimal, _set_decimal, _live_decimal),
-        Library("logging", _logging, _set_logging, _live_logging),
+        Library("logging", _logging, _set_logging),
         Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options), _live_sklearn),
         Library("torch", _torch, _set_torch),
     )

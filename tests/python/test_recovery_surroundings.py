@@ -238,6 +238,47 @@ def test_undo_takes_a_handler_of_logging_away(folder):
         assert k.text("import logging; print(logging.root.handlers, logging.root.level)") == "[] 30\n"
 
 
+LOGGERS = """
+import logging, sys, larder
+log = logging.getLogger(__name__); log.setLevel('DEBUG'); log.propagate = False
+to_page = logging.StreamHandler(sys.stdout); log.addHandler(to_page)
+to_page.setFormatter(logging.Formatter('%(levelname)s %(message)s'))
+logging.getLogger('mine.part').addHandler(logging.FileHandler('part.txt'))
+import json, chatty
+logging.getLogger('chatty').setLevel('ERROR')
+"""
+LOGGERS_ASKED = """
+log.debug('heard'); logging.getLogger('mine.part').warning('once'); logging.getLogger('chatty').warning('not heard')
+print([len(logging.getLogger(one).handlers) for one in ('chatty', 'mine.part', '__main__')])
+"""
+
+
+def test_loggers_that_the_notebook_set(folder):
+    (folder / "chatty.py").write_text(
+        "import logging, sys; log = logging.getLogger('chatty'); log.addHandler(logging.StreamHandler(sys.stdout))"
+    )
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok("import sys; sys.path.insert(0, '.')")
+        k.ok(LOGGERS)
+        assert k.text(LOGGERS_ASKED) == "DEBUG heard\n[1, 1, 1]\n"
+        kill(k)
+    with notebook(folder) as k:
+        assert k.text(LOGGERS_ASKED).endswith("DEBUG heard\n[1, 1, 1]\n")
+        kill(k)
+    assert (folder / "part.txt").read_text() == "once\nonce\n"
+    with notebook(folder) as k:
+        k.ok("log.setLevel('ERROR'); logging.getLogger('chatty').setLevel('DEBUG'); logging.disable('CRITICAL')")
+        k.ok("logging.getLogger('new').addHandler(logging.StreamHandler(sys.stdout))")
+        assert k.text("log.error('all are silent')") == ""
+        k.ok("larder.session.undo(3)")
+        assert k.text(
+            "logging.getLogger('chatty').error('from here on')\n"
+            + LOGGERS_ASKED
+            + "logging.getLogger('new').error('and so')"
+        ) == ("from here on\nDEBUG heard\n[1, 1, 1]\n")
+
+
 def test_undo_takes_filters_of_warnings_away_and_leaves_those_of_modules(folder):
     (folder / "filtering.py").write_text("import warnings; warnings.filterwarnings('ignore', 'of a module')")
     asked = """

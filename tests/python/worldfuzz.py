@@ -57,6 +57,13 @@ logging.basicConfig(level={k}, format='%(message)s {k}', force=True)
 logging.basicConfig(filename='w{k}.log', force=True)
 logging.root.addHandler(logging.StreamHandler())
 logging.root.handlers.clear()
+logging.getLogger('mine').setLevel({k} * 10)
+logging.getLogger('mine{k}').addHandler(logging.StreamHandler())
+logging.getLogger('mine').propagate = False
+logging.getLogger('mine').handlers.clear()
+logging.getLogger('matplotlib').setLevel({k} * 10)
+logging.disable({k} * 10)
+logging.disable(0)
 %xmode Plain
 %xmode Context
 %precision {k}
@@ -141,6 +148,12 @@ def stands(ip) -> dict[str, object]:
             *(
                 [type(one).__name__, getattr(one, "baseFilename", ""), one.level, getattr(one.formatter, "_fmt", None)]
                 for one in logging.root.handlers
+            ),
+            logging.root.manager.disable,
+            *(
+                [name, one.level, one.propagate, [type(of).__name__ for of in one.handlers]]
+                for name in ("matplotlib", "mine", *(f"mine{k}" for k in range(1, 10)))
+                for one in [logging.getLogger(name)]
             ),
         ],
         "(warnings)": list(map(_filter, warnings.filters)),
