@@ -115,18 +115,32 @@ def _live_sklearn(_: Any) -> dict:
     return sys.modules["sklearn._config"]._get_threadlocal_config()
 
 
+_PRINTED = ("precision", "threshold", "edgeitems", "linewidth", "sci_mode")
+
+
 def _torch(torch: Any) -> dict[str, Any]:
+    device = getattr(sys.modules.get("torch.utils._device"), "CURRENT_DEVICE", None)
     return {
         "default dtype": torch.get_default_dtype(),
+        "default device": None if device is None else str(device),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "print options": {name: getattr(torch._tensor_str.PRINT_OPTS, name) for name in _PRINTED},
     }
 
 
 def _set_torch(torch: Any, options: dict[str, Any]) -> None:
-    if "default dtype" in options:
-        torch.set_default_dtype(options["default dtype"])
-    if "deterministic algorithms" in options:
-        torch.use_deterministic_algorithms(options["deterministic algorithms"])
+    by_name: dict[str, Callable[[Any], Any]] = {
+        "default dtype": torch.set_default_dtype,
+        "default device": getattr(torch, "set_default_device", lambda device: None),  # torch 1 has none
+        "deterministic algorithms": torch.use_deterministic_algorithms,
+        "grad": torch.set_grad_enabled,
+        "threads": torch.set_num_threads,
+        "print options": lambda now: torch.set_printoptions(**now),
+    }
+    for name, value in options.items():
+        by_name[name](value)
 
 
 def _handler(logging: Any, one: Any) -> tuple | None:

@@ -276,11 +276,19 @@ def test_options_of_torch_are_set_again(torch_run):
     torch_run("""
 from larder.surroundings import LIBRARIES
 options = LIBRARIES["(torch options)"]
+first = options.read(torch)
 torch.set_default_dtype(torch.float64); torch.use_deterministic_algorithms(True)
-back, refused, _ = again(options=options.read(torch))
-torch.set_default_dtype(torch.float32); torch.use_deterministic_algorithms(False)
+meta = hasattr(torch, 'set_default_device')
+if meta: torch.set_default_device('meta')
+torch.set_grad_enabled(False); torch.set_num_threads(1); torch.set_printoptions(precision=2, sci_mode=False)
+then = options.read(torch)
+back, refused, _ = again(options=then)
+options.set(torch, first)
+assert options.read(torch) == first and torch.zeros(1).device.type == 'cpu'
 options.set(torch, back["options"])
-assert not refused and torch.zeros(1).dtype is torch.float64 and torch.are_deterministic_algorithms_enabled()
+assert not refused and options.read(torch) == then and not torch.is_grad_enabled() and torch.get_num_threads() == 1
+assert torch.zeros(1).dtype is torch.float64 and torch.are_deterministic_algorithms_enabled() and torch.zeros(1).is_meta is meta
+assert "1.23" in repr(torch.tensor([1.2345], device='cpu')) and "1.234" not in repr(torch.tensor([1.2345], device='cpu'))
 """)
 
 
