@@ -139,7 +139,7 @@ def test_each_change_of_an_option_is_seen_and_nothing_is_read_without(shell, mon
             monkeypatch.setattr(one, "_look_again", asked.append)
             one.options()
             old = int(np.__version__.partition(".")[0]) < 2  # keeps them elsewhere
-            assert set(asked) <= {"(torch options)", *(["(numpy options)"] if old else [])}
+            assert set(asked) <= {"(torch options)", "(logging options)", *(["(numpy options)"] if old else [])}
     finally:
         np.set_printoptions(**before[0])
         np.seterr(**before[1])
