@@ -292,6 +292,8 @@ def _pickler_class():
                 return subclasses.reducer
             if traits.observable(kind):
                 return traits.reduced
+            if kind is types.GetSetDescriptorType:
+                return _descriptor
             return _dict_instance if self._own_dict(kind) else _as_it_says
 
         def _own_dict(self, kind):
@@ -525,6 +527,16 @@ _array = object()
 
 def _as_it_says(obj):
     return NotImplemented
+
+
+def _descriptor(obj):
+    """One that is not what its class gives by its name: ``C.__dict__["__dict__"]`` would come back as ``C.__dict__``."""
+    owner, name = obj.__objclass__, obj.__name__
+    return NotImplemented if getattr(owner, name, None) is obj else (_named_in, (owner, name))
+
+
+def _named_in(owner, name):
+    return owner.__dict__[name]
 
 
 def _dict_instance(obj):

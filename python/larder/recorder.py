@@ -174,6 +174,7 @@ class Recorder(Between):
             if again is not None and self.on and not self.savers:
                 self._guarded(*again, math.inf)
         self.costs.try_disk(self._folder)
+        self.surroundings.cell_begins()
         self._cell_began = time.perf_counter()
 
     def after_cell(self, ip: Any, result: Any) -> None:

@@ -263,6 +263,7 @@ class Surroundings:
         self._own: set[tuple] = set()
         """Filters of warnings that came while nothing was imported: the notebook's, not a module's."""
         self._modules = len(sys.modules)
+        """How many there were when the cell began."""
         self._first: dict[str, dict[str, Any]] = {}
         """Options of libraries as they were after the import."""
         self._options: dict[str, dict[str, Any]] = {}
@@ -401,8 +402,10 @@ class Surroundings:
                 self._differ(MAGICS, self._magics())
             else:
                 self._look_again(names[at - 2])
-        self._modules = len(sys.modules)
         return self._options
+
+    def cell_begins(self) -> None:
+        self._modules = len(sys.modules)
 
     def _look_at_filters(self) -> None:
         now, there = list(warnings.filters), self._read.get(WARNINGS, self._filters)
@@ -471,7 +474,7 @@ class Surroundings:
         if name == WARNINGS:
             saved = options.get("filters")
             self._set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))])
-            self._own = set(options.get("own", ()))
+            self._own, self._read[WARNINGS] = set(options.get("own", ())), list(warnings.filters)
             return
         module = sys.modules.get(LIBRARIES[name].module)
         if module is None or name not in self._first:

@@ -219,3 +219,22 @@ def test_variables_are_told_from_the_rest():
     space["os"] = 5
     values, modules = variables.split(space, hides, excluded)
     assert "x" not in values and values["os"] == 5 and modules == {"lazy": "m.n"}
+
+
+def test_a_filter_is_the_notebooks_if_its_cell_imported_nothing_whatever_was_imported_between_cells(shell, monkeypatch):
+    with warnings.catch_warnings():
+        one = surroundings.Surroundings(shell)
+        one.options()
+        monkeypatch.setitem(sys.modules, "imported_while_saving", sys)
+        one.cell_begins()
+        warnings.filterwarnings("ignore", "of the notebook")
+        (kept,) = one.options()["(warnings)"]["own"]
+        one.cell_begins()
+        monkeypatch.setitem(sys.modules, "imported_in_the_cell", sys)
+        warnings.filterwarnings("ignore", "of a module")
+        assert one.options()["(warnings)"]["own"] == (kept,)
+        one.go_on("(warnings)", {})
+        assert [str(one[1] and one[1].pattern) for one in warnings.filters[:1]] == ["of a module"]
+        one.cell_begins()
+        one.go_on("(warnings)", {"filters": (kept,), "own": ()})  # of another kernel's module
+        assert one.options()["(warnings)"]["own"] == ()

@@ -347,6 +347,13 @@ def moved(k, comm_id, value):
     k.kc.shell_channel.send(k.kc.session.msg("comm_msg", {"comm_id": comm_id, "data": data}))
 
 
+def test_a_descriptor_that_its_class_does_not_give_by_its_name():
+    own = types.FunctionType.__dict__
+    (one,), refused = groups.groups({"n": [own["__dict__"], own["__code__"]]})
+    back = pickle.loads(one.stream, buffers=one.buffers)["n"]
+    assert not refused and back[0] is own["__dict__"] and back[1] is own["__code__"]
+
+
 def test_widgets_are_on_the_page_again_and_follow_it(tmp_path):
     make = """
 import ipywidgets as W
