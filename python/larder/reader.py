@@ -33,6 +33,10 @@ class Reader(ABC):
         """Go on with what is saved under one of the names of `surroundings.BESIDE`."""
 
     @abstractmethod
+    def variables_came(self) -> None:
+        """Something was loaded, which may be what something of `surroundings.BESIDE` waits for."""
+
+    @abstractmethod
     def set_here(self, version: dict) -> dict[str, str]:
         """Go on with what else a state says of its surroundings, and undo what it does not have; what failed, and why."""
 
@@ -77,14 +81,14 @@ class Reader(ABC):
         todo = [(r, m) for r, m in records.items() if wanted.intersection(m)]
         todo.sort(key=lambda item: int(item[0].split(":")[1]))
         comes = {name for _, members in todo for name in members}
+        beside: dict[str, dict] = {}
         with classes.loading(lambda kind: names is None or kind.__name__ in comes):
             for last in (False, True):
                 again = []
                 for record, members in todo:
                     try:
                         group = self._read_group(record)
-                        for name in BESIDE & group.keys():
-                            self.set_beside(name, group.pop(name))
+                        beside.update({name: group.pop(name) for name in BESIDE & group.keys()})
                         into.update(group)
                         back += group
                     except (Exception, SystemExit) as err:
@@ -92,6 +96,13 @@ class Reader(ABC):
                         if last:
                             failed.update(dict.fromkeys(set(members) - {RANDOM}, f"{type(err).__name__}: {err}"))
                 todo = again
+        # When what they name is there; the random numbers last, since what is imported or made can draw some.
+        for name in sorted(beside, key=lambda name: name == RANDOM):
+            try:
+                self.set_beside(name, beside[name])
+            except (Exception, SystemExit) as err:
+                failed[name] = f"{type(err).__name__}: {err}"
+        self.variables_came()
         hooks.back()
         return back, failed
 

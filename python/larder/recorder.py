@@ -487,6 +487,9 @@ class Recorder(Between):
         else:
             self.surroundings.go_on(name, value)
 
+    def variables_came(self) -> None:
+        self.surroundings.variables_came()
+
     def set_here(self, version: dict) -> dict[str, str]:
         if "here" not in version:
             return {}  # saved before there was such a thing

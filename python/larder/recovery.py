@@ -290,6 +290,9 @@ class Elsewhere(Reader):
     def set_beside(self, name: str, value: dict[str, Any]) -> None:
         """The sequences of random numbers and the options stay this notebook's."""
 
+    def variables_came(self) -> None:
+        pass
+
     def set_here(self, version: dict) -> dict[str, str]:
         return {}
 

@@ -262,6 +262,9 @@ class Surroundings:
         self._filters = list(warnings.filters)
         self._own: set[tuple] = set()
         """Filters of warnings that came while nothing was imported: the notebook's, not a module's."""
+        self._wanted: list[tuple] = []
+        self._waiting: list[tuple] = []
+        """The filters to go on with, in words, and those of them whose category is not there yet."""
         self._modules = len(sys.modules)
         """How many there were when the cell began."""
         self._first: dict[str, dict[str, Any]] = {}
@@ -473,6 +476,8 @@ class Surroundings:
             return
         if name == WARNINGS:
             saved = options.get("filters")
+            self._wanted = list(saved or ())
+            self._waiting = [words for words in self._wanted if _filter(words) is None]
             self._set_filters(self._filters if saved is None else [*filter(None, map(_filter, saved))])
             self._own, self._read[WARNINGS] = set(options.get("own", ())), list(warnings.filters)
             return
@@ -489,6 +494,19 @@ class Surroundings:
         warnings.filters[:] = [*now, *saved]  # type: ignore[index]
         with warnings.catch_warnings():  # its end says that they changed
             pass
+
+    def variables_came(self) -> None:
+        """Set filters whose category, of the notebook or of a module, was not there when the others were set."""
+        for words in self._waiting:
+            one = _filter(words)
+            if one is None:
+                continue
+            now = list(map(_plain, warnings.filters))
+            after = [now.index(later) for later in self._wanted[self._wanted.index(words) + 1 :] if later in now]
+            warnings.filters.insert(min(after, default=len(now)), one)  # type: ignore[attr-defined]
+            with warnings.catch_warnings():
+                pass
+        self._waiting = [words for words in self._waiting if _filter(words) is None]
 
     def _imported(self, name: str, module: types.ModuleType) -> None:
         with contextlib.suppress(Exception):

@@ -302,6 +302,42 @@ print([str(one.message) for one in heard])
         assert k.text(asked) == "['of the notebook', 'of nobody']\n"
 
 
+CATEGORIES = """
+import json, warnings
+from noisy import Noise
+class Mine(UserWarning): pass
+warnings.filterwarnings('ignore', category=Noise); warnings.filterwarnings('error', category=Mine)
+warnings.filterwarnings('ignore', 'but this', Mine)
+"""
+CATEGORIES_ASKED = """
+with warnings.catch_warnings(record=True) as heard:
+    warnings.warn('not heard', Noise); warnings.warn('but this', Mine); warnings.warn('heard')
+    try: warnings.warn('raised', Mine)
+    except Mine as err: print(err)
+print([str(one.message) for one in heard])
+"""
+
+
+def test_filters_of_categories_that_come_back_after_the_first_cell(folder):
+    (folder / "noisy.py").write_text("class Noise(UserWarning): pass")
+    with notebook(folder) as k:
+        in_the_folder(k, folder)
+        k.ok("import sys; sys.path.insert(0, '.')")
+        k.ok(CATEGORIES)
+        k.ok("Mine.used = 1")
+        assert k.text(CATEGORIES_ASKED) == "raised\n['heard']\n"
+        kill(k)
+    for first in ("json", "warnings.simplefilter('default', ImportWarning)"):
+        with notebook(folder) as k:
+            k.ok(first)
+            assert k.text(CATEGORIES_ASKED) == "raised\n['heard']\n"
+            kill(k)
+    with notebook(folder) as k:
+        k.ok("import larder; del Mine, Noise; warnings.resetwarnings()")
+        k.ok("larder.session.undo(2)")
+        assert k.text(CATEGORIES_ASKED).endswith("raised\n['heard']\n")
+
+
 MAGICS = """
 from IPython.core.magic import register_line_magic, register_line_cell_magic, Magics, magics_class, line_magic
 @register_line_magic
