@@ -49,6 +49,37 @@ def test_a_signal_ends_a_native_loop_at_once_with_all_it_has_done():
     assert result == (True, True, True)
 
 
+def test_a_signal_is_not_lost_while_a_native_loop_writes_numbers():
+    """What writes an int sees to signals in CPython: in the middle of a trace a handler's exception would be lost."""
+    source = """
+        import signal
+
+        class Rung(Exception): pass
+        def ring(*_): raise Rung
+
+        def count(limit):
+            n = None
+            for i in range(limit):
+                s = f"{i}{n}{i}{i!r}{n!a}{i + 0.5}{i > 5}{i + 0.25!s}{i:x}{i:.2f}"
+            return s
+
+        def run():
+            heard = 0
+            signal.signal(signal.SIGALRM, ring)
+            count(200)
+            for k in range(40):
+                signal.setitimer(signal.ITIMER_REAL, 0.002 + k * 1e-5)
+                try:
+                    count(100_000_000)
+                except Rung:
+                    heard += 1
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            return heard
+    """
+    assert both(source) == 40
+
+
 def test_other_threads_run_while_a_native_loop_waits_for_them():
     result = both("""
         import threading
