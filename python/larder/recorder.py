@@ -713,7 +713,7 @@ def _descriptors(path: Path) -> list[int]:
     return held
 
 
-def _inside_a_cell(runs: types.CodeType) -> bool:
+def _inside_a_cell(runs: types.CodeType | None) -> bool:
     """Whether a cell is running on this thread's stack, by ``runs``: then the one that just ended was run by it."""
     frame = sys._getframe()
     while frame is not None:
@@ -723,11 +723,10 @@ def _inside_a_cell(runs: types.CodeType) -> bool:
     return False
 
 
-def _runs() -> types.CodeType:
-    """The code that runs the code of cells."""
-    from IPython.core.interactiveshell import InteractiveShell
-
-    return inspect.unwrap(InteractiveShell.run_code).__code__
+def _runs() -> types.CodeType | None:
+    """The code of IPython that runs the code of cells; none where the shell is another's."""
+    module = sys.modules.get("IPython.core.interactiveshell")
+    return None if module is None else inspect.unwrap(module.InteractiveShell.run_code).__code__
 
 
 def _sums_of_chunk(data: bytes | memoryview) -> bytes:
