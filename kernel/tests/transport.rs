@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -115,22 +116,45 @@ async fn fault_3_queues_are_bounded_in_bytes_and_the_loss_is_said_never_the_stat
     shut_down(frontend, kernel).await;
 }
 
-/// How many connections the kernel has on a port, those among them that the other side has ended.
-fn connections(port: u16) -> usize {
-    let (port, open) = (format!(":{port:04X}"), ["01", "08"]);
+/// The sockets, named as in `/proc/self/fd`, of the kernel's connections on a port. The table is not read in one piece: while
+/// others come and go a row may be missing or there twice.
+fn connections(port: u16) -> BTreeSet<String> {
+    let (port, established) = (format!(":{port:04X}"), "01");
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row[1].ends_with(&port) && open.contains(&row[3]))
-        .count()
+    // One that waits to be accepted has no file yet.
+    rows.filter(|row| row[1].ends_with(&port) && row[3] == established && row[9] != "0")
+        .map(|row| format!("socket:[{}]", row[9]))
+        .collect()
 }
 
-/// Waits until all but so many of them are closed.
-async fn closed(port: u16, but: usize) {
+/// Waits until `found` finds something.
+async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
-    while connections(port) > but {
-        assert!(began.elapsed() < PATIENCE, "a connection that was ended is kept");
+    loop {
+        if let Some(it) = found() {
+            return it;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// The kernel's side of the one connection on a port that is not among `others`.
+async fn accepted(port: u16, others: &BTreeSet<String>) -> String {
+    let one = || connections(port).difference(others).next().cloned();
+    until("no connection was made", one).await
+}
+
+/// Waits until the kernel, which runs in this process, has let go of its side of a connection.
+async fn let_go(socket: &str) {
+    let open = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.unwrap().path());
+    let held = || {
+        std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .any(|entry| open(entry).is_ok_and(|to| to.as_os_str() == socket))
+    };
+    until("a connection that was ended is kept", || (!held()).then_some(())).await;
 }
 
 #[tokio::test]
@@ -141,22 +165,24 @@ async fn fault_4_a_client_that_reconnects_under_its_identity_loses_no_reply() {
     let mut watcher = Frontend::connect(&kernel.connection).await;
     let folder = tempfile::tempdir().unwrap();
     let port = kernel.connection.shell_port;
-    let before = connections(port);
+    let others = BTreeSet::from([accepted(port, &BTreeSet::new()).await]);
     for round in 0..20 {
         let go = folder.path().join(round.to_string());
         let mut first = Frontend::connect_as(&kernel.connection, identity.clone()).await;
+        let its = accepted(port, &others).await;
         let wait = format!("wait {}", go.display());
         first.send("execute_request", json!({"code": wait})).await;
         watcher.expect(&["status:busy", "execute_input"]).await;
         drop(first);
-        closed(port, before).await;
+        let_go(&its).await;
         std::fs::write(go, "").unwrap();
         let mut second = Frontend::connect_as(&kernel.connection, identity.clone()).await;
+        let its = accepted(port, &others).await;
         let reply = second.reply().await;
         assert_eq!(reply.header.msg_type, "execute_reply", "round {round}");
         watcher.expect(&["status:idle"]).await;
         drop(second);
-        closed(port, before).await;
+        let_go(&its).await;
     }
     shut_down(watcher, kernel).await;
 }
