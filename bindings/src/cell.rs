@@ -80,17 +80,10 @@ impl Variables {
             self.known.clear();
             self.excluded = excluded.len();
         }
-        let known = &self.known;
-        let said = |at: usize, key: usize| {
-            known
-                .get(at)
-                .filter(|one| one.0.as_ptr() as usize == key)
-                .map(|one| one.1)
-        };
-        let found = some(space, |at, key| said(at, key) != Some(Says::No));
+        let found = some(space, |at, key| self.said(at, key) != Some(Says::No));
         let (values, modules, module) = (PyDict::new(py), PyDict::new(py), self.module.clone_ref(py));
         for (at, name, value) in found {
-            let says = match said_of(&self.known, at, &name) {
+            let says = match self.said(at, name.as_ptr() as usize) {
                 Some(says) => says,
                 None => {
                     let says = self.say(&name, excluded)?;
@@ -120,11 +113,13 @@ impl Variables {
     }
 }
 
-fn said_of(known: &[(Py<PyAny>, Says)], at: usize, name: &Bound<'_, PyAny>) -> Option<Says> {
-    known.get(at).filter(|one| one.0.is(name)).map(|one| one.1)
-}
-
 impl Variables {
+    /// What was said of the name at this place and address.
+    fn said(&self, at: usize, name: usize) -> Option<Says> {
+        let known = self.known.get(at).filter(|one| one.0.as_ptr() as usize == name);
+        known.map(|one| one.1)
+    }
+
     fn say(&self, name: &Bound<'_, PyAny>, excluded: &Bound<'_, PySet>) -> PyResult<Says> {
         let Ok(text) = name.cast::<PyString>() else {
             return Ok(Says::No);

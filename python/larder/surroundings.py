@@ -492,8 +492,7 @@ class Surroundings:
         there = [*saved, *self._filters]
         now = [one for one in warnings.filters if one not in there and _plain(one) not in self._own]
         warnings.filters[:] = [*now, *saved]  # type: ignore[index]
-        with warnings.catch_warnings():  # its end says that they changed
-            pass
+        _filters_changed()
 
     def variables_came(self) -> None:
         """Set filters whose category, of the notebook or of a module, was not there when the others were set."""
@@ -504,8 +503,7 @@ class Surroundings:
             now = list(map(_plain, warnings.filters))
             after = [now.index(later) for later in self._wanted[self._wanted.index(words) + 1 :] if later in now]
             warnings.filters.insert(min(after, default=len(now)), one)  # type: ignore[attr-defined]
-            with warnings.catch_warnings():
-                pass
+            _filters_changed()
         self._waiting = [words for words in self._waiting if _filter(words) is None]
 
     def _imported(self, name: str, module: types.ModuleType) -> None:
@@ -555,6 +553,11 @@ def _figure_formats(ip: Any) -> list[str]:
         return sorted(config.InlineBackend.instance().figure_formats)
     asked = ip.config.get("InlineBackend", {})  # what `%config` leaves for who comes later
     return [asked["figure_format"]] if "figure_format" in asked else sorted(asked.get("figure_formats", ["png"]))
+
+
+def _filters_changed() -> None:
+    with warnings.catch_warnings():  # its end says so to what remembers them
+        pass
 
 
 def _plain(one: tuple) -> tuple:
