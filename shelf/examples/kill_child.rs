@@ -2,13 +2,16 @@
 //!
 //! `kill_child PATH`: every commit puts a small value, replaces a two-page one, and stores into an array in place, all
 //! derived from the commit number. The SIGKILL test and the machine test check what comes back with `kill_child PATH check`;
-//! `kill_child PATH read N` opens it N times beside the writer, and checks each time, twice, that it sees one commit.
+//! `kill_child PATH read N` opens it beside the writer until it has seen N commits, and checks each time, twice, that it sees one.
 
 use larder_shelf::{Mode, OpenOptions, Shelf};
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const ARRAY: u64 = 1 << 20;
+/// A writer that commits nothing for so long stands still.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where round `n` stores into the array.
 fn place(n: u64) -> usize {
@@ -66,17 +69,21 @@ fn read(path: &Path, times: u32) {
         mode: Mode::R,
         ..OpenOptions::default()
     };
-    let (mut last, mut moved) = (0, 0);
-    for _ in 0..times {
+    let (mut last, mut moved, mut moved_at) = (0, 0, Instant::now());
+    while moved < times {
         let shelf = Shelf::open(path, &options).expect("open for reading");
         let seen = verify(&shelf);
         assert!(seen >= last, "commit {last} was shown before, {seen} now");
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
         assert_eq!(verify(&shelf), seen, "the commit changed under its reader");
-        moved += u32::from(seen > last);
-        last = seen;
+        if seen > last {
+            (last, moved, moved_at) = (seen, moved + 1, Instant::now());
+        }
+        assert!(
+            moved_at.elapsed() < PATIENCE,
+            "the writer stands still at commit {last}"
+        );
     }
-    writeln!(std::io::stdout(), "{moved} commits of {last} seen").expect("stdout");
 }
 
 /// Checks that all parts belong to one round; that round's number (0: an empty shelf).
