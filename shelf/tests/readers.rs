@@ -15,7 +15,7 @@ fn start(arguments: &[&str]) -> Child {
 
 #[test]
 fn readers_in_other_processes_see_one_commit_each_while_the_writer_goes_on() {
-    let rounds = std::env::var("LARDER_READER_ROUNDS").unwrap_or("60".into());
+    let rounds = std::env::var("LARDER_READER_ROUNDS").unwrap_or("20".into());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("read.shelf");
     let path = path.to_str().expect("a plain path");
