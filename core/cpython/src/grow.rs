@@ -162,14 +162,14 @@ impl Engine {
             }
         };
         let packed = Packed::new(&tree, &code, |o| dies(o) && !kept(o)).map_err(|_| late("too large to keep"))?;
-        let named: Vec<Obj> = packed.objects().collect();
+        let named: Vec<Obj> = packed.objects().filter(|o| !kept(*o)).collect();
         // SAFETY: live objects the recorder met.
         unsafe { self.known.hold(&named, frame, l, self.symbols) }.map_err(late)?;
         let piece = self
             .publish(&code.bytes, &code.links, &raw const info.loops[index])
             .ok_or(late("the limit for machine code is reached"))?;
         let reaches_out = from.is_some() && tree.traces.iter().any(|t| t.outer);
-        let mut compiled = Box::new(Compiled::new(tree, packed, piece));
+        let mut compiled = Box::new(Compiled::new(tree, &code, packed, piece));
         debug_assert!(compiled.packed.spaces().count() <= helpers::OTHERS);
         let l = &mut info.loops[index];
         if let Some(old) = l.compiled.take() {

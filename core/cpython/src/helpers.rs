@@ -251,10 +251,8 @@ pub unsafe fn lasting_owners(packed: &Packed, frame: Frame, o: Obj, l: &Layout) 
         if count < 0 {
             return None;
         }
-        let locals = packed.locals as usize;
-        let places = packed
-            .overwritten()
-            .filter(|slot| slot.as_frame().is_none_or(|i| i < locals));
+        let locals = packed.locals();
+        let places = packed.overwritten();
         let stale = places
             .filter(|slot| crate::run::in_slot(packed, frame, *slot) == o)
             .count();

@@ -140,6 +140,31 @@ unsafe fn in_child() {
     }
 }
 
+/// What trees name most often, of what never dies.
+///
+/// # Safety
+/// GIL held.
+unsafe fn common(s: &Symbols) -> Vec<Obj> {
+    let types = [
+        &raw const ffi::PyList_Type,
+        &raw const ffi::PyRange_Type,
+        &raw const ffi::PyDict_Type,
+        &raw const ffi::PyUnicode_Type,
+        &raw const ffi::PyTuple_Type,
+        &raw const ffi::PyFloat_Type,
+        &raw const ffi::PyLong_Type,
+        &raw const ffi::PyBool_Type,
+        &raw const ffi::PySet_Type,
+        &raw const ffi::PyBytes_Type,
+        &raw const ffi::PyType_Type,
+    ];
+    let found = types.iter().map(|t| Obj(*t as usize));
+    let mut found: Vec<Obj> = found.chain([s.enumerate_type, s.zip_type].map(Obj)).collect();
+    // SAFETY: types of the interpreter.
+    found.retain(|t| unsafe { crate::object::refcount(*t) } < 0);
+    found
+}
+
 /// Prepares the engine; the opcode numbers come from the running interpreter's own tables.
 ///
 /// # Errors
@@ -175,6 +200,7 @@ pub unsafe fn start(
         if helpers::table().all().iter().any(|helper| helper.address == 0) {
             return Err("a function that machine code calls is not there".into());
         }
+        larder_jit::packed::set_common(&common(symbols));
         let compiler = Compiler::new(host)?;
         let arena = Arena::new(CODE_BYTES_MAX, CODE_BYTES, &helpers::table().all())
             .map_err(|e| format!("no memory for machine code: {e}"))?;
@@ -360,7 +386,7 @@ impl Engine {
         }
         let timed = self.limits.hot >= TIMED_HOT;
         let watch = if timed { l.begin() } else { None };
-        let (row, c) = (l.row, l.compiled.as_mut()?);
+        let (row, header, c) = (l.row, l.header, l.compiled.as_mut()?);
         let mut buffer: Buffer = [MaybeUninit::uninit(); BUFFER_WORDS];
         buffer[BREAKER].write(breaker as u64);
         let counters = c.packed.counters();
@@ -380,7 +406,8 @@ impl Engine {
                 return None;
             }
             let row = row.and_then(|row| self.rows.get_mut(row));
-            c.run(frame, self.layout, &mut self.arena, self.log.as_ptr(), &mut buffer, row)
+            let code = (&mut self.arena, self.log.as_ptr());
+            c.run(frame, self.layout, code, &mut buffer, row, header)
         };
         if let Some(watch) = watch {
             let l = &mut info.loops[index];
@@ -393,16 +420,19 @@ impl Engine {
             return Some((exit, pc));
         };
         let (taken, side) = (u32::from(c.packed.taken(exit)), self.limits.side.min(255));
-        if exit == 0 || taken < side || c.packed.linked(exit) {
+        if exit == 0 || taken < side {
             return Some((exit, pc));
         }
         let Some(growth) = &c.growth else {
-            if taken == side {
+            if taken == side && !c.packed.linked(exit) {
                 info.loops[index].reopened += 1;
                 self.discard(&mut info.loops[index], Event::Reopened);
             }
             return Some((exit, pc));
         };
+        if c.packed.linked(exit) {
+            return Some((exit, pc));
+        }
         let tree = growth.ahead.as_ref().map_or(&growth.tree, |ahead| &ahead.0);
         let new = tree.exits[exit].side.is_none() && tree.traces.len() < TRACES_MAX;
         let pending = growth.tree.exits[exit].side.is_none() && tree.exits[exit].side.is_some();

@@ -19,7 +19,10 @@ use std::mem::MaybeUninit;
 /// What tells numbers made at one exit apart, when several places hold them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Identity {
+    /// By the word that its object would be in, or its number is in.
     Shared(u64),
+    /// By a number of its own.
+    Alike(u64),
     Named(u64),
     /// Nothing else holds it.
     Alone,
@@ -65,6 +68,10 @@ impl Restore<'_> {
                     Ok(word) => borrowed(word),
                     Err((identity, word)) => self.number(identity, v.kind == kind::SHARED_FLOAT, word),
                 },
+                kind::TWIN_INT | kind::TWIN_FLOAT | kind::NAMED_INT | kind::NAMED_FLOAT => {
+                    let (identity, word) = self.twin(v);
+                    self.number(identity, matches!(v.kind, kind::TWIN_FLOAT | kind::NAMED_FLOAT), word)
+                }
                 kind::BOOL => {
                     let yes = v.word(self.buffer) & 1 != 0;
                     borrowed(if yes { ffi::Py_True() } else { ffi::Py_False() } as u64)
@@ -87,11 +94,28 @@ impl Restore<'_> {
     unsafe fn shared(&self, v: &mut Value) -> Result<u64, (Identity, u64)> {
         // SAFETY: by contract.
         unsafe {
-            let (id, number, object) = (v.number(), v.word(self.buffer), v.word(self.buffer));
+            let ([number, object], at) = v.words(self.buffer);
             match object {
-                0 => Err((Identity::Shared(id), number)),
+                0 => Err((Identity::Shared(at), number)),
                 o if o & 1 == 0 => Ok(o),
                 name => Err((Identity::Named(name), number)),
+            }
+        }
+    }
+
+    /// A number without an object that several places hold.
+    ///
+    /// # Safety
+    /// As [`Restore::object`].
+    #[inline(always)]
+    unsafe fn twin(&self, v: &mut Value) -> (Identity, u64) {
+        // SAFETY: by contract.
+        unsafe {
+            if matches!(v.kind, kind::NAMED_INT | kind::NAMED_FLOAT) {
+                (Identity::Alike(v.number()), v.word(self.buffer))
+            } else {
+                let (at, word) = v.placed(self.buffer);
+                (Identity::Shared(at), word)
             }
         }
     }
@@ -170,12 +194,16 @@ impl Restore<'_> {
         let (kind, l) = (v.kind, self.l);
         // SAFETY: by contract; results are checked.
         unsafe {
-            let mut word = || v.word(self.buffer);
-            let w = [word(), word(), word()];
+            let w = if matches!(kind, kind::RANGE_ITER | kind::ENUMERATE | kind::ZIP) {
+                v.words(self.buffer).0
+            } else {
+                let [a, b, c] = v.words(self.buffer).0;
+                [a, b, c, 0]
+            };
             match kind {
-                kind::RANGE_ITER => range_iter(&[w[0], w[1], w[2], word()], l),
+                kind::RANGE_ITER => range_iter(&w, l),
                 kind::RANGE => {
-                    let [a, b, c] = w.map(|v| checked(ffi::PyLong_FromLongLong(v as i64)));
+                    let [a, b, c] = [w[0], w[1], w[2]].map(|v| checked(ffi::PyLong_FromLongLong(v as i64)));
                     let range = &raw mut ffi::PyRange_Type as *mut ffi::PyObject;
                     let end = std::ptr::null_mut::<ffi::PyObject>();
                     let o = checked(ffi::PyObject_CallFunctionObjArgs(range, ptr(a), ptr(b), ptr(c), end));
@@ -185,7 +213,7 @@ impl Restore<'_> {
                     o
                 }
                 kind::ENUMERATE => {
-                    let have = word();
+                    let have = w[3];
                     let it = if have != 0 {
                         borrowed(have)
                     } else {
@@ -196,7 +224,7 @@ impl Restore<'_> {
                     it
                 }
                 kind::ZIP => {
-                    let have = word();
+                    let have = w[3];
                     let it = if have != 0 {
                         borrowed(have)
                     } else {
@@ -276,13 +304,13 @@ unsafe fn reused(frame: Frame, index: usize, float: bool, word: u64, l: &Layout)
     }
 }
 
-/// Writes a trace's state into the frame and its namespaces; where the exit leads. `first`: it has left in its first pass.
+/// Writes a trace's state into the frame and its namespaces; how far behind the head the exit leads. `first`: it has left in its first pass.
 ///
 /// # Safety
 /// GIL held; the frame stands at the tree's head as it was entered, and the buffer is as this exit's code has left it.
 #[inline(never)]
-pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> usize {
-    let locals = packed.locals as usize;
+pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> isize {
+    let locals = packed.locals();
     let old_depth = frame.depth(locals);
     let top = locals + old_depth;
     // Numbers that wait, names with their objects, and what slots held: as many as the exit writes, and the stack.
@@ -313,13 +341,16 @@ pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l
         };
         // Whether a slot has an object already.
         let has = |index: usize, word: u64| word != 0 && index < top && frame.owned(index).0 as u64 == word;
-        let (pc, depth) = packed.each(exit, first, |slot, mut value| {
+        let (distance, depth) = packed.each(exit, first, |slot, mut value| {
             let Some(index) = slot.as_frame() else {
                 let o = r.object(&mut { value });
                 named.add((slot.as_name().unwrap_or_default(), o));
                 return;
             };
-            let float = matches!(value.kind, kind::FLOAT | kind::SHARED_FLOAT);
+            let float = matches!(
+                value.kind,
+                kind::FLOAT | kind::SHARED_FLOAT | kind::TWIN_FLOAT | kind::NAMED_FLOAT
+            );
             let number = |word, identity| Number {
                 index,
                 float,
@@ -337,6 +368,10 @@ pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l
                         numbers.add(number(word, identity));
                     }
                 },
+                kind::TWIN_INT | kind::TWIN_FLOAT | kind::NAMED_INT | kind::NAMED_FLOAT if index < locals => {
+                    let (identity, word) = r.twin(&mut value);
+                    numbers.add(number(word, identity));
+                }
                 kind::PTR => {
                     let word = value.word(buffer);
                     if !has(index, word) {
@@ -344,7 +379,7 @@ pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l
                     }
                 }
                 kind::RANGE_ITER => {
-                    let words: [u64; 4] = std::array::from_fn(|_| value.word(buffer));
+                    let words: [u64; 4] = value.words(buffer).0;
                     if has(index, words[3]) {
                         set_range_iter(Obj(words[3] as usize), &words, l);
                     } else {
@@ -388,7 +423,7 @@ pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l
         for at in 0..old.count {
             decref(old.get(at));
         }
-        pc
+        distance
     }
 }
 

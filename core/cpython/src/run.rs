@@ -16,8 +16,8 @@ use crate::object::{decref, int_value, load, ptr, refcount, type_of};
 use crate::restore::restore;
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
-use larder_jit::lower::{BUFFER_WORDS, FIRST, FORCED, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN, SCRATCH};
-use larder_jit::packed::input;
+use larder_jit::lower::{BUFFER_WORDS, Code, FIRST, FORCED, ITERATIONS, LOG_WORDS, LOGGED, ORIGIN, SCRATCH};
+use larder_jit::packed::{input, overwritten};
 use larder_jit::{Arena, Packed, Piece};
 use larder_trace::bytecode::Ins;
 use larder_trace::ir::Condition;
@@ -64,9 +64,9 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    pub fn new(tree: Tree, mut packed: Packed, piece: Piece) -> Compiled {
+    pub fn new(tree: Tree, code: &Code, mut packed: Packed, piece: Piece) -> Compiled {
         let exits = tree.exits.len();
-        packed.due = due(&tree, &packed);
+        packed.due = due(&tree, code);
         Compiled {
             packed,
             piece,
@@ -157,7 +157,7 @@ impl Compiled {
     /// GIL held; `frame` stands at this tree's head with the tree's depth.
     pub unsafe fn enter(&self, frame: Frame, engine: &Engine, ins: &Rc<[Ins]>, buffer: &mut Buffer) -> bool {
         let l = engine.layout;
-        if !plain_namespaces(frame) || (self.packed.module_level && frame.locals() != frame.globals()) {
+        if !plain_namespaces(frame) || (self.packed.module_level() && frame.locals() != frame.globals()) {
             return false;
         }
         set_namespaces(frame, self.packed.spaces());
@@ -174,10 +174,11 @@ impl Compiled {
                 }
             };
             let symbols = engine.symbols;
-            for input in self.packed.inputs() {
+            let mut inputs = self.packed.inputs();
+            for input in inputs.by_ref() {
                 let ty = input.ty;
-                if input.write_only {
-                    put(&[0; 4][..usize::from(input::WORDS[usize::from(ty)])]);
+                if ty == input::SKIPPED {
+                    put(&[0; 16][..usize::from(input.skipped)]);
                     continue;
                 }
                 let place = input.slot.as_frame();
@@ -243,7 +244,7 @@ impl Compiled {
                     _ => return false,
                 }
             }
-            for slot in self.packed.overwritten() {
+            for slot in inputs.overwritten() {
                 if !self.may_be_overwritten(frame, slot, l) {
                     return false;
                 }
@@ -281,9 +282,6 @@ impl Compiled {
 
     /// Whether dropping what a slot holds later than the program would is invisible.
     unsafe fn may_be_overwritten(&self, frame: Frame, slot: Slot, l: &Layout) -> bool {
-        if slot.as_frame().is_some_and(|i| i >= self.packed.locals as usize) {
-            return true; // stack entries are the trace's own inputs
-        }
         let o = self.slot(frame, slot);
         if o.is_null() {
             return true;
@@ -296,8 +294,8 @@ impl Compiled {
         }
     }
 
-    /// Runs from the loop head with a buffer that [`Compiled::enter`] has filled; the exit taken and the unit it leads to,
-    /// after the frame was put right.
+    /// Runs from the loop head, unit `header`, with a buffer that [`Compiled::enter`] has filled; the exit taken and the unit
+    /// it leads to, after the frame was put right.
     ///
     /// # Safety
     /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth; `log` is the release log the
@@ -306,10 +304,10 @@ impl Compiled {
         &mut self,
         frame: Frame,
         l: &Layout,
-        arena: &mut Arena,
-        log: *const usize,
+        (arena, log): (&mut Arena, *const usize),
         buffer: &mut Buffer,
         row: Option<&mut Row>,
+        header: u32,
     ) -> (usize, u32) {
         // SAFETY: the code was compiled for this tree; the buffer is as large as it expects.
         unsafe {
@@ -338,7 +336,8 @@ impl Compiled {
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
             let dropped = if logged == 0 { None } else { Some(emptied(log, logged)) };
             // In the first pass, what earlier passes changed is nothing: the frame has it.
-            let mut pc = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
+            let distance = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
+            let mut pc = (header as usize).wrapping_add_signed(distance);
             if forced {
                 pc = buffer[SCRATCH].assume_init() as usize;
             }
@@ -377,7 +376,7 @@ unsafe fn let_go(dropped: Vec<usize>) {
 }
 
 /// Passes that pay for one entry, in sixteenths, from what entering and leaving does and what a pass saves.
-fn due(tree: &Tree, packed: &Packed) -> u16 {
+fn due(tree: &Tree, code: &Code) -> u16 {
     // A loop whose passes go through an outer trace saves more in them than the root tells.
     let longest = tree.traces.iter().filter(|t| t.outer).map(|t| t.bytecodes).max();
     let bytecodes = longest.unwrap_or(0).max(tree.traces.first().map_or(0, |t| t.bytecodes));
@@ -385,7 +384,7 @@ fn due(tree: &Tree, packed: &Packed) -> u16 {
     let mut carried: Vec<u32> = tree.carried().iter().map(|c| c.0).collect();
     carried.dedup();
     let numbers = carried.iter().filter(|k| number(&tree.inputs[**k as usize]));
-    let written = (packed.overwritten().count() + numbers.count()) as u64;
+    let written = (overwritten(tree, code).len() + numbers.count()) as u64;
     let cost = ENTRY_NS + READ_NS * tree.inputs.len() as u64 + WRITTEN_NS * written;
     let saved = (u64::from(bytecodes) * BYTECODE_NS_TENTHS / 10).max(1);
     (cost * 16).div_ceil(saved).clamp(16, 1600) as u16

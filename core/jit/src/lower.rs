@@ -39,7 +39,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use larder_trace::{End, ExitId, Kind, Op, Ref, Slot, Tree, Type, Val, layout};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Words of the buffer.
 pub const BUFFER_WORDS: usize = 512;

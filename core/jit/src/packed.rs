@@ -5,55 +5,74 @@
 //! once, and an exit is a set of it; exits that write the same share that too.
 //!
 //! ```text
-//! objects      six bytes each, the lowest first
-//! spaces       count, then the dicts of other modules whose names are kept in registers
-//! inputs       count, then (slot, type, object?) each
-//! names        namespace and key, two bytes each
-//! conditions   count, then (kind, object, version or code) each
-//! overwritten  count, then slots: those that may hold more than a number at entry
+//! objects      six bytes each, the lowest first; numbers below 16 stand for those of the process ([`set_common`])
+//! names        namespace and key, a byte each or two (WIDE)
+//! outside      if there are any: count, then the dicts of other modules whose names are kept in registers (SPACES);
+//!              if there are any: count, then what must hold, (kind, object, version or code) each (CONDITIONS)
+//! inputs       count, then slot * 16 + type each, a slot from 15 on behind it, and the object of some types;
+//!              or words * 16 + SKIPPED for inputs that are written before they are read
+//! overwritten  behind them: count, then slots: those, but for the stack's, that may hold more than a number at entry
 //! entries      what exits write: (kind, slot, its one source) or (kind + LONG, distance of a long entry in two bytes)
-//! long         slot, then what its kind needs, one source per component
-//! sets         which entries an exit writes: bits
-//! exits        distance of its pc from the head in two bytes, depth * 2 + whether it leads to another loop's head, its
-//!              set (two bytes if there are more than 256), how often it was taken, up to 255
+//! long         slot, then what its kind needs, one source per component; of neighbours (RUN) only the first
+//! sets         where an exit leads and which entries it writes: depth * 2 + whether to another loop's head, then bits
+//! exits        how often it was taken, up to 255; its set, distance of its pc from the head: a byte each, then the
+//!              second bytes of both if one of the tree needs them (FAR)
 //! slot         index * 2, or a name's index * 2 + 1
 //! source       2 + the word, counted from the first;  or 1 and a constant;  or 0 for the constant 0
 //! ```
 
 mod read;
+mod write;
 
 pub use read::{Value, input, kind};
+pub use write::overwritten;
 
-use crate::lower::{Code, ExitMap, FIRST, Item, Source};
-use larder_trace::ir::{Condition, Seq};
+use crate::lower::{Code, Item, Source};
+use larder_trace::ir::Condition;
 use larder_trace::record::ANOTHER;
-use larder_trace::{Name, Namespace, Obj, Ref, Slot, Tree, Type, Val};
+use larder_trace::{Name, Namespace, Obj, Slot, Tree, Val};
 use read::Reader;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use write::{Written, pack_inputs, place, put, put_slot};
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Packed {
-    bytes: Box<[u8]>,
-    header: u32,
-    /// Where each part begins in the bytes; the objects lie before the spaces.
-    spaces: u16,
+    /// As many as `len` says; a box would take a word to say it.
+    bytes: NonNull<u8>,
+    len: u16,
+    /// Where each part begins in the bytes; the objects lie before the names.
     names: u16,
-    conditions: u16,
-    overwritten: u16,
+    outside: u16,
+    inputs: u16,
     entries: u16,
     sets: u16,
     exits: u16,
     /// The word of the buffer behind which the counters of side traces lie, and how many there are.
     counters: u16,
-    pub locals: u16,
-    sides: u8,
-    /// Bytes of a set, and of an exit.
-    set: u8,
-    exit: u8,
-    pub depth: u8,
-    pub module_level: bool,
+    locals: u16,
     /// Passes of the head that pay for one entry, in sixteenths; who enters says.
     pub due: u16,
+    flags: u8,
+    sides: u8,
+    /// Bytes of a set, with where it leads.
+    set: u8,
+    pub depth: u8,
 }
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        let all = std::ptr::slice_from_raw_parts_mut(self.bytes.as_ptr(), usize::from(self.len));
+        // SAFETY: `new` has taken them out of a box of this length, and nobody else has them.
+        drop(unsafe { Box::from_raw(all) });
+    }
+}
+
+const FAR: u8 = 1;
+const WIDE: u8 = 2;
+const SPACES: u8 = 8;
+const CONDITIONS: u8 = 16;
+const MODULE: u8 = 32;
 
 /// One slot an exit writes: its kind of value (of references only identities), where its components are, and the items
 /// of a tuple that is made there.
@@ -67,31 +86,42 @@ pub struct Entry {
     pub carried: bool,
 }
 
-/// Where an exit leads and what it writes.
+/// Where an exit leads, counted from the head, and what it writes.
 pub struct Exit {
-    pub pc: usize,
+    pub distance: isize,
     pub depth: usize,
     /// It leads to the head of another loop: it grows nothing.
     pub linked: bool,
     pub entries: Vec<Entry>,
 }
 
-/// A slot read at entry.
+/// A slot read at entry, or some that are not read ([`input::SKIPPED`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Input {
     pub slot: Slot,
     /// One of [`input`], and the object it names.
     pub ty: u8,
     pub object: Obj,
-    /// What the frame holds there does not matter: it is written before it is read.
-    pub write_only: bool,
+    /// Words for which what the frame holds does not matter: they are written before they are read.
+    pub skipped: u8,
 }
 
 /// See [`Packed::inputs`].
 pub struct Inputs<'a> {
     from: Reader<'a>,
     left: u64,
-    bytes: &'a [u8],
+    of: &'a Packed,
+}
+
+impl<'a> Inputs<'a> {
+    /// When all inputs were read: the slots some exit writes, without the stack's and without those that hold a number at
+    /// entry, whose death is seen by nobody.
+    #[inline(always)]
+    pub fn overwritten(mut self) -> impl Iterator<Item = Slot> + 'a {
+        debug_assert!(self.left == 0);
+        let count = self.from.number();
+        (0..count).map(move |_| self.from.slot())
+    }
 }
 
 impl Iterator for Inputs<'_> {
@@ -100,18 +130,31 @@ impl Iterator for Inputs<'_> {
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let (slot, tag) = (self.from.slot(), self.from.byte());
-        let ty = tag & !WRITE_ONLY;
+        let byte = self.from.byte();
+        let (ty, slot) = (byte & 15, byte >> 4);
+        if ty == input::SKIPPED {
+            let (slot, object, skipped) = (Slot::frame(0), Obj::NULL, slot);
+            return Some(Input {
+                slot,
+                ty,
+                object,
+                skipped,
+            });
+        }
+        let slot = if slot < 15 {
+            read::slot(usize::from(slot))
+        } else {
+            self.from.slot()
+        };
         let object = match ty {
-            input::PTR | input::KNOWN => object(self.bytes, self.from.number() as usize),
+            input::PTR | input::KNOWN => self.of.object(self.from.number() as usize),
             _ => Obj::NULL,
         };
-        let write_only = tag & WRITE_ONLY != 0;
         Some(Input {
             slot,
             ty,
             object,
-            write_only,
+            skipped: 0,
         })
     }
 }
@@ -124,54 +167,34 @@ impl Packed {
     pub fn new(tree: &Tree, code: &Code, dies: impl Fn(Obj) -> bool) -> Result<Packed, String> {
         let maps = &code.exits;
         let mut objects = Vec::new();
-        let mut bytes = Vec::new();
+        let mut flags = if tree.module_level { MODULE } else { 0 };
+        let mut names = Vec::new();
         let mut spaces = Vec::new();
-        for name in &tree.names {
-            if let Namespace::Dict(dict) = name.space
-                && !spaces.contains(&dict)
-            {
-                spaces.push(dict);
-            }
-        }
-        put(&mut bytes, spaces.len() as u64);
-        for dict in spaces {
-            put(&mut bytes, index(&mut objects, dict));
-        }
-        put(&mut bytes, tree.inputs.len() as u64);
-        for (number, of) in tree.inputs.iter().enumerate() {
-            put_slot(&mut bytes, of.slot);
-            let (tag, object) = match of.ty {
-                Type::Int => (input::INT, None),
-                Type::Float => (input::FLOAT, None),
-                Type::Bool => (input::BOOL, None),
-                Type::Ptr(o) => (input::PTR, Some(o)),
-                Type::Known(o) => (input::KNOWN, Some(o)),
-                Type::Null => (input::NULL, None),
-                Type::RangeIter => (input::RANGE_ITER, None),
-                Type::SeqIter(Seq::List) => (input::LIST_ITER, None),
-                Type::SeqIter(Seq::Tuple) => (input::TUPLE_ITER, None),
-                Type::SeqIter(Seq::Str) => (input::STR_ITER, None),
-                Type::Enumerate => (input::ENUMERATE, None),
-                Type::Zip => (input::ZIP, None),
-                Type::Position => (input::POSITION, None),
-            };
-            bytes.push(tag | if tree.write_only(number as u32) { WRITE_ONLY } else { 0 });
-            if let Some(o) = object {
-                put(&mut bytes, index(&mut objects, o));
-            }
-        }
-        let names = bytes.len();
         for name in &tree.names {
             let space = match name.space {
                 Namespace::Globals => 0,
                 Namespace::Builtins => 1,
                 Namespace::Dict(o) => 2 + index(&mut objects, o),
             };
-            bytes.extend((space as u16).to_le_bytes());
-            bytes.extend((index(&mut objects, name.key) as u16).to_le_bytes());
+            names.extend([space as usize, index(&mut objects, name.key) as usize]);
+            if let Namespace::Dict(dict) = name.space
+                && !spaces.contains(&dict)
+            {
+                spaces.push(dict);
+            }
         }
-        let conditions = bytes.len();
-        put(&mut bytes, tree.conditions.len() as u64);
+        let mut bytes = Vec::new();
+        if !spaces.is_empty() {
+            flags |= SPACES;
+            put(&mut bytes, spaces.len() as u64);
+            for dict in spaces {
+                put(&mut bytes, index(&mut objects, dict));
+            }
+        }
+        if !tree.conditions.is_empty() {
+            flags |= CONDITIONS;
+            put(&mut bytes, tree.conditions.len() as u64);
+        }
         for condition in &tree.conditions {
             let (tag, o, n) = match *condition {
                 Condition::TypeVersion(t, version) => (0, t, u64::from(version)),
@@ -184,14 +207,14 @@ impl Packed {
             put(&mut bytes, index(&mut objects, o));
             put(&mut bytes, n);
         }
-        let overwritten = bytes.len();
-        let mut slots: Vec<u32> = maps.iter().flat_map(|m| m.slots.iter().map(|s| s.0.0)).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        slots.retain(|slot| !holds_number(tree, Slot(*slot)));
+        let inputs = bytes.len();
+        pack_inputs(&mut bytes, &mut objects, tree);
+        let on_stack = |slot: Slot| slot.as_frame().is_some_and(|i| i >= tree.locals as usize);
+        let mut slots = overwritten(tree, code);
+        slots.retain(|slot| !on_stack(*slot)); // those are inputs, and go at an exit in any case
         put(&mut bytes, slots.len() as u64);
         for slot in slots {
-            put_slot(&mut bytes, Slot(slot));
+            put_slot(&mut bytes, slot);
         }
         let mut written = Written::default();
         let mut exits = Vec::with_capacity(maps.len());
@@ -201,7 +224,8 @@ impl Packed {
             let distance = i64::from(snapshot.pc) - i64::from(tree.header);
             let distance = i16::try_from(distance).map_err(|_| LARGE)?;
             let depth = u8::try_from(snapshot.depth).ok().filter(|d| *d < 128).ok_or(LARGE)?;
-            exits.push((distance, depth << 1 | u8::from(linked), written.exit(&mut objects, map)));
+            let leads = depth << 1 | u8::from(linked);
+            exits.push((distance, written.exit(&mut objects, map, leads, &dies)));
         }
         let entries = bytes.len();
         let (table, long) = written.table()?;
@@ -209,67 +233,89 @@ impl Packed {
         bytes.extend(long);
         let sets = bytes.len();
         let set = written.entries.len().div_ceil(8);
-        for of in &written.sets {
+        for (leads, of) in &written.sets {
             let mut bits = vec![0u8; set];
             of.iter().for_each(|n| bits[n / 8] |= 1 << (n % 8));
+            bytes.push(*leads);
             bytes.extend(bits);
         }
         let at = bytes.len();
-        let wide = written.sets.len() > 256;
-        for (distance, depth, set) in exits {
-            bytes.extend(distance.to_le_bytes());
-            bytes.push(depth);
-            bytes.push(set as u8);
-            if wide {
-                bytes.push((set >> 8) as u8);
+        let far = written.sets.len() > 256 || exits.iter().any(|e| i8::try_from(e.0).is_err());
+        flags |= if far { FAR } else { 0 };
+        for (distance, set) in exits {
+            bytes.extend([0, set as u8, distance as u8]);
+            if far {
+                bytes.extend([(set >> 8) as u8, (distance >> 8) as u8]);
             }
-            bytes.push(0);
         }
         for o in &tree.pins {
-            if !objects.contains(o) && dies(*o) {
-                objects.push(*o);
+            if dies(*o) {
+                index(&mut objects, *o);
             }
         }
-        let spaces = OBJECT * objects.len();
-        let all = spaces + bytes.len();
-        let fits = all <= usize::from(u16::MAX) && set < 256 && written.sets.len() <= 1 << 16;
         let small = tree.traces.len() <= 250 && tree.depth < 256 && objects.iter().all(|o| o.0 >> 48 == 0);
-        if !fits || !small {
+        if set >= 255 || written.sets.len() > 1 << 16 || !small {
             return Err(LARGE.into());
         }
-        let mut packed: Vec<u8> = Vec::with_capacity(all);
+        let wide = names.iter().any(|n| *n > 255);
+        flags |= if wide { WIDE } else { 0 };
+        let mut packed: Vec<u8> = Vec::with_capacity(OBJECT * objects.len() + 4 * names.len() + bytes.len());
         objects.iter().for_each(|o| packed.extend(&o.0.to_le_bytes()[..OBJECT]));
+        let first = packed.len();
+        for n in names {
+            packed.extend(&u16::try_from(n).map_err(|_| LARGE)?.to_le_bytes()[..1 + usize::from(wide)]);
+        }
+        let rest = packed.len();
         packed.extend(bytes);
-        let place = |at: usize| (spaces + at) as u16;
+        let len = u16::try_from(packed.len()).map_err(|_| LARGE)?;
+        let packed = Box::into_raw(packed.into_boxed_slice());
         Ok(Packed {
-            bytes: packed.into(),
-            header: tree.header,
-            spaces: place(0),
-            names: place(names),
-            conditions: place(conditions),
-            overwritten: place(overwritten),
-            entries: place(entries),
-            sets: place(sets),
-            exits: place(at),
+            bytes: NonNull::new(packed.cast()).ok_or(LARGE)?,
+            len,
+            names: first as u16,
+            outside: rest as u16,
+            inputs: (rest + inputs) as u16,
+            entries: (rest + entries) as u16,
+            sets: (rest + sets) as u16,
+            exits: (rest + at) as u16,
             counters: code.counters,
             locals: tree.locals as u16,
-            sides: (tree.traces.len() - 1) as u8,
-            set: set as u8,
-            exit: 5 + u8::from(wide),
-            depth: tree.depth as u8,
-            module_level: tree.module_level,
             due: 0,
+            flags,
+            sides: (tree.traces.len() - 1) as u8,
+            set: 1 + set as u8,
+            depth: tree.depth as u8,
         })
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: as `new` has put them.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), usize::from(self.len)) }
+    }
+
+    /// What lies behind a place where `new` has put something.
+    #[inline(always)]
+    fn from(&self, at: usize) -> Reader<'_> {
+        debug_assert!(at < usize::from(self.len));
+        // SAFETY: it lies within the bytes.
+        unsafe { Reader::new(self.bytes().get_unchecked(at..)) }
+    }
+
+    /// An object by its number.
+    #[inline(always)]
+    fn object(&self, index: usize) -> Obj {
+        object(self.bytes(), index)
     }
 
     /// The objects the tree keeps alive.
     pub fn objects(&self) -> impl Iterator<Item = Obj> + '_ {
-        (0..usize::from(self.spaces) / OBJECT).map(|index| object(&self.bytes, index))
+        (0..usize::from(self.names) / OBJECT).map(|index| held(self.bytes(), index))
     }
 
     /// Bytes this takes.
     pub fn size(&self) -> usize {
-        size_of::<Packed>() + self.bytes.len()
+        size_of::<Packed>() + usize::from(self.len)
     }
 
     /// Words of the buffer that count how often each side trace was begun.
@@ -279,71 +325,109 @@ impl Packed {
         first..first + usize::from(self.sides)
     }
 
-    /// The bytes of an exit.
+    /// How many locals the frame has, with what lies between them and the stack.
     #[inline(always)]
-    fn record(&self, exit: usize) -> &[u8] {
-        let (at, size) = (usize::from(self.exits), usize::from(self.exit));
-        &self.bytes[at + size * exit..][..size]
+    pub fn locals(&self) -> usize {
+        usize::from(self.locals)
     }
 
-    /// Where the count of an exit lies.
-    #[inline]
-    fn count(&self, exit: usize) -> usize {
-        usize::from(self.exits) + usize::from(self.exit) * (exit + 1) - 1
+    /// Whether it was recorded at a module's level.
+    #[inline(always)]
+    pub fn module_level(&self) -> bool {
+        self.flags & MODULE != 0
+    }
+
+    /// Bytes of an exit.
+    #[inline(always)]
+    fn record_size(&self) -> usize {
+        3 + 2 * usize::from(self.flags & FAR)
+    }
+
+    /// Where the bytes of an exit lie: first the count.
+    #[inline(always)]
+    fn record(&self, exit: usize) -> usize {
+        usize::from(self.exits) + self.record_size() * exit
     }
 
     /// How often an exit was taken, up to 255.
     #[inline(always)]
     pub fn taken(&self, exit: usize) -> u8 {
-        self.bytes[self.count(exit)]
+        self.bytes()[self.record(exit)]
     }
 
     /// Counts one more exit.
     #[inline(always)]
     pub fn take(&mut self, exit: usize) {
-        let count = &mut self.bytes[usize::from(self.exits) + usize::from(self.exit) * (exit + 1) - 1];
-        *count = count.saturating_add(1);
+        let count = self.taken(exit).saturating_add(1);
+        self.set_taken(exit, count);
+    }
+
+    #[inline(always)]
+    fn set_taken(&mut self, exit: usize, count: u8) {
+        let at = self.record(exit);
+        assert!(at < usize::from(self.len));
+        // SAFETY: within the bytes, which are ours.
+        unsafe { *self.bytes.as_ptr().add(at) = count };
     }
 
     /// Goes on counting where the tree's last code stopped.
     pub fn take_over(&mut self, old: &Packed) {
-        let count = |p: &Packed| (p.bytes.len() - usize::from(p.exits)) / usize::from(p.exit);
+        let count = |p: &Packed| usize::from(p.len - p.exits) / p.record_size();
         for exit in 0..count(self).min(count(old)) {
-            let at = self.count(exit);
-            self.bytes[at] = old.taken(exit);
+            self.set_taken(exit, old.taken(exit));
         }
-    }
-
-    #[inline]
-    fn word(&self, at: usize) -> usize {
-        usize::from(u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]))
     }
 
     pub fn name(&self, number: usize) -> Name {
-        let at = self.names as usize + 4 * number;
-        let space = match self.word(at) {
+        let width = if self.flags & WIDE == 0 { 1 } else { 2 };
+        let bytes = &self.bytes()[usize::from(self.names) + 2 * width * number..][..2 * width];
+        let word = |k: usize| {
+            let high = if width == 2 { bytes[2 * k + 1] } else { 0 };
+            usize::from(u16::from_le_bytes([bytes[width * k], high]))
+        };
+        let space = match word(0) {
             0 => Namespace::Globals,
             1 => Namespace::Builtins,
-            dict => Namespace::Dict(object(&self.bytes, dict - 2)),
+            dict => Namespace::Dict(self.object(dict - 2)),
         };
         Name {
             space,
-            key: object(&self.bytes, self.word(at + 2)),
+            key: self.object(word(1)),
         }
+    }
+
+    /// The dicts of other modules whose names are kept in registers.
+    #[inline(always)]
+    pub fn spaces(&self) -> impl Iterator<Item = Obj> + '_ {
+        let mut from = self.from(self.outside.into());
+        let count = if self.flags & SPACES == 0 { 0 } else { from.number() };
+        (0..count).map(move |_| self.object(from.number() as usize))
+    }
+
+    /// Where what must hold is told, and how much that is.
+    #[inline(always)]
+    fn behind_spaces(&self) -> (Reader<'_>, u64) {
+        let mut from = self.from(self.outside.into());
+        if self.flags & SPACES != 0 {
+            for _ in 0..from.number() {
+                from.number();
+            }
+        }
+        let count = if self.flags & CONDITIONS == 0 { 0 } else { from.number() };
+        (from, count)
     }
 
     /// What must hold at entry.
     #[inline(always)]
     pub fn conditions(&self) -> impl Iterator<Item = Condition> + '_ {
-        let mut from = self.reader(self.conditions);
-        let count = from.number();
+        let (mut from, count) = self.behind_spaces();
         (0..count).map(move |_| {
             let tag = from.byte();
-            let (o, n) = (object(&self.bytes, from.number() as usize), from.number());
+            let (o, n) = (self.object(from.number() as usize), from.number());
             match tag {
                 0 => Condition::TypeVersion(o, n as u32),
                 1 => Condition::SharedNames(o, n as u32),
-                2 => Condition::Code(o, object(&self.bytes, n as usize)),
+                2 => Condition::Code(o, self.object(n as usize)),
                 3 => Condition::Globals(o),
                 _ => Condition::Module(o),
             }
@@ -353,69 +437,52 @@ impl Packed {
     /// The slots read at entry, with the type each must have, in the order the code expects their components.
     #[inline(always)]
     pub fn inputs(&self) -> Inputs<'_> {
-        let mut from = self.reader(self.spaces);
-        for _ in 0..from.number() {
-            from.number();
-        }
+        let mut from = self.from(self.inputs.into());
         Inputs {
             left: from.number(),
             from,
-            bytes: &self.bytes,
+            of: self,
         }
     }
 
-    /// The dicts of other modules whose names are kept in registers.
-    #[inline(always)]
-    pub fn spaces(&self) -> impl Iterator<Item = Obj> + '_ {
-        let mut from = self.reader(self.spaces);
-        let count = from.number();
-        (0..count).map(move |_| object(&self.bytes, from.number() as usize))
+    /// See [`Inputs::overwritten`].
+    pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
+        let mut inputs = self.inputs();
+        while inputs.next().is_some() {}
+        inputs.overwritten()
     }
 
     /// Slots an exit writes at most.
     #[inline]
     pub fn writes(&self) -> usize {
-        8 * usize::from(self.set)
+        8 * (usize::from(self.set) - 1)
     }
 
-    /// The slots some exit writes, without those that hold a number at entry: its death is seen by nobody.
+    /// The set of an exit: where it leads, then its bits.
     #[inline(always)]
-    pub fn overwritten(&self) -> impl Iterator<Item = Slot> + '_ {
-        let mut from = self.reader(self.overwritten);
-        let count = from.number();
-        (0..count).map(move |_| from.slot())
-    }
-
-    #[inline(always)]
-    fn reader(&self, at: u16) -> Reader<'_> {
-        // SAFETY: asked for places where `new` has put a part.
-        unsafe { Reader::new(&self.bytes[usize::from(at)..]) }
+    fn set_of(&self, exit: usize) -> &[u8] {
+        let record = &self.bytes()[self.record(exit)..][..3];
+        let mut number = usize::from(record[1]);
+        if self.flags & FAR != 0 {
+            number |= usize::from(self.bytes()[self.record(exit) + 3]) << 8;
+        }
+        let size = usize::from(self.set);
+        &self.bytes()[usize::from(self.sets) + size * number..][..size]
     }
 
     /// Whether an exit leads to the head of another loop: it grows nothing then.
     #[inline(always)]
     pub fn linked(&self, exit: usize) -> bool {
-        self.record(exit)[2] & 1 != 0
+        self.set_of(exit)[0] & 1 != 0
     }
 
-    /// Where an exit leads: its unit, and the depth of the stack there.
+    /// Gives every entry of an exit: its kind with its flags, and its other bytes. Where the exit leads: how many units behind
+    /// the head, and the depth of the stack there.
     #[inline(always)]
-    fn leads(&self, exit: usize) -> (usize, usize) {
-        let record = self.record(exit);
-        let distance = i16::from_le_bytes([record[0], record[1]]);
-        let pc = i64::from(self.header) + i64::from(distance);
-        (pc as usize, usize::from(record[2] >> 1))
-    }
-
-    /// Gives every entry of an exit: its kind with its flags, and its other bytes.
-    #[inline(always)]
-    fn each_entry<'a>(&'a self, exit: usize, mut take: impl FnMut(u8, Reader<'a>)) {
-        let record = self.record(exit);
-        let high = if self.exit > 5 { usize::from(record[4]) << 8 } else { 0 };
-        let (size, number) = (usize::from(self.set), high | usize::from(record[3]));
-        let sets = &self.bytes[usize::from(self.sets) + size * number..][..size];
-        let entries = &self.bytes[usize::from(self.entries)..];
-        for (at, bits) in sets.iter().enumerate() {
+    fn each_entry<'a>(&'a self, exit: usize, mut take: impl FnMut(u8, Reader<'a>)) -> (isize, usize) {
+        let entries = &self.bytes()[usize::from(self.entries)..];
+        let set = self.set_of(exit);
+        for (at, bits) in set[1..].iter().enumerate() {
             let mut bits = *bits;
             while bits != 0 {
                 let n = 8 * at + bits.trailing_zeros() as usize;
@@ -430,29 +497,43 @@ impl Packed {
                 take(entry[0], unsafe { Reader::new(bytes) });
             }
         }
+        let record = &self.bytes()[self.record(exit)..][..3];
+        let mut distance = isize::from(record[2] as i8);
+        if self.flags & FAR != 0 {
+            let high = self.bytes()[self.record(exit) + 4];
+            distance = isize::from(i16::from_le_bytes([record[2], high]));
+        }
+        (distance, usize::from(set[0] >> 1))
     }
 
     /// Gives every slot an exit writes with the value to be made there, which `make` reads; with `first`, not those that
-    /// only take along what earlier passes changed. Where the exit leads: its unit, and the depth of the stack there.
+    /// only take along what earlier passes changed. Where the exit leads: how many units behind the head, and the depth
+    /// of the stack there.
     #[inline(always)]
-    pub fn each<'a>(&'a self, exit: usize, first: bool, mut make: impl FnMut(Slot, Value<'a>)) -> (usize, usize) {
+    pub fn each<'a>(&'a self, exit: usize, first: bool, mut make: impl FnMut(Slot, Value<'a>)) -> (isize, usize) {
         self.each_entry(exit, |kind, mut reader| {
             if !(first && kind & CARRIED != 0) {
                 let slot = reader.slot();
-                let (kind, bytes) = (kind & KIND, &*self.bytes);
-                make(slot, Value { kind, reader, bytes });
+                let (run, kind) = (kind & RUN != 0, kind & KIND);
+                make(
+                    slot,
+                    Value {
+                        kind,
+                        run,
+                        reader,
+                        of: self,
+                    },
+                );
             }
-        });
-        self.leads(exit)
+        })
     }
 
     /// An exit, for looking at.
     pub fn exit(&self, number: usize) -> Exit {
-        let (pc, depth) = self.leads(number);
         let mut entries = Vec::new();
-        self.each_entry(number, |kind, mut reader| {
+        let (distance, depth) = self.each_entry(number, |kind, mut reader| {
             let (slot, mut items) = (reader.slot(), Vec::new());
-            let (val, sources) = reader.value(kind & KIND, &self.bytes, &mut items);
+            let (val, sources) = reader.value(kind & (KIND | RUN), self, &mut items);
             entries.push(Entry {
                 slot,
                 val,
@@ -462,7 +543,7 @@ impl Packed {
             });
         });
         Exit {
-            pc,
+            distance,
             depth,
             linked: self.linked(number),
             entries,
@@ -473,177 +554,44 @@ impl Packed {
 /// Bytes of an object.
 const OBJECT: usize = 6;
 
-#[inline]
-fn object(bytes: &[u8], index: usize) -> Obj {
+/// Objects that never die and that many trees name: they take no bytes of a tree.
+static COMMON: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
+
+/// Says which objects those are, before any tree is packed.
+pub fn set_common(objects: &[Obj]) {
+    for (place, o) in COMMON.iter().zip(objects) {
+        place.store(o.0, Relaxed);
+    }
+}
+
+#[inline(always)]
+fn object(objects: &[u8], index: usize) -> Obj {
+    let Some(own) = index.checked_sub(COMMON.len()) else {
+        return Obj(COMMON[index].load(Relaxed));
+    };
+    held(objects, own)
+}
+
+#[inline(always)]
+fn held(objects: &[u8], index: usize) -> Obj {
     // What follows the objects is longer than two bytes.
     let mut word = [0; 8];
-    word.copy_from_slice(&bytes[OBJECT * index..][..8]);
+    word.copy_from_slice(&objects[OBJECT * index..][..8]);
     Obj(usize::from_le_bytes(word) & ((1 << (8 * OBJECT)) - 1))
 }
 
 fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {
-    place(objects, o) as u64
+    let common = COMMON.iter().position(|have| have.load(Relaxed) == o.0);
+    common.unwrap_or_else(|| COMMON.len() + place(objects, o)) as u64
 }
 
-/// Whether entering makes sure that a slot holds a number.
-fn holds_number(tree: &Tree, slot: Slot) -> bool {
-    tree.input_of(slot).is_some_and(|input| {
-        matches!(tree.inputs[input].ty, Type::Int | Type::Float | Type::Bool) && !tree.write_only(input as u32)
-    })
-}
-
-/// Seven bits a byte, the lowest first.
-fn put(out: &mut Vec<u8>, mut n: u64) {
-    while n > 127 {
-        out.push(n as u8 | 128);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-fn put_slot(out: &mut Vec<u8>, slot: Slot) {
-    match (slot.as_frame(), slot.as_name()) {
-        (Some(index), _) => put(out, (index as u64) << 1),
-        (_, index) => put(out, (index.unwrap_or(0) as u64) << 1 | 1),
-    }
-}
-
-/// Small for numbers near zero, of either sign.
-fn zigzag(v: i64) -> u64 {
-    (v << 1 ^ v >> 63) as u64
-}
-
-/// Bits beside an input's type and a value's kind.
-const WRITE_ONLY: u8 = 0x40;
+/// Bits beside a value's kind: its components lie in words that follow each other.
+const RUN: u8 = 0x20;
 const CARRIED: u8 = 0x40;
 const LONG: u8 = 0x80;
-const KIND: u8 = 0x3f;
+const KIND: u8 = 0x1f;
 
 const LARGE: &str = "a tree that is too large";
-
-/// What exits write, each entry and each set of them once.
-#[derive(Default)]
-struct Written {
-    /// Kind with flags, slot, and what the kind needs.
-    entries: Vec<(u8, Vec<u8>, Vec<u8>)>,
-    sets: Vec<Vec<usize>>,
-    identities: Vec<Ref>,
-}
-
-impl Written {
-    /// The number of the set that an exit writes.
-    fn exit(&mut self, objects: &mut Vec<Obj>, map: &ExitMap) -> usize {
-        let mut set = Vec::with_capacity(map.slots.len());
-        for (k, (slot, val, sources)) in map.slots.iter().enumerate() {
-            let (mut at, mut rest) = (Vec::new(), Vec::new());
-            put_slot(&mut at, *slot);
-            let mut pack = Pack {
-                objects,
-                identities: &mut self.identities,
-                map,
-            };
-            pack.value(&mut rest, val, sources, if k >= map.carried { CARRIED } else { 0 });
-            let entry = (rest.remove(0), at, rest);
-            set.push(place(&mut self.entries, entry));
-        }
-        set.sort_unstable();
-        place(&mut self.sets, set)
-    }
-
-    /// The entries, three bytes each, and the long ones behind them.
-    fn table(&self) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
-        let (mut table, mut long) = (Vec::new(), Vec::new());
-        for (kind, slot, rest) in &self.entries {
-            let one = rest.len() < 2 && rest.first().is_none_or(|b| *b < 128);
-            if slot.len() == 1 && one {
-                table.extend([*kind, slot[0], rest.first().copied().unwrap_or(0)]);
-            } else {
-                let at = u16::try_from(3 * self.entries.len() + long.len()).map_err(|_| LARGE)?;
-                table.push(kind | LONG);
-                table.extend(at.to_le_bytes());
-                long.extend(slot);
-                long.extend(rest);
-            }
-        }
-        Ok((table, long))
-    }
-}
-
-/// Where something is in a list: at the end, if it was not there.
-fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
-    list.iter().position(|have| *have == item).unwrap_or_else(|| {
-        list.push(item);
-        list.len() - 1
-    })
-}
-
-struct Pack<'a> {
-    objects: &'a mut Vec<Obj>,
-    identities: &'a mut Vec<Ref>,
-    map: &'a ExitMap,
-}
-
-impl Pack<'_> {
-    fn value(&mut self, out: &mut Vec<u8>, val: &Val, sources: &[Source; 4], flag: u8) {
-        let count = val.components().1;
-        let (kind, object, from) = match *val {
-            // A number that nothing else shares and that has no object yet.
-            Val::Int { boxed, .. } if boxed.is_none() => (0, None, 0..1),
-            Val::Float { boxed, .. } if boxed.is_none() => (1, None, 0..1),
-            Val::Bool(_) => (2, None, 0..count),
-            // The type was checked when the value was made; nobody asks for it at an exit.
-            Val::Ptr(..) => (3, None, 0..count),
-            Val::Known(o) => (4, Some(o), 0..count),
-            Val::Null => (5, None, 0..count),
-            Val::RangeIter { .. } => (6, None, 0..count),
-            Val::SeqIter { seq: Seq::List, .. } => (7, None, 0..count),
-            Val::Range { .. } => (8, None, 0..count),
-            Val::Int { .. } => (9, None, 0..2),
-            Val::Float { .. } => (10, None, 0..2),
-            Val::Tuple(_) => (11, None, 0..0),
-            Val::SeqIter { seq: Seq::Tuple, .. } => (12, None, 0..count),
-            Val::SeqIter { seq: Seq::Str, .. } => (13, None, 0..count),
-            Val::Enumerate { .. } => (14, None, 0..count),
-            Val::Zip { .. } => (15, None, 0..count),
-            Val::Position(_) => (16, None, 0..count),
-        };
-        out.push(kind | flag);
-        if let Some(o) = object {
-            put(out, index(self.objects, o));
-        }
-        if kind == 9 || kind == 10 {
-            let id = val.identity().unwrap_or(Ref::NONE);
-            let at = self.identities.iter().position(|have| *have == id).unwrap_or_else(|| {
-                self.identities.push(id);
-                self.identities.len() - 1
-            });
-            put(out, at as u64);
-        }
-        for source in &sources[from] {
-            match *source {
-                Source::Buffer(word) => put(out, u64::from(word) - FIRST as u64 + 2),
-                Source::Const(0) => out.push(0),
-                Source::Const(v) => {
-                    out.push(1);
-                    put(out, zigzag(v));
-                }
-            }
-        }
-        if let Val::Tuple(t) = val {
-            let map = self.map;
-            let items = map
-                .tuples
-                .iter()
-                .find(|have| have.0 == *t)
-                .map_or(&[][..], |have| &have.1);
-            put(out, u64::from(*t));
-            put(out, items.len() as u64);
-            for (item, sources) in items {
-                self.value(out, item, sources, 0);
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Values needed by most exits come last, so that the shared part is long. A value has one word in all exits, so that what
-//! they say of it is the same and kept once; values that no exit needs together may share a word.
+//! they say of it is the same and kept once; values that no exit needs together may share a word. The components of one value
+//! lie in words that follow each other where that can be, which takes one byte to tell.
 
 use larder_trace::Ref;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,8 +33,8 @@ pub struct Plan {
     pub begins: Vec<Option<u32>>,
 }
 
-/// The lowest word for every value, those needed most first, that no value has with which an exit needs it.
-fn words(exits: &[Vec<Ref>], counts: &BTreeMap<u32, usize>) -> BTreeMap<u32, u16> {
+/// The word wanted for every value, or the lowest, those needed most first, that no value has with which an exit needs it.
+fn words(exits: &[Vec<Ref>], counts: &BTreeMap<u32, usize>, wanted: &BTreeMap<u32, u16>) -> BTreeMap<u32, u16> {
     let mut order: Vec<u32> = counts.keys().copied().collect();
     order.sort_by_key(|r| (std::cmp::Reverse(counts[r]), *r));
     let mut needing = BTreeMap::<u32, Vec<usize>>::new();
@@ -46,18 +47,19 @@ fn words(exits: &[Vec<Ref>], counts: &BTreeMap<u32, usize>) -> BTreeMap<u32, u16
     for r in order {
         let with = needing.get(&r).map_or(&[][..], Vec::as_slice);
         let taken = |word: &u16| with.iter().any(|exit| given[*exit].contains(word));
-        let free = (0..).find(|word| !taken(word)).unwrap_or(u16::MAX);
+        let free = || (0..).find(|word| !taken(word)).unwrap_or(u16::MAX);
+        let word = wanted.get(&r).copied().filter(|word| !taken(word)).unwrap_or_else(free);
         for exit in with {
-            given[*exit].insert(free);
+            given[*exit].insert(word);
         }
-        words.insert(r, free);
+        words.insert(r, word);
     }
     words
 }
 
 impl Plan {
-    /// Plans for exits that need these values; duplicates count once.
-    pub fn new(exits: &[Vec<Ref>]) -> Plan {
+    /// Plans for exits that need these values; duplicates count once. Some are wanted in certain words, if those are free.
+    pub fn new(exits: &[Vec<Ref>], near: &BTreeMap<u32, u16>) -> Plan {
         let mut counts = BTreeMap::<u32, usize>::new();
         let mut wanted: Vec<Vec<Ref>> = exits.to_vec();
         for refs in &mut wanted {
@@ -70,7 +72,7 @@ impl Plan {
         for refs in &mut wanted {
             refs.sort_by_key(|r| (std::cmp::Reverse(counts[&r.0]), r.0));
         }
-        let words = words(&wanted, &counts);
+        let words = words(&wanted, &counts, near);
         // One value per node first.
         let mut plan = Plan::default();
         let mut known = HashMap::<(Option<u32>, Ref), u32>::new();
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn common_values_are_stored_once_and_last() {
-        let plan = Plan::new(&[refs(&[1, 2, 9]), refs(&[1, 2, 3, 4]), refs(&[]), refs(&[1, 5])]);
+        let exits = [refs(&[1, 2, 9]), refs(&[1, 2, 3, 4]), refs(&[]), refs(&[1, 5])];
+        let plan = Plan::new(&exits, &BTreeMap::new());
         assert_eq!(plan.nodes.iter().map(|n| n.stores.len()).sum::<usize>(), 6, "{plan:?}");
         assert_eq!(
             (plan.word(0, Ref(1)), plan.word(1, Ref(1)), plan.word(3, Ref(1))),
@@ -182,7 +185,8 @@ mod tests {
             let exits: Vec<Vec<Ref>> = (0..1 + random(12))
                 .map(|_| (0..random(14)).map(|_| Ref(random(16) as u32)).collect())
                 .collect();
-            let plan = Plan::new(&exits);
+            let near = (0..random(8)).map(|_| (random(16) as u32, random(14) as u16)).collect();
+            let plan = Plan::new(&exits, &near);
             for (exit, wanted) in exits.iter().enumerate() {
                 let mut words: Vec<u16> = Vec::new();
                 let mut all = wanted.clone();

@@ -74,6 +74,38 @@ impl Lower<'_, '_> {
         }
     }
 
+    /// The words, as places among those exits may write, in which components follow each other: those where their slot's input
+    /// lay, or beside a component that is at home; near ones only.
+    fn wanted(&self, vals: &[(Vec<(Slot, Val)>, usize)]) -> BTreeMap<u32, u16> {
+        let tree = self.tree;
+        let mut wanted = BTreeMap::new();
+        for (slot, val) in vals.iter().flat_map(|v| &v.0) {
+            let (refs, count) = val.components();
+            if count < 2 {
+                continue;
+            }
+            let at_home = (0..count).find_map(|k| self.homes.get(&refs[k])?.checked_sub(k));
+            let read = || {
+                let before = tree.inputs.iter().take_while(|i| i.slot != *slot);
+                let first = FIRST + before.map(|i| i.ty.components().len()).sum::<usize>();
+                let input = tree.inputs.iter().find(|i| i.slot == *slot)?;
+                (input.ty.components().len() == count).then_some(first)
+            };
+            let Some(first) = at_home.or_else(read) else { continue };
+            for (k, r) in refs.iter().enumerate().take(count) {
+                let place = self
+                    .exit_words
+                    .binary_search(&(first + k))
+                    .ok()
+                    .filter(|_| first + k < 2 * ORIGIN);
+                if let Some(place) = place {
+                    wanted.entry(r.0).or_insert(place as u16);
+                }
+            }
+        }
+        wanted
+    }
+
     /// The blocks behind all exits that leave; see [`crate::stubs`].
     pub(super) fn stubs(
         &mut self,
@@ -96,7 +128,7 @@ impl Lower<'_, '_> {
         let needed = |vals: &(Vec<(Slot, Val)>, usize)| -> Vec<Ref> {
             vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect()
         };
-        let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>());
+        let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>(), &self.wanted(&vals));
         let leave = self.b.create_block();
         self.b.append_block_param(leave, I64);
         let mut blocks = Vec::new();

@@ -1,6 +1,6 @@
 //! Reading what is packed: numbers, slots, and the values of exits part by part.
 
-use super::object;
+use super::{Packed, RUN};
 use crate::lower::{FIRST, Item, Source};
 use larder_trace::ir::Seq;
 use larder_trace::{Obj, Ref, Slot, Val};
@@ -18,7 +18,7 @@ pub mod kind {
     pub const RANGE_ITER: u8 = 6;
     pub const LIST_ITER: u8 = 7;
     pub const RANGE: u8 = 8;
-    /// Numbers that several places hold: an identity, the number, the object if there is one.
+    /// Numbers with an object, if there is one: the number, the object. Its word tells who shares it.
     pub const SHARED_INT: u8 = 9;
     pub const SHARED_FLOAT: u8 = 10;
     /// A tuple to be made: its identity, how many items, the items.
@@ -28,9 +28,15 @@ pub mod kind {
     pub const ENUMERATE: u8 = 14;
     pub const ZIP: u8 = 15;
     pub const POSITION: u8 = 16;
+    /// Numbers without an object that several places hold: the number, whose word tells which.
+    pub const TWIN_INT: u8 = 17;
+    pub const TWIN_FLOAT: u8 = 18;
+    /// The same where words do not tell: an identity, the number.
+    pub const NAMED_INT: u8 = 19;
+    pub const NAMED_FLOAT: u8 = 20;
 }
 
-/// The types of inputs, as packed, and how many words of the buffer each takes.
+/// The types of inputs, as packed.
 pub mod input {
     pub const INT: u8 = 0;
     pub const FLOAT: u8 = 1;
@@ -46,26 +52,29 @@ pub mod input {
     pub const ENUMERATE: u8 = 10;
     pub const ZIP: u8 = 11;
     pub const POSITION: u8 = 12;
-    pub const WORDS: [u8; 13] = [2, 2, 1, 1, 0, 0, 4, 3, 3, 3, 4, 4, 1];
+    /// Words that no slot is read for.
+    pub const SKIPPED: u8 = 13;
 }
 
 /// Components of each kind.
 #[cfg(test)]
-pub const COMPONENTS: [u8; 17] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1];
+pub const COMPONENTS: [u8; 21] = [1, 1, 1, 1, 0, 0, 4, 3, 3, 2, 2, 0, 3, 3, 4, 4, 1, 1, 1, 1, 1];
 
 /// A value about to be read, part by part: what its kind says comes before its components, then those.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     pub kind: u8,
+    /// Its components lie in words that follow each other: only the first is told. See [`Value::words`].
+    pub(super) run: bool,
     pub(super) reader: Reader<'a>,
-    pub(super) bytes: &'a [u8],
+    pub(super) of: &'a Packed,
 }
 
 impl<'a> Value<'a> {
     /// The object of [`kind::KNOWN`].
     #[inline(always)]
     pub fn object(&mut self) -> Obj {
-        object(self.bytes, self.reader.number() as usize)
+        self.of.object(self.reader.number() as usize)
     }
 
     /// An identity, or how many items follow.
@@ -74,29 +83,78 @@ impl<'a> Value<'a> {
         self.reader.number()
     }
 
-    /// The next component.
+    /// The next component, of values that have one.
     ///
     /// # Safety
     /// The code that left here has written every word this exit names.
     #[inline(always)]
     pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
-        match self.reader.number() as usize {
+        // SAFETY: by contract.
+        unsafe { self.placed(buffer).1 }
+    }
+
+    /// The next component, and where it lies, as a source.
+    ///
+    /// # Safety
+    /// As [`Value::word`].
+    #[inline(always)]
+    pub unsafe fn placed(&mut self, buffer: &[MaybeUninit<u64>]) -> (u64, u64) {
+        let place = self.reader.number();
+        let word = match place {
             0 => 0,
             1 => unzigzag(self.reader.number()) as u64,
             // SAFETY: by contract.
-            n => unsafe { buffer[n - 2 + FIRST].assume_init() },
+            n => unsafe { buffer[n as usize - 2 + FIRST].assume_init() },
+        };
+        (place, word)
+    }
+
+    /// All components of a value that has several, and where the last lies, as a source.
+    ///
+    /// # Safety
+    /// As [`Value::word`].
+    #[inline(always)]
+    pub unsafe fn words<const N: usize>(&mut self, buffer: &[MaybeUninit<u64>]) -> ([u64; N], u64) {
+        // SAFETY: by contract.
+        unsafe {
+            if self.run {
+                let first = self.reader.number();
+                let words = &buffer[first as usize - 2 + FIRST..][..N];
+                (std::array::from_fn(|k| words[k].assume_init()), first + N as u64 - 1)
+            } else {
+                let mut last = 0;
+                let words = std::array::from_fn(|_| {
+                    let (place, word) = self.placed(buffer);
+                    last = place;
+                    word
+                });
+                (words, last)
+            }
         }
     }
 
     /// The next item of a tuple; [`Value::after`] goes on behind it.
     pub fn item(&mut self) -> Value<'a> {
         let kind = self.reader.byte();
-        Value { kind, ..*self }
+        Value {
+            kind,
+            run: false,
+            ..*self
+        }
     }
 
     /// Goes on behind an item that was read.
     pub fn after(&mut self, item: &Value<'a>) {
         self.reader = item.reader;
+    }
+}
+
+#[inline(always)]
+pub(super) fn slot(n: usize) -> Slot {
+    if n & 1 == 0 {
+        Slot::frame(n >> 1)
+    } else {
+        Slot::name(n >> 1)
     }
 }
 
@@ -154,15 +212,10 @@ impl<'a> Reader<'a> {
 
     #[inline(always)]
     pub(super) fn slot(&mut self) -> Slot {
-        let n = self.number() as usize;
-        if n & 1 == 0 {
-            Slot::frame(n >> 1)
-        } else {
-            Slot::name(n >> 1)
-        }
+        slot(self.number() as usize)
     }
 
-    pub(super) fn value(&mut self, kind: u8, objects: &[u8], items: &mut Vec<Item>) -> (Val, [Source; 4]) {
+    pub(super) fn value(&mut self, kind: u8, of: &Packed, items: &mut Vec<Item>) -> (Val, [Source; 4]) {
         let r = Ref::NONE;
         let seq = |seq| Val::SeqIter {
             seq,
@@ -171,7 +224,9 @@ impl<'a> Reader<'a> {
             object: r,
         };
         let mut count = None;
-        let val = match kind {
+        let run = kind & RUN != 0;
+        let mut name = None;
+        let val = match kind & !RUN {
             0 | 1 => {
                 count = Some(1);
                 let boxed = r;
@@ -183,7 +238,7 @@ impl<'a> Reader<'a> {
             }
             2 => Val::Bool(r),
             3 => Val::Ptr(r, Obj::NULL),
-            4 => Val::Known(object(objects, self.number() as usize)),
+            4 => Val::Known(of.object(self.number() as usize)),
             5 => Val::Null,
             6 => Val::RangeIter {
                 next: r,
@@ -197,12 +252,14 @@ impl<'a> Reader<'a> {
                 stop: r,
                 step: r,
             },
-            9 | 10 => {
-                let boxed = Ref(self.number() as u32);
-                if kind == 9 {
-                    Val::Int { value: r, boxed }
+            // Who shares an object is told by its word, or by the number's.
+            9 | 10 | 17..=20 => {
+                count = Some(if kind & !RUN < 17 { 2 } else { 1 });
+                name = (kind >= 19 && !run).then(|| Ref(self.number() as u32 | 1 << 20));
+                if kind & !RUN == 9 || kind & 1 == 1 && kind & !RUN >= 17 {
+                    Val::Int { value: r, boxed: r }
                 } else {
-                    Val::Float { value: r, boxed }
+                    Val::Float { value: r, boxed: r }
                 }
             }
             11 => Val::Tuple(self.number() as u32),
@@ -223,18 +280,29 @@ impl<'a> Reader<'a> {
             },
         };
         let mut sources = [Source::Const(0); 4];
+        let mut last = None;
         for source in &mut sources[..count.unwrap_or(val.components().1)] {
-            *source = match self.number() {
+            let n = match last.filter(|_| run) {
+                Some(last) => last + 1,
+                None => self.number(),
+            };
+            last = Some(n);
+            *source = match n {
                 0 => Source::Const(0),
                 1 => Source::Const(unzigzag(self.number())),
                 n => Source::Buffer(n as u16 - 2 + FIRST as u16),
             };
         }
+        let shared = matches!(kind & !RUN, 9 | 10 | 17..=20);
+        let val = match last.filter(|_| shared) {
+            Some(last) => val.with_identity(name.unwrap_or(Ref(last as u32))),
+            None => val,
+        };
         if let Val::Tuple(_) = val {
             for _ in 0..self.number() {
                 let kind = self.byte();
                 let mut none = Vec::new();
-                let item = self.value(kind, objects, &mut none);
+                let item = self.value(kind, of, &mut none);
                 items.push(item);
             }
         }
