@@ -68,9 +68,13 @@ fn step(shelf: &Shelf, media: &SimMedia, digests: &mut Digests, random: &mut Ran
     match random.below(16) {
         0..=2 => {
             let size = [0, 1, 100, 4096, 5000, 9000][random.below(6) as usize];
-            shelf
-                .put(name, "bytes", &[byte; 20], &[&vec![byte; size]])
-                .expect("put");
+            let bytes = vec![byte; size];
+            let (first, rest) = bytes.split_at(random.below(size as u64 + 1) as usize);
+            let put = match random.below(2) {
+                0 => shelf.put(name, "bytes", &[byte; 20], &[&bytes]),
+                _ => shelf.put_joined(name, "bytes", &[byte; 20], &[first, rest], &mut |_| {}),
+            };
+            put.expect("put");
         }
         3 => {
             let meta = vec![byte; random.below(300) as usize];

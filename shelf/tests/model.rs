@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 enum Step {
     Put(u8, Vec<u8>),
+    PutJoined(u8, Vec<Vec<u8>>),
     Alloc(u8, u16),
     Store(u8, u16, u8),
     Remove(u8),
@@ -26,6 +27,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0..5u8, proptest::collection::vec(any::<u8>(), 0..9000)).prop_map(|(n, b)| Step::Put(n, b)),
+        1 => (0..5u8, proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..6000), 0..4))
+            .prop_map(|(n, parts)| Step::PutJoined(n, parts)),
         1 => (0..5u8, 0..9000u16).prop_map(|(n, len)| Step::Alloc(n, len)),
         5 => (0..5u8, any::<u16>(), any::<u8>()).prop_map(|(n, at, b)| Step::Store(n, at, b)),
         1 => (0..5u8).prop_map(Step::Remove),
@@ -71,6 +74,16 @@ fn run(steps: Vec<Step>, history: u32) {
             Step::Put(n, bytes) => {
                 shelf.put(&n.to_string(), "bytes", b"", &[&bytes]).unwrap();
                 now.insert(n.to_string(), bytes);
+            }
+            Step::PutJoined(n, parts) => {
+                let spans: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                let mut seen = Vec::new();
+                let mut show = |bytes: &[u8]| seen.extend_from_slice(bytes);
+                shelf
+                    .put_joined(&n.to_string(), "bytes", b"", &spans, &mut show)
+                    .unwrap();
+                assert_eq!(seen, parts.concat());
+                now.insert(n.to_string(), seen);
             }
             Step::Alloc(n, len) => {
                 shelf.alloc(&n.to_string(), "bytes", b"", &[len.into()]).unwrap();
