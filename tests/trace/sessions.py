@@ -368,10 +368,28 @@ def noter(log, len=len, short=short):
     return note
 
 
+def executor(known):
+    """``exec`` whose programs' constants are known, as those of cells are: a tree may hold them."""
+
+    def execute(text, compile=compile, exec=exec, frame=sys._getframe):
+        code, caller = compile(text, "<string>", "exec"), frame(1)
+        kinds.constants(code, known)
+        exec(code, caller.f_globals, caller.f_locals)
+
+    return execute
+
+
 def observe(cells):
     """For every cell the log, the error and the data; at the end a picture of all data."""
     known, seen, log = {}, [], []
-    space = {"__name__": "__main__", "cells": cells, "__builtins__": builtins, "log": log, "note": noter(log)}
+    space = {
+        "__name__": "__main__",
+        "cells": cells,
+        "__builtins__": builtins,
+        "log": log,
+        "note": noter(log),
+        "exec": executor(known),
+    }
     sys.displayhook = lambda value: space["Out"].append(value) if value is not None and "Out" in space else None
     for number, cell in enumerate(cells):
         failure = None
