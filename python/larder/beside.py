@@ -5,6 +5,8 @@ Invariants
 - What was answered is saved, or in the hands of a child that ends after it saved it, or (when that child died) known as lost.
 - `Coming` is what a child says before it writes; who builds on it checks, when that child has ended, that it came true.
 - `known` that rests on a state which was not saved names no group, and is serialised again.
+- What a child was forked with rests on nothing: it serialises again what those before it did not save. What it is given may
+  rest on them. So while one of them is lost, known or not (`_in_doubt`), none is given anything.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class Beside(Reader):
     def __init__(self) -> None:
         self.savers: list[saver.Saver] = []
         """Children that save, oldest first."""
+        self._doubt = False
+        """One of the children since there was none was lost."""
         self._cancelled: list[saver.Saver] = []
         """Children that were ended before they began; it takes a large one a while to be gone."""
         self.why_no_saver = ""
@@ -180,8 +184,10 @@ class Beside(Reader):
 
         What a child was given is as safe as what it was forked with: it lies in memory of both processes.
         """
+        if self._in_doubt():
+            return False
         bases = dict(child.coming.bases)
-        there = self._chunks_there() | child.coming.chunks
+        there = self._chunks_there().union(*(one.coming.chunks for one in self.savers if one.coming is not None))
         room = HANDED_BYTES_MAX
         given = []
         for group, parts in zip(task.groups, task.parts(self.blocks), strict=True):
@@ -212,12 +218,19 @@ class Beside(Reader):
         self.promised.note(look.seq, look.count)
         if not child.give(saver.State(look.seq, look.count, look.code, look.changed), data, apart):
             return False
-        child.coming = self._coming(task)._replace(bases=bases)
+        coming = self._coming(task)
+        child.coming = coming._replace(bases=bases, chunks=coming.chunks | child.coming.chunks)
         for cost in task.costs:
             self.costs.took(*cost)
         self._foresee(look, task, child.coming)
         self.restored_from = None
         return True
+
+    def _in_doubt(self) -> bool:
+        """Whether what children say will be on the shelf may not come to be there, because one of them was lost. (Of the last
+        one `Saver.give` finds out.)"""
+        self._doubt = self._doubt or any(one.ending() and not one.saved for one in self.savers[:-1])
+        return self._doubt
 
     def _foresee(self, look: Look, task: Task, coming: Coming) -> None:
         """This is what will be on the shelf when the last child has ended."""
@@ -265,8 +278,6 @@ class Beside(Reader):
         for group in task.groups:
             bases.update(place for place in map(self.blocks.place, group.buffers) if place is not None)
         chunks = {name for parts in task.made or () for part in parts.all for name in part.names}
-        if self.savers and self.savers[-1].coming is not None:
-            chunks |= self.savers[-1].coming.chunks
         fresh = [tuple(group.names) for group in task.groups]
         return Coming(task.keys, bases, fresh, frozenset(task.refused), frozenset(chunks))
 
@@ -359,6 +370,7 @@ class Beside(Reader):
             child = self.savers.pop(0)
             failed, ended, last = self._follow(child, how), child.end_text(), child.states[-1]
             saver.hung = saver.hung or child.hung
+            self._doubt = self._doubt or not child.saved
             if child.saved:
                 self._again, self.why_off = None, ""
             elif failed is not None and failed.full:
@@ -378,6 +390,7 @@ class Beside(Reader):
                 when = "before the next cell runs" if self._made_up else "now"
                 self._report(f"{which} {why}{where}; the state is saved again {when}")
             self._drop(child)
+        self._doubt = self._doubt and bool(self.savers)
         if not self.savers and self.native.lent:
             self.native.take()
             self.known = {name: one for name, one in self.known.items() if one.names}

@@ -26,6 +26,7 @@ from typing import Any
 from . import hooks, saver, surroundings
 from .blocks import Blocks
 from .errors import ShelfBusy, ShelfError
+from .processes import ended
 from .reader import Reader, joined
 from .recorder import VERSION, Recorder, _cwd
 from .settings import positive
@@ -198,19 +199,6 @@ def held_by(kernel: int) -> str:
         f"another kernel (process {kernel}) has this notebook's variables; this one is saved when that one has ended, and "
         "what that one had stays in `%shelf log`"
     )
-
-
-_EXITING = 4
-"""Of a process's flags in ``/proc/PID/stat``: it is ending, which takes a large one a while, and will not run any more."""
-
-
-def ended(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
-        return True
-    return fields[0] in (b"Z", b"X") or bool(int(fields[6]) & _EXITING)
 
 
 def _open(ip: Any, path: Path) -> Recorder:

@@ -34,6 +34,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from . import processes
 from .errors import ShelfError, ShelfFull
 from .settings import positive
 
@@ -238,7 +239,8 @@ class Saver:
     def give(self, state: State, data: bytes, buffers: Sequence[memoryview] = ()) -> bool:
         """Have it save one more state behind those it has: a pickle and what is out of band of it; false if it takes no more.
 
-        The state is in the child's memory, with the kernel or without it, when this returns true.
+        The state is in the child's memory, with the kernel or without it, when this returns true. One that was killed is
+        there for a while: it takes none.
         """
         sizes = [len(data), *(part.nbytes for part in buffers)]
         head = pickle.dumps(sizes)
@@ -250,7 +252,7 @@ class Saver:
             at += os.pwrite(self._inbox, part, at)
         os.pwrite(self._inbox, size.to_bytes(8, "little"), self._sent)
         with self._inbox_alone():
-            self.closed = os.pread(self._inbox, 1, _CLOSED) == b"\1" or self.ended()
+            self.closed = os.pread(self._inbox, 1, _CLOSED) == b"\1" or self.ending()
             if self.closed:
                 return False
             self._sent += 8 + size
@@ -309,6 +311,10 @@ class Saver:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1e3))
+
+    def ending(self) -> bool:
+        """Whether it has ended, or was killed and will soon have: it does nothing any more."""
+        return self.ended() or processes.ended(self.pid)
 
     def finish(self, seconds: float | None = 0) -> bool:
         """As `ended`, asked when those before it have ended: if it does not begin then, it is ended.

@@ -222,7 +222,7 @@ class Coming(NamedTuple):
     """The groups it serialised."""
     refused: frozenset[str]
     chunks: frozenset[str] = frozenset()
-    """Chunks of its last state, as far as they are known."""
+    """Chunks of its own states, as far as they are known."""
 
 
 @dataclasses.dataclass

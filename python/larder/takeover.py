@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import hooks, recovery
+from . import hooks, processes, recovery
 from ._larder import NativeShelf, shelf_holders
 from .errors import ShelfBusy, ShelfError
 from .reader import joined
@@ -48,7 +48,7 @@ class Waiting:
         with contextlib.suppress(OSError):
             self._holder = shelf_holders(str(path))[0]
         # One that had ended before this kernel began is not started anew: this is the kernel in its place.
-        self._grace = GRACE_SECONDS if self._holder is not None and not recovery.ended(self._holder) else 0.0
+        self._grace = GRACE_SECONDS if self._holder is not None and not processes.ended(self._holder) else 0.0
         hooks.AHEAD.append(self._ahead)
         hooks.AFTER.append(self._after)
         hooks.STARTED.append(self._at_rest)
@@ -73,7 +73,7 @@ class Waiting:
                     )
             return max(self._free_since + self._grace - now, 0.0)
         self._free_since = None
-        if not recovery.ended(kernel):
+        if not processes.ended(kernel):
             if kernel != self._holder:
                 self._holder, self._grace = kernel, GRACE_SECONDS
             recovery._why_none = recovery.held_by(kernel)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
 from contextlib import contextmanager
 
+import pytest
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 
@@ -157,3 +159,21 @@ def shut(k: Running, restart: bool = False) -> None:
     k.kc.control_channel.send(k.kc.session.msg("shutdown_request", {"restart": restart}))
     wait_until(lambda: not k.km.is_alive(), 20)
     k.km.shutdown_kernel(now=True)
+
+
+@contextmanager
+def killed_and_held(pid: int):
+    """SIGKILL to a process, which then runs no code any more, but is there as long as this lasts: as one is that has much
+    memory to give back, or waits for a disk."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    seize, detach, trace_exit, wall = 0x4206, 17, 0x40, 0x40000000
+    if ptrace(seize, pid, None, trace_exit) != 0:
+        pytest.skip(f"no process can be held here: {os.strerror(ctypes.get_errno())}")
+    try:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, wall)
+        assert os.WIFSTOPPED(status) and alive(pid)
+        yield
+    finally:
+        ptrace(detach, pid, None, None)
