@@ -44,6 +44,7 @@ def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
     return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
 
 
+_HEAP_TYPE = 1 << 9
 _BUILTINS = (
     "range abs len float int bool round divmod pow min max sum ord chr str repr format enumerate zip isinstance".split()
 )
@@ -54,15 +55,26 @@ _MATH = (
 
 
 def _functions() -> list[tuple[str, Any]]:
-    """The callables that have a meaning of their own in a trace."""
+    """The callables that have a meaning of their own in a trace: not what a program has put in their places."""
     import _random
 
-    found: list[tuple[str, Any]] = [(name, getattr(builtins, name)) for name in _BUILTINS]
-    found += [(f"math.{name}", getattr(math, name)) for name in _MATH if hasattr(math, name)]
-    found += [(f"list.{name}", getattr(list, name)) for name in ("append", "pop")]
-    found += [(f"dict.{name}", getattr(dict, name)) for name in ("get", "keys", "values", "items")]
-    found += [("set.add", set.add), ("random.random", _random.Random().random)]
-    return found
+    found: list[tuple[str, Any]] = [(name, _original(builtins, name)) for name in _BUILTINS]
+    found += [(f"math.{name}", _original(math, name)) for name in _MATH]
+    found += [(f"list.{name}", getattr(type([]), name)) for name in ("append", "pop")]
+    found += [(f"dict.{name}", getattr(type({}), name)) for name in ("get", "keys", "values", "items")]
+    found += [("set.add", type({0}).add), ("random.random", _random.Random().random)]
+    return [(name, function) for name, function in found if function is not None]
+
+
+def _original(module: types.ModuleType, name: str) -> Any:
+    """What C calls by this name in this module; None if something else has taken its place."""
+    found = module.__dict__.get(name)
+    if type(found) is types.BuiltinFunctionType:
+        return found if found.__self__ is module and found.__name__ == name else None
+    # A class of C's is no heap type; metaclasses could tell anything of the others.
+    if type(found) is type and not found.__flags__ & _HEAP_TYPE:
+        return found if (found.__module__, found.__qualname__) == (module.__name__, name) else None
+    return None
 
 
 def _common_constants() -> list[Any]:

@@ -85,6 +85,8 @@ pub struct Slot(pub u32);
 
 impl Slot {
     const NAME: u32 = 1 << 16;
+    /// Places that a frame may have.
+    pub const FRAME_MAX: usize = Slot::NAME as usize;
     pub fn frame(index: usize) -> Slot {
         Slot(index as u32)
     }

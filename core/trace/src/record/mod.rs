@@ -185,6 +185,12 @@ pub fn record<W: World>(
         }
     };
     let width = locals + STACK_MAX;
+    if width > Slot::FRAME_MAX {
+        return Err(Failure {
+            why: "a function of too many variables",
+            soon: false,
+        });
+    }
     let names = tree.names.len();
     let header = tree.header as usize;
     let back = |(at, i): (usize, &Ins)| {
