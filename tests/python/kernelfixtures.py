@@ -162,17 +162,21 @@ def shut(k: Running, restart: bool = False) -> None:
 
 
 @contextmanager
-def killed_and_held(pid: int):
-    """SIGKILL to a process, which then runs no code any more, but is there as long as this lasts: as one is that has much
-    memory to give back, or waits for a disk."""
+def killed_and_held(pid: int, number: int = signal.SIGKILL):
+    """SIGKILL (or another signal that ends it) to a process, which then runs no code any more, but is there as long as this
+    lasts: as one is that has much memory to give back, or waits for a disk."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-    seize, detach, trace_exit, wall = 0x4206, 17, 0x40, 0x40000000
+    seize, go_on, detach, trace_exit, wall = 0x4206, 7, 17, 0x40, 0x40000000
     if ptrace(seize, pid, None, trace_exit) != 0:
         pytest.skip(f"no process can be held here: {os.strerror(ctypes.get_errno())}")
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         _, status = os.waitpid(pid, wall)
+        if number != signal.SIGKILL:  # it is about to get it
+            assert os.WIFSTOPPED(status) and os.WSTOPSIG(status) == number
+            ptrace(go_on, pid, None, number)
+            _, status = os.waitpid(pid, wall)
         assert os.WIFSTOPPED(status) and alive(pid)
         yield
     finally:

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 LEARN = "rec = larder.recovery.recorder(); assert rec._learn(rec.savers, 20); del rec"
 
 
-def test_who_was_killed_and_is_not_gone_counts_as_ended():
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_who_was_killed_and_is_not_gone_counts_as_ended(number):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -27,7 +28,7 @@ def test_who_was_killed_and_is_not_gone_counts_as_ended():
     os.close(reading)
     try:
         assert not processes.ended(child)
-        with killed_and_held(child):
+        with killed_and_held(child, number):
             assert alive(child) and processes.ended(child)
     finally:
         os.close(writing)
