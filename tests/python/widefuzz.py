@@ -445,7 +445,7 @@ def of(one, x) -> object:
         return [name, one.of(x.__reduce__()[1:])]
     if root == "polars":
         if name == "DataFrame":
-            return [name, str(x.schema), repr(x.rows())]
+            return [name, str(x.schema), re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(x.rows()))]  # of objects in it
         if name == "Series":
             return [name, x.name, str(x.dtype), repr(x.to_list())]
         return [name, x.explain()] if name == "LazyFrame" else None
