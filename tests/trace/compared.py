@@ -30,7 +30,8 @@ def compile_loops(force=0):
     """Every loop is compiled from here on; with ``force``, what may leave a trace does so once, passed that often."""
     import larder
 
-    assert larder.trace.enable(watch_all=True, hot=3), larder.trace.stats()
+    if not larder.trace.enable(watch_all=True, hot=3):  # no assert: `-O` would leave it out
+        raise AssertionError(larder.trace.stats())
     if force:
         larder._larder.trace_force(force)
 
@@ -97,7 +98,8 @@ def differing(name, programs, runs, force=0, *, limits=(5, 60), times=3, busy=Fa
         f"{name}: {len(plain)} programs ({len(programs) - len(plain)} left out: they do not end, or are not the same twice), "
         f"force {force}: {bad} differ; {native} iterations native", flush=True,
     )  # fmt: skip
-    assert native > 0, "nothing was compiled, so nothing was compared"
+    if native == 0:
+        raise AssertionError("nothing was compiled, so nothing was compared")
     return bad
 
 
