@@ -98,7 +98,9 @@ def run(name: str, files: list[str], tmp_path: Path, **more: str) -> tuple[dict[
         PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         PYTHONPATH=os.pathsep.join([site, str(plugins())]),
         COLUMNS="200",
+        TMPDIR=str(tmp_path / "tmp"),  # what killed kernels leave there
     )
+    (tmp_path / "tmp").mkdir()
     # Some tests do not run where these are set; Qt and Tk get a display only where it is given.
     for variable in ("CI", "GITHUB_ACTIONS", "DISPLAY", "WAYLAND_DISPLAY"):
         env.pop(variable, None)

@@ -20,6 +20,7 @@ def rows(tmp_path_factory):
     for what in ("run", "back"):
         out = home / f"{what}.json"
         environment = dict(os.environ, LARDER_HOME=str(home), IPYTHONDIR=str(home / "ipython"), PYTHONFAULTHANDLER="1")
+        environment["TMPDIR"] = str(home)  # what notebooks leave there
         done = subprocess.run(
             [sys.executable, Path(__file__).with_name("taughtnotebooks.py"), what, out],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, cwd=home,
