@@ -102,7 +102,9 @@ pub struct Frontend {
 
 impl Frontend {
     pub async fn connect(connection: &Connection) -> Self {
-        Self::connect_as(connection, PeerIdentity::new()).await
+        // As front ends choose one. Of 256 of chance one begins with a zero byte, which no client may choose.
+        let identity = uuid::Uuid::new_v4().to_string();
+        Self::connect_as(connection, identity.parse().unwrap()).await
     }
 
     /// Shell, control and stdin share one identity, as the specification asks.
