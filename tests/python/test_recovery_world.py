@@ -110,6 +110,7 @@ def test_a_kernel_that_starts_on_a_full_disk_is_saved_when_there_is_room(tmp_pat
 def test_on_a_home_that_is_read_only_a_kernel_runs_says_so_and_loses_nothing(tmp_path):
     with small_disk(tmp_path, 32) as home:
         env = {"HOME": str(home), "LARDER_HOME": str(home / ".local" / "larder"), "IPYTHONDIR": str(home / ".ipython")}
+        env["TMPDIR"] = str(tmp_path)  # where IPython goes instead
 
         def mount(how):
             subprocess.run(["mount", "-o", f"remount,{how}", home], check=True)
