@@ -49,28 +49,35 @@ def test_what_is_answered_while_a_killed_child_is_not_gone_yet_is_not_left_to_it
         assert shown.splitlines()[-1] == "[[0, 1, 2]] 0.0 7.0"
 
 
+ONE, OTHER = "m = np.random.default_rng(7).bytes(14 << 20)", "m = b'z' * (14 << 20)"
+
+
+def left_to_children(k, go):
+    """From here on `ONE` and the like are serialised by the kernel and written by a child once ``go`` is there, however busy
+    the machine is."""
+    go.touch()
+    k.ok(WRITES_WHEN_TOLD.format(go=str(go)) + "m = np.random.default_rng(5).bytes(9)")
+    settle(k)
+    k.ok("larder.recorder.Costs.writing = lambda self, nbytes: nbytes / (20 << 20)", silent=True)
+    k.ok("larder.recorder.REPLY_SECONDS = 0.5", silent=True)
+    go.unlink()
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_what_is_answered_after_a_child_was_killed_does_not_rest_on_what_that_one_was_to_write(tmp_path, gone):
     """The second child, given `m` without the chunks that the first one had, has others in their place."""
     go = tmp_path / "go"
-    go.touch()
-    one, other = "m = np.random.default_rng(7).bytes(14 << 20)", "m = b'z' * (14 << 20)"
     with notebook(tmp_path) as k:
-        k.ok(WRITES_WHEN_TOLD.format(go=str(go)) + "m = np.random.default_rng(5).bytes(9)")
-        settle(k)
-        # Such a thing is serialised by the kernel and written by a child, however busy the machine is.
-        k.ok("larder.recorder.Costs.writing = lambda self, nbytes: nbytes / (20 << 20)", silent=True)
-        k.ok("larder.recorder.REPLY_SECONDS = 0.5", silent=True)
-        go.unlink()
-        k.ok(one)
+        left_to_children(k, go)
+        k.ok(ONE)
         (first,) = pids(k)
-        k.ok(f"big = np.ones(4_000_000); {other}")
+        k.ok(f"big = np.ones(4_000_000); {OTHER}")
         assert len(pids(k)) == 2, "what is large is left to another one"
         if gone:
             os.kill(first, signal.SIGKILL)
             wait_until(lambda: not alive(first))
         with contextlib.nullcontext() if gone else killed_and_held(first):
-            k.ok(f"{one}; x.append(3)")
+            k.ok(f"{ONE}; x.append(3)")
             kill(k)
     go.touch()
     with notebook(tmp_path) as k:
@@ -80,24 +87,18 @@ def test_what_is_answered_after_a_child_was_killed_does_not_rest_on_what_that_on
 
 def test_what_is_answered_after_a_child_was_replaced_does_not_rest_on_what_that_one_was_to_write(tmp_path):
     go = tmp_path / "go"
-    go.touch()
-    one, other = "m = np.random.default_rng(7).bytes(14 << 20)", "m = b'z' * (14 << 20)"
     with notebook(tmp_path) as k:
-        k.ok(WRITES_WHEN_TOLD.format(go=str(go)) + "m = np.random.default_rng(5).bytes(9)")
-        settle(k)
-        k.ok("larder.recorder.Costs.writing = lambda self, nbytes: nbytes / (20 << 20)", silent=True)
-        k.ok("larder.recorder.REPLY_SECONDS = 0.5", silent=True)
-        go.unlink()
+        left_to_children(k, go)
         for value in range(4):
             k.ok(f"big = np.full(4_000_000, {value}.5)")
-        k.ok(f"big = np.full(4_000_000, 4.5); {one}")
+        k.ok(f"big = np.full(4_000_000, 4.5); {ONE}")
         before = pids(k)
-        k.ok(f"big = np.full(4_000_000, 5.5); {other}")
+        k.ok(f"big = np.full(4_000_000, 5.5); {OTHER}")
         wait_until(lambda: len(pids(k)) == 5)
         assert len({*before} - {*pids(k)}) == 1, "it took the place of the last one"
         k.ok(LEARN, silent=True)
         now = pids(k)
-        k.ok(f"{one}; x.append(3)")
+        k.ok(f"{ONE}; x.append(3)")
         assert pids(k) == now, "no other process was needed"
         kill(k)
     go.touch()

@@ -155,16 +155,7 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     maps[5].tuples = vec![(3, inside.clone())];
     tree.exits = exits;
     tree.exits[3].reason = ANOTHER;
-    let trace = || larder_trace::Trace {
-        body: vec![],
-        end: larder_trace::End::Head(vec![]),
-        bytecodes: 0,
-        from: None,
-        outer: false,
-        before: None,
-        phis: Vec::new(),
-    };
-    tree.traces = vec![trace(), trace(), trace()];
+    tree.traces = vec![one_trace(), one_trace(), one_trace()];
     let code = Code {
         bytes: vec![],
         links: vec![],
