@@ -11,12 +11,11 @@ is another.
 """
 
 import ast
-import gc
 import random
 import textwrap
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -368,9 +367,7 @@ def event(r, main, rebound):
 
 
 def compare(first, count, force=0):
-    gc.disable()
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"calls from seed {first}", programs, again(kinds.observe), force, busy=True, limits=(1, 60))
+    return differing_from(first, count, "calls", make, again(kinds.observe), force, busy=True, limits=(1, 60))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ go through all of them, in an order that is mixed.
     python changes.py show SEED                     # prints a program
 """
 
-import gc
-
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -309,9 +307,7 @@ def make(seed):
 
 
 def compare(first, count, force=0):
-    gc.disable()
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"changes from seed {first}", programs, again(kinds.observe), force, times=2)
+    return differing_from(first, count, "changes", make, again(kinds.observe), force, times=2)
 
 
 if __name__ == "__main__":

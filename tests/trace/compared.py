@@ -1,6 +1,7 @@
 """Programs run plain and optimised: each has to do the same, and machine code has to run."""
 
 import contextlib
+import gc
 import resource
 import signal
 import sys
@@ -101,6 +102,13 @@ def differing(name, programs, runs, force=0, *, limits=(5, 60), times=3, busy=Fa
     if native == 0:
         raise AssertionError("nothing was compiled, so nothing was compared")
     return bad
+
+
+def differing_from(first, count, name, make, runs, force=0, **how):
+    """`differing` for the programs that ``make`` makes of these seeds; the collector comes when they ask for it only."""
+    gc.disable()
+    programs = {seed: make(seed) for seed in range(first, first + count)}
+    return differing(f"{name} from seed {first}", programs, runs, force, **how)
 
 
 def again(observe):

@@ -6,7 +6,6 @@ code object: compiled once, entered by both. Threads are switched as often as CP
     python crowds.py FIRST_SEED COUNT [FORCE]       # compares crowds with plain runs, one by one
 """
 
-import gc
 import random
 import sys
 import threading
@@ -15,7 +14,7 @@ import calls
 import deaths
 import kinds
 import operands
-from compared import differing
+from compared import differing_from
 from maker import Maker, constants
 
 
@@ -79,10 +78,8 @@ def difference(programs, plain, found):
 
 
 def compare(first, count, force=0):
-    gc.disable()
     sys.setswitchinterval(1e-6)
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"crowds from seed {first}", programs, crowd, force, limits=(60, 300), tell=difference)
+    return differing_from(first, count, "crowds", make, crowd, force, limits=(60, 300), tell=difference)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ while it is walked.
     python flows.py show SEED                       # prints a program
 """
 
-import gc
 import random
 import sys
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -431,10 +430,8 @@ def make(seed):
 
 
 def compare(first, count, force=0):
-    gc.disable()
     sys.unraisablehook = lambda *_: None  # what generators that are closed raise
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"flows from seed {first}", programs, again(kinds.observe), force, busy=True, limits=(1, 90))
+    return differing_from(first, count, "flows", make, again(kinds.observe), force, busy=True, limits=(1, 90))
 
 
 if __name__ == "__main__":

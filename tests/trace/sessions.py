@@ -20,7 +20,7 @@ import random
 import sys
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 FIRST = """
 import sys, gc, math, weakref, signal, threading, types, builtins, copy, pickle, collections, itertools, functools, contextlib
@@ -453,12 +453,12 @@ def difference(cells, plain, found):
 
 
 def compare(first, count, force=0):
-    gc.disable()
     sys.unraisablehook = lambda *_: None
-    notebooks = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(
-        f"sessions from seed {first}",
-        notebooks,
+    return differing_from(
+        first,
+        count,
+        "sessions",
+        make,
         again(put_back_after),
         force,
         limits=(1, 90),

@@ -10,11 +10,10 @@ closures and calls with hundreds of variables, texts beyond what a trace makes.
     python sized.py show SEED                       # prints a program
 """
 
-import gc
 import random
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -197,9 +196,7 @@ def make(seed):
 
 
 def compare(first, count, force=0):
-    gc.disable()
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"sized from seed {first}", programs, again(kinds.observe), force, limits=(4, 60), busy=True)
+    return differing_from(first, count, "sized", make, again(kinds.observe), force, limits=(4, 60), busy=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ the variables these came from, raises, or is left. Some displays are deeper than
     python stacks.py show SEED                      # prints a program
 """
 
-import gc
 import random
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -363,9 +362,7 @@ def make(seed):
 
 
 def compare(first, count, force=0):
-    gc.disable()
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"stacks from seed {first}", programs, again(kinds.observe), force, limits=(3, 60), busy=True)
+    return differing_from(first, count, "stacks", make, again(kinds.observe), force, limits=(3, 60), busy=True)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ another type. What a loop ends with goes into one tuple.
     python wide.py show SEED                        # prints a program
 """
 
-import gc
 import random
 
 import kinds
-from compared import again, command, differing
+from compared import again, command, differing_from
 
 PRELUDE = (
     kinds.PRELUDE
@@ -108,9 +107,7 @@ def make(seed):
 
 
 def compare(first, count, force=0):
-    gc.disable()
-    programs = {seed: make(seed) for seed in range(first, first + count)}
-    return differing(f"wide from seed {first}", programs, again(kinds.observe), force, busy=True, limits=(2, 120))
+    return differing_from(first, count, "wide", make, again(kinds.observe), force, busy=True, limits=(2, 120))
 
 
 if __name__ == "__main__":
