@@ -18,6 +18,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeQueue>()?;
     module.add_class::<NativeWork>()?;
     module.add_class::<NativeOutputs>()?;
+    module.add_function(wrap_pyfunction!(keep_stack, module)?)?;
     module.add_function(wrap_pyfunction!(murmur2, module)?)
 }
 
@@ -187,6 +188,14 @@ impl NativeQueue {
             capture: Arc::clone(&self.capture),
         })
     }
+}
+
+/// Has pieces of CPython's stack kept (up to 256 KiB), which a call that no longer fits would map, and its return unmap;
+/// whether they are.
+#[pyfunction]
+fn keep_stack(_py: Python<'_>) -> bool {
+    // SAFETY: the GIL is held, and a process calls this when it starts.
+    unsafe { larder_cpython::chunks::keep() }
 }
 
 /// Hands on what C code and children have written so far.

@@ -9,6 +9,7 @@ pub mod arrays;
 pub mod attributes;
 pub mod body;
 pub mod cache;
+pub mod chunks;
 pub mod clock;
 pub mod frame;
 pub mod grow;

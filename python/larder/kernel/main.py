@@ -68,9 +68,10 @@ def _leave(signum, _frame) -> None:
 def start(connection_file: str | None, extra: list[str] | None = None) -> int:
     """Serve one session; returns the exit code when a front end has shut it down."""
     gc.disable()  # until the shell stands: what start-up makes is not garbage, and 6 ms are spent on finding that out
-    from larder._larder import NativeKernel, __version__, keep_freed
+    from larder._larder import NativeKernel, __version__, keep_freed, keep_stack
 
     keep_freed()
+    keep_stack()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # no cell runs that it could be meant for
     path = _connection_path(connection_file)
