@@ -11,7 +11,7 @@ use crate::object::{decref, incref, load, obj, ptr, refcount, store, type_of};
 use crate::run::Buffer;
 use crate::world::namespace;
 use larder_jit::Packed;
-use larder_jit::packed::{Value, kind};
+use larder_jit::packed::{Past, Value, kind};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
 use std::mem::MaybeUninit;
@@ -304,12 +304,12 @@ unsafe fn reused(frame: Frame, index: usize, float: bool, word: u64, l: &Layout)
     }
 }
 
-/// Writes a trace's state into the frame and its namespaces; how far behind the head the exit leads. `first`: it has left in its first pass.
+/// Writes a trace's state into the frame and its namespaces; how far behind the head the exit leads. `past`: what passes came before.
 ///
 /// # Safety
 /// GIL held; the frame stands at the tree's head as it was entered, and the buffer is as this exit's code has left it.
 #[inline(never)]
-pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l: &Layout, buffer: &Buffer) -> isize {
+pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l: &Layout, buffer: &Buffer) -> isize {
     let locals = packed.locals();
     let old_depth = frame.depth(locals);
     let top = locals + old_depth;
@@ -341,7 +341,7 @@ pub unsafe fn restore(packed: &Packed, exit: usize, first: bool, frame: Frame, l
         };
         // Whether a slot has an object already.
         let has = |index: usize, word: u64| word != 0 && index < top && frame.owned(index).0 as u64 == word;
-        let (distance, depth) = packed.each(exit, first, |slot, mut value| {
+        let (distance, depth) = packed.each(exit, past, |slot, mut value| {
             let Some(index) = slot.as_frame() else {
                 let o = r.object(&mut { value });
                 named.add((slot.as_name().unwrap_or_default(), o));

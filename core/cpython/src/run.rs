@@ -313,13 +313,15 @@ impl Compiled {
         unsafe {
             buffer[LOGGED].write(0);
             let counters = self.packed.counters();
-            for at in counters.clone() {
-                buffer[at].write(0);
+            // The word behind them counts too, in some trees.
+            for word in &mut buffer[counters.start..=counters.end] {
+                word.write(0);
             }
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
             set_running(frame, &self.packed);
             arena.enter();
             let left = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast());
+            let behind = counters.end;
             let (exit, forced) = ((left & !FORCED) as usize, left & FORCED != 0);
             arena.leave();
             // The last pass of the head may have left at once; it is the interpreter's.
@@ -335,8 +337,9 @@ impl Compiled {
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
             let dropped = if logged == 0 { None } else { Some(emptied(log, logged)) };
-            // In the first pass, what earlier passes changed is nothing: the frame has it.
-            let distance = restore(&self.packed, exit, passes <= 1, frame, l, buffer);
+            // What no pass has changed the frame has.
+            let past = self.packed.past(passes, || buffer[behind].assume_init());
+            let distance = restore(&self.packed, exit, past, frame, l, buffer);
             let mut pc = (header as usize).wrapping_add_signed(distance);
             if forced {
                 pc = buffer[SCRATCH].assume_init() as usize;

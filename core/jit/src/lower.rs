@@ -38,7 +38,7 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use larder_trace::{End, ExitId, Kind, Op, Ref, Slot, Tree, Type, Val, layout};
+use larder_trace::{End, ExitId, Kind, Op, Ref, Slot, Trace, Tree, Type, Val, layout};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Words of the buffer.
@@ -84,6 +84,9 @@ pub struct ExitMap {
     pub slots: Vec<(Slot, Val, [Source; 4])>,
     /// From here on `slots` only carries what earlier passes changed: nothing, if there were none.
     pub carried: usize,
+    /// From here on only what those passes changed that ended otherwise than the traces counted in the word behind the
+    /// side traces' counters: nothing, if there were none of them.
+    pub fresh: usize,
     /// The items of the tuples that `slots` names.
     pub tuples: Vec<(u32, Vec<Item>)>,
 }
@@ -95,6 +98,8 @@ pub struct Code {
     pub exits: Vec<ExitMap>,
     /// The word before the one that counts how often the first side trace was begun.
     pub counters: u16,
+    /// Whether the word behind those counts passes; see [`ExitMap::fresh`].
+    pub fresh: bool,
 }
 
 pub struct Compiler {
@@ -200,11 +205,11 @@ impl Compiler {
         signature.returns = vec![AbiParam::new(I64)];
         self.context.func = Function::with_name_signature(UserFuncName::user(0, 0), signature);
         let mut exits = vec![ExitMap::default(); tree.exits.len()];
-        let counters;
+        let (counters, fresh);
         {
             let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-            counters = match lower(&mut b, tree, &self.host, self.hoist, &mut exits, self.force.as_mut()) {
-                Ok(counters) => counters,
+            (counters, fresh) = match lower(&mut b, tree, &self.host, self.hoist, &mut exits, self.force.as_mut()) {
+                Ok(found) => found,
                 Err(why) => {
                     // What is left of it there would be found by the next trace.
                     self.builder = FunctionBuilderContext::new();
@@ -241,6 +246,7 @@ impl Compiler {
             links,
             exits,
             counters,
+            fresh,
         })
     }
 }
@@ -264,6 +270,8 @@ struct Lower<'a, 'b> {
     hoisted: HashSet<Ref>,
     /// Inputs whose object no longer matters.
     forgotten: HashSet<u32>,
+    /// Those of them whose object matters until one of some traces has come back to the head, and the other traces.
+    fresh: Fresh,
     /// The two loop heads, with the input components each carries.
     outer: Block,
     outer_carried: Vec<(u32, u8)>,
@@ -299,9 +307,42 @@ struct Lower<'a, 'b> {
 /// Whether an input's object is not carried: its number is new in every pass but the first, and nothing else asks
 /// for the object.
 fn is_forgotten(tree: &Tree, input: u32) -> bool {
-    let own = tree.inputs[input as usize].refs[1];
-    if !matches!(tree.inputs[input as usize].ty, Type::Int | Type::Float) {
-        return false;
+    leaves_alone(tree, input).is_some_and(|alone| alone.is_empty())
+}
+
+/// Inputs whose object is not carried: until one of the other traces has come back to the head the frame holds it, and then
+/// there is none. These leave the innermost loop, and leave the inputs alone.
+#[derive(Default)]
+struct Fresh {
+    inputs: HashSet<u32>,
+    alone: Vec<usize>,
+}
+
+impl Fresh {
+    /// As many as one count of passes can tell of: of those in which these traces come back to the head.
+    fn new(tree: &Tree) -> Fresh {
+        let mut groups: BTreeMap<Vec<usize>, HashSet<u32>> = BTreeMap::new();
+        let heads = tree.traces.iter().filter(|t| matches!(t.end, End::Head(_))).count();
+        for input in 0..tree.inputs.len() as u32 {
+            let Some(alone) = leaves_alone(tree, input) else {
+                continue;
+            };
+            if !alone.is_empty() && alone.len() < heads && alone.iter().all(|at| tree.traces[*at].outer) {
+                groups.entry(alone).or_default().insert(input);
+            }
+        }
+        let most = groups.into_iter().max_by_key(|g| g.1.len());
+        most.map_or_else(Fresh::default, |(alone, inputs)| Fresh { inputs, alone })
+    }
+}
+
+/// The traces that come back to the head and leave a number alone, if all others bring one without an object and nothing
+/// asks for its object.
+fn leaves_alone(tree: &Tree, input: u32) -> Option<Vec<usize>> {
+    let of = &tree.inputs[input as usize];
+    let own = of.refs[1];
+    if !matches!(of.ty, Type::Int | Type::Float) {
+        return None;
     }
     let ends = tree.traces.iter().all(|t| match &t.end {
         End::Leave(_) => true,
@@ -309,17 +350,17 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
         End::Head(changed) => changed.iter().all(|(i, refs)| {
             let k = tree.inputs[*i as usize].ty.components().len();
             if *i == input {
-                refs[1].is_none() || exists_once(tree, refs[0], refs[1])
+                refs[..2] == of.refs[..2] || refs[1].is_none() || exists_once(tree, refs[0], refs[1])
             } else {
                 !refs[..k].contains(&own)
             }
         }),
     });
     // A pass that leaves it alone takes the object along.
-    let changed = tree.traces.iter().all(|t| match &t.end {
-        End::Head(changed) => changed.iter().any(|(i, _)| *i == input),
-        _ => true,
-    });
+    let alone = |t: &Trace| match &t.end {
+        End::Head(changed) => changed.iter().all(|(i, refs)| *i != input || refs[..2] == of.refs[..2]),
+        _ => false,
+    };
     let named = |v: &Val| v.identity() == Some(own);
     let in_exits = tree.exits.iter().flat_map(|e| &e.snapshot.slots).any(|(_, v)| named(v));
     let in_tuples = tree.tuples.iter().flatten().any(named);
@@ -328,7 +369,8 @@ fn is_forgotten(tree: &Tree, input: u32) -> bool {
         .iter()
         .flat_map(|t| &t.body)
         .any(|r| tree.inst(*r).args.contains(&own));
-    ends && changed && !in_exits && !in_tuples && !used
+    let traces = 0..tree.traces.len();
+    (ends && !in_exits && !in_tuples && !used).then(|| traces.filter(|at| alone(&tree.traces[*at])).collect())
 }
 
 /// Whether a number's object is a constant, one of the ints that exist once: made anew, it is the same object.
@@ -344,7 +386,7 @@ fn lower(
     hoist: bool,
     exits: &mut [ExitMap],
     force: Option<&mut force::Force>,
-) -> Result<u16, String> {
+) -> Result<(u16, bool), String> {
     let (entry, outer, inner) = (b.create_block(), b.create_block(), b.create_block());
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
@@ -354,8 +396,9 @@ fn lower(
     } else {
         Vec::new()
     };
+    let fresh = Fresh::new(tree);
     let forgotten: HashSet<u32> = (0..tree.inputs.len() as u32)
-        .filter(|i| is_forgotten(tree, *i))
+        .filter(|i| fresh.inputs.contains(i) || is_forgotten(tree, *i))
         .collect();
     let keep = |c: &(u32, u8)| c.1 != 1 || !forgotten.contains(&c.0);
     let (mut outer_carried, mut inner_carried) = (tree.carried(), tree.carried_by(|t| !t.outer));
@@ -375,6 +418,7 @@ fn lower(
         ends_containers: tree.ends_containers(),
         borrowing: tree.borrowing(),
         forgotten,
+        fresh,
         outer,
         outer_carried,
         inner,
@@ -408,7 +452,8 @@ fn lower(
     }
     let counters = next - 1;
     l.counters = counters;
-    next += tree.traces.len() - 1;
+    // One more: see [`Lower::fresh`].
+    next += tree.traces.len();
     if next > BUFFER_WORDS {
         return Err("a trace with too many inputs".into());
     }
@@ -458,13 +503,17 @@ fn lower(
     l.kept.clear();
     // The early exit sees the values as they were outside.
     l.stubs(exits, early, outside)?;
-    Ok(counters as u16)
+    Ok((counters as u16, !l.fresh.alone.is_empty()))
 }
 
 impl Lower<'_, '_> {
     /// Counts one more run of a side trace.
     fn begins(&mut self, trace: usize) {
-        let counter = word(self.counters + trace);
+        self.one_more(self.counters + trace);
+    }
+
+    fn one_more(&mut self, at: usize) {
+        let counter = word(at);
         let count = self.b.ins().load(I64, MEM, self.buffer, counter);
         let count = self.b.ins().iadd_imm_s(count, 1);
         self.b.ins().store(MEM, count, self.buffer, counter);
@@ -642,6 +691,9 @@ impl Lower<'_, '_> {
             }
             End::Head(changed) => {
                 let outer = tree.traces[index].outer;
+                if self.fresh.alone.contains(&index) {
+                    self.one_more(self.counters + tree.traces.len());
+                }
                 let mut args: Vec<BlockArg> = Vec::new();
                 let now = |input: u32, k: u8| {
                     let changed = changed.iter().find(|c| c.0 == input);

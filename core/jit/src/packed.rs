@@ -17,6 +17,7 @@
 //! sets         where an exit leads and which entries it writes: depth * 2 + whether to another loop's head, then bits
 //! exits        how often it was taken, up to 255; its set, distance of its pc from the head: a byte each, then the
 //!              second bytes of both if one of the tree needs them (FAR)
+//!              a kind is of what earlier passes changed (CARRIED); a number's, of what passes changed that are not counted (RUN too)
 //! slot         index * 2, or a name's index * 2 + 1
 //! source       2 + the word, counted from the first;  or 1 and a constant;  or 0 for the constant 0
 //! ```
@@ -70,6 +71,7 @@ impl Drop for Packed {
 
 const FAR: u8 = 1;
 const WIDE: u8 = 2;
+const FRESH: u8 = 4;
 const SPACES: u8 = 8;
 const CONDITIONS: u8 = 16;
 const MODULE: u8 = 32;
@@ -84,6 +86,16 @@ pub struct Entry {
     pub items: Vec<Item>,
     /// It only takes along what earlier passes changed: nothing, if there were none.
     pub carried: bool,
+    /// The same of those passes that are not counted; see [`crate::lower::ExitMap::fresh`].
+    pub fresh: bool,
+}
+
+/// What passes there were before the one that an exit leaves: none, only such as are counted ([`Packed::past`]), or others too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    None,
+    Counted,
+    Any,
 }
 
 /// Where an exit leads, counted from the head, and what it writes.
@@ -168,6 +180,7 @@ impl Packed {
         let maps = &code.exits;
         let mut objects = Vec::new();
         let mut flags = if tree.module_level { MODULE } else { 0 };
+        flags |= if code.fresh { FRESH } else { 0 };
         let mut names = Vec::new();
         let mut spaces = Vec::new();
         for name in &tree.names {
@@ -323,6 +336,19 @@ impl Packed {
     pub fn counters(&self) -> std::ops::Range<usize> {
         let first = usize::from(self.counters) + 1;
         first..first + usize::from(self.sides)
+    }
+
+    /// What passes came before the last one, of so many there were, given the word behind those counters: code counts in it the
+    /// passes of some traces.
+    #[inline(always)]
+    pub fn past(&self, passes: u64, counted: impl FnOnce() -> u64) -> Past {
+        if passes <= 1 {
+            Past::None
+        } else if self.flags & FRESH != 0 && passes - 1 <= counted() {
+            Past::Counted
+        } else {
+            Past::Any
+        }
     }
 
     /// How many locals the frame has, with what lies between them and the stack.
@@ -506,13 +532,13 @@ impl Packed {
         (distance, usize::from(set[0] >> 1))
     }
 
-    /// Gives every slot an exit writes with the value to be made there, which `make` reads; with `first`, not those that
-    /// only take along what earlier passes changed. Where the exit leads: how many units behind the head, and the depth
+    /// Gives every slot an exit writes with the value to be made there, which `make` reads; not those that only take along
+    /// what passes changed of which there were none. Where the exit leads: how many units behind the head, and the depth
     /// of the stack there.
     #[inline(always)]
-    pub fn each<'a>(&'a self, exit: usize, first: bool, mut make: impl FnMut(Slot, Value<'a>)) -> (isize, usize) {
+    pub fn each<'a>(&'a self, exit: usize, past: Past, mut make: impl FnMut(Slot, Value<'a>)) -> (isize, usize) {
         self.each_entry(exit, |kind, mut reader| {
-            if !(first && kind & CARRIED != 0) {
+            if past == Past::Any || kind & CARRIED == 0 || past == Past::Counted && !is_fresh(kind) {
                 let slot = reader.slot();
                 let (run, kind) = (kind & RUN != 0, kind & KIND);
                 make(
@@ -533,13 +559,16 @@ impl Packed {
         let mut entries = Vec::new();
         let (distance, depth) = self.each_entry(number, |kind, mut reader| {
             let (slot, mut items) = (reader.slot(), Vec::new());
-            let (val, sources) = reader.value(kind & (KIND | RUN), self, &mut items);
+            let fresh = is_fresh(kind);
+            let run = if fresh { 0 } else { RUN };
+            let (val, sources) = reader.value(kind & (KIND | run), self, &mut items);
             entries.push(Entry {
                 slot,
                 val,
                 sources,
                 items,
                 carried: kind & CARRIED != 0,
+                fresh,
             });
         });
         Exit {
@@ -588,6 +617,12 @@ fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {
 /// Bits beside a value's kind: its components lie in words that follow each other.
 const RUN: u8 = 0x20;
 const CARRIED: u8 = 0x40;
+/// A number has one component, so beside its kind [`RUN`] means that it is of [`crate::lower::ExitMap::fresh`].
+#[inline(always)]
+fn is_fresh(kind: u8) -> bool {
+    kind & !(LONG | 1) == CARRIED | RUN
+}
+
 const LONG: u8 = 0x80;
 const KIND: u8 = 0x1f;
 

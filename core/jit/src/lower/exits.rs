@@ -3,15 +3,19 @@
 use super::*;
 use crate::stubs::Plan;
 
+/// What an exit writes, and where what earlier passes changed begins in it.
+type Written = (Vec<(Slot, Val)>, [usize; 2]);
+
 impl Lower<'_, '_> {
-    /// What an exit writes: what its snapshot names, and from the number given on, what earlier passes changed: those
-    /// inputs.
-    fn written(&self, exit: ExitId, changed: &[u32]) -> (Vec<(Slot, Val)>, usize) {
+    /// What an exit writes: what its snapshot names, and from the numbers given on, what earlier passes changed: those
+    /// inputs; last those of [`ExitMap::fresh`].
+    fn written(&self, exit: ExitId, changed: &[u32]) -> Written {
         let tree = self.tree;
         let snapshot = &tree.exits[exit.at()].snapshot;
         let mut vals = snapshot.slots.clone();
         vals.iter_mut().for_each(|v| v.1 = self.plain(v.1));
         let carried = vals.len();
+        let mut fresh = Vec::new();
         for index in changed {
             let input = &tree.inputs[*index as usize];
             let popped = input
@@ -22,10 +26,17 @@ impl Lower<'_, '_> {
                 // What is forgotten nobody names: it is new, and held here only.
                 let val = input.val();
                 let alone = self.forgotten.contains(index);
-                vals.push((input.slot, if alone { val.with_identity(Ref::NONE) } else { val }));
+                let to = if self.fresh.inputs.contains(index) {
+                    &mut fresh
+                } else {
+                    &mut vals
+                };
+                to.push((input.slot, if alone { val.with_identity(Ref::NONE) } else { val }));
             }
         }
-        (vals, carried)
+        let first = vals.len();
+        vals.extend(fresh);
+        (vals, [carried, first])
     }
 
     /// Without the object of an int that exists once.
@@ -76,7 +87,7 @@ impl Lower<'_, '_> {
 
     /// The words, as places among those exits may write, in which components follow each other: those where their slot's input
     /// lay, or beside a component that is at home; near ones only.
-    fn wanted(&self, vals: &[(Vec<(Slot, Val)>, usize)]) -> BTreeMap<u32, u16> {
+    fn wanted(&self, vals: &[Written]) -> BTreeMap<u32, u16> {
         let tree = self.tree;
         let mut wanted = BTreeMap::new();
         for (slot, val) in vals.iter().flat_map(|v| &v.0) {
@@ -122,12 +133,11 @@ impl Lower<'_, '_> {
         for (_, val) in vals.iter().flat_map(|v| &v.0) {
             self.at_home(*val, &mut named);
         }
-        let counters = self.counters + 1..self.counters + self.tree.traces.len();
+        let counts = self.tree.traces.len() + usize::from(!self.fresh.alone.is_empty());
+        let counters = self.counters + 1..self.counters + counts;
         let taken = |at: &usize| named.contains(at) || counters.contains(at);
         self.exit_words = (FIRST..BUFFER_WORDS).filter(|at| !taken(at)).collect();
-        let needed = |vals: &(Vec<(Slot, Val)>, usize)| -> Vec<Ref> {
-            vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect()
-        };
+        let needed = |vals: &Written| -> Vec<Ref> { vals.0.iter().flat_map(|(_, val)| self.needed(*val)).collect() };
         let plan = Plan::new(&vals.iter().map(needed).collect::<Vec<_>>(), &self.wanted(&vals));
         let leave = self.b.create_block();
         self.b.append_block_param(leave, I64);
@@ -150,7 +160,7 @@ impl Lower<'_, '_> {
                 self.b.ins().jump(begin(plan.begins[number]), &[id.into()]);
             }
             let map = &mut exits[exit.at()];
-            map.carried = vals[number].1;
+            [map.carried, map.fresh] = vals[number].1;
             for (slot, val) in &vals[number].0 {
                 map.slots.push((*slot, *val, self.sources(*val, &plan, number)));
                 if let Val::Tuple(t) = val

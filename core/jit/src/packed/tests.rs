@@ -24,6 +24,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
         },
         ExitMap {
             carried: slots.len(),
+            fresh: slots.len(),
             slots,
             tuples: vec![],
         },
@@ -34,7 +35,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
 fn check_each(packed: &Packed, number: usize) {
     let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
     let mut seen = Vec::new();
-    let to = packed.each(number, false, |slot, mut v| {
+    let to = packed.each(number, Past::Any, |slot, mut v| {
         match v.kind {
             kind::KNOWN => drop(v.object()),
             kind::NAMED_INT | kind::NAMED_FLOAT => drop(v.number()),
@@ -66,9 +67,13 @@ fn check_each(packed: &Packed, number: usize) {
         .map(|(e, (_, words))| (e.slot, e.sources[..words.len()].iter().map(word).collect()))
         .collect();
     assert_eq!(seen, wanted, "exit {number}");
-    let mut own = 0;
-    packed.each(number, true, |_, _| own += 1);
-    assert_eq!(own, entries.iter().filter(|e| !e.carried).count());
+    let written = |past| {
+        let mut count = 0;
+        packed.each(number, past, |_, _| count += 1);
+        count
+    };
+    assert_eq!(written(Past::None), entries.iter().filter(|e| !e.carried).count());
+    assert_eq!(written(Past::Counted), entries.iter().filter(|e| !e.fresh).count());
 }
 
 #[test]
@@ -152,6 +157,7 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     ];
     let (exits, mut maps): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     maps[5].carried = 2;
+    (maps[4].carried, maps[4].fresh) = (0, 0);
     maps[5].tuples = vec![(3, inside.clone())];
     tree.exits = exits;
     tree.exits[3].reason = ANOTHER;
@@ -161,9 +167,13 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         links: vec![],
         exits: maps.clone(),
         counters: 40,
+        fresh: true,
     };
     let mut packed = Packed::new(&tree, &code, |o| o != immortal).unwrap();
     assert_eq!(packed.counters(), 41..43);
+    // Passes, and how many of them are counted.
+    let past = [(1, 0), (1, 9), (3, 2), (3, 1)].map(|(passes, counted)| packed.past(passes, || counted));
+    assert_eq!(past, [Past::None, Past::None, Past::Counted, Past::Any]);
     for (number, map) in maps.iter().enumerate() {
         let found = packed.exit(number);
         let distance = tree.exits[number].snapshot.pc as isize - 9;
@@ -177,6 +187,7 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
             sources: *sources,
             items: if *val == Val::Tuple(3) { inside.clone() } else { vec![] },
             carried: k >= map.carried,
+            fresh: k >= map.fresh,
         });
         let mut wanted: Vec<Entry> = wanted.collect();
         found.sort_by_key(|e| e.slot);
@@ -230,6 +241,7 @@ fn code(exits: &[ExitMap]) -> Code {
         links: vec![],
         exits: exits.to_vec(),
         counters: 40,
+        fresh: false,
     }
 }
 
@@ -289,7 +301,7 @@ fn who_shares_a_number_is_told_by_words_where_they_tell_it() {
     let packed = Packed::new(&tree, &code(&maps), nothing).unwrap();
     let kinds = |number: usize| {
         let mut kinds = Vec::new();
-        packed.each(number, false, |slot, v| kinds.push((slot.0, v.kind, v.run)));
+        packed.each(number, Past::Any, |slot, v| kinds.push((slot.0, v.kind, v.run)));
         kinds.sort_unstable();
         kinds
     };
@@ -327,7 +339,7 @@ fn who_shares_a_number_is_told_by_words_where_they_tell_it() {
     assert_eq!(packed.objects().count(), 0);
     check_each(&packed, 4);
     let (kind, object) = (kind::SHARED_INT, Source::Const(0x5000));
-    packed.each(4, false, |slot, v| assert_eq!(v.kind == kind, slot.0 == 2));
+    packed.each(4, Past::Any, |slot, v| assert_eq!(v.kind == kind, slot.0 == 2));
     assert!(packed.exit(4).entries.iter().any(|e| e.sources[1] == object));
 }
 

@@ -123,7 +123,12 @@ impl Written {
                 map,
                 dies,
             };
-            pack.value(&mut rest, val, sources, if k >= map.carried { CARRIED } else { 0 });
+            let flag = match k {
+                _ if k >= map.fresh => CARRIED | RUN,
+                _ if k >= map.carried => CARRIED,
+                _ => 0,
+            };
+            pack.value(&mut rest, val, sources, flag);
             let mut kind = rest.remove(0);
             let several = (6..=10).contains(&(kind & KIND)) || (12..=15).contains(&(kind & KIND));
             if several
