@@ -5,6 +5,7 @@ mod flow;
 mod frame;
 mod fuse;
 pub mod lower;
+mod names;
 pub mod packed;
 mod places;
 pub mod shrink;

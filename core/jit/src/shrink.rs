@@ -10,6 +10,7 @@
 
 use crate::arena::{ALIGN, Link, Target};
 use crate::fuse::{Known, fuse, lay_out};
+use crate::names::rename;
 use crate::places::near_together;
 use crate::tails::merge_tails;
 use iced_x86::{
@@ -69,6 +70,7 @@ fn smaller(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) ->
     numbers_of_exits(&mut all);
     thread_jumps(&mut all);
     merge_tails(&mut all);
+    rename(&mut all, known.given);
     lay_out(&mut all);
     jumps_over_jumps(&mut all);
     near_together(&mut all);
