@@ -28,7 +28,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import codec, offenders, pickled, plain
+from . import codec, libraries, offenders, pickled, plain
 from ._larder import held_by_others, joined, meeting, sharing
 from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, OfTypes, Restored, Span, pickler, plain_instance
 
@@ -355,6 +355,7 @@ _shared = OfTypes()
 def _shareable(memo: dict[int, Any]) -> list[int]:
     """Which of the objects others may hold as well, and would then have to hold again."""
     kinds: dict[type, bool] = {}
+    ufunc = getattr(sys.modules.get("numpy"), "ufunc", None)
     _shared.goes_by(len(sys.modules))
     ids = []
     for key, part in memo.items():
@@ -363,6 +364,8 @@ def _shareable(memo: dict[int, Any]) -> list[int]:
         if shared is None:
             if kind is types.FunctionType or isinstance(part, type):
                 shared = part.__module__ == "__main__"
+            elif kind is ufunc:
+                shared = libraries.of_function(part) is not None
             else:
                 shared = _shared.get(kind)
                 if shared is None:
@@ -382,7 +385,7 @@ def _shareable(memo: dict[int, Any]) -> list[int]:
 
 def _shareable_kind(kind: type) -> bool:
     np = sys.modules.get("numpy")
-    if np is not None and issubclass(kind, (np.dtype, np.generic, np.ufunc)):
+    if np is not None and issubclass(kind, (np.dtype, np.generic)):
         return issubclass(kind, np.void)
     return kind not in UNSHARED and not codec.nobodys(kind)
 

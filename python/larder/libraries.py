@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copyreg
+import gc
 import importlib
+import itertools
+import re
 import sys
 import weakref
 from collections.abc import Callable
@@ -17,6 +20,10 @@ def reducer(kind: type, otherwise: Any) -> Any:
     """How objects of this type are reduced; ``otherwise`` if nothing special is known of them."""
     if kind is weakref.WeakKeyDictionary:
         return _by_classes
+    if kind is re.Match:
+        return _match
+    if kind is getattr(sys.modules.get("numpy"), "ufunc", None):
+        return _ufunc
     base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
     if base is not None and issubclass(kind, base):
         own = all(getattr(kind, name) is getattr(base, name) for name in ("__getstate__", "__setstate__"))
@@ -32,6 +39,46 @@ def _by_classes(one: weakref.WeakKeyDictionary) -> Any:
     if not all(isinstance(key, type) for key, _ in items):
         return NotImplemented
     return weakref.WeakKeyDictionary, (), None, None, iter(items)
+
+
+def _match(one: re.Match) -> Any:
+    """A match is found again, by whichever way of looking for it finds the same; none but its own can take long."""
+    where = one.string, one.pos, one.endpos
+    ways = ["match", "fullmatch"][: (one.start() == one.pos) + (one.span() == (one.pos, one.endpos))]
+    for way in (*ways, "finditer"):
+        found = getattr(one.re, way)(*where)
+        for nth, other in enumerate(found if way == "finditer" else [found]):
+            if other is not None and (other.regs, other.lastindex) == (one.regs, one.lastindex):
+                return _match_again, (one.re, way, nth, *where)
+            if other is not None and other.start() > one.start():
+                break
+    return NotImplemented
+
+
+def _match_again(pattern: re.Pattern, way: str, nth: int, *where: Any) -> re.Match:
+    found = getattr(pattern, way)(*where)
+    return next(itertools.islice(found, nth, None)) if way == "finditer" else found
+
+
+def of_function(one: Any) -> list | None:
+    """What a ufunc of ``numpy.frompyfunc`` (as ``numpy.vectorize`` keeps one) holds: its function, first; ``None`` of a
+    library's, which have the names of what they are there."""
+    return gc.get_referents(one) if one.__name__.endswith(" (vectorized)") else None
+
+
+def _ufunc(one: Any) -> Any:
+    held = of_function(one)
+    if not held:
+        return NotImplemented
+    state = getattr(one, "__dict__", None)
+    identity = [value for value in held[1:] if value is not state]
+    return _from_function, (held[0], one.nin, one.nout, *identity), state or None
+
+
+def _from_function(function: Any, nin: int, nout: int, *identity: Any) -> Any:
+    """An identity that is ``None`` is not the same as none."""
+    given = {"identity": identity[0]} if identity else {}
+    return importlib.import_module("numpy").frompyfunc(function, nin, nout, **given)
 
 
 def _model(one: Any) -> Any:

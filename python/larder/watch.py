@@ -20,12 +20,13 @@ import functools
 import importlib
 import io
 import pickle
+import re
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-from . import pickled, stated, subclasses, traits
+from . import libraries, pickled, stated, subclasses, traits
 from ._larder import Contents, PrivateBuffer, digest
 from .codec import CACHED, IO, importable, main_namespace
 
@@ -279,6 +280,10 @@ def _slice(one: slice) -> Said:
     return b"", (one.start, one.stop, one.step), ()
 
 
+def _match(one: re.Match) -> Said:
+    return repr(one.regs).encode(), (one.re, one.string), ()
+
+
 def _proxy(one: types.MappingProxyType) -> Said:
     return b"", (pickled.below_proxy(one),), ()
 
@@ -329,6 +334,7 @@ _DESCRIBED: dict[type, How] = {
     array.array: _array,
     slice: _slice,
     memoryview: _memoryview,
+    re.Match: _match,
     types.MappingProxyType: _proxy,
     pickle.PickleBuffer: _pickle_buffer,
     pickled.Restored: _own_memory,
@@ -345,7 +351,7 @@ def _of_numpy(np: Any, kind: type) -> Any:
     if issubclass(kind, np.dtype):
         return _records if kind is type(np.dtype("V8")) else "leaf"
     if kind is np.ufunc:
-        return "leaf"
+        return lambda one: (str(id(one)).encode(), tuple(libraries.of_function(one) or ()), ())
     if kind is np.random.Generator:
         return lambda one: (b"", (one.bit_generator,), ())
     if kind in (np.random.PCG64, np.random.PCG64DXSM):

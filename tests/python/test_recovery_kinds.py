@@ -5,6 +5,7 @@ import collections
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -391,6 +392,63 @@ w = W.IntSlider(3); seen = []; w.observe(lambda change: seen.append(change['new'
         k.km.shutdown_kernel(now=True)
     with kernel(tmp_path, JPY_SESSION_NAME="widgets.ipynb") as k:
         assert k.text("w.value = 13; w.max = 500; print(seen, late)").endswith("\n[7, 9, 12] ['change', 'change']\n")
+
+
+def test_what_numpy_makes_of_a_function_comes_back_and_is_seen_to_change(tmp_path):
+    code = """
+import numpy as np
+def counted(x, by=[1]):
+    calls.append(x)
+    return x + by[0]
+calls = []
+u = v = np.frompyfunc(counted, 1, 1)
+zero = np.frompyfunc(lambda a, b: a + b, 2, 1, identity=0)
+none = np.frompyfunc(lambda a, b: a + b, 2, 1, identity=None)
+plain = np.frompyfunc(lambda a, b: a + b, 2, 1)
+w = np.vectorize(counted, otypes=[float], cache=True)
+own = np.add
+w(np.arange(3))
+"""
+    with kernel(tmp_path, JPY_SESSION_NAME="ufuncs.ipynb") as k:
+        k.ok(code)
+        k.ok("counted.__defaults__ = ([10],)")
+        k.ok("1")
+        os.kill(k.pid, signal.SIGKILL)
+        k.km.shutdown_kernel(now=True)
+    with kernel(tmp_path, JPY_SESSION_NAME="ufuncs.ipynb") as k:
+        assert "not back" not in k.text("print(u is v, own is np.add, u.__name__)")
+        assert k.text("print(u(np.arange(3)), w(np.arange(3)), u.nin)") == "[10 11 12] [10. 11. 12.] 1\n"
+        empty = (
+            "[(one.reduce(np.array([], dtype=object)) if one is zero else one.identity) for one in (zero, none, plain)]"
+        )
+        assert k.text(f"print({empty}, none.reduce([1, 2, 3]))") == "[0, None, None] 6\n"
+        assert k.text("print(len(calls) >= 6, u.__dict__ if hasattr(u, '__dict__') else {})") == "True {}\n"
+
+
+MATCHES = [
+    re.match("a(b)?", "ac"), re.match("a(b)?", "abab", re.S), re.compile("b").match("abab", 1), re.compile("a.*?").fullmatch("abc"),
+    re.search("c", "abcabc"), [*re.finditer("(a)|(b)", "abcab")][-1], re.compile("(?<=a)b").search("abab", 1), re.compile("b").search("ababab", 2, 5),
+    re.compile(b"b").search(b"abc"), re.compile("x*").search("aaa", 2), [*re.finditer("", "abc")][2], re.match("(?P<one>a)(?P<two>b)?", "ab"),
+    re.compile("a+?").fullmatch("aaaa"), re.compile("$").search("abc\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("one", MATCHES, ids=str)
+def test_a_match_of_a_regular_expression_comes_back(one):
+    back, refused = again({"m": one, "n": one})
+    assert not refused and back["m"] is back["n"]
+    said = [
+        (m.regs, m.lastindex, m.lastgroup, m.groupdict(), m.re, m.string, m.pos, m.endpos) for m in (one, back["m"])
+    ]
+    assert said[0] == said[1]
+
+
+def test_a_match_that_is_found_no_more_is_named():
+    text = bytearray(b"abc")
+    one = re.search(b"b", text)
+    text[1] = ord("x")
+    back, refused = again({"m": one})
+    assert not back and "re.Match" in str(refused["m"])
 
 
 def test_a_widget_on_the_page_goes_back_with_the_notebook(tmp_path):
