@@ -204,19 +204,30 @@ def _other_class(kind: type) -> Said | None:
 def _function(f: types.FunctionType) -> Said | None:
     if by_reference(f):
         return b"", (), (f,)
-    home = b""
+    home, named = b"", ()
     if f.__globals__ is not main_namespace():
         name = f.__globals__.get("__name__")
         module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is None or module.__dict__ is not f.__globals__:
-            return None
-        home = name.encode()
+        if module is not None and module.__dict__ is f.__globals__:
+            home = name.encode()
+        elif f.__closure__:
+            return None  # not saved
+        else:
+            home, named = b"\0", _globals_used(f)
     annotations = getattr(f, "__annotate__", None) or (f.__annotations__ if sys.version_info < (3, 14) else None)
     parts = (
         f.__code__, f.__defaults__, f.__kwdefaults__, f.__dict__, f.__closure__ or (), f.__name__, f.__qualname__,
-        f.__module__, f.__doc__, annotations, getattr(f, "__type_params__", ()),
+        f.__module__, f.__doc__, annotations, getattr(f, "__type_params__", ()), named,
     )  # fmt: skip
     return home, parts, ()
+
+
+def _globals_used(f: types.FunctionType) -> tuple:
+    """What cloudpickle saves of a namespace that no module has, such as those that namedtuples and attrs make functions in."""
+    from cloudpickle.cloudpickle import _extract_code_globals
+
+    names = dict.fromkeys(("__package__", "__name__", "__path__", "__file__")) | _extract_code_globals(f.__code__)
+    return tuple(part for name in names if name in f.__globals__ for part in (name, f.__globals__[name]))
 
 
 def _cell(cell: types.CellType) -> Said:

@@ -392,3 +392,31 @@ def test_an_array_of_a_range_is_saved_beside_it():
     frame = pd.DataFrame({"a": np.arange(1000.0)})
     saved, refused = groups.groups({"labels": frame.index.values, "index": frame.index, "frame": frame})
     assert not refused and sorted(name for one in saved for name in one.names) == ["frame", "index", "labels"]
+
+
+def foreign(text, **names):
+    space = {"__name__": "no_module", **names}
+    exec(text, space)
+    return space["f"]
+
+
+def test_what_names_the_same_module_or_builtin_is_not_saved_together():
+    """Each namedtuple's functions name ``tuple.__new__`` and ``len``: their classes would all be one group."""
+    ones = {
+        "a": foreign("def f(): return size, np, count", size=len, np=np, count=np.count_nonzero),
+        "b": foreign("def f(): return size, np", size=len, np=np, count=np.count_nonzero),
+    }
+    walker = new_walker()
+    walked = {name: walk(walker, one) for name, one in ones.items()}
+    assert groups.units(["a", "b"], walked) == [["a"], ["b"]]
+    shared = []
+    ones = {name: foreign("def f(): return shared", shared=shared) for name in "ab"}
+    walked = {name: walk(walker, one) for name, one in ones.items()}
+    assert groups.units(["a", "b"], walked) == [["a", "b"]]
+
+
+def test_a_name_that_a_function_does_not_use_is_not_looked_at():
+    f, walker = foreign("def f(): return n", n=1, other=open), new_walker()
+    before = walk(walker, f)
+    f.__globals__["other"] = 5
+    assert walk(walker, f).digest == before.digest and not isinstance(before, str)

@@ -93,6 +93,16 @@ def closure():
     return up
 
 
+def foreign():
+    space = {"__name__": "no_module", "box": [], "n": 1, "deep": [1], "unused": object()}
+    exec("def f(x=0):\n    def g(): return deep\n    return box, n, g, absent", space)
+    return space["f"]
+
+
+def own_pair():
+    return collections.namedtuple("OwnPair", "left right", module="no_module")
+
+
 def frame():
     return pd.DataFrame({"a": np.arange(3.0), "s": ["x", "y", "z"], "c": pd.Categorical(["u", "v", "u"])})
 
@@ -144,6 +154,12 @@ CASES = {
     "named tuple": (lambda: Pair([1], 2), lambda v: v.left.append(2)),
     "closure": (closure, lambda v: v()),
     "default": (lambda: Plain().method.__func__.__defaults__, lambda v: v[0].append(1)),
+    "function in a namespace that no module has": (foreign, lambda v: v.__globals__["box"].append(1)),
+    "name that it uses": (foreign, lambda v: replaced(v.__globals__, "n", 2)),
+    "name that a function inside it uses": (foreign, lambda v: replaced(v.__globals__, "deep", [2])),
+    "name that it no longer finds": (foreign, lambda v: v.__globals__.pop("n")),
+    "class of a namedtuple": (own_pair, lambda v: setattr(v, "mark", 1)),
+    "instance of it": (lambda: [own_pair()([1], 2)], lambda v: v[0].left.append(3)),
     "function attribute": (closure, lambda v: setattr(v, "mark", 1)),
     "partial": (lambda: functools.partial(print, [1]), lambda v: v.args[0].append(2)),
     "deque": (lambda: collections.deque([1, [2]]), lambda v: v.append(3)),

@@ -600,7 +600,10 @@ impl<'a, 'py> Walk<'a, 'py> {
         self.say(object.get_type_ptr() as u64);
         self.digest(bytes.as_bytes());
         if !fresh {
-            self.more.extend(dict_of(object));
+            // What is pickled by its name is nobody's part: a module's names are not what those who name it share.
+            if !weak.iter().any(|part| part.is(object)) {
+                self.more.extend(dict_of(object));
+            }
             if said.len() > 3 {
                 for inner in said.get_item(3)?.cast_into::<PyTuple>().map_err(PyErr::from)?.iter() {
                     self.say(inner.as_ptr() as u64);
