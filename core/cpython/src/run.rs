@@ -314,9 +314,10 @@ impl Compiled {
             buffer[LOGGED].write(0);
             let counters = self.packed.counters();
             // The word behind them counts too, in some trees.
-            for word in &mut buffer[counters.start..=counters.end] {
-                word.write(0);
+            for at in counters.clone() {
+                buffer[at].write(0);
             }
+            buffer[counters.end].write(0);
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
             set_running(frame, &self.packed);
             arena.enter();
