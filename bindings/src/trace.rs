@@ -1,7 +1,8 @@
 //! Loop counters and the optimiser's controls.
 
 use larder_cpython::cache::release;
-use larder_cpython::{abi, hook, probe};
+use larder_cpython::{abi, hook, object, probe};
+use larder_jit::Piece;
 use larder_trace::Obj;
 use larder_trace::bytecode::Opcodes;
 use larder_trace::overhead;
@@ -75,6 +76,20 @@ fn trace_check(
     // SAFETY: the GIL is held, and the samples live to the end of this function.
     let same = unsafe { abi::check(layout, hex_version, &named.collect(), main_thread) };
     same.map_err(|what| off(format!("keeps {what} otherwise than this build of larder expects")))
+}
+
+/// C's own `range`, `enumerate` and `zip`, whatever builtins of these names are now.
+#[pyfunction]
+fn trace_types(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
+    let symbols = object::symbols().map_err(off)?;
+    let all = [
+        &raw mut ffi::PyRange_Type as usize,
+        symbols.enumerate_type,
+        symbols.zip_type,
+    ];
+    // SAFETY: the GIL is held; types that never die.
+    let taken = |at| unsafe { Bound::from_borrowed_ptr(py, at as *mut ffi::PyObject) };
+    Ok(all.into_iter().map(taken).collect())
 }
 
 struct Method(UnsafeCell<ffi::PyMethodDef>);
@@ -253,6 +268,9 @@ fn trace_usage(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 fn trace_configure(py: Python<'_>, record: bool, hot: u32, filter: Option<Py<PyAny>>) -> PyResult<()> {
     let engine = engine(py)?;
+    if engine.broken && record {
+        return Err(off("an internal error: loops are left to the interpreter".into()));
+    }
     engine.limits.record = record;
     if record {
         // Only time is lost without it.
@@ -330,6 +348,27 @@ fn trace_force(py: Python<'_>, after: Option<u32>) -> PyResult<[usize; 3]> {
     Ok(engine.compiler.forced())
 }
 
+/// For tests: breaks what is kept of a code object's compiled loops, so that the next who uses it panics: where its machine code
+/// lies, or (`growth`) what its exits need to grow. How many there were.
+#[pyfunction]
+fn trace_break(py: Python<'_>, code: &Bound<'_, PyAny>, growth: bool) -> PyResult<usize> {
+    let engine = engine(py)?;
+    if code.get_type().name()? != "code" {
+        return Err(pyo3::exceptions::PyTypeError::new_err("a code object is wanted"));
+    }
+    // SAFETY: the GIL is held; a code object, checked above.
+    let loops = unsafe { &mut (*engine.info(Obj(code.as_ptr() as usize))).loops };
+    let mut broken = 0;
+    for c in loops.iter_mut().filter_map(|l| l.compiled.as_mut()) {
+        match c.growth.as_mut().filter(|_| growth) {
+            Some(growth) => growth.failed.clear(),
+            None => c.piece = Piece::NONE,
+        }
+        broken += 1;
+    }
+    Ok(broken)
+}
+
 /// Whether every back edge of watched code is reported to the end, for an exact count.
 #[pyfunction]
 fn trace_exact(py: Python<'_>, exact: bool) -> PyResult<()> {
@@ -351,6 +390,7 @@ fn trace_clear(py: Python<'_>) -> PyResult<()> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_start, module)?)?;
     module.add_function(wrap_pyfunction!(trace_check, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_types, module)?)?;
     module.add_function(wrap_pyfunction!(trace_callback, module)?)?;
     module.add_function(wrap_pyfunction!(trace_probe, module)?)?;
     module.add_function(wrap_pyfunction!(trace_listing, module)?)?;
@@ -360,6 +400,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(trace_configure, module)?)?;
     module.add_function(wrap_pyfunction!(trace_exact, module)?)?;
     module.add_function(wrap_pyfunction!(trace_force, module)?)?;
+    module.add_function(wrap_pyfunction!(trace_break, module)?)?;
     module.add_function(wrap_pyfunction!(trace_pass, module)?)?;
     module.add_function(wrap_pyfunction!(trace_loops, module)?)?;
     module.add_function(wrap_pyfunction!(trace_clear, module)?)?;

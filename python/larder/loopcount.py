@@ -47,7 +47,7 @@ def from_cell(filename: str) -> bool:
     if known is None:
         # Source that a shell compiled is in linecache without a file time; files on disk have one.
         entry = linecache.cache.get(filename)
-        known = _ours[filename] = entry is not None and len(entry) > 1 and entry[1] is None
+        known = _ours[filename] = entry is not None and [*entry[1:2]] == [None]
     return known
 
 
@@ -57,11 +57,12 @@ def jump(code: CodeType, source: int, target: int):
         return sys.monitoring.DISABLE
     loop = loops.get((code, target))
     if loop is None:
-        if len(loops) >= LOOPS_MAX:
-            del loops[next(iter(loops))]
+        if loops.__len__() >= LOOPS_MAX:
+            del loops[loops.__iter__().__next__()]
         loop = loops[code, target] = Loop(code, target, source)
     loop.iterations += 1
-    loop.last = max(loop.last, source)
+    if source > loop.last:
+        loop.last = source
     if loop.iterations >= HOT and not exact:
         return sys.monitoring.DISABLE
     return None

@@ -2,17 +2,22 @@
 
 Public functions are in `larder.trace`; here is what stands between them and the machine code: the opcode tables of the
 running interpreter, the self-test that jumps a known frame, and the rows the engine keeps.
+
+Programs put what they like in the place of builtins, before loops are compiled too. So what runs here to start uses no name of
+theirs (`tests/trace/test_patched.py` looks), and what it imports is imported with this module.
 """
 
 from __future__ import annotations
 
+import _random
 import builtins
 import math
+import opcode
 import sys
-import sysconfig
 import threading
 import types
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any
 
 from . import _larder
@@ -27,20 +32,27 @@ PAGES_PER_TRACE = 8192
 _started = False
 
 
-def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
-    import dis
-    import opcode
+_type: Any = (0).__class__.__class__
+_list, _dict, _function = [].__class__, {}.__class__, [].append.__class__
 
+
+def _opcodes() -> tuple[list[tuple[str, int]], list[int]]:
     entries = opcode._inline_cache_entries  # type: ignore[attr-defined]
     caches = [0] * 256
     # By number in 3.12, by name later.
-    by_name = dict(zip(opcode.opname, entries, strict=False)) if isinstance(entries, list) else entries
-    for name, count in by_name.items():
-        number = opcode.opmap.get(name, 256)
+    by_number = entries.__class__ is _list
+    for name, number in opcode.opmap.items():
         if number < 256:
-            caches[number] = count
-    # Python 3.12 knows the specialised ones only for disassembly.
-    special = getattr(opcode, "_specialized_opmap", None) or dis._all_opmap  # type: ignore[attr-defined]
+            caches[number] = entries[number] if by_number else entries.get(name, 0)
+    special = opcode.__dict__.get("_specialized_opmap")
+    if special is None:
+        # Python 3.12 numbers them for disassembly only: in order, by what nothing else has.
+        special, free = {}, [name[1:-1] for name in opcode.opname if name.startswith("<")]
+        for name in opcode._specialized_instructions:  # type: ignore[attr-defined]
+            number = 0
+            for digit in free.pop(0):
+                number = number * 10 + "0123456789".index(digit)
+            special[name] = number
     return [(name, number) for name, number in {**special, **opcode.opmap}.items() if number < 256], caches
 
 
@@ -56,37 +68,33 @@ _MATH = (
 
 def _functions() -> list[tuple[str, Any]]:
     """The callables that have a meaning of their own in a trace: not what a program has put in their places."""
-    import _random
-
     found: list[tuple[str, Any]] = [(name, _original(builtins, name)) for name in _BUILTINS]
     found += [(f"math.{name}", _original(math, name)) for name in _MATH]
-    found += [(f"list.{name}", getattr(type([]), name)) for name in ("append", "pop")]
-    found += [(f"dict.{name}", getattr(type({}), name)) for name in ("get", "keys", "values", "items")]
-    found += [("set.add", type({0}).add), ("random.random", _random.Random().random)]
+    found += [(f"list.{name}", _list.__dict__[name]) for name in ("append", "pop")]
+    found += [(f"dict.{name}", _dict.__dict__[name]) for name in ("get", "keys", "values", "items")]
+    found += [("set.add", {0}.__class__.add), ("random.random", _random.Random().random)]
     return [(name, function) for name, function in found if function is not None]
 
 
 def _original(module: types.ModuleType, name: str) -> Any:
     """What C calls by this name in this module; None if something else has taken its place."""
     found = module.__dict__.get(name)
-    if type(found) is types.BuiltinFunctionType:
+    if _type(found) is _function:
         return found if found.__self__ is module and found.__name__ == name else None
     # A class of C's is no heap type; metaclasses could tell anything of the others.
-    if type(found) is type and not found.__flags__ & _HEAP_TYPE:
+    if _type(found) is _type and not found.__flags__ & _HEAP_TYPE:
         return found if (found.__module__, found.__qualname__) == (module.__name__, name) else None
     return None
 
 
 def _common_constants() -> list[Any]:
     """What the argument of LOAD_COMMON_CONSTANT means; older versions have no such instruction."""
-    import opcode
-
-    return list(getattr(opcode, "_common_constants", ()))
+    return [*opcode.__dict__.get("_common_constants", ())]
 
 
 def _samples() -> dict[str, Any]:
     """Objects of known content, at which `_larder.trace_check` looks."""
-    import _random
+    range, enumerate, zip = _larder.trace_types()
 
     class Plain:
         def __init__(self) -> None:
@@ -95,23 +103,23 @@ def _samples() -> dict[str, Any]:
     class Slotted:
         __slots__ = ("first",)
 
-    number, text, wide = float("1.25"), "lar" + "der"[:], 1 << 40
+    number, text, wide = (1.0).__add__(0.25), "lar" + "der"[:], 1 << 40
     slotted, plain, shown = Slotted(), Plain(), Plain()
     slotted.first = number
     shared = number
 
     def function(one, /, two=0, *, three=0):
-        return shared, len, 3.5
+        return shared, sys, 3.5
 
     listed, pair, span = [number, 5], (5, number), range(3, 20, 4)
     walks: dict[str, Any] = {
-        "range iterator": iter(span), "list iterator": iter(listed), "tuple iterator": iter(pair),
+        "range iterator": span.__iter__(), "list iterator": listed.__iter__(), "tuple iterator": pair.__iter__(),
         "enumerate": enumerate(listed, 5), "zip": zip(listed, listed, strict=False),
-        "dict iterator": iter({5: number, text: number}), "set iterator": iter({number}),
+        "dict iterator": {5: number, text: number}.__iter__(), "set iterator": {number}.__iter__(),
     }  # fmt: skip
     for name, walk in walks.items():
         if name != "set iterator":
-            next(walk)
+            walk.__next__()
     generator = _random.Random(5)
     generator.random()
     state, code = generator.getstate(), function.__code__
@@ -128,7 +136,7 @@ def _samples() -> dict[str, Any]:
         "constants": code.co_consts, "names": code.co_names, "flags": code.co_flags, "argument count": code.co_argcount,
         "positional count": code.co_posonlyargcount, "keyword count": code.co_kwonlyargcount,
         "first variable": code.co_varnames[0], "stack size": code.co_stacksize,
-        "slots": len(code.co_varnames) + len(code.co_cellvars) + len(code.co_freevars),
+        "slots": code.co_varnames.__len__() + code.co_cellvars.__len__() + code.co_freevars.__len__(),
         "units": code._co_code_adaptive,  # type: ignore[attr-defined]
         "append": listed.append, "append too": listed.append, "pop": listed.pop,
         "class": Plain, "class size": Plain.__basicsize__, "slotted": slotted, "instance": plain,
@@ -162,22 +170,21 @@ def _self_test() -> str:
 
 def _gauge() -> None:
     """Measure what the interpreter takes to call the hook: the time of a pass with it, less the time without."""
-    from time import perf_counter_ns
-
     monitoring = sys.monitoring
     probe = types.FunctionType(_probe_loop.__code__.replace(co_name="gauge"), {})
-    took, asked = [], monitoring.get_events(monitoring.OPTIMIZER_ID)
+    least, asked = 1 << 40, monitoring.get_events(monitoring.OPTIMIZER_ID)
     monitoring.set_events(monitoring.OPTIMIZER_ID, 0)
-    for _ in range(4):
+    for _ in (1, 2, 3, 4):
         start = perf_counter_ns()
         probe(0)
-        took.append(perf_counter_ns() - start)
+        took = perf_counter_ns() - start
+        least = took if took < least else least
     _larder.trace_gauging()
     monitoring.set_local_events(monitoring.OPTIMIZER_ID, probe.__code__, monitoring.events.JUMP)
     try:
         probe(900)
     finally:
-        _larder.trace_gauge(probe.__code__, min(took) // 1000)
+        _larder.trace_gauge(probe.__code__, least // 1000)
         monitoring.set_local_events(monitoring.OPTIMIZER_ID, probe.__code__, 0)
         monitoring.set_events(monitoring.OPTIMIZER_ID, asked)
 
@@ -196,8 +203,8 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     if not _started:
         names, caches = _opcodes()
         build = (
-            (sys.version_info[0], sys.version_info[1]), bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-            hasattr(sys, "gettotalrefcount"),
+            (sys.version_info[0], sys.version_info[1]), "t" in sys.abiflags,
+            "gettotalrefcount" in sys.__dict__,
         )  # fmt: skip
         try:
             main = threading.current_thread() is threading.main_thread()
@@ -216,7 +223,10 @@ def start(wanted: Callable[[str], bool] | None, hot: int = HOT) -> str:
     if not _started:
         _gauge()
     _started = True
-    _larder.trace_configure(True, hot, wanted)
+    try:
+        _larder.trace_configure(True, hot, wanted)
+    except RuntimeError as error:
+        return f"{error}"
     monitoring.restart_events()
     return ""
 

@@ -1,5 +1,7 @@
 //! Where NumPy arrays have their memory, asked of the arrays themselves: `__array_interface__` describes their type each time.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;

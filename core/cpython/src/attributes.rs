@@ -2,6 +2,8 @@
 //!
 //! What the interpreter's own caches say is not asked: they know one type per place of the code, and start empty.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::object::{load, obj, ptr, symbols, type_of};
 use larder_trace::record::{Attribute, ByteTest};
 use larder_trace::{Layout, Obj};

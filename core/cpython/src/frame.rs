@@ -1,5 +1,7 @@
 //! The running frame: reading its slots, and pointing it somewhere else.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::object::{load, refcount, store};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;

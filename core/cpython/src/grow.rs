@@ -6,6 +6,7 @@
 //! - A tree, or its machine code, goes before what it names does; see [`crate::known`].
 
 use crate::clock::processor_ns;
+use crate::faults::{MISTAKE, caught};
 use crate::frame::Frame;
 use crate::helpers;
 use crate::hook::{CodeInfo, DEAR, Engine, TRACES_MAX};
@@ -39,9 +40,8 @@ impl Engine {
     ) -> Result<(), Failure> {
         let started = processor_ns();
         // SAFETY: by contract. Until the new tree is complete and in place, nothing is changed.
-        let tried = std::panic::AssertUnwindSafe(|| unsafe { self.grow(info, index, frame, from) });
-        let done = std::panic::catch_unwind(tried).unwrap_or(Err(Failure {
-            why: "an internal error",
+        let done = caught(|| unsafe { self.grow(info, index, frame, from) }).unwrap_or(Err(Failure {
+            why: MISTAKE,
             soon: false,
         }));
         info.loops[index].compile_ns += processor_ns().saturating_sub(started);

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here runs Python code, raises, or lets an object die.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::frame::Frame;
 use crate::making;
 pub use crate::making::{is_quiet, known_again, may_go, slice};
@@ -115,13 +117,14 @@ unsafe extern "C" fn new_float(v: f64) -> *mut ffi::PyObject {
 unsafe fn release(old: *mut ffi::PyObject, logged: *mut u64) {
     // SAFETY: a live object whose owner gives it up; the log has room for what one pass releases.
     unsafe {
-        if crate::object::refcount(obj(old)) == 1
-            && let Some(engine) = crate::hook::engine()
-        {
-            engine.log[*logged as usize] = old as usize;
-            *logged += 1;
-        } else {
+        if crate::object::refcount(obj(old)) != 1 {
             ffi::Py_DECREF(old);
+            return;
+        }
+        // Without a place in the log it would stay alive: nothing dies in a trace.
+        if let Some(place) = crate::hook::engine().and_then(|engine| engine.log.get_mut(*logged as usize)) {
+            *place = old as usize;
+            *logged += 1;
         }
     }
 }
@@ -186,16 +189,11 @@ static NAMESPACES: Namespaces = Namespaces(UnsafeCell::new([0; 2 + OTHERS]));
 pub fn set_namespaces(frame: Frame, others: impl Iterator<Item = Obj>) {
     // SAFETY: called with the GIL held; nobody holds a reference to the array.
     unsafe {
-        let all = &mut *NAMESPACES.0.get();
-        all[0] = frame.globals().0;
-        all[1] = frame.builtins().0;
-        all[2..].fill(0);
-        let mut place = 2;
-        for dict in others {
-            if place < all.len() {
-                all[place] = dict.0;
-                place += 1;
-            }
+        let [globals, builtins, rest @ ..] = &mut *NAMESPACES.0.get();
+        (*globals, *builtins) = (frame.globals().0, frame.builtins().0);
+        rest.fill(0);
+        for (place, dict) in rest.iter_mut().zip(others) {
+            *place = dict.0;
         }
     }
 }

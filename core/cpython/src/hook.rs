@@ -10,6 +10,7 @@
 
 use crate::cache::{TICK_CALLBACKS, forget, release};
 use crate::clock::Clock;
+use crate::faults::caught;
 use crate::frame::Frame;
 use crate::helpers;
 use crate::known::Known;
@@ -95,6 +96,8 @@ pub struct Engine {
     /// Python's say on whether code from a file is watched; null for all code.
     pub filter: Obj,
     pub clock: Clock,
+    /// A mistake of ours was met where no single loop was to blame: nothing is compiled any more.
+    pub broken: bool,
     /// What compiling takes on this machine.
     pub rate: Rate,
 }
@@ -239,6 +242,7 @@ pub unsafe fn start(
             passes: Passes::ALL,
             filter: Obj::NULL,
             clock: Clock::new(),
+            broken: false,
             rate: Rate::default(),
         });
     }
@@ -252,7 +256,11 @@ unsafe extern "C" fn free_info(info: *mut c_void) {
         // SAFETY: GIL held, as whenever objects die; the code cannot be running.
         if let Some(engine) = unsafe { engine() } {
             // SAFETY: as above; the box is ours.
-            unsafe { forget(engine, &raw mut *info) };
+            let done = caught(|| unsafe { forget(engine, &raw mut *info) });
+            if done.is_none() {
+                // What was left of its loops is leaked: it may be what failed.
+                std::mem::take(&mut info.loops).into_iter().for_each(std::mem::forget);
+            }
         }
     }
 }
@@ -409,6 +417,7 @@ impl Engine {
             let code = (&mut self.arena, self.log.as_ptr());
             c.run(frame, self.layout, code, &mut buffer, row, header)
         };
+        self.arena.free();
         if let Some(watch) = watch {
             let l = &mut info.loops[index];
             // SAFETY: the entry has ended; these are its words.
@@ -539,9 +548,24 @@ pub unsafe extern "C" fn on_jump(
 ) -> *mut ffi::PyObject {
     // SAFETY: called by sys.monitoring with the GIL held; the engine is not borrowed any more when `release` asks.
     unsafe {
-        let answer = back_edge(args, count);
+        let answer = caught(|| back_edge(args, count)).unwrap_or_else(|| failed(args, count));
         release();
         answer
+    }
+}
+
+/// After a mistake of ours: the loop is left to the interpreter, which goes on where the frame stands.
+#[cold]
+unsafe fn failed(args: *mut *mut ffi::PyObject, count: ffi::Py_ssize_t) -> *mut ffi::PyObject {
+    // SAFETY: as `on_jump`; what was borrowed is no longer.
+    unsafe {
+        if let Some(engine) = engine()
+            && count >= 3
+        {
+            let (code, to) = (obj(*args), unit(*args.add(2), engine.layout));
+            engine.give_up(code, to);
+        }
+        none()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod body;
 pub mod cache;
 pub mod chunks;
 pub mod clock;
+mod faults;
 pub mod frame;
 pub mod grow;
 pub mod heat_frames;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here runs Python code, raises, or lets an object die that could notice.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::helpers::layout;
 use crate::object::{load, obj, ptr, refcount, store, type_of};
 use crate::run::is_leaf;
@@ -170,7 +172,7 @@ pub(crate) unsafe extern "C" fn put_slice(
         let cut = |i: i64| (if i < 0 { i + size } else { i }).clamp(0, size) as usize;
         let (start, stop) = (cut(bounds >> 32), cut(i64::from(bounds as i32)));
         let stop = stop.max(start);
-        let old = &old[start..stop];
+        let old = old.get(start..stop).unwrap_or_default();
         let Some(engine) = crate::hook::engine() else {
             return 0;
         };
@@ -181,8 +183,10 @@ pub(crate) unsafe extern "C" fn put_slice(
         }
         for o in old {
             ffi::Py_INCREF(ptr(*o));
-            engine.log[*logged as usize] = o.0;
-            *logged += 1;
+            if let Some(place) = engine.log.get_mut(*logged as usize) {
+                *place = o.0;
+                *logged += 1;
+            }
         }
         if ffi::PyList_SetSlice(list, start as ffi::Py_ssize_t, stop as ffi::Py_ssize_t, from) != 0 {
             std::process::abort();

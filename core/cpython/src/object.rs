@@ -1,5 +1,7 @@
 //! Reading objects: the few loads and exported symbols everything else is built from.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use larder_trace::{Layout, Obj, layout};
 use pyo3::ffi;
 use std::ffi::{CStr, c_int, c_void};

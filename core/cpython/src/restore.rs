@@ -5,6 +5,10 @@
 //! - New objects are made first, and every reference to an old one is taken, before a number's object is written again or
 //!   anything is let go.
 //! - What slots held is let go last: it may run any code when it dies.
+//! - A frame that was half put right cannot be left so, nor begun again: nothing here panics before it is. There are no indices
+//!   that could be wrong, and nothing is unwrapped; the lints keep it so. Without memory the process ends, as machine code's does.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::frame::Frame;
 use crate::object::{decref, incref, load, obj, ptr, refcount, store, type_of};
@@ -313,13 +317,14 @@ pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l:
     let locals = packed.locals();
     let old_depth = frame.depth(locals);
     let top = locals + old_depth;
-    // Numbers that wait, names with their objects, and what slots held: as many as the exit writes, and the stack.
+    // Numbers that wait, names with their objects, and what slots held: as many as the exit writes, and the stack. What is
+    // added below is no more: an entry adds one of each at most, a place that was on the stack one.
     let most = packed.writes() + old_depth;
     let (mut waiting, mut names, mut gone) = (room::<_, ROOM>(), room::<_, ROOM>(), room::<_, ROOM>());
     let mut large = if most <= ROOM { None } else { Some(Rooms::new(most)) };
     let (waiting, names, gone) = match &mut large {
-        None => (&mut waiting[..], &mut names[..], &mut gone[..]),
-        Some(rooms) => (&mut rooms.0[..], &mut rooms.1[..], &mut rooms.2[..]),
+        None => (waiting.as_mut_slice(), names.as_mut_slice(), gone.as_mut_slice()),
+        Some(rooms) => (rooms.0.as_mut_slice(), rooms.1.as_mut_slice(), rooms.2.as_mut_slice()),
     };
     let (mut numbers, mut named, mut old) = (List::new(waiting), List::new(names), List::new(gone));
     let (mut made, mut tuples) = (room::<_, 16>(), room::<_, 4>());
@@ -391,8 +396,7 @@ pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l:
             }
         });
         // All references to old objects are taken by now.
-        for at in 0..numbers.count {
-            let n = numbers.get(at);
+        for n in numbers.all() {
             let shared = n.identity != Identity::Alone;
             if shared && let Some(o) = r.had(n.identity) {
                 put(n.index, o);
@@ -412,16 +416,15 @@ pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l:
             }
         }
         frame.set_depth(locals, depth);
-        for at in 0..named.count {
-            let (index, o) = named.get(at);
-            let name = packed.name(index);
-            if ffi::PyDict_SetItem(ptr(namespace(frame, name.space)), ptr(name.key), ptr(o)) != 0 {
+        for (index, o) in named.all() {
+            let name = packed.name(*index);
+            if ffi::PyDict_SetItem(ptr(namespace(frame, name.space)), ptr(name.key), ptr(*o)) != 0 {
                 std::process::abort(); // out of memory, with the frame half written
             }
-            decref(o);
+            decref(*o);
         }
-        for at in 0..old.count {
-            decref(old.get(at));
+        for o in old.all() {
+            decref(*o);
         }
         distance
     }
@@ -465,10 +468,15 @@ impl<T: Copy> List<'_, T> {
         List { room, count: 0 }
     }
 
-    /// Adds what there must be room for.
+    /// Adds an item.
+    ///
+    /// # Safety
+    /// There is room.
     #[inline(always)]
-    fn add(&mut self, item: T) {
-        self.room[self.count].write(item);
+    unsafe fn add(&mut self, item: T) {
+        debug_assert!(self.count < self.room.len());
+        // SAFETY: by contract.
+        unsafe { self.room.get_unchecked_mut(self.count) }.write(item);
         self.count += 1;
     }
 
@@ -484,16 +492,16 @@ impl<T: Copy> List<'_, T> {
         fits
     }
 
+    /// What was added so far.
     #[inline(always)]
-    fn get(&self, at: usize) -> T {
-        assert!(at < self.count);
-        // SAFETY: the first `count` were written.
-        unsafe { self.room[at].assume_init() }
+    fn all(&self) -> &[T] {
+        // SAFETY: the first `count` were written, in a room that is as large.
+        unsafe { std::slice::from_raw_parts(self.room.as_ptr().cast(), self.count) }
     }
 
     #[inline(always)]
     fn find(&self, is: impl Fn(&T) -> bool) -> Option<T> {
-        (0..self.count).map(|at| self.get(at)).find(is)
+        self.all().iter().find(|item| is(item)).copied()
     }
 }
 

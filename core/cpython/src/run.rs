@@ -7,6 +7,8 @@
 //! - What a trace drops for good is in the release log, and dies after the frame is right again.
 //! - Entering refuses a frame in which an overwritten slot holds the last reference to something that could notice
 //!   its own death; so it makes no difference that old values die at the exit and not at the store.
+//! - From the first instruction of the machine code until the frame is right again nothing panics: what could is asked before,
+//!   or left for after. A mistake of ours at any other time costs the loop its machine code; see [`crate::faults`].
 
 use crate::attributes::shared_names;
 use crate::frame::Frame;
@@ -319,12 +321,13 @@ impl Compiled {
             }
             buffer[counters.end].write(0);
             let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
+            let code = arena.address(self.piece);
             set_running(frame, &self.packed);
             arena.enter();
-            let left = entry(arena.address(self.piece), buffer.as_mut_ptr().add(ORIGIN).cast());
+            let left = entry(code, buffer.as_mut_ptr().add(ORIGIN).cast());
             let behind = counters.end;
             let (exit, forced) = ((left & !FORCED) as usize, left & FORCED != 0);
-            arena.leave();
+            arena.stop();
             // The last pass of the head may have left at once; it is the interpreter's.
             let passes = buffer[ITERATIONS].assume_init();
             let iterations = passes.saturating_sub(1);
@@ -333,13 +336,15 @@ impl Compiled {
                 self.packed.take(exit);
             }
             if let Some(row) = row {
-                row.ran(exit, passes, &buffer[counters]);
+                row.ran(exit, passes, buffer.get(counters).unwrap_or_default());
             }
             // Letting go may run code that runs traces, which use the log: it is emptied first.
             let logged = (buffer[LOGGED].assume_init() as usize).min(LOG_WORDS);
             let dropped = if logged == 0 { None } else { Some(emptied(log, logged)) };
             // What no pass has changed the frame has.
-            let past = self.packed.past(passes, || buffer[behind].assume_init());
+            let past = self
+                .packed
+                .past(passes, || buffer.get(behind).map_or(0, |w| w.assume_init()));
             let distance = restore(&self.packed, exit, past, frame, l, buffer);
             let mut pc = (header as usize).wrapping_add_signed(distance);
             if forced {

@@ -4,6 +4,8 @@
 //! come here. `PyObject_Str` and `PyObject_Repr`, and whatever writes an int in decimal, see to signals and to the collector, which
 //! both run Python code: none of them is called here.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::helpers::layout;
 use crate::object::load;
 use pyo3::ffi;
@@ -114,7 +116,7 @@ fn padded(v: i64, spec: &str) -> Option<String> {
     let spec: Vec<char> = spec.chars().collect();
     let aligns = |at: usize| spec.get(at).copied().filter(|c| "<>=^".contains(*c));
     let (mut fill, mut align, mut at) = match (aligns(1), aligns(0)) {
-        (Some(align), _) => (Some(spec[0]), Some(align), 2),
+        (Some(align), _) => (spec.first().copied(), Some(align), 2),
         (None, Some(align)) => (None, Some(align), 1),
         (None, None) => (None, None, 0),
     };
@@ -138,7 +140,7 @@ fn padded(v: i64, spec: &str) -> Option<String> {
             return None;
         }
     }
-    if !matches!(spec[at..], [] | ['d']) {
+    if !matches!(spec.get(at..), Some([] | ['d'])) {
         return None;
     }
     let digits = v.unsigned_abs().to_string();

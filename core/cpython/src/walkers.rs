@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here runs Python code or raises; what an iterator cannot do quietly is left to the interpreter.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::helpers::{int_hash, layout, readable, same_int, same_str, str_hash};
 use crate::object::{Symbols, load, obj, ptr, store, symbols, type_of};
 use larder_trace::record::{Gives, Walker};
@@ -59,11 +61,8 @@ pub unsafe fn walker(o: Obj, l: &Layout, symbols: &Symbols) -> Option<Walker> {
             gives: Gives::Keys,
         })
     } else {
-        let at = symbols.dict_iter_types.iter().position(|d| *d == t)?;
-        Some(Walker::Dict {
-            dict: ON,
-            gives: gives[at],
-        })
+        let (_, gives) = symbols.dict_iter_types.iter().zip(gives).find(|d| *d.0 == t)?;
+        Some(Walker::Dict { dict: ON, gives })
     }
 }
 

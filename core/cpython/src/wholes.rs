@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here runs Python code, raises, or lets an object die that somebody else knows.
 
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use crate::helpers::layout;
 use crate::object::{int_value, load, obj, ptr, type_of};
 use larder_trace::Obj;

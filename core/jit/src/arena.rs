@@ -82,6 +82,11 @@ pub struct Helper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Piece(u32);
 
+impl Piece {
+    /// For tests: the name of no piece.
+    pub const NONE: Piece = Piece(u32::MAX);
+}
+
 /// Where a link leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -414,7 +419,19 @@ impl Arena {
 
     #[inline]
     pub fn leave(&mut self) {
-        self.running -= 1;
+        self.stop();
+        self.free();
+    }
+
+    /// [`Arena::leave`], but what was released meanwhile is freed by [`Arena::free`] later: this cannot panic.
+    #[inline]
+    pub fn stop(&mut self) {
+        self.running = self.running.wrapping_sub(1);
+    }
+
+    /// Frees what was released while code ran.
+    #[inline]
+    pub fn free(&mut self) {
         if self.dying > 0 {
             self.sweep();
         }
@@ -455,7 +472,7 @@ impl Arena {
         }
     }
 
-    /// Frees what was released while code ran.
+    #[cold]
     fn sweep(&mut self) {
         if self.running > 0 {
             return;

@@ -25,7 +25,7 @@
 mod read;
 mod write;
 
-pub use read::{Value, input, kind};
+pub use read::{Buffer, Value, input, kind};
 pub use write::overwritten;
 
 use crate::lower::{Code, Item, Source};
@@ -35,7 +35,7 @@ use larder_trace::{Name, Namespace, Obj, Slot, Tree, Val};
 use read::Reader;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use write::{Written, pack_inputs, place, put, put_slot};
+use write::{Written, pack_inputs, place, put, put_slot, within};
 
 #[derive(Debug)]
 pub struct Packed {
@@ -267,7 +267,9 @@ impl Packed {
             }
         }
         let small = tree.traces.len() <= 250 && tree.depth < 256 && objects.iter().all(|o| o.0 >> 48 == 0);
-        if set >= 255 || written.sets.len() > 1 << 16 || !small {
+        // The parts are read without asking again: each must be there, and each word one of the buffer.
+        let whole = !maps.is_empty() && maps.iter().all(within);
+        if set >= 255 || written.sets.len() > 1 << 16 || !small || !whole {
             return Err(LARGE.into());
         }
         let wide = names.iter().any(|n| *n > 255);
@@ -301,10 +303,29 @@ impl Packed {
         })
     }
 
+    /// The objects the tree keeps alive.
+    pub fn objects(&self) -> impl Iterator<Item = Obj> + '_ {
+        (0..usize::from(self.names) / OBJECT).map(|index| self.held(index))
+    }
+}
+
+/// What reads while a frame is put right, which cannot be begun again: nothing of it panics. What is looked for is where `new`
+/// has put it, of which machine code and the bytes themselves name the numbers.
+#[deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+impl Packed {
+    /// So many bytes, as `new` has put them.
     #[inline(always)]
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: as `new` has put them.
-        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), usize::from(self.len)) }
+    fn bytes(&self, at: usize, count: usize) -> &[u8] {
+        debug_assert!(at + count <= usize::from(self.len));
+        // SAFETY: they lie within the bytes.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().add(at), count) }
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> u8 {
+        debug_assert!(at < usize::from(self.len));
+        // SAFETY: it lies within the bytes.
+        unsafe { *self.bytes.as_ptr().add(at) }
     }
 
     /// What lies behind a place where `new` has put something.
@@ -312,18 +333,24 @@ impl Packed {
     fn from(&self, at: usize) -> Reader<'_> {
         debug_assert!(at < usize::from(self.len));
         // SAFETY: it lies within the bytes.
-        unsafe { Reader::new(self.bytes().get_unchecked(at..)) }
+        unsafe { Reader::new(self.bytes(at, usize::from(self.len) - at)) }
     }
 
     /// An object by its number.
     #[inline(always)]
     fn object(&self, index: usize) -> Obj {
-        object(self.bytes(), index)
+        match COMMON.get(index) {
+            Some(common) => Obj(common.load(Relaxed)),
+            None => self.held(index - COMMON.len()),
+        }
     }
 
-    /// The objects the tree keeps alive.
-    pub fn objects(&self) -> impl Iterator<Item = Obj> + '_ {
-        (0..usize::from(self.names) / OBJECT).map(|index| held(self.bytes(), index))
+    #[inline(always)]
+    fn held(&self, index: usize) -> Obj {
+        debug_assert!(OBJECT * index + 8 <= usize::from(self.len));
+        // SAFETY: within the bytes: what follows the objects is longer than two.
+        let word = unsafe { self.bytes.as_ptr().add(OBJECT * index).cast::<usize>().read_unaligned() };
+        Obj(word & ((1 << (8 * OBJECT)) - 1))
     }
 
     /// Bytes this takes.
@@ -378,7 +405,7 @@ impl Packed {
     /// How often an exit was taken, up to 255.
     #[inline(always)]
     pub fn taken(&self, exit: usize) -> u8 {
-        self.bytes()[self.record(exit)]
+        self.byte(self.record(exit))
     }
 
     /// Counts one more exit.
@@ -391,9 +418,10 @@ impl Packed {
     #[inline(always)]
     fn set_taken(&mut self, exit: usize, count: u8) {
         let at = self.record(exit);
-        assert!(at < usize::from(self.len));
-        // SAFETY: within the bytes, which are ours.
-        unsafe { *self.bytes.as_ptr().add(at) = count };
+        if at < usize::from(self.len) {
+            // SAFETY: within the bytes, which are ours.
+            unsafe { *self.bytes.as_ptr().add(at) = count };
+        }
     }
 
     /// Goes on counting where the tree's last code stopped.
@@ -406,10 +434,10 @@ impl Packed {
 
     pub fn name(&self, number: usize) -> Name {
         let width = if self.flags & WIDE == 0 { 1 } else { 2 };
-        let bytes = &self.bytes()[usize::from(self.names) + 2 * width * number..][..2 * width];
+        let at = usize::from(self.names) + 2 * width * number;
         let word = |k: usize| {
-            let high = if width == 2 { bytes[2 * k + 1] } else { 0 };
-            usize::from(u16::from_le_bytes([bytes[width * k], high]))
+            let high = if width == 2 { self.byte(at + 2 * k + 1) } else { 0 };
+            usize::from(u16::from_le_bytes([self.byte(at + width * k), high]))
         };
         let space = match word(0) {
             0 => Namespace::Globals,
@@ -487,49 +515,49 @@ impl Packed {
     /// The set of an exit: where it leads, then its bits.
     #[inline(always)]
     fn set_of(&self, exit: usize) -> &[u8] {
-        let record = &self.bytes()[self.record(exit)..][..3];
-        let mut number = usize::from(record[1]);
+        let record = self.record(exit);
+        let mut number = usize::from(self.byte(record + 1));
         if self.flags & FAR != 0 {
-            number |= usize::from(self.bytes()[self.record(exit) + 3]) << 8;
+            number |= usize::from(self.byte(record + 3)) << 8;
         }
         let size = usize::from(self.set);
-        &self.bytes()[usize::from(self.sets) + size * number..][..size]
+        self.bytes(usize::from(self.sets) + size * number, size)
     }
 
     /// Whether an exit leads to the head of another loop: it grows nothing then.
     #[inline(always)]
     pub fn linked(&self, exit: usize) -> bool {
-        self.set_of(exit)[0] & 1 != 0
+        self.set_of(exit).first().is_some_and(|leads| leads & 1 != 0)
     }
 
     /// Gives every entry of an exit: its kind with its flags, and its other bytes. Where the exit leads: how many units behind
     /// the head, and the depth of the stack there.
     #[inline(always)]
     fn each_entry<'a>(&'a self, exit: usize, mut take: impl FnMut(u8, Reader<'a>)) -> (isize, usize) {
-        let entries = &self.bytes()[usize::from(self.entries)..];
-        let set = self.set_of(exit);
-        for (at, bits) in set[1..].iter().enumerate() {
+        let entries = usize::from(self.entries);
+        let Some((leads, set)) = self.set_of(exit).split_first() else {
+            return (0, 0);
+        };
+        for (at, bits) in set.iter().enumerate() {
             let mut bits = *bits;
             while bits != 0 {
                 let n = 8 * at + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let entry = &entries[3 * n..][..3];
-                let bytes = if entry[0] & LONG == 0 {
-                    &entry[1..]
-                } else {
-                    &entries[usize::from(u16::from_le_bytes([entry[1], entry[2]]))..]
-                };
-                // SAFETY: a slot and what the kind needs lie there.
-                take(entry[0], unsafe { Reader::new(bytes) });
+                let mut at = entries + 3 * n + 1;
+                let kind = self.byte(at - 1);
+                if kind & LONG != 0 {
+                    at = entries + usize::from(u16::from_le_bytes([self.byte(at), self.byte(at + 1)]));
+                }
+                take(kind, self.from(at));
             }
         }
-        let record = &self.bytes()[self.record(exit)..][..3];
-        let mut distance = isize::from(record[2] as i8);
+        let record = self.record(exit);
+        let near = self.byte(record + 2);
+        let mut distance = isize::from(near as i8);
         if self.flags & FAR != 0 {
-            let high = self.bytes()[self.record(exit) + 4];
-            distance = isize::from(i16::from_le_bytes([record[2], high]));
+            distance = isize::from(i16::from_le_bytes([near, self.byte(record + 4)]));
         }
-        (distance, usize::from(set[0] >> 1))
+        (distance, usize::from(leads >> 1))
     }
 
     /// Gives every slot an exit writes with the value to be made there, which `make` reads; not those that only take along
@@ -591,22 +619,6 @@ pub fn set_common(objects: &[Obj]) {
     for (place, o) in COMMON.iter().zip(objects) {
         place.store(o.0, Relaxed);
     }
-}
-
-#[inline(always)]
-fn object(objects: &[u8], index: usize) -> Obj {
-    let Some(own) = index.checked_sub(COMMON.len()) else {
-        return Obj(COMMON[index].load(Relaxed));
-    };
-    held(objects, own)
-}
-
-#[inline(always)]
-fn held(objects: &[u8], index: usize) -> Obj {
-    // What follows the objects is longer than two bytes.
-    let mut word = [0; 8];
-    word.copy_from_slice(&objects[OBJECT * index..][..8]);
-    Obj(usize::from_le_bytes(word) & ((1 << (8 * OBJECT)) - 1))
 }
 
 fn index(objects: &mut Vec<Obj>, o: Obj) -> u64 {

@@ -1,7 +1,12 @@
 //! Reading what is packed: numbers, slots, and the values of exits part by part.
+//!
+//! A frame is put right with this, which cannot be begun again: nothing here panics on the way. `Packed::new` has seen to
+//! it that what is read lies where it is looked for; the lints are there to keep it so.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{Packed, RUN};
-use crate::lower::{FIRST, Item, Source};
+use crate::lower::{BUFFER_WORDS, FIRST, Item, Source};
 use larder_trace::ir::Seq;
 use larder_trace::{Obj, Ref, Slot, Val};
 use std::marker::PhantomData;
@@ -88,7 +93,7 @@ impl<'a> Value<'a> {
     /// # Safety
     /// The code that left here has written every word this exit names.
     #[inline(always)]
-    pub unsafe fn word(&mut self, buffer: &[MaybeUninit<u64>]) -> u64 {
+    pub unsafe fn word(&mut self, buffer: &Buffer) -> u64 {
         // SAFETY: by contract.
         unsafe { self.placed(buffer).1 }
     }
@@ -98,13 +103,13 @@ impl<'a> Value<'a> {
     /// # Safety
     /// As [`Value::word`].
     #[inline(always)]
-    pub unsafe fn placed(&mut self, buffer: &[MaybeUninit<u64>]) -> (u64, u64) {
+    pub unsafe fn placed(&mut self, buffer: &Buffer) -> (u64, u64) {
         let place = self.reader.number();
         let word = match place {
             0 => 0,
             1 => unzigzag(self.reader.number()) as u64,
-            // SAFETY: by contract.
-            n => unsafe { buffer[n as usize - 2 + FIRST].assume_init() },
+            // SAFETY: by contract; a word of the buffer.
+            n => unsafe { at(buffer, n) },
         };
         (place, word)
     }
@@ -114,13 +119,13 @@ impl<'a> Value<'a> {
     /// # Safety
     /// As [`Value::word`].
     #[inline(always)]
-    pub unsafe fn words<const N: usize>(&mut self, buffer: &[MaybeUninit<u64>]) -> ([u64; N], u64) {
+    pub unsafe fn words<const N: usize>(&mut self, buffer: &Buffer) -> ([u64; N], u64) {
         // SAFETY: by contract.
         unsafe {
             if self.run {
                 let first = self.reader.number();
-                let words = &buffer[first as usize - 2 + FIRST..][..N];
-                (std::array::from_fn(|k| words[k].assume_init()), first + N as u64 - 1)
+                let words = std::array::from_fn(|k| at(buffer, first + k as u64));
+                (words, first + N as u64 - 1)
             } else {
                 let mut last = 0;
                 let words = std::array::from_fn(|_| {
@@ -147,6 +152,21 @@ impl<'a> Value<'a> {
     pub fn after(&mut self, item: &Value<'a>) {
         self.reader = item.reader;
     }
+}
+
+/// What machine code has written where it was told to.
+pub type Buffer = [MaybeUninit<u64>; BUFFER_WORDS];
+
+/// A word by its source.
+///
+/// # Safety
+/// As [`Value::word`]; a source that is a word, and not a constant.
+#[inline(always)]
+unsafe fn at(buffer: &Buffer, source: u64) -> u64 {
+    let word = (source as usize).wrapping_sub(2).wrapping_add(FIRST);
+    debug_assert!(word < BUFFER_WORDS);
+    // SAFETY: by contract; `Packed::new` packs no word beyond.
+    unsafe { buffer.get_unchecked(word).assume_init() }
 }
 
 #[inline(always)]
@@ -281,7 +301,7 @@ impl<'a> Reader<'a> {
         };
         let mut sources = [Source::Const(0); 4];
         let mut last = None;
-        for source in &mut sources[..count.unwrap_or(val.components().1)] {
+        for source in sources.iter_mut().take(count.unwrap_or(val.components().1)) {
             let n = match last.filter(|_| run) {
                 Some(last) => last + 1,
                 None => self.number(),

@@ -33,7 +33,7 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
 
 /// Reading an exit's values one by one gives the words that its entries name.
 fn check_each(packed: &Packed, number: usize) {
-    let buffer: Vec<MaybeUninit<u64>> = (0..600).map(|w| MaybeUninit::new(1000 + w)).collect();
+    let buffer: Buffer = std::array::from_fn(|w| MaybeUninit::new(1000 + w as u64));
     let mut seen = Vec::new();
     let to = packed.each(number, Past::Any, |slot, mut v| {
         match v.kind {
@@ -211,9 +211,9 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
     assert_eq!(packed.objects().collect::<Vec<_>>(), [o, dict, mortal]);
     let entries: usize = maps.iter().map(|m| m.slots.len()).sum();
     assert!(
-        packed.bytes().len() < 9 * entries,
+        usize::from(packed.len) < 9 * entries,
         "{} bytes for {entries} entries",
-        packed.bytes().len()
+        usize::from(packed.len)
     );
     for _ in 0..300 {
         packed.take(5);

@@ -2,7 +2,7 @@
 
 use super::read::input;
 use super::{CARRIED, KIND, LARGE, LONG, RUN, index};
-use crate::lower::{Code, ExitMap, FIRST, Source};
+use crate::lower::{BUFFER_WORDS, Code, ExitMap, FIRST, Source};
 use larder_trace::ir::Seq;
 use larder_trace::{Obj, Ref, Slot, Tree, Type, Val};
 
@@ -13,6 +13,16 @@ pub fn overwritten(tree: &Tree, code: &Code) -> Vec<Slot> {
     slots.dedup();
     let slots = slots.into_iter().map(Slot);
     slots.filter(|slot| !holds_number(tree, *slot)).collect()
+}
+
+/// Whether every word an exit names is one of the buffer: nobody asks again when a frame is put right.
+pub(super) fn within(map: &ExitMap) -> bool {
+    let of_tuples = map.tuples.iter().flat_map(|t| t.1.iter().map(|item| &item.1));
+    let mut all = map.slots.iter().map(|s| &s.2).chain(of_tuples).flatten();
+    all.all(|source| match source {
+        Source::Buffer(word) => (FIRST..BUFFER_WORDS).contains(&usize::from(*word)),
+        Source::Const(_) => true,
+    })
 }
 
 pub(super) fn pack_inputs(bytes: &mut Vec<u8>, objects: &mut Vec<Obj>, tree: &Tree) {
