@@ -46,6 +46,8 @@ pub const TRACES_MAX: usize = 24;
 pub const DEAR: &str = "compiling more of it would take longer than it earns";
 /// Below this many back edges before recording nothing is timed: tests that lower it do the same every time.
 const TIMED_HOT: u32 = 24;
+/// Attempts at a side trace of an exit.
+const FAILED_MAX: u8 = 2;
 /// Times a loop is recorded anew because its code runs in another namespace.
 const REOPEN_ELSEWHERE: u8 = 8;
 
@@ -439,13 +441,14 @@ impl Engine {
             }
             return Some((exit, pc));
         };
-        if c.packed.linked(exit) {
+        // Most exits that are taken often are the loop's end, of which nothing came.
+        if growth.failed[exit] >= FAILED_MAX || c.packed.linked(exit) {
             return Some((exit, pc));
         }
         let tree = growth.ahead.as_ref().map_or(&growth.tree, |ahead| &ahead.0);
         let new = tree.exits[exit].side.is_none() && tree.traces.len() < TRACES_MAX;
         let pending = growth.tree.exits[exit].side.is_none() && tree.exits[exit].side.is_some();
-        let wanted = growth.failed[exit] < 2 && (new || pending);
+        let wanted = new || pending;
         let size = if wanted { work(tree) } else { 0 };
         let hot = wanted && info.loops[index].may_grow(size, self.rate());
         if wanted && !hot {

@@ -58,6 +58,25 @@ struct More {
 }
 
 impl Restore<'_> {
+    /// [`Restore::object`], for whom a value has no place in memory.
+    ///
+    /// # Safety
+    /// As [`Restore::object`].
+    #[inline(always)]
+    unsafe fn made(&mut self, v: Value) -> Obj {
+        let (kind, run, at, of) = v.parts();
+        // SAFETY: by contract.
+        unsafe { self.made_of(kind, run, at, of) }
+    }
+
+    /// # Safety
+    /// As [`Restore::object`]; the parts of one value.
+    #[inline(never)]
+    unsafe fn made_of(&mut self, kind: u8, run: bool, at: *const u8, of: &Packed) -> Obj {
+        // SAFETY: by contract.
+        unsafe { self.object(&mut Value::of_parts(kind, run, at, of)) }
+    }
+
     /// A new reference to the object of a value.
     ///
     /// # Safety
@@ -346,10 +365,10 @@ pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l:
         };
         // Whether a slot has an object already.
         let has = |index: usize, word: u64| word != 0 && index < top && frame.owned(index).0 as u64 == word;
-        let (distance, depth) = packed.each(exit, past, |slot, mut value| {
-            let Some(index) = slot.as_frame() else {
-                let o = r.object(&mut { value });
-                named.add((slot.as_name().unwrap_or_default(), o));
+        let (distance, depth) = packed.each(exit, past, |place, mut value| {
+            let Some(index) = place.as_frame() else {
+                let o = r.made(value);
+                named.add((place.as_name().unwrap_or_default(), o));
                 return;
             };
             let float = matches!(
@@ -391,8 +410,7 @@ pub unsafe fn restore(packed: &Packed, exit: usize, past: Past, frame: Frame, l:
                         put(index, range_iter(&words, l));
                     }
                 }
-                // A copy, so that this one is in registers.
-                _ => put(index, r.object(&mut { value })),
+                _ => put(index, r.made(value)),
             }
         });
         // All references to old objects are taken by now.

@@ -14,7 +14,7 @@ use crate::attributes::shared_names;
 use crate::frame::Frame;
 use crate::helpers::{known_again, lasting_owners, may_go, set_namespaces, set_running};
 use crate::hook::Engine;
-use crate::object::{decref, int_value, load, ptr, refcount, type_of};
+use crate::object::{decref, int_value, load, ptr, refcount, small_value, type_of};
 use crate::restore::restore;
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
@@ -128,6 +128,7 @@ impl Compiled {
         self.refused += 1;
     }
 
+    #[inline(never)]
     fn slot(&self, frame: Frame, slot: Slot) -> Obj {
         in_slot(&self.packed, frame, slot)
     }
@@ -148,6 +149,7 @@ impl Compiled {
     }
 
     /// Whether this was recorded in another namespace, of which it knew more than the names.
+    #[cold]
     pub fn elsewhere(&self, frame: Frame) -> bool {
         let other = |c| matches!(c, Condition::Globals(dict) if dict != frame.globals());
         self.packed.conditions().any(other)
@@ -157,6 +159,7 @@ impl Compiled {
     ///
     /// # Safety
     /// GIL held; `frame` stands at this tree's head with the tree's depth.
+    #[inline(always)]
     pub unsafe fn enter(&self, frame: Frame, engine: &Engine, ins: &Rc<[Ins]>, buffer: &mut Buffer) -> bool {
         let l = engine.layout;
         if !plain_namespaces(frame) || (self.packed.module_level() && frame.locals() != frame.globals()) {
@@ -169,9 +172,11 @@ impl Compiled {
                 return false;
             }
             let mut at = FIRST;
+            // The code was compiled for as many words as the inputs have: the compiler refuses more than the buffer has.
             let mut put = |words: &[u64]| {
                 for word in words {
-                    buffer[at].write(*word);
+                    debug_assert!(at < BUFFER_WORDS);
+                    buffer.get_unchecked_mut(at).write(*word);
                     at += 1;
                 }
             };
@@ -183,10 +188,10 @@ impl Compiled {
                     put(&[0; 16][..usize::from(input.skipped)]);
                     continue;
                 }
-                let place = input.slot.as_frame();
+                let place = input.place.as_frame();
                 let o = match place {
                     Some(index) => frame.get(index),
-                    None => self.slot(frame, input.slot),
+                    None => self.slot(frame, input.place.slot()),
                 };
                 if o.is_null() {
                     if ty == input::NULL {
@@ -207,10 +212,16 @@ impl Compiled {
                 // An iterator that somebody else holds must be seen to move.
                 let alone = || refcount(o) == 1 && place.is_some_and(|i| !frame.borrows(i));
                 match ty {
-                    input::INT if t == &raw const ffi::PyLong_Type as usize => match int_value(o, l) {
-                        Some(v) => put(&[v as u64, o.0 as u64]),
-                        None => return false,
-                    },
+                    input::INT if t == &raw const ffi::PyLong_Type as usize => {
+                        let v = match small_value(o, l) {
+                            Some(v) => v,
+                            None => match int_value(o, l) {
+                                Some(v) => v,
+                                None => return false,
+                            },
+                        };
+                        put(&[v as u64, o.0 as u64]);
+                    }
                     input::FLOAT if t == &raw const ffi::PyFloat_Type as usize => {
                         put(&[load(o.0, l.float_value), o.0 as u64]);
                     }
@@ -283,6 +294,7 @@ impl Compiled {
     }
 
     /// Whether dropping what a slot holds later than the program would is invisible.
+    #[inline(never)]
     unsafe fn may_be_overwritten(&self, frame: Frame, slot: Slot, l: &Layout) -> bool {
         let o = self.slot(frame, slot);
         if o.is_null() {
@@ -302,6 +314,7 @@ impl Compiled {
     /// # Safety
     /// GIL held; `frame` is the running frame, at this tree's head with the tree's depth; `log` is the release log the
     /// code was compiled for; the buffer's word for what is polled is set.
+    #[inline(always)]
     pub unsafe fn run(
         &mut self,
         frame: Frame,

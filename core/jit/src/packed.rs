@@ -25,7 +25,7 @@
 mod read;
 mod write;
 
-pub use read::{Buffer, Value, input, kind};
+pub use read::{Buffer, Place, Value, input, kind};
 pub use write::overwritten;
 
 use crate::lower::{Code, Item, Source};
@@ -110,7 +110,7 @@ pub struct Exit {
 /// A slot read at entry, or some that are not read ([`input::SKIPPED`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Input {
-    pub slot: Slot,
+    pub place: Place,
     /// One of [`input`], and the object it names.
     pub ty: u8,
     pub object: Obj,
@@ -132,7 +132,7 @@ impl<'a> Inputs<'a> {
     pub fn overwritten(mut self) -> impl Iterator<Item = Slot> + 'a {
         debug_assert!(self.left == 0);
         let count = self.from.number();
-        (0..count).map(move |_| self.from.slot())
+        (0..count).map(move |_| self.from.place().slot())
     }
 }
 
@@ -145,25 +145,24 @@ impl Iterator for Inputs<'_> {
         let byte = self.from.byte();
         let (ty, slot) = (byte & 15, byte >> 4);
         if ty == input::SKIPPED {
-            let (slot, object, skipped) = (Slot::frame(0), Obj::NULL, slot);
             return Some(Input {
-                slot,
+                place: Place(0),
                 ty,
-                object,
-                skipped,
+                object: Obj::NULL,
+                skipped: slot,
             });
         }
-        let slot = if slot < 15 {
-            read::slot(usize::from(slot))
+        let place = if slot < 15 {
+            Place(slot.into())
         } else {
-            self.from.slot()
+            self.from.place()
         };
         let object = match ty {
             input::PTR | input::KNOWN => self.of.object(self.from.number() as usize),
             _ => Obj::NULL,
         };
         Some(Input {
-            slot,
+            place,
             ty,
             object,
             skipped: 0,
@@ -564,13 +563,13 @@ impl Packed {
     /// what passes changed of which there were none. Where the exit leads: how many units behind the head, and the depth
     /// of the stack there.
     #[inline(always)]
-    pub fn each<'a>(&'a self, exit: usize, past: Past, mut make: impl FnMut(Slot, Value<'a>)) -> (isize, usize) {
+    pub fn each<'a>(&'a self, exit: usize, past: Past, mut make: impl FnMut(Place, Value<'a>)) -> (isize, usize) {
         self.each_entry(exit, |kind, mut reader| {
             if past == Past::Any || kind & CARRIED == 0 || past == Past::Counted && !is_fresh(kind) {
-                let slot = reader.slot();
+                let place = reader.place();
                 let (run, kind) = (kind & RUN != 0, kind & KIND);
                 make(
-                    slot,
+                    place,
                     Value {
                         kind,
                         run,
@@ -586,7 +585,7 @@ impl Packed {
     pub fn exit(&self, number: usize) -> Exit {
         let mut entries = Vec::new();
         let (distance, depth) = self.each_entry(number, |kind, mut reader| {
-            let (slot, mut items) = (reader.slot(), Vec::new());
+            let (slot, mut items) = (reader.place().slot(), Vec::new());
             let fresh = is_fresh(kind);
             let run = if fresh { 0 } else { RUN };
             let (val, sources) = reader.value(kind & (KIND | run), self, &mut items);

@@ -138,6 +138,20 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// In parts, to be handed on in registers.
+    #[inline(always)]
+    pub fn parts(self) -> (u8, bool, *const u8, &'a Packed) {
+        (self.kind, self.run, self.reader.at, self.of)
+    }
+
+    /// # Safety
+    /// The parts of one value.
+    #[inline(always)]
+    pub unsafe fn of_parts(kind: u8, run: bool, at: *const u8, of: &'a Packed) -> Value<'a> {
+        let reader = Reader { at, of: PhantomData };
+        Value { kind, run, reader, of }
+    }
+
     /// The next item of a tuple; [`Value::after`] goes on behind it.
     pub fn item(&mut self) -> Value<'a> {
         let kind = self.reader.byte();
@@ -169,12 +183,26 @@ unsafe fn at(buffer: &Buffer, source: u64) -> u64 {
     unsafe { buffer.get_unchecked(word).assume_init() }
 }
 
-#[inline(always)]
-pub(super) fn slot(n: usize) -> Slot {
-    if n & 1 == 0 {
-        Slot::frame(n >> 1)
-    } else {
-        Slot::name(n >> 1)
+/// A slot as it is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub(super) usize);
+
+impl Place {
+    /// The index into the frame's locals and stack.
+    #[inline(always)]
+    pub fn as_frame(self) -> Option<usize> {
+        (self.0 & 1 == 0).then_some(self.0 >> 1)
+    }
+
+    /// The number of a name, for anything else.
+    #[inline(always)]
+    pub fn as_name(self) -> Option<usize> {
+        (self.0 & 1 != 0).then_some(self.0 >> 1)
+    }
+
+    #[inline(always)]
+    pub fn slot(self) -> Slot {
+        self.as_frame().map_or_else(|| Slot::name(self.0 >> 1), Slot::frame)
     }
 }
 
@@ -231,8 +259,8 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn slot(&mut self) -> Slot {
-        slot(self.number() as usize)
+    pub(super) fn place(&mut self) -> Place {
+        Place(self.number() as usize)
     }
 
     pub(super) fn value(&mut self, kind: u8, of: &Packed, items: &mut Vec<Item>) -> (Val, [Source; 4]) {

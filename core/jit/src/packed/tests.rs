@@ -35,7 +35,8 @@ fn exit(pc: u32, slots: Vec<Place>) -> (TreeExit, ExitMap) {
 fn check_each(packed: &Packed, number: usize) {
     let buffer: Buffer = std::array::from_fn(|w| MaybeUninit::new(1000 + w as u64));
     let mut seen = Vec::new();
-    let to = packed.each(number, Past::Any, |slot, mut v| {
+    let to = packed.each(number, Past::Any, |place, mut v| {
+        let slot = place.slot();
         match v.kind {
             kind::KNOWN => drop(v.object()),
             kind::NAMED_INT | kind::NAMED_FLOAT => drop(v.number()),
@@ -195,13 +196,11 @@ fn exits_come_back_as_they_were_packed_in_fewer_bytes() {
         assert_eq!(found, wanted, "exit {number}");
     }
     assert_eq!(
-        packed.inputs().collect::<Vec<_>>(),
-        [(Slot(3), input::INT, Obj::NULL), (Slot::name(1), input::PTR, o)].map(|(slot, ty, object)| super::Input {
-            slot,
-            ty,
-            object,
-            skipped: 0,
-        })
+        packed
+            .inputs()
+            .map(|i| (i.place.slot(), i.ty, i.object, i.skipped))
+            .collect::<Vec<_>>(),
+        [(Slot(3), input::INT, Obj::NULL, 0), (Slot::name(1), input::PTR, o, 0)]
     );
     let slots: Vec<Slot> = packed.overwritten().collect();
     // What lies on the stack (four locals) is an input in any case.
@@ -301,7 +300,9 @@ fn who_shares_a_number_is_told_by_words_where_they_tell_it() {
     let packed = Packed::new(&tree, &code(&maps), nothing).unwrap();
     let kinds = |number: usize| {
         let mut kinds = Vec::new();
-        packed.each(number, Past::Any, |slot, v| kinds.push((slot.0, v.kind, v.run)));
+        packed.each(number, Past::Any, |place, v| {
+            kinds.push((place.slot().0, v.kind, v.run))
+        });
         kinds.sort_unstable();
         kinds
     };
@@ -339,7 +340,7 @@ fn who_shares_a_number_is_told_by_words_where_they_tell_it() {
     assert_eq!(packed.objects().count(), 0);
     check_each(&packed, 4);
     let (kind, object) = (kind::SHARED_INT, Source::Const(0x5000));
-    packed.each(4, Past::Any, |slot, v| assert_eq!(v.kind == kind, slot.0 == 2));
+    packed.each(4, Past::Any, |place, v| assert_eq!(v.kind == kind, place.slot().0 == 2));
     assert!(packed.exit(4).entries.iter().any(|e| e.sources[1] == object));
 }
 
@@ -404,7 +405,7 @@ fn large_trees_come_back_as_small_ones() {
         assert_eq!(slots, (0..9).filter(|k| number >> k & 1 != 0).collect::<Vec<u32>>());
         check_each(&packed, number);
     }
-    let inputs: Vec<_> = packed.inputs().map(|i| (i.slot.0, i.ty, i.skipped)).collect();
+    let inputs: Vec<_> = packed.inputs().map(|i| (i.place.slot().0, i.ty, i.skipped)).collect();
     let wanted = [(0, input::RANGE_ITER), (40, input::INT), (80, input::RANGE_ITER)].map(|(s, ty)| (s, ty, 0));
     assert_eq!(
         (&inputs[..3], &inputs[3..]),
