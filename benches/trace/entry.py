@@ -17,9 +17,9 @@ first takes beyond a plain call with one iteration, which is measured, and whose
 more.
 
 What a compiled iteration waits for lies on top of entering and leaving, not behind: where each float waits for the one before
-(1.5 ns), the processor enters and leaves meanwhile, and the intercept is up to 50 ns less than where none does. That is why two
-locals seem to cost more than one float and five locals, and less with a float beside them. Two of the loops are there to
-tell.
+(1.5 ns), the processor enters and leaves meanwhile, and the intercept is up to 50 ns less than where none does. That, and what
+the plain line has of the loop's end, is why two locals seem to cost more than one float and five locals: in the last column
+they do not. Two of the loops are there to tell.
 
 Where the library lies counts too: a build with the same instructions for entering and leaving, 1,856 bytes further on, took up
 to 28 ns more in single loops, in every run. Less than that says nothing about two builds; instructions counted do.
