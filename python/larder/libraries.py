@@ -13,7 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 # Objects that a module has one of, by their types: an alias of theirs stays one.
-_HELD = {"os._Environ": ("os", ("environ", "environb")), "matplotlib.RcParams": ("matplotlib", ("rcParams",))}
+_HELD = {
+    "os._Environ": ("os", ("environ", "environb")),
+    "matplotlib.RcParams": ("matplotlib", ("rcParams",)),
+    # Their states are saved apart (`chance`). `from random import randint` holds one, as much as what draws from it.
+    "random.Random": ("random", ("_inst",)),
+    "numpy.random.mtrand.RandomState": ("numpy.random.mtrand", ("_rand",)),
+    # Pickle writes these and cannot read them; nothing in them is a notebook's.
+    "sympy.polys.domains.realfield.RealField": ("sympy", ("RR",)),
+    "sympy.polys.domains.complexfield.ComplexField": ("sympy", ("CC",)),
+}
 
 
 def reducer(kind: type, otherwise: Any) -> Any:

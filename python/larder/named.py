@@ -42,11 +42,11 @@ def reduced(obj: Any) -> Any:
     if kind not in SPECIAL:
         if not isinstance(obj.__reduce_ex__(5), str):
             return NotImplemented
-        return _bare, (kind,), object.__getstate__(obj)
+        return bare, (kind,), object.__getstate__(obj)
     if obj.__module__ != "__main__" and getattr(sys.modules.get(obj.__module__), obj.__name__, None) is obj:
         return NotImplemented
     if kind is typing.NewType:
-        return _bare, (kind,), vars(obj)
+        return bare, (kind,), vars(obj)
     if kind is _SENTINEL:
         shown = repr(obj)
         more = {} if shown == obj.__name__ else {"repr": shown}
@@ -63,11 +63,15 @@ def or_as(usual: Callable[[Any], Any], obj: Any) -> Any:
     return usual(obj) if said is NotImplemented else said
 
 
-def _bare(kind: type) -> Any:
+def bare(kind: type) -> Any:
+    """An instance that no ``__new__`` of a notebook or library has made."""
     try:
         return object.__new__(kind)
     except TypeError:  # a class derived from a built-in one
         return copyreg.__newobj__(kind)
+
+
+_bare = bare  # what session shelves name that were written before it was called so
 
 
 def _made(module: str, make: Any, given: tuple, named: dict[str, Any]) -> Any:

@@ -58,6 +58,10 @@ OUT_OF_BAND_BYTES_MIN = 16 << 10
 """Smaller buffers are part of the stream."""
 
 
+READ_ONLY_BYTES_MAX = 1 << 20
+"""Read-only arrays up to this size can be made writeable again after recovery."""
+
+
 class Restored(bytearray):
     """Memory of restored arrays: nobody else's, unlike a plain bytearray below an array."""
 
@@ -254,6 +258,9 @@ def _pickler_class():
                 apart = self._apart(obj)
                 if apart is not None:
                     return apart
+                if kind is getattr(sys.modules["pandas"], "MultiIndex", None) and obj._name is not None:
+                    self._note_frame(obj)
+                    return *obj.__reduce__()[:2], {"_name": obj._name}, None, None, _multi_index_state
                 self._note_frame(obj)
                 block = self._shared_block(obj)
                 if block is not None:
@@ -292,6 +299,8 @@ def _pickler_class():
                 return subclasses.reducer
             if traits.observable(kind):
                 return traits.reduced
+            if kind not in self.dispatch_table and _made_of_arguments(kind):
+                return _bare_instance
             if kind is types.GetSetDescriptorType:
                 return _descriptor
             return _dict_instance if self._own_dict(kind) else _as_it_says
@@ -433,10 +442,23 @@ def _pickler_class():
             self.keep.append(numbers)
             return _as_dates, (numbers, obj.dtype)
 
+        def _locked(self, obj):
+            """A read-only array that its owner may make writeable again: from one that is."""
+            if obj.flags.writeable or not obj.flags.owndata or obj.dtype.hasobject or obj.nbytes > READ_ONLY_BYTES_MAX:
+                return None
+            if type(obj) is not _ndarray_type():
+                return None
+            free = obj.copy(order="K")
+            self._fresh.add(id(free))
+            self.keep.append(free)
+            return _finish, (free, False)
+
         def _array(self, obj):
             np = sys.modules.get("numpy")
-            if np is None or not isinstance(obj, np.ndarray) or id(obj) in self._fresh:
+            if np is None or not isinstance(obj, np.ndarray):
                 return None
+            if id(obj) in self._fresh:
+                return _objects(obj)
             if obj.base is None and not obj.flags.forc:
                 low, high = codec.byte_bounds(obj)
                 if high - low < obj.nbytes:
@@ -448,7 +470,7 @@ def _pickler_class():
             low, high = codec.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
                 self._span(obj, low, high, id(obj), True)
-                return self._dates(obj)
+                return self._dates(obj) or _objects(obj)
             frame = id(obj) in self._frames
             root, memory = obj, None
             while True:
@@ -476,7 +498,7 @@ def _pickler_class():
             if root is obj:
                 foreign = obj.base is not None and not isinstance(below, (Restored, bytes, PrivateBuffer))
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
-                return self._dates(obj) or _own(obj)
+                return self._dates(obj) or self._locked(obj) or _own(obj)
             if root.dtype.hasobject and not obj.dtype.hasobject:
                 raise TypeError(
                     "an array over the pointers of an array of objects; they mean nothing in another process"
@@ -547,6 +569,27 @@ def _dict_instance(obj):
     return reduced
 
 
+def _made_of_arguments(kind):
+    """Whether the ``__new__`` of a class asks for arguments that its pickles do not have: they could not be read."""
+    new = kind.__new__
+    if type(new) is not types.FunctionType or hasattr(kind, "__getnewargs_ex__") or hasattr(kind, "__getnewargs__"):
+        return False
+    if kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__:
+        return False
+    needed = new.__code__.co_argcount - len(new.__defaults__ or ())
+    return needed > 1 or new.__code__.co_kwonlyargcount > len(new.__kwdefaults__ or ())
+
+
+def _bare_instance(obj):
+    made, arguments, *rest = reduced = obj.__reduce_ex__(5)
+    if made is not copyreg.__newobj__ or len(arguments) != 1:
+        return reduced
+    if rest and rest[0] is getattr(obj, "__dict__", rest) and type(obj).__getstate__ is object.__getstate__:
+        if not hasattr(type(obj), "__setstate__"):
+            return named.bare, arguments, rest[0], None, None, _instance_state
+    return named.bare, arguments, *rest
+
+
 def _import_home(module):
     """Import where a class says it is from (``numpy.rec``): unless that is loaded, cloudpickle makes another class of it."""
     if module not in sys.modules and module.partition(".")[0] in sys.modules:
@@ -601,6 +644,8 @@ def _function_state(function, state):
 def _own(obj):
     """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one, and that of hard masks."""
     hard = bool(getattr(obj, "_hardmask", False))
+    if (said := _objects(obj)) is not None:
+        return said
     if (obj.flags.writeable and not hard) or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
         return None
     if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
@@ -609,6 +654,28 @@ def _own(obj):
     if not state:
         return None
     return made, arguments, (state[0], obj.flags.writeable, hard), None, None, _array_state
+
+
+def _objects(obj):
+    """NumPy's way for an array of objects; what is no number in it comes back as the one that NumPy and pandas mean by `is`."""
+    if obj.dtype.kind != "O" or type(obj) is not _ndarray_type():
+        return None
+    made, arguments, state = obj.__reduce__()[:3]
+    return made, arguments, (state, obj.flags.writeable), None, None, _objects_state
+
+
+def _objects_state(obj, state):
+    own, writeable = state
+    obj.__setstate__(own)
+    for at in [at for at, one in enumerate(own[-1]) if type(one) is float and one != one]:
+        obj.flat[at] = sys.modules["numpy"].nan
+    if not writeable:
+        obj.flags.writeable = False
+
+
+def _multi_index_state(obj, state):
+    """Beside those of its levels it can have a name of its own, as xarray gives it one; pandas does not pickle that."""
+    obj.__dict__.update(state)
 
 
 def _as_dates(numbers, dtype):
@@ -676,7 +743,7 @@ def _view_memory(memory, offset, shape, strides, dtype, writeable):
 
 LOADED = (
     Restored, _module_namespace, _instance_state, _function_state, _as_dates, _as_masked, _masked_state, _array_state,
-    _read_only_state, _view, _view_objects, _view_memory,
+    _objects_state, _multi_index_state, _finish, _read_only_state, _view, _view_objects, _view_memory,
 )  # fmt: skip
 """What pickles name."""
 for _one in LOADED:

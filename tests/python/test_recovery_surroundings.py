@@ -135,6 +135,16 @@ def test_options_wait_for_a_library_that_is_imported_later(folder):
         assert k.text("import numpy; print(numpy.array([1 / 3]))").endswith("[0.33]\n")
 
 
+def test_options_of_a_library_that_was_looked_for_before_it_was_imported(folder):
+    with notebook(folder) as k:
+        k.ok("import importlib.util; assert importlib.util.find_spec('numpy') and importlib.util.find_spec('numpy')")
+        k.ok("import numpy")
+        k.ok("numpy.set_printoptions(precision=2)")
+        kill(k)
+    with notebook(folder) as k:
+        assert k.text("print(numpy.array([1 / 3]))").endswith("[0.33]\n")
+
+
 def test_the_shell(folder):
     (folder / "mine.py").write_text("VALUE = 1\n")
     with notebook(folder) as k:

@@ -7,6 +7,7 @@
 //! | met                   | memo                                            |
 //! |-----------------------|-------------------------------------------------|
 //! | numbers, `None`, `()` | none, as pickle                                 |
+//! | `np.nan`, `math.nan`  | its name, once: the module has it               |
 //! | the rest              | only where more than one reference to it exists |
 //!
 //! An object that a single reference counts for is known by the one place we found it in: it is not met again, so nobody asks
@@ -20,7 +21,9 @@ mod memo;
 
 use larder_trace::Layout;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyFloat;
 
 use self::memo::{Memo, Met};
 use crate::abi;
@@ -68,6 +71,8 @@ mod op {
     pub const ADDITEMS: u8 = 0x90;
     pub const FROZENSET: u8 = 0x91;
     pub const MEMOIZE: u8 = 0x94;
+    /// A name in a module, each ended by a new line.
+    pub const GLOBAL: u8 = b'c';
     pub const BINGET: u8 = b'h';
     pub const LONG_BINGET: u8 = b'j';
 }
@@ -87,6 +92,25 @@ pub struct Plain {
     /// Containers met that others may hold and change.
     shared: Option<Vec<u64>>,
     depth: usize,
+    /// Where the objects are that modules have for what is no number, of which programs ask with `is`, `in` and as keys.
+    no_numbers: [usize; 2],
+}
+
+/// Module and name of each.
+const NO_NUMBERS: [(&str, &[u8]); 2] = [("numpy", b"numpy\nnan\n"), ("math", b"math\nnan\n")];
+
+fn no_numbers(py: Python<'_>) -> [usize; 2] {
+    let modules = py
+        .import(intern!(py, "sys"))
+        .and_then(|sys| sys.getattr(intern!(py, "modules")));
+    NO_NUMBERS.map(|(module, _)| {
+        let nan = modules
+            .as_ref()
+            .ok()
+            .and_then(|all| all.get_item(module).ok()?.getattr(intern!(py, "nan")).ok());
+        nan.filter(|nan| nan.is_exact_instance_of::<PyFloat>())
+            .map_or(0, |nan| nan.as_ptr() as usize)
+    })
 }
 
 /// A pickle, and the addresses of what others than its containers may hold and change, if they were asked for.
@@ -108,6 +132,7 @@ impl Plain {
             items: Vec::new(),
             shared: None,
             depth: 0,
+            no_numbers: [0; 2],
         }))
     }
 
@@ -122,6 +147,7 @@ impl Plain {
         self.items.clear();
         self.shared = sharing.then(Vec::new);
         self.depth = 0;
+        self.no_numbers = no_numbers(value.py());
         // What the caller borrowed to us may be in it as well: then there is one more reference, whoever counts the first.
         let _ours = value.clone();
         // SAFETY: the GIL is held.
@@ -159,6 +185,11 @@ impl Plain {
             }
             if kind == &raw mut ffi::PyFloat_Type {
                 let value: f64 = load(at, self.layout.float_value);
+                if value.is_nan()
+                    && let Some(which) = self.no_numbers.iter().position(|one| *one == at)
+                {
+                    return self.no_number(at, NO_NUMBERS[which].1);
+                }
                 return self.put2(op::BINFLOAT, &value.to_be_bytes());
             }
             if at == ffi::Py_None() as usize {
@@ -249,6 +280,14 @@ impl Plain {
             Ok(index) => self.put(&[op::BINGET, index]),
             Err(_) => self.put2(op::LONG_BINGET, &index.to_le_bytes()),
         }
+    }
+
+    fn no_number(&mut self, at: usize, name: &[u8]) -> Done {
+        if let Met::Before(index) = self.memo.meet(at).ok_or(Refused)? {
+            return self.get(index);
+        }
+        self.put2(op::GLOBAL, name)?;
+        self.put(&[op::MEMOIZE])
     }
 
     unsafe fn text(&mut self, at: usize) -> Done {

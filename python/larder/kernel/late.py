@@ -5,25 +5,35 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 
 _waiting: dict[str, list[Callable]] = {}
+_asked: set[tuple[str, int]] = set()
+"""Modules that others look for meanwhile, by thread."""
 
 
 class _Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name not in _waiting:
+        asked = (name, threading.get_ident())
+        if name not in _waiting or asked in _asked:
             return None
-        then = _waiting.pop(name)
-        spec = importlib.util.find_spec(name) if path is None else importlib.machinery.PathFinder.find_spec(name, path)
+        _asked.add(asked)
+        try:
+            spec = (
+                importlib.util.find_spec(name) if path is None else importlib.machinery.PathFinder.find_spec(name, path)
+            )
+        finally:
+            _asked.discard(asked)
         if spec is None or spec.loader is None:
             return spec
         exec_module = spec.loader.exec_module
 
         def exec_then(module):
             exec_module(module)
-            for one in then:
+            # Whether there is such a module can be asked (`find_spec`) and nothing be imported: only now they have waited.
+            for one in _waiting.pop(name, ()):
                 one(module)
 
         spec.loader.exec_module = exec_then  # type: ignore[method-assign]
