@@ -7,7 +7,6 @@ and ends without a shutdown; ``back`` recovers the last state.
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 import sys
@@ -106,11 +105,9 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     import pandas
     import sklearn
 
-    from larder import blocks, hooks, reader, recorder, recovery, states, surroundings
+    from larder import hooks, recovery, surroundings
 
-    blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
-    reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
-    recorder.Walker = functools.partial(recorder.Walker, replayed_min=1)
+    plainshell.small()
     del matplotlib, pandas, sklearn  # imported, so that what they change while they are imported is the same for all
     ip = plainshell.shell()
     ip.showsyntaxerror = lambda *args, **kwargs: None

@@ -3,6 +3,7 @@ have them back, and write what they saw."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -25,6 +26,15 @@ def shell():
     comms.install(None)  # widgets that come back are open, as in a kernel
     ip.showtraceback = lambda *args, **kwargs: None
     return ip
+
+
+def small() -> None:
+    """What is done for large arrays is done for those of 64 KiB, and each walk leaves a trace."""
+    from larder import blocks, reader, recorder, states
+
+    blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
+    reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
+    recorder.Walker = functools.partial(recorder.Walker, replayed_min=1)
 
 
 def notebooks(ip, prefix: str, names: list) -> Iterator:

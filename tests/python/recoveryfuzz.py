@@ -9,7 +9,6 @@ object as whom, which arrays overlap where), run the same probes, which store in
 from __future__ import annotations
 
 import datetime
-import functools
 import gc
 import json
 import math
@@ -601,13 +600,10 @@ def main(what: str, out: str, seeds: list[int]) -> None:
     # A program that would take all there is gets a MemoryError, as any other failed cell.
     resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
     sys.setrecursionlimit(3000)
-    from larder import between, blocks, hooks, reader, recorder, recovery, states
+    from larder import between, hooks, recovery
 
     if not os.environ.get("LARDER_FUZZ_LARGE"):
-        # What is done for large arrays, done for those of this size.
-        blocks.ARENA_BYTES_MIN = blocks.TRACKED_BYTES_MIN = 1 << 16
-        reader.CHUNK_BYTES = recorder.CHUNK_BYTES = states.CHUNK_BYTES = 1 << 12
-        recorder.Walker = functools.partial(recorder.Walker, replayed_min=1)
+        plainshell.small()
     ip = plainshell.shell()
     ip.showsyntaxerror = lambda *args, **kwargs: None
     found = {}
