@@ -214,9 +214,10 @@ df.head()""",
             "pattern.sub('w', 'a b'), pattern.groupindex['word'], rows",
             "[p._asdict() for p in points], Point(5), 'cab'.translate(Table)",
             "template.substitute(who='x', what='y')",
+            "m['word'], m.span(), m.lastgroup, m.re == pattern, m.string == text",
         ],
         "counts.update(['best'] * 5); index['b']['best'].append(-1); deep['a']['b']['d'] = 2",
-        {"m": "re.Match", "scanner": "_sre.SRE_Scanner", "reader": "reader.reader: _csv.reader"},
+        {"scanner": "_sre.SRE_Scanner", "reader": "reader.reader: _csv.reader"},
     ),
     "dates": Taught(
         [
