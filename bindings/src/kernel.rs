@@ -193,9 +193,8 @@ impl NativeQueue {
 /// Has pieces of CPython's stack kept (up to 256 KiB), which a call that no longer fits would map, and its return unmap;
 /// whether they are.
 #[pyfunction]
-fn keep_stack(_py: Python<'_>) -> bool {
-    // SAFETY: the GIL is held, and a process calls this when it starts.
-    unsafe { larder_cpython::chunks::keep() }
+fn keep_stack(py: Python<'_>) -> bool {
+    larder_cpython::chunks::keep(py)
 }
 
 /// Hands on what C code and children have written so far.

@@ -392,7 +392,9 @@ def _shareable_kind(kind: type) -> bool:
 
 def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids: list[int] | None = None) -> Dump:
     name = names[0]
-    if len(values) == 1 and type(values[name]) in ATOMS and values[name] == values[name]:
+    only = values[name]
+    # A NaN is not equal to itself: it may be the very object that a module has.
+    if len(values) == 1 and type(only) in ATOMS and only == only:
         return Dump(names, pickle.dumps(values, 5), [], [], [], {}, [], set(), {})
     found = plain.dumps(values, ids is None)
     if found is not None:

@@ -362,7 +362,7 @@ def _of_numpy(np: Any, kind: type) -> Any:
     if issubclass(kind, np.dtype):
         return _records if kind is type(np.dtype("V8")) else "leaf"
     if kind is np.ufunc:
-        return lambda one: (str(id(one)).encode(), tuple(libraries.of_function(one) or ()), ())
+        return lambda one: (one.__name__.encode(), tuple(libraries.of_function(one) or ()), ())
     if kind is np.random.Generator:
         return lambda one: (b"", (one.bit_generator,), ())
     if kind in (np.random.PCG64, np.random.PCG64DXSM):

@@ -6,7 +6,9 @@
 //! called it, so it happens to some cells and not to others. Pieces come from the interpreter's allocator of arenas, which
 //! an embedder may replace: ours keeps a few that are given back.
 
-use std::ffi::{CStr, c_void};
+use crate::object::symbol;
+use pyo3::Python;
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -79,17 +81,15 @@ unsafe extern "C" fn free(_: *mut c_void, memory: *mut c_void, bytes: usize) {
     }
 }
 
-/// Has pieces of the interpreter's stack kept, up to 256 KiB of them, for as long as the process lives; whether they are.
-///
-/// # Safety
-/// The GIL is held, and no other interpreter with a lock of its own runs: the allocator is replaced as a whole.
-pub unsafe fn keep() -> bool {
+/// Has pieces of the interpreter's stack kept, up to 256 KiB of them, for as long as the process lives; whether they are. To be
+/// called when a process starts, before another interpreter with a lock of its own runs.
+pub fn keep(_: Python<'_>) -> bool {
     if BEFORE.get().is_some() {
         return true;
     }
-    let (Some(get), Some(set)) = (
-        found(c"PyObject_GetArenaAllocator"),
-        found(c"PyObject_SetArenaAllocator"),
+    let (Ok(get), Ok(set)) = (
+        symbol(c"PyObject_GetArenaAllocator"),
+        symbol(c"PyObject_SetArenaAllocator"),
     ) else {
         return false;
     };
@@ -98,8 +98,10 @@ pub unsafe fn keep() -> bool {
         alloc: None,
         free: None,
     };
-    // SAFETY: both functions are the interpreter's, take a pointer to such a structure and copy it.
+    // SAFETY: both functions are the interpreter's, have had this signature since CPython 3.4 and copy what they are given. The
+    // GIL is held, so nobody allocates while the three words change.
     unsafe {
+        let [get, set] = [get, set].map(|at| std::mem::transmute::<usize, unsafe extern "C" fn(*mut Allocator)>(at));
         get(&mut before);
         if before.alloc.is_none() || before.free.is_none() {
             return false;
@@ -112,16 +114,4 @@ pub unsafe fn keep() -> bool {
         });
     }
     true
-}
-
-fn found(name: &CStr) -> Option<unsafe extern "C" fn(*mut Allocator)> {
-    // SAFETY: a lookup by name in what is already loaded; both have had this signature since CPython 3.4.
-    unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
-        if found.is_null() {
-            None
-        } else {
-            Some(std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut Allocator)>(found))
-        }
-    }
 }

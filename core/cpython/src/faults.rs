@@ -71,12 +71,23 @@ impl Engine {
     }
 }
 
+/// Does what an object's death asks for; if that fails, all loops are left to the interpreter.
+///
+/// # Safety
+/// As [`give_up_all`].
+pub unsafe fn or_give_up_all(f: impl FnOnce()) {
+    if caught(f).is_none() {
+        // SAFETY: by contract.
+        unsafe { give_up_all() }
+    }
+}
+
 /// Leaves all loops to the interpreter for good. What they have is not looked at any more, and leaked.
 ///
 /// # Safety
 /// As [`Engine::give_up`].
 #[cold]
-pub unsafe fn give_up_all() {
+unsafe fn give_up_all() {
     let done = caught(|| {
         // SAFETY: by contract.
         let Some(engine) = (unsafe { engine() }) else { return };

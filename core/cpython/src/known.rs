@@ -22,7 +22,7 @@
 //! - An object that is being collected is known by no tree: its callback may have been called already.
 
 use crate::cache::release;
-use crate::faults::{caught, give_up_all};
+use crate::faults::or_give_up_all;
 use crate::frame::Frame;
 use crate::hook::{Engine, engine};
 use crate::loops::Loop;
@@ -353,7 +353,7 @@ impl Loop {
 unsafe extern "C" fn on_death(_self: *mut ffi::PyObject, reference: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: GIL held, as whenever objects die; no trace is running, for nothing dies in one. What is released runs no code.
     unsafe {
-        let done = caught(|| {
+        or_give_up_all(|| {
             if let Some(engine) = engine() {
                 let of = |entry: (&Obj, &Hold)| (*entry.1 == Hold::Weak(obj(reference))).then_some(*entry.0);
                 let found = engine.known.table.iter().find_map(of);
@@ -362,9 +362,6 @@ unsafe extern "C" fn on_death(_self: *mut ffi::PyObject, reference: *mut ffi::Py
                 }
             }
         });
-        if done.is_none() {
-            give_up_all();
-        }
         release();
         ffi::Py_INCREF(ffi::Py_None());
         ffi::Py_None()
@@ -384,14 +381,11 @@ unsafe extern "C" fn on_dict(
     if event == DEALLOCATED {
         // SAFETY: as `on_death`.
         unsafe {
-            let done = caught(|| {
+            or_give_up_all(|| {
                 if let Some(engine) = engine() {
                     engine.died(obj(dict));
                 }
             });
-            if done.is_none() {
-                give_up_all();
-            }
             release();
         }
     }

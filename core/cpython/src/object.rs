@@ -137,7 +137,7 @@ type RequestExtra = unsafe extern "C" fn(ExtraFree) -> ffi::Py_ssize_t;
 type GetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut *mut c_void) -> c_int;
 type SetExtra = unsafe extern "C" fn(*mut ffi::PyObject, ffi::Py_ssize_t, *mut c_void) -> c_int;
 
-fn symbol(name: &'static CStr) -> Result<usize, String> {
+pub(crate) fn symbol(name: &'static CStr) -> Result<usize, String> {
     // SAFETY: a lookup by name in what is already loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize;
     if found == 0 {
@@ -216,20 +216,6 @@ pub fn symbols() -> Result<&'static Symbols, String> {
         }
     });
     found.as_ref().map_err(Clone::clone)
-}
-
-/// The value of an int object that has one digit at most.
-///
-/// # Safety
-/// As [`int_value`].
-#[inline(always)]
-pub unsafe fn small_value(o: Obj, l: &Layout) -> Option<i64> {
-    // SAFETY: by contract; the tag says whether the value is in the first digit.
-    unsafe {
-        let tag: usize = load(o.0, l.long_tag);
-        let digit: u32 = load(o.0, l.long_digits);
-        (tag < 16).then_some((1 - (tag & 3) as i64) * i64::from(digit))
-    }
 }
 
 /// The value of an int object that fits 64 bits.

@@ -14,7 +14,7 @@ use crate::attributes::shared_names;
 use crate::frame::Frame;
 use crate::helpers::{known_again, lasting_owners, may_go, set_namespaces, set_running};
 use crate::hook::Engine;
-use crate::object::{decref, int_value, load, ptr, refcount, small_value, type_of};
+use crate::object::{decref, int_value, load, ptr, refcount, type_of};
 use crate::restore::restore;
 use crate::rows::Row;
 use crate::world::{Live, enumerate_parts, lookup, namespace, plain_namespaces, zip_parts};
@@ -213,12 +213,8 @@ impl Compiled {
                 let alone = || refcount(o) == 1 && place.is_some_and(|i| !frame.borrows(i));
                 match ty {
                     input::INT if t == &raw const ffi::PyLong_Type as usize => {
-                        let v = match small_value(o, l) {
-                            Some(v) => v,
-                            None => match int_value(o, l) {
-                                Some(v) => v,
-                                None => return false,
-                            },
+                        let Some(v) = int_value(o, l) else {
+                            return false;
                         };
                         put(&[v as u64, o.0 as u64]);
                     }

@@ -410,20 +410,14 @@ impl Arena {
         size_of::<Option<Held>>()
     }
 
-    /// Says that code of the arena begins to run; [`Arena::leave`] must follow. Nothing is freed or moved in between,
-    /// for a helper may run programs of any kind, which may compile and discard.
+    /// Says that code of the arena begins to run; [`Arena::stop`] and [`Arena::free`] must follow. Nothing is freed or moved
+    /// in between, for a helper may run programs of any kind, which may compile and discard.
     #[inline]
     pub fn enter(&mut self) {
         self.running += 1;
     }
 
-    #[inline]
-    pub fn leave(&mut self) {
-        self.stop();
-        self.free();
-    }
-
-    /// [`Arena::leave`], but what was released meanwhile is freed by [`Arena::free`] later: this cannot panic.
+    /// Says that the code has run. What was released meanwhile is freed by [`Arena::free`]: this cannot panic.
     #[inline]
     pub fn stop(&mut self) {
         self.running = self.running.wrapping_sub(1);
@@ -645,7 +639,8 @@ mod tests {
         arena.release(first);
         assert!(!arena.compact());
         assert_eq!((call(&arena, first), call(&arena, second)), (1, 2));
-        arena.leave();
+        arena.stop();
+        arena.free();
         assert!(poisoned(&arena, arena.base, arena.base + 16));
         assert_eq!((arena.usage().used, call(&arena, second)), (16, 2));
     }

@@ -177,7 +177,8 @@ fn run(arena: &mut Arena, piece: Piece, code: &Code, x: [i64; SLOTS]) -> (u64, [
         let entry = std::mem::transmute::<*const u8, Entry>(arena.entry());
         entry(arena.address(piece), buffer.as_mut_ptr().add(ORIGIN))
     };
-    arena.leave();
+    arena.stop();
+    arena.free();
     let mut out = x;
     for (slot, val, sources) in &code.exits[exit as usize].slots {
         assert!(matches!(val, Val::Int { .. }));
