@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import classes, codec, libraries, named, stated, subclasses, traits
+from . import beyond, classes, codec, libraries, named, stated, subclasses, traits
 from ._larder import PrivateBuffer, array_data, array_own, type_version
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -258,10 +258,10 @@ def _pickler_class():
                 apart = self._apart(obj)
                 if apart is not None:
                     return apart
-                if kind is getattr(sys.modules["pandas"], "MultiIndex", None) and obj._name is not None:
-                    self._note_frame(obj)
-                    return *obj.__reduce__()[:2], {"_name": obj._name}, None, None, _multi_index_state
                 self._note_frame(obj)
+                beside = beyond.of_pandas(obj)
+                if beside is not None:
+                    return beside
                 block = self._shared_block(obj)
                 if block is not None:
                     return block
@@ -281,6 +281,8 @@ def _pickler_class():
             if isinstance(obj, type):
                 self._classes[id(_namespace_of(obj))] = obj
                 return classes.reduced(obj, reduced)
+            if home.startswith("polars."):
+                return beyond.of_polars(obj, reduced)
             if reduced is NotImplemented and kind.__reduce_ex__ is object.__reduce_ex__:
                 return self._instance(obj, kind)
             return reduced
@@ -289,6 +291,8 @@ def _pickler_class():
             """How an object of a type that no rule is about, or of NumPy's arrays, is reduced; false for the others."""
             if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
                 return _array  # not a method: what held the pickler would hold what it made of frames
+            if kind not in self.dispatch_table and beyond.left_out(kind):
+                return beyond.reducer
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
             if special or kind in VIEWS or not codec.ordinary(kind):
                 return False
@@ -362,7 +366,8 @@ def _pickler_class():
             hidden = inner(obj)
             self.inside.update((id(part), type(obj).__name__) for part in hidden)
             self.keep += fresh, hidden
-            return fresh.__reduce_ex__(5)
+            made, arguments, state, *rest = fresh.__reduce_ex__(5)
+            return made, arguments, {**state, **beyond.set_by_hand(obj)}, *rest
 
         def _shared_block(self, obj):
             """A block whose array has to be shared: that array, of which pandas would write a contiguous copy."""
@@ -429,7 +434,8 @@ def _pickler_class():
                 self._fresh.add(id(data))
             state = {name: value for name, value in obj.__dict__.items() if name not in ("_mask", "_basedict")}
             mask = None if obj._mask is sys.modules["numpy"].ma.nomask else obj._mask
-            return _as_masked, (data, mask), state, None, None, _masked_state
+            kind = () if type(obj) is sys.modules["numpy"].ma.MaskedArray else (type(obj),)
+            return _as_masked, (data, mask, *kind), state, None, None, _masked_state
 
         def _dates(self, obj):
             """Many dates as the integers they are, whose memory NumPy hands out."""
@@ -465,7 +471,7 @@ def _pickler_class():
                     raise TypeError(
                         "an array whose items lie over one another, for its strides were set; a copy of it can be saved"
                     )
-            if type(obj) is np.ma.MaskedArray:
+            if beyond.only_masked(type(obj)):
                 return self._masked(obj)
             low, high = codec.byte_bounds(obj)
             if id(obj) in self._frames and id(obj) not in self._shared_frames:
@@ -488,9 +494,20 @@ def _pickler_class():
                 if type(below) in (bytearray, array.array):
                     memory = below
                 break
+            if root is not obj and type(obj) is not np.ndarray and beyond.only_memory(type(obj)):
+                inside = obj.view(np.ndarray)
+                self.keep.append(inside)
+                return (
+                    beyond.as_subarray,
+                    (inside, type(obj)),
+                    beyond.attributes(obj),
+                    None,
+                    None,
+                    beyond.set_attributes,
+                )
             if memory is not None:
                 offset = array_data(obj) - array_data(np.frombuffer(memory, np.uint8))
-                if type(obj) is not np.ndarray:
+                if type(obj) is not np.ndarray:  # and looks into no array
                     what = f"a {type(obj).__name__} over the memory of a {type(memory).__name__}"
                     raise TypeError(f"{what}, which could not be shared again; a copy of it can be saved")
                 self._span(obj, low, high, id(memory), frame)
@@ -642,18 +659,22 @@ def _function_state(function, state):
 
 
 def _own(obj):
-    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one, and that of hard masks."""
+    """NumPy's way, which loses the flag of read-only arrays whose elements it writes one by one, and that of hard masks, and
+    the attributes of instances of derived classes."""
     hard = bool(getattr(obj, "_hardmask", False))
     if (said := _objects(obj)) is not None:
         return said
-    if (obj.flags.writeable and not hard) or type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
+    attributes = beyond.attributes(obj) if beyond.only_memory(type(obj)) else ({}, {})
+    if obj.flags.writeable and not hard and not any(attributes):
+        return None
+    if type(obj).__reduce_ex__ is not _ndarray_type().__reduce_ex__:
         return None
     if not obj.dtype.hasobject and obj.dtype.kind not in "mM" and obj.flags.forc and type(obj) is _ndarray_type():
         return None  # NumPy hands the memory out, and whether it may be written
     made, arguments, *state = obj.__reduce__()[:3]
     if not state:
         return None
-    return made, arguments, (state[0], obj.flags.writeable, hard), None, None, _array_state
+    return made, arguments, (state[0], obj.flags.writeable, hard, attributes), None, None, _array_state
 
 
 def _objects(obj):
@@ -673,19 +694,14 @@ def _objects_state(obj, state):
         obj.flags.writeable = False
 
 
-def _multi_index_state(obj, state):
-    """Beside those of its levels it can have a name of its own, as xarray gives it one; pandas does not pickle that."""
-    obj.__dict__.update(state)
-
-
 def _as_dates(numbers, dtype):
     return numbers.view(dtype)
 
 
-def _as_masked(data, mask):
+def _as_masked(data, mask, kind=None):
     import numpy as np
 
-    made = data.view(np.ma.MaskedArray)
+    made = data.view(kind or np.ma.MaskedArray)
     made._mask = np.ma.nomask if mask is None else mask
     return made
 
@@ -699,8 +715,10 @@ def _ndarray_type():
 
 
 def _array_state(obj, state):
-    own, writeable, hard = state
+    own, writeable, hard, *attributes = state
     obj.__setstate__(own)
+    if attributes:
+        beyond.set_attributes(obj, *attributes)
     if hard:
         obj.harden_mask()
     if not writeable:
@@ -743,7 +761,7 @@ def _view_memory(memory, offset, shape, strides, dtype, writeable):
 
 LOADED = (
     Restored, _module_namespace, _instance_state, _function_state, _as_dates, _as_masked, _masked_state, _array_state,
-    _objects_state, _multi_index_state, _finish, _read_only_state, _view, _view_objects, _view_memory,
+    _objects_state, _finish, _read_only_state, _view, _view_objects, _view_memory, *beyond.LOADED,
 )  # fmt: skip
 """What pickles name."""
 for _one in LOADED:

@@ -26,7 +26,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import libraries, pickled, stated, subclasses, traits
+from . import beyond, libraries, pickled, stated, subclasses, traits
 from ._larder import Contents, PrivateBuffer, digest
 from .codec import CACHED, IO, importable, main_namespace
 
@@ -111,10 +111,14 @@ def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
     if registered is not None:
         return "reduce", registered
     np = sys.modules.get("numpy")
+    if beyond.left_out(kind):
+        return "reduce", beyond.reducer
     if np is not None and issubclass(kind, np.generic):
         return "opaque"
     if np is not None and issubclass(kind, np.ndarray):
-        return "subarray"
+        if beyond.only_memory(kind):
+            return _subarray
+        return _masked if beyond.only_masked(kind) else "subarray"
     own = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__ and _getattr(kind)
     if own and kind.__getstate__ is not object.__getstate__ and not issubclass(kind, (list, dict)):
         asked = ("__getnewargs__", "__getnewargs_ex__", "__getattr__")
@@ -411,9 +415,13 @@ def _callbacks(one: Any) -> Said:
     return b"", (type(one), tuple(kept), tuple(calls)), ()
 
 
+def _subarray(one: Any) -> Said:
+    return b"", (one.view(sys.modules["numpy"].ndarray), type(one), *beyond.attributes(one)), ()
+
+
 def _masked(one: Any) -> Said:
     rest = tuple(part for name, value in one.__dict__.items() if name != "_mask" for part in (name, value))
-    return b"", (one.view(sys.modules["numpy"].ndarray), one._mask, rest), ()
+    return b"", (one.view(sys.modules["numpy"].ndarray), type(one), one._mask, rest), ()
 
 
 # --- pandas ---
@@ -487,4 +495,10 @@ def _frame(one: Any) -> Said | None:
         places.append(repr(at) if isinstance(at, slice) else at.tobytes().hex())
         values.append(block.values)
     said = f"{one._flags.allows_duplicate_labels}|{'|'.join(places)}".encode()
-    return said, (tuple(manager.axes), tuple(values), one._attrs, getattr(one, "_name", None)), (), pickled.inner(one)
+    beside = tuple(beyond.set_by_hand(one).items())
+    return (
+        said,
+        (tuple(manager.axes), tuple(values), one._attrs, vars(one).get("_name"), beside),
+        (),
+        pickled.inner(one),
+    )
