@@ -128,10 +128,15 @@ def needs_threads(walked: Any) -> bool:
 _MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw.([sp]) \S+ \S+ (\d+) *(.*)$", re.M)
 
 
+_TRACES = b"/memfd:larder-traces (deleted)"
+"""`core/jit`'s arena."""
+
+
 def not_frozen(session: str) -> list[tuple[int, int]]:
     """Memory that a forked child sees change: what is shared, and shelves, whose pages are private until a checkpoint.
 
-    The session shelf's own pages stay what they are as long as something is mapped from them.
+    The session shelf's own pages stay what they are as long as something is mapped from them. The code of compiled loops, which
+    is mapped twice and therefore shared, holds no variables.
     """
     with open("/proc/self/maps", "rb") as maps:
         found = _MAPPING.findall(maps.read())
@@ -139,7 +144,7 @@ def not_frozen(session: str) -> list[tuple[int, int]]:
     return [
         (int(low, 16), int(high, 16))
         for low, high, sort, inode, path in found
-        if sort == b"s" or (b".shelf" in path and int(inode) != own)
+        if (sort == b"s" and path != _TRACES) or (b".shelf" in path and int(inode) != own)
     ]
 
 

@@ -777,6 +777,15 @@ def test_memory_that_a_child_would_see_change_is_saved_by_the_kernel(tmp_path):
         assert [row[1] for row in rows][3] == "before" and pids(k) == []
 
 
+def test_what_is_slow_is_saved_by_a_child_where_loops_are_compiled_too(tmp_path):
+    with notebook(tmp_path, LARDER_SAVER="always", LARDER_TRACE="on") as k:
+        k.ok("import larder\nfrom larder import saver")
+        k.ok("for i in range(100_000): pass")
+        assert k.text("print(larder.trace.stats()['loops'] > 0)", silent=True) == "True\n"
+        frozen = "print(saver.not_frozen(str(larder.recovery.recorder().path)) == [], 'larder-traces' in open('/proc/self/maps').read())"
+        assert k.text(frozen, silent=True) == "True True\n"
+
+
 def test_what_needs_threads_is_serialised_in_the_kernel_and_written_by_a_child(tmp_path):
     """Polars would wait in a forked child for threads that are not there."""
     asked = """
