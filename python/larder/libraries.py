@@ -42,6 +42,26 @@ def reducer(kind: type, otherwise: Any) -> Any:
     return _alias(*held, otherwise) if held is not None else otherwise
 
 
+_numbers: dict[int, tuple[weakref.ref, bytes]] = {}
+_next = itertools.count()
+
+
+def unchanging(kind: type) -> bool:
+    """Whether objects of this type never change, and are large: JAX's arrays."""
+    return kind is getattr(sys.modules.get("jax._src.array"), "ArrayImpl", None)
+
+
+def by_itself(one: Any) -> tuple[bytes, tuple, tuple]:
+    """What `watch` compares of such an object: a number that no other one has, whatever lies at its address later; and whether
+    it was given away (``donate_argnums``) or deleted."""
+    key = id(one)
+    found = _numbers.get(key)
+    if found is None or found[0]() is not one:
+        found = weakref.ref(one, lambda _: _numbers.pop(key, None)), b"%d" % next(_next)
+        _numbers[key] = found
+    return found[1] + b" deleted" * one.is_deleted(), (), ()
+
+
 def _by_classes(one: weakref.WeakKeyDictionary) -> Any:
     """What is kept for classes, as ``functools.singledispatch`` does: classes have other holders."""
     items = list(one.items())

@@ -101,6 +101,8 @@ def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
     """What pickle asks an object of a type without a rule for."""
     if kind in pickled.VIEWS or root in ("torch", "polars"):
         return "opaque"
+    if libraries.unchanging(kind):
+        return libraries.by_itself
     if issubclass(kind, IO) and not issubclass(kind, (io.BytesIO, io.StringIO)):
         return "opaque"
     if traits.observable(kind):
