@@ -1,8 +1,9 @@
-//! Pickles of plain values, written in Rust.
+//! Pickles of plain values, written in Rust, and what Python's picklers met.
 
+use larder_cpython::memo::{self, Parts};
 use larder_cpython::plain::Plain;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyFrozenSet};
 
 /// The pickle, and the addresses that were asked for.
 type Written<'py> = (Bound<'py, PyBytes>, Option<Vec<u64>>);
@@ -33,6 +34,19 @@ impl PlainPickler {
     }
 }
 
+/// What a pickler met by address, but for objects of the types in `apart`; the addresses of what others may hold as well; and the types.
+/// `shareable` says of a type whether others may hold its objects as well, `one` of an object where that says `None`.
+#[pyfunction]
+fn pickler_met<'py>(
+    pickler: &Bound<'py, PyAny>,
+    apart: &Bound<'py, PyFrozenSet>,
+    shareable: &Bound<'py, PyAny>,
+    one: &Bound<'py, PyAny>,
+) -> PyResult<Parts<'py>> {
+    memo::parts(pickler, apart, shareable, one)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(pickler_met, module)?)?;
     module.add_class::<PlainPickler>()
 }

@@ -1,6 +1,7 @@
 //! What recovery asks of Rust: what changed since it was last saved, and digests of what is about to be.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,9 +9,9 @@ use std::time::Instant;
 use larder_cpython::arrays;
 use larder_cpython::clock::{processor_ns, waits};
 use larder_cpython::referents;
-use larder_cpython::walk::sums::CHUNK_BYTES;
+use larder_cpython::walk::sums::{self, CHUNK_BYTES};
 use larder_cpython::walk::versions;
-use larder_cpython::walk::{AHEAD, Held, Kinds, Memory, RECORDS_MIN, Stop, Trace, Walk, fetch};
+use larder_cpython::walk::{AHEAD, Held, Kinds, Library, Memory, RECORDS_MIN, Stop, Trace, Walk, fetch};
 use larder_session::disk::Trial;
 use larder_session::tracked::tracked;
 use pyo3::exceptions::PyRuntimeError;
@@ -52,6 +53,15 @@ fn digest_chunks<'py>(py: Python<'py>, part: &Bound<'py, PyAny>, chunk_bytes: us
 #[pyclass(frozen, module = "larder._larder")]
 struct Walked {
     digest: [u8; 16],
+    /// Whether it holds what its digest names by address only.
+    held: bool,
+    /// Of a large walk whose result is held: tells whether another one would say the same.
+    trace: Option<Trace>,
+    found: Arc<Found>,
+}
+
+/// What was met.
+struct Found {
     ids: Vec<u64>,
     /// Sorted addresses of what was gone into; empty if the result is not held.
     inner: Vec<u64>,
@@ -59,16 +69,31 @@ struct Walked {
     spans: Vec<(usize, usize)>,
     framed: Vec<bool>,
     simple: bool,
-    /// Whether it holds what its digest names by address only.
-    held: bool,
     weak: Vec<Py<PyAny>>,
-    /// Of a large walk whose result is held: tells whether another one would say the same.
-    trace: Option<Trace>,
     _pins: Vec<Py<PyAny>>,
     _helds: Vec<Arc<Held>>,
 }
 
+impl Deref for Walked {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        &self.found
+    }
+}
+
 impl Walked {
+    /// What a walk would find that began at `at`, which this one went into, as far as that matters: all of what this one did.
+    fn within(&self, at: usize) -> Walked {
+        let words = [&self.digest[..], &at.to_le_bytes()].concat();
+        Walked {
+            digest: sums::whole(&words).to_le_bytes(),
+            held: self.held,
+            trace: None,
+            found: self.found.clone(),
+        }
+    }
+
     /// Addresses that others who met them are to be saved together with.
     fn binding(&self) -> &[u64] {
         self.binding.as_deref().unwrap_or(&self.ids)
@@ -175,6 +200,8 @@ struct Walker {
     /// By the address of what a walk began with: what it found the last time, and whether that was since [`Walker::sweep`].
     last: FxHashMap<usize, (Py<Walked>, bool)>,
     replays: usize,
+    /// Where `kinds.library` is from.
+    library: Option<Py<PyAny>>,
 }
 
 /// What is below an object that a larger one holds need not be walked after the larger one was.
@@ -187,8 +214,8 @@ struct Around {
     inner: FxHashMap<usize, Vec<Pair>>,
     /// Digests of this round.
     now: HashSet<Digest>,
-    /// The large walks of this round that are held, and where they began.
-    large: Vec<(Py<Walked>, usize)>,
+    /// The large walks of this round that are held, where they began, and whether they found what the last one did not.
+    large: Vec<(Py<Walked>, usize, bool)>,
 }
 
 struct Pair {
@@ -218,15 +245,34 @@ impl Around {
             return None;
         }
         found.used = true;
-        Some(found.inner.clone_ref(py))
+        let inner = found.inner.clone_ref(py);
+        self.now.insert(inner.get().digest);
+        Some(inner)
     }
 
-    fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>) {
+    /// What a large walk of this round tells of what is below the object at `at`, which it went into. If they share that object,
+    /// they are one group: if one changed, both are serialised. So it is told where that walk found something else than the last one,
+    /// and else where the same was told the `last` time.
+    fn within(&self, py: Python<'_>, at: usize, last: Option<&Walked>) -> PyResult<Option<Py<Walked>>> {
+        for (outer, from, changed) in &self.large {
+            let (outer, id) = (outer.get(), at as u64);
+            let goes_into = outer.inner.binary_search(&id).is_ok() && outer.binding().binary_search(&id).is_ok();
+            if *from != at && !outer.simple && goes_into {
+                let found = outer.within(at);
+                if *changed || last.is_none_or(|last| last.digest == found.digest) {
+                    return Ok(Some(Py::new(py, found)?));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, py: Python<'_>, at: usize, found: &Py<Walked>, changed: bool) {
         let walked = found.get();
         self.now.insert(walked.digest);
         let goes_into = |outer: &Walked, at: usize| outer.inner.binary_search(&(at as u64)).is_ok();
-        let outer = self.large.iter().find(|(outer, _)| goes_into(outer.get(), at));
-        if let (Some((outer, from)), false) = (outer, walked.inner.is_empty()) {
+        let outer = self.large.iter().find(|(outer, ..)| goes_into(outer.get(), at));
+        if let (Some((outer, from, _)), false) = (outer, walked.inner.is_empty()) {
             let pair = |outer: &Py<Walked>, inner: &Py<Walked>| Pair {
                 outer: outer.clone_ref(py),
                 inner: inner.clone_ref(py),
@@ -238,7 +284,7 @@ impl Around {
             }
             self.inner.entry(at).or_default().push(pair(outer, found));
         } else if walked.inner.len() >= OUTER_IDS_MIN {
-            self.large.push((found.clone_ref(py), at));
+            self.large.push((found.clone_ref(py), at, changed));
         }
     }
 
@@ -249,6 +295,27 @@ impl Around {
         });
         self.begin();
     }
+}
+
+fn of_library(library: &Bound<'_, PyAny>) -> PyResult<Library> {
+    let addresses = |name: &str| -> PyResult<Vec<usize>> {
+        let mut all = Vec::new();
+        for address in library.getattr(name)?.try_iter()? {
+            all.push(address?.extract()?);
+        }
+        Ok(all)
+    };
+    let mut dicts = Vec::new();
+    for owner in addresses("dicts")? {
+        dicts.push((
+            library.getattr("dicts")?.get_item(owner)?.get_item(0)?.extract()?,
+            owner,
+        ));
+    }
+    let mut own: FxHashMap<usize, Option<usize>> = dicts.iter().map(|(dict, owner)| (*dict, Some(*owner))).collect();
+    own.extend(addresses("names")?.into_iter().map(|at| (at, None)));
+    own.extend(addresses("lists")?.into_iter().map(|at| (at, None)));
+    Ok(Library { own, dicts })
 }
 
 /// What is below variables, the seconds it took to look, which of them are held, and what is known of those that are what they were.
@@ -270,6 +337,7 @@ impl Walker {
             anew,
             last: FxHashMap::default(),
             replays: 0,
+            library: None,
         }
     }
 
@@ -281,8 +349,16 @@ impl Walker {
     }
 
     /// Before a round of walks. `anew` is asked whether what `classify` said may have become another thing for types that
-    /// did not change; without it all are asked about in each round.
-    fn begin(&mut self, py: Python<'_>) -> PyResult<()> {
+    /// did not change; without it all are asked about in each round. `library` (`larder.plotted.Own`) has the addresses of what
+    /// figures hold of their library's own; the same object says the same.
+    #[pyo3(signature = (library=None))]
+    fn begin(&mut self, py: Python<'_>, library: Option<Py<PyAny>>) -> PyResult<()> {
+        if let Some(library) = library
+            && self.library.as_ref().is_none_or(|last| !last.is(&library))
+        {
+            self.kinds.library = of_library(library.bind(py))?;
+            self.library = Some(library);
+        }
         let anew = match &self.anew {
             Some(anew) => anew.call0(py)?.is_truthy(py)?,
             None => true,
@@ -318,7 +394,12 @@ impl Walker {
             return Ok(found.into_any());
         }
         let last = self.last.get(&at).map(|(last, _)| last.clone_ref(py));
-        let mut hold = hold;
+        if let Some(found) = self.around.within(py, at, last.as_ref().map(|last| last.get()))? {
+            self.around.add(py, at, &found, true);
+            self.last.insert(at, (found.clone_ref(py), true));
+            return Ok(found.into_any());
+        }
+        let mut hold = hold || last.is_none();
         if let Some(last) = &last
             && (last.get().held || !hold)
             && let Some(trace) = &last.get().trace
@@ -327,12 +408,12 @@ impl Walker {
                 match Walk::new(py, &mut self.kinds, &Pages, false, 0).same(value, trace) {
                     Ok(true) if last.get().alive(py)? => {
                         self.replays += 1;
-                        self.around.add(py, at, last);
+                        self.around.add(py, at, last, false);
                         self.last.insert(at, (last.clone_ref(py), true));
                         return Ok(last.clone_ref(py).into_any());
                     }
                     Err(Stop::Raised(error)) => return Err(error),
-                    _ => {}
+                    _ => hold = true, // it changed: the next one compares with this
                 }
             } else {
                 hold = true; // for a new trace
@@ -347,6 +428,7 @@ impl Walker {
             Err(Stop::Changed) => return Err(PyRuntimeError::new_err("what is not compared cannot differ")),
         }
         let digest = walk.sum_up();
+        let changed = last.as_ref().is_none_or(|last| last.get().digest != digest);
         if let Some(last) = last
             && last.get().digest == digest
             && (last.get().held || !hold)
@@ -354,7 +436,7 @@ impl Walker {
             && (last.get().trace.is_none() || !hold)
         {
             // It holds what it named, all of which is where it was. (A trace that is there was of no use: there is a new one.)
-            self.around.add(py, at, &last);
+            self.around.add(py, at, &last, false);
             self.last.insert(at, (last.clone_ref(py), true));
             return Ok(last.into_any());
         }
@@ -367,22 +449,25 @@ impl Walker {
                 made.collect::<PyResult<Vec<_>>>()?
             }
         };
-        let found = Walked {
-            digest: met.digest,
+        let found = Found {
             ids: met.ids,
             inner: met.inner,
-            held: hold,
             binding: met.binding,
             spans: met.spans,
             framed: met.framed,
             simple: met.simple,
             weak,
-            trace: met.trace,
             _pins: met.pins,
             _helds: met.helds,
         };
+        let found = Walked {
+            digest: met.digest,
+            held: hold,
+            trace: met.trace,
+            found: Arc::new(found),
+        };
         let found = Py::new(py, found)?;
-        self.around.add(py, at, &found);
+        self.around.add(py, at, &found, changed);
         self.last.insert(at, (found.clone_ref(py), true));
         Ok(found.into_any())
     }
@@ -438,6 +523,7 @@ impl Walker {
             {
                 same.set_item(&name, before)?;
             }
+            let hold = hold || found.cast_exact::<Walked>().is_ok_and(|found| found.get().held);
             walked.set_item(&name, found)?;
             if hold {
                 held.add(&name)?;

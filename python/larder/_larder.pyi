@@ -97,6 +97,10 @@ class PlainPickler:
     def __init__(self) -> None: ...
     def dumps(self, value: object, sharing: bool = False) -> tuple[bytes, list[int] | None] | None: ...
 
+def pickler_met(
+    pickler: Any, apart: frozenset[type], shareable: Callable[[type], bool | None], one: Callable[[Any], bool]
+) -> tuple[dict[int, Any], set[int], list[type]]: ...
+
 # --- cell.rs ---
 
 class Contents:

@@ -14,6 +14,8 @@ from ._larder import DiskTrial
 COMMIT_SECONDS = 2e-3
 WALKS = 5
 """Serialising takes about so many times as long as the walk below the same objects."""
+CHILDS = 4
+"""A child takes up to so many times as long: each page in which it counts a reference is copied."""
 BYTES_PER_SECOND = 600 << 20
 """Until it was measured or tried."""
 MEASURED_BYTES_MIN = 4 << 20
@@ -27,6 +29,8 @@ class Cost(NamedTuple):
     seconds: float
     walk: float
     """Seconds of the walk below it then; 0 if there was none."""
+    beside: bool = False
+    """It was serialised by a child."""
 
 
 class Costs:
@@ -46,7 +50,12 @@ class Costs:
             before = self._kinds.get(kind) if walk is None else None
         if before is None:
             return math.inf if walk is None else walk * WALKS
-        return before.seconds * (walk / before.walk if walk is not None and before.walk else 1.0)
+        took = before.seconds / CHILDS if before.beside else before.seconds
+        if walk is None or not before.walk:
+            return took
+        # What came to it costs no more than what is new.
+        more = max(walk - before.walk, 0.0) * min(took / before.walk, WALKS)
+        return took * min(walk / before.walk, 1.0) + more
 
     def writing(self, nbytes: int) -> float:
         """How long it will take to write so many bytes."""
@@ -58,9 +67,13 @@ class Costs:
         if self._trial is None:
             self._trial = DiskTrial(folder)
 
-    def took(self, kind: str, name: str, seconds: float, walk: float) -> None:
-        """A variable was serialised."""
-        self._names[name] = self._kinds[kind] = Cost(kind, seconds, walk)
+    def took(self, kind: str, name: str, seconds: float, walk: float, beside: bool = False) -> None:
+        """A variable was serialised; what a child took says less than what the kernel did."""
+        now = Cost(kind, seconds, walk, beside)
+        for key, known in ((name, self._names), (kind, self._kinds)):
+            before = known.get(key)
+            if not beside or before is None or before.kind != kind or before.beside or seconds < before.seconds:
+                known[key] = now
 
     def wrote(self, nbytes: int, seconds: float) -> None:
         """So many bytes were written and committed."""

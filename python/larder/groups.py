@@ -28,8 +28,8 @@ import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import codec, libraries, offenders, pickled, plain
-from ._larder import held_by_others, joined, meeting, sharing
+from . import codec, libraries, named, offenders, pickled, plain, plotted
+from ._larder import held_by_others, joined, meeting, pickler_met, sharing
 from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, OfTypes, Restored, Span, pickler, plain_instance
 
 __all__ = ["Dump", "Found", "Known", "Restored", "groups", "units"]
@@ -42,7 +42,7 @@ class Dump(NamedTuple):
     stream: bytes
     buffers: list[memoryview]
     spans: list[Span]
-    ids: list[int]
+    ids: Collection[int]
     """Addresses of what it can share with others."""
     memo: dict
     """Objects met that may have a pickle of their own."""
@@ -284,6 +284,15 @@ def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: di
     """Whether what is of this type has a ``__dict__`` and a pickle of its own."""
     owners: dict[int, tuple[str, int, str]] = {}
     past: dict[str, str] = {}
+    paths = {at for at, *_ in plotted.own().dicts.values()}
+    for name, one in list(dumps.items()) if paths else ():
+        if not paths.isdisjoint(one.memo):
+            _drop(
+                name,
+                "reaches the __dict__ of a Path of matplotlib, which would come back with another one",
+                dumps,
+                refused,
+            )
     for name, one in dumps.items():
         own: dict[int, int] = {}
         for key, part in one.memo.items():
@@ -352,42 +361,42 @@ def _components(dumps: dict[str, Dump]) -> list[list[str]]:
 _shared = OfTypes()
 
 
-def _shareable(memo: dict[int, Any]) -> list[int]:
-    """Which of the objects others may hold as well, and would then have to hold again."""
-    kinds: dict[type, bool] = {}
-    ufunc = getattr(sys.modules.get("numpy"), "ufunc", None)
+def _met(one: Any) -> tuple[dict[int, Any], set[int]]:
+    """What a pickler met, by address, and which of it others may hold as well, and would then have to hold again."""
     _shared.goes_by(len(sys.modules))
-    ids = []
-    for key, part in memo.items():
-        kind = type(part)
-        shared = kinds.get(kind)
-        if shared is None:
-            if kind is types.FunctionType or isinstance(part, type):
-                shared = part.__module__ == "__main__"
-            elif kind is ufunc:
-                shared = libraries.of_function(part) is not None
-            else:
-                shared = _shared.get(kind)
-                if shared is None:
-                    shared = _shareable_kind(kind)
-                    _shared.keep(kind, shared)
-                kinds[kind] = shared
-        if shared:
-            ids.append(key)
+    memo, ids, kinds = pickler_met(one, UNSHARED, _shareable_of, _shareable_one)
+    own = plotted.own()
+    if own.names and any(str(kind.__module__).startswith("matplotlib.") for kind in kinds):
+        ids.difference_update(own.names, own.lists)
     pandas = sys.modules.get("pandas")
     if hasattr(pandas, "DataFrame"):
         # Lists of these classes, which every pickle of theirs holds.
-        for one in (pandas.DataFrame._metadata, pandas.Series._metadata):
-            if id(one) in memo:
-                ids.remove(id(one))
-    return ids
+        ids.difference_update((id(pandas.DataFrame._metadata), id(pandas.Series._metadata)))
+    return memo, ids
+
+
+def _shareable_of(kind: type) -> bool | None:
+    """The same of a type; ``None`` if that depends on the object."""
+    if kind is types.FunctionType or issubclass(kind, type) or kind is getattr(sys.modules.get("numpy"), "ufunc", None):
+        return None
+    shared = _shared.get(kind)
+    if shared is None:
+        shared = _shareable_kind(kind)
+        _shared.keep(kind, shared)
+    return shared
+
+
+def _shareable_one(part: Any) -> bool:
+    if type(part) is types.FunctionType or isinstance(part, type):
+        return part.__module__ == "__main__"
+    return libraries.of_function(part) is not None
 
 
 def _shareable_kind(kind: type) -> bool:
     np = sys.modules.get("numpy")
     if np is not None and issubclass(kind, (np.dtype, np.generic)):
         return issubclass(kind, np.void)
-    return kind not in UNSHARED and not codec.nobodys(kind)
+    return kind not in UNSHARED and not codec.nobodys(kind) and not named.members(kind)
 
 
 def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids: list[int] | None = None) -> Dump:
@@ -414,7 +423,7 @@ def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids:
     if ids is not None:
         return Dump(names, out.getvalue(), buffers, one.spans, ids, {}, one.keep, set(), {})
     # What is kept here stays alive, so that ids of different dumps stay apart.
-    memo = {key: part for key, (_, part) in one.memo.copy().items() if type(part) not in UNSHARED}
+    memo, found = _met(one)
     memo.pop(id(values), None)
-    ids = _shareable(memo)
-    return Dump(names, out.getvalue(), buffers, one.spans, ids, memo, one.keep, one.needs, one.inside)
+    found.discard(id(values))
+    return Dump(names, out.getvalue(), buffers, one.spans, found, memo, one.keep, one.needs, one.inside)

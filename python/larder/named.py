@@ -36,6 +36,22 @@ def says_itself(kind: type) -> bool:
     )
 
 
+def members(kind: type) -> bool:
+    """Whether objects of this type are members of an enumeration that a module has, pickled as that and their values: in each
+    process they are those that are there."""
+    if not isinstance(kind, enum.EnumType) or kind.__module__ == "__main__" or kind in copyreg.dispatch_table:
+        return False
+    home = sys.modules.get(kind.__module__)
+    if getattr(home, kind.__qualname__, None) is not kind or kind.__name__ != kind.__qualname__:
+        return False
+    if kind.__reduce_ex__ is not enum.Enum.__reduce_ex__ or hasattr(kind, "__setstate__"):
+        return False
+    from cloudpickle import cloudpickle
+
+    all_ = type.__getattribute__(kind, "_member_map_").values()
+    return not cloudpickle._PICKLE_BY_VALUE_MODULES and all(type(one._value_) in (str, int) for one in all_)
+
+
 def reduced(obj: Any) -> Any:
     """How ``obj``, of a type that `concerns`, is pickled; ``NotImplemented`` if as everything else."""
     kind = type(obj)

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import beyond, classes, codec, libraries, named, stated, subclasses, traits
+from . import beyond, classes, codec, libraries, named, plotted, stated, subclasses, traits
 from ._larder import PrivateBuffer, array_data, array_own, type_version
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -197,11 +197,15 @@ def _pickler_class():
             self._kinds: dict[type, Any] = {}
             self._classes: dict[int, type] = {}
             self._unruled: dict[type, bool] = {}
+            self._own = plotted.own().names
             self._hides = copies_on_write()
             """Pandas hides what frames share."""
 
         def reducer_override(self, obj):
             kind = type(obj)
+            place = self._own.get(id(obj))
+            if place is not None:
+                return plotted.reduced(place, self._made)
             plainly = self._kinds.get(kind)
             if plainly is None:
                 plainly = _reduced.get(kind)
@@ -291,6 +295,9 @@ def _pickler_class():
             """How an object of a type that no rule is about, or of NumPy's arrays, is reduced; false for the others."""
             if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
                 return _array  # not a method: what held the pickler would hold what it made of frames
+            np = sys.modules.get("numpy")
+            if np is not None and kind.__module__ == "numpy" and issubclass(kind, np.generic):
+                return False if issubclass(kind, np.void) else _as_it_says
             if kind not in self.dispatch_table and beyond.left_out(kind):
                 return beyond.reducer
             special = kind in (types.FunctionType, types.CellType, types.MappingProxyType)
@@ -402,6 +409,11 @@ def _pickler_class():
                 ):
                     self._frames.add(id(part))
                     self.keep.append(part)
+
+        def _made(self, array):
+            """An array that was made to be pickled is nobody's."""
+            self._fresh.add(id(array))
+            self.keep.append(array)
 
         def _span(self, obj, low, high, root, frame=False):
             self.spans.append(_new(Span, (low, high, root, frame, id(obj), self._name)))

@@ -44,7 +44,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import blocks, codec, groups, saver, surroundings, watch
+from . import blocks, codec, groups, plotted, saver, surroundings, watch
 from ._larder import Stopwatch, Variables, Walker, digest_joined, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
 from .between import REPLY_SECONDS, Between, brought_up, no_collection
@@ -295,7 +295,7 @@ class Recorder(Between):
         values[RANDOM] = self._random.now()
         values.update(self.surroundings.options())
         pages_begin()
-        self.walker.begin()
+        self.walker.begin(plotted.own())
         slow, left = self._slow, patience
         if slow:
             slow = {name: seconds for name, seconds in slow.items() if name not in self._not_beside}
@@ -313,13 +313,16 @@ class Recorder(Between):
         """What it will take at least: to serialise what was seen; endless if it holds what was never saved before and cannot
         be walked."""
 
-        def seconds(name: str) -> float:
+        def seconds(name: str, walk: float) -> float:
             ruled = not isinstance(look.walked[name], str)
-            return self.costs.seconds(look.kind(name), name, look.walks[name] if ruled else None)
+            return self.costs.seconds(look.kind(name), name, walk if ruled else None)
 
         # What one of those that are serialised together holds, the others hold too, for the most part.
         units = groups.units(changed, look.walked) if (changed := look.changed) else []
-        return COMMIT_SECONDS + sum(max(map(seconds, unit)) for unit in units)
+        walks = [max(look.walks[name] for name in unit) for unit in units]
+        return COMMIT_SECONDS + sum(
+            max(seconds(name, walk) for name in unit) for unit, walk in zip(units, walks, strict=True)
+        )
 
     def _writing(self, task: Task) -> float:
         """What it will take to write what was serialised."""
@@ -366,8 +369,11 @@ class Recorder(Between):
         for name in fresh:
             kept.pop(name, None)
         # One that changes has all of its group serialised.
-        together = {name: sum(clock.get(one, 0.0) for one in group.names) for group in found for name in group.names}
-        costs = [(look.kind(name), name, together.get(name, clock.get(name, 0.0)), look.walks[name]) for name in fresh]
+        together = {name: (clock.get(name, 0.0), look.walks[name]) for name in refused}
+        for group in found:
+            took = sum(clock.get(one, 0.0) for one in group.names), max(look.walks[one] for one in group.names)
+            together.update(dict.fromkeys(group.names, took))
+        costs = [(look.kind(name), name, *together[name], child is not None) for name in fresh]
         return Task(
             look.seq, look.code, look.count, frozenset(look.values), imports, kept, found, refused, costs, look.of, *beside
         )  # fmt: skip
@@ -511,7 +517,7 @@ class Recorder(Between):
         """
         kept = {}
         if not all(name in look.held for names in found for name in names):
-            self.walker.begin()
+            self.walker.begin(plotted.own())
         for names in found:
             for name in names:
                 seen = look.walked[name]
@@ -675,7 +681,7 @@ class Recorder(Between):
         if not more:
             self.saved, self.known = {}, {}
         pages_begin()
-        self.walker.begin()
+        self.walker.begin(plotted.own())
         for record, names in members.items():
             if (
                 BESIDE.intersection(names)

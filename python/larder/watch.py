@@ -26,7 +26,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import beyond, libraries, pickled, stated, subclasses, traits
+from . import beyond, libraries, named, pickled, stated, subclasses, traits
 from ._larder import Contents, PrivateBuffer, digest
 from .codec import CACHED, IO, importable, main_namespace
 
@@ -50,7 +50,7 @@ How = str | Callable[[Any], Said | None] | tuple[str, Callable]
 
 def classify(kind: type) -> How | tuple[dict[str, str], How]:
     """How instances of ``kind`` are walked."""
-    if kind in pickled.LEAVES:
+    if kind in pickled.LEAVES or named.members(kind):
         return "leaf"
     found = _PLAIN.get(kind) or _DESCRIBED.get(kind)
     if found is not None:

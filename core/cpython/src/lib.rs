@@ -27,6 +27,7 @@ pub mod hook;
 pub mod known;
 pub mod loops;
 pub mod making;
+pub mod memo;
 pub mod object;
 pub mod plain;
 pub mod probe;

@@ -47,7 +47,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use self::held::{AHEAD, Held, fetch};
 use self::held::{DictItems, Items, ListItems, MANY, These, TupleItems};
 use self::kinds::Kind;
-pub use self::kinds::Kinds;
+pub use self::kinds::{Kinds, Library};
 use self::reduced::How;
 pub use self::replay::{RECORDS_MIN, Trace};
 use self::replay::{Recording, Replay};
@@ -74,6 +74,8 @@ pub struct Walk<'a, 'py> {
     named: FxHashSet<usize>,
     /// Only containers, arrays and leaves so far: a pickle of it holds no object that was not met.
     simple: bool,
+    /// Something was met whose library has parts that all such things hold.
+    artist: bool,
     leaves: [usize; 4],
     depth: usize,
     pins: Vec<Py<PyAny>>,
@@ -162,6 +164,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             more: Vec::new(),
             named: FxHashSet::default(),
             simple: true,
+            artist: false,
             leaves: [0; 4],
             depth: 0,
             pins: Vec::new(),
@@ -199,12 +202,13 @@ impl<'a, 'py> Walk<'a, 'py> {
         };
         inner.sort_unstable();
         let shared = self.seen.iter().chain(&self.more);
-        let mut ids: Vec<u64> = shared
-            .filter(|id| !self.named.contains(id))
-            .map(|id| *id as u64)
-            .collect();
+        let nobodys = |id: usize| self.named.contains(&id) || (self.artist && self.of_library(id));
+        let mut ids: Vec<u64> = shared.filter(|id| !nobodys(**id)).map(|id| *id as u64).collect();
         ids.sort_unstable();
         ids.dedup();
+        // Serialising it tells whose that is.
+        let past = |(dict, owner): &(usize, usize)| self.seen.contains(dict) && !self.seen.contains(owner);
+        let simple = self.simple && !self.kinds.library.dicts.iter().any(past);
         let binding = (!self.in_frames.is_empty()).then(|| {
             let apart = |id: &&u64| !self.in_frames.contains(&(**id as usize));
             ids.iter().filter(apart).copied().collect()
@@ -219,8 +223,16 @@ impl<'a, 'py> Walk<'a, 'py> {
             weak: self.weak,
             spans: self.spans,
             framed: self.framed,
-            simple: self.simple,
+            simple,
             trace,
+        }
+    }
+
+    /// Whether an object is the library's, and comes back as that or as a copy for each who holds it.
+    fn of_library(&self, at: usize) -> bool {
+        match self.kinds.library.own.get(&at) {
+            Some(Some(owner)) => self.seen.contains(owner),
+            found => found.is_some(),
         }
     }
 
@@ -423,6 +435,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 later.push(kind.into_any());
             }
             Kind::Own(own, asked) => {
+                self.artist = true;
                 if !self.own(object, own, record, later)? {
                     if self.bulk() {
                         return Err(Stop::Changed);

@@ -126,6 +126,16 @@ pub struct Kinds {
     pub(super) records_min: usize,
     /// What `classify` took since that was asked last.
     asking: Duration,
+    pub library: Library,
+}
+
+/// Objects of a library that what is made by it holds: who holds an artist and one of these shares nothing by the latter.
+#[derive(Default)]
+pub struct Library {
+    /// Addresses; of a `__dict__` with whose it is: it counts as the library's where its owner was met as well.
+    pub own: FxHashMap<usize, Option<usize>>,
+    /// The `__dict__`s among them.
+    pub dicts: Vec<(usize, usize)>,
 }
 
 /// What was read of an array's memory.
@@ -160,6 +170,7 @@ impl Kinds {
             epoch: 0,
             records_min,
             asking: Duration::ZERO,
+            library: Library::default(),
         }
     }
 

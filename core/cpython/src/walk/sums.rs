@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// The digest of memory.
-pub(super) fn whole(bytes: &[u8]) -> u128 {
+pub fn whole(bytes: &[u8]) -> u128 {
     if bytes.len() <= CHUNK_BYTES {
         return xxh3_128(bytes);
     }
