@@ -33,6 +33,10 @@ def reducer(kind: type, otherwise: Any) -> Any:
         return _match
     if kind is getattr(sys.modules.get("numpy"), "ufunc", None):
         return _ufunc
+    if unchanging(kind):
+        return _jax_array
+    if is_jitted(kind):
+        return jitted
     base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
     if base is not None and issubclass(kind, base):
         own = all(getattr(kind, name) is getattr(base, name) for name in ("__getstate__", "__setstate__"))
@@ -60,6 +64,36 @@ def by_itself(one: Any) -> tuple[bytes, tuple, tuple]:
         found = weakref.ref(one, lambda _: _numbers.pop(key, None)), b"%d" % next(_next)
         _numbers[key] = found
     return found[1] + b" deleted" * one.is_deleted(), (), ()
+
+
+def _jax_array(one: Any) -> Any:
+    """JAX makes 32 bits of 64, unless it is told not to."""
+    made, arguments = one.__reduce__()
+    return (_in_64_bits, (made, arguments)) if one.dtype.itemsize >= 8 else (made, arguments)
+
+
+def is_jitted(kind: type) -> bool:
+    """Whether it is that of the functions that `jax.jit` makes."""
+    return kind is getattr(sys.modules.get("jaxlib._jax"), "PjitFunction", None)
+
+
+def jitted(one: Any) -> Any:
+    """Their pickles leave their attributes out: name, text, and what `lower` and `trace` go by."""
+    made, arguments, state = one.__reduce_ex__(5)[:3]
+    return made, arguments, (state, vars(one)), None, None, _jitted_state
+
+
+def _jitted_state(one: Any, state: tuple[dict, dict]) -> None:
+    own, attributes = state
+    one.__setstate__(own)
+    vars(one).update(attributes)
+
+
+def _in_64_bits(made: Callable, arguments: tuple) -> Any:
+    import jax
+
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
+        return made(*arguments)
 
 
 def _by_classes(one: weakref.WeakKeyDictionary) -> Any:

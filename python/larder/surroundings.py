@@ -143,6 +143,20 @@ def _set_torch(torch: Any, options: dict[str, Any]) -> None:
         by_name[name](value)
 
 
+def _jax(jax: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in jax.config.values.items()
+        if isinstance(value, (bool, int, float, str, type(None)))
+    }
+
+
+def _set_jax(jax: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        with contextlib.suppress(AttributeError):  # an option that this version does not have
+            jax.config.update(name, value)
+
+
 def _handler(logging: Any, one: Any) -> tuple | None:
     """A handler in words: its file or stream, its level, and how it writes a record; none of another kind than these."""
     if type(one) is logging.FileHandler:
@@ -243,6 +257,7 @@ LIBRARIES = {
         Library("logging", _logging, _set_logging),
         Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options), _live_sklearn),
         Library("torch", _torch, _set_torch),
+        Library("jax", _jax, _set_jax, lambda one: one.config.values),
     )
 }
 BESIDE = frozenset({RANDOM, WARNINGS, MAGICS, *LIBRARIES})

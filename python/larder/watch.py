@@ -103,6 +103,8 @@ def _reduced(kind: type, root: str) -> How | tuple[dict[str, str], How]:
         return "opaque"
     if libraries.unchanging(kind):
         return libraries.by_itself
+    if libraries.is_jitted(kind):
+        return "reduce", libraries.jitted
     if issubclass(kind, IO) and not issubclass(kind, (io.BytesIO, io.StringIO)):
         return "opaque"
     if traits.observable(kind):

@@ -14,12 +14,12 @@ pytest.importorskip("jax")
 def test_arrays_and_compiled_functions_come_back_and_are_seen_to_change(tmp_path):
     with kernel(tmp_path, JPY_SESSION_NAME="jax.ipynb") as k:
         k.ok("import jax, jax.numpy as jnp, numpy as np")
-        k.ok(
-            "x = y = jnp.arange(1000.0)\nscale = 2\n@jax.jit\ndef f(v): return jnp.sum(v * scale)\nkey = jax.random.key(3)"
-        )
+        k.ok("x = y = jnp.arange(1000.0); scale = 2; key = jax.random.key(3)")
+        k.ok("@jax.jit\ndef f(v):\n    'of all'\n    return jnp.sum(v * scale)")
         first = k.text("print(float(f(x)))")
         k.ok("x = x.at[3].set(50.0); z = jnp.ones(5); given = jnp.ones(3); given.delete()")
         k.ok("z = jnp.zeros(5); w = np.asarray(x)")
+        k.ok("f.note = 'by hand'")
         assert "JAX is in use" in k.text("import larder.saver; print(larder.saver.why_not())", silent=True)
         kill(k)
     with kernel(tmp_path, JPY_SESSION_NAME="jax.ipynb") as k:
@@ -30,6 +30,26 @@ def test_arrays_and_compiled_functions_come_back_and_are_seen_to_change(tmp_path
         assert (
             k.text("print(float(jax.random.uniform(key)) == float(jax.random.uniform(jax.random.key(3))))") == "True\n"
         )
+
+
+def test_what_has_64_bits_keeps_them(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="bits.ipynb") as k:
+        k.ok("import jax, jax.numpy as jnp\njax.config.update('jax_enable_x64', True)")
+        k.ok(
+            "third, big, pair = jnp.array([1 / 3]), jnp.array([2**40]), jnp.array([1 / 3 + 1j]); weak = jnp.asarray(2.5)"
+        )
+        k.ok("jax.config.update('jax_enable_x64', False); short = jnp.array([1 / 3])")
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME="bits.ipynb") as k:
+        shown = "[one.dtype.name for one in (third, big, pair, weak, short)], float(third[0]) == 1 / 3, int(big[0]) == 2**40"
+        assert k.text(f"print({shown})").endswith(
+            "['float64', 'int64', 'complex128', 'float64', 'float32'] True True\n"
+        )
+        assert k.text("print(jnp.ones(1).dtype, weak.weak_type)") == "float32 True\n"
+        k.ok("jax.config.update('jax_enable_x64', True)")
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME="bits.ipynb") as k:
+        assert k.text("print(jnp.ones(1).dtype, float(third[0]) == 1 / 3)").endswith("float64 True\n")
 
 
 def test_an_array_is_told_by_itself_and_not_by_its_address():
