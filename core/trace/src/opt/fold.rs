@@ -79,6 +79,21 @@ pub(super) fn cheaper(tree: &Tree, inst: &Inst) -> Option<(Op, Const)> {
     }
 }
 
+/// An operation on floats that is a simpler one, to the last bit, and which operand of that is an integer zero: twice a number
+/// is its sum with itself, and an int as a float lies on the side of zero where the int does.
+pub(super) fn simpler(tree: &Tree, inst: &Inst) -> Option<(Op, [Ref; 3], Option<usize>)> {
+    let [a, b, c] = inst.args;
+    let is = |r: Ref, wanted: f64| matches!(constant(tree, r), Some(Const::Float(x)) if x == wanted);
+    let int = |r: Ref| (r.is_inst() && tree.inst(r).op == Op::IToF).then(|| tree.inst(r).args[0]);
+    match inst.op {
+        Op::FMul if is(b, 2.0) => Some((Op::FAdd, [a, a, c], None)),
+        Op::FMul if is(a, 2.0) => Some((Op::FAdd, [b, b, c], None)),
+        Op::CmpF if is(b, 0.0) => Some((Op::CmpI, [int(a)?, b, c], Some(1))),
+        Op::CmpF if is(a, 0.0) => Some((Op::CmpI, [a, int(b)?, c], Some(0))),
+        _ => None,
+    }
+}
+
 /// An operand that the operation leaves as it is.
 pub(super) fn identity(tree: &Tree, inst: &Inst) -> Option<Ref> {
     let [a, b, _] = inst.args;

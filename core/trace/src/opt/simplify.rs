@@ -1,6 +1,6 @@
 //! One walk from the front: folding, merging, guard elimination, forwarding.
 
-use super::fold::{Bounds, Const, cheaper, constant, evaluate, fitting, identity};
+use super::fold::{Bounds, Const, cheaper, constant, evaluate, fitting, identity, simpler};
 use super::{Passes, substitute};
 use crate::ir::{ExitId, Inst, Ref, Tree, Type};
 use crate::ops::{Cond, Op};
@@ -194,6 +194,17 @@ impl Walk {
             let k = new_constant(tree, c);
             tree.insts[r.at()].op = op;
             tree.insts[r.at()].args[1] = k;
+            return;
+        }
+        if passes.fold
+            && let Some((op, args, zero)) = simpler(tree, &inst)
+        {
+            let zero = zero.map(|at| (at, new_constant(tree, Const::Int(0))));
+            tree.insts[r.at()].op = op;
+            tree.insts[r.at()].args = args;
+            if let Some((at, zero)) = zero {
+                tree.insts[r.at()].args[at] = zero;
+            }
             return;
         }
         // Its object is there: that was checked before anything was made.

@@ -331,10 +331,13 @@ impl<W: World> Recorder<'_, W> {
         let mut found = Holders::default();
         let above = self.callers.iter().flat_map(|c| c.vals.iter());
         let waiting: Vec<Option<Val>> = self.pending.iter().map(|p| Some(p.value)).collect();
+        // What lies above the stack's top was taken from it: nobody asks for it any more.
+        let live = self.locals + self.s.depth;
         let here = self
             .s
             .vals
             .iter()
+            .take(live)
             .chain(self.s.names.iter())
             .chain(above)
             .chain(&waiting);
