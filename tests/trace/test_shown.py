@@ -225,7 +225,7 @@ def test_code_that_nobody_enters_is_discarded_and_made_again(trace):
 def test_the_limit_evicts_and_results_stay_right(trace):
     larder.trace.limit(8192)
     try:
-        runs = [function(BRANCHY.replace("% 3", f"% {k}"), "run") for k in range(2, 60)]
+        runs = [function(BRANCHY.replace("% 3", f"% {k}"), "run") for k in range(2, 70)]
         for k, run in enumerate(runs, 2):
             assert run(600) == (sum(range(0, 600, k)), 600 - len(range(0, 600, k)))
         stats = trace.stats()

@@ -16,6 +16,7 @@
 //! - A byte that was code and is none now is 0xcc, so a stale address traps instead of running something else's code.
 
 use crate::frame;
+use crate::lower::{LOGGED, SCRATCH, word};
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
@@ -35,16 +36,23 @@ const ENTRY: [u8; 64] = [
     0x55, 0x53, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, // push rbp, rbx, r12, r13, r14, r15
     0x48, 0x81, 0xec, 0, (frame::ROOM >> 8) as u8, 0, 0,        // sub rsp, ROOM
     0x48, 0x8d, 0xac, 0x24, frame::MIDDLE as u8, 0, 0, 0,       // lea rbp, [rsp + MIDDLE]
-    0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7,                         // mov rax, rdi; mov rdi, rsi
-    0xff, 0xd0,                                                 // call rax
+    0x48, 0x89, 0xb5, BUFFER[0], BUFFER[1], BUFFER[2], BUFFER[3], // mov [rbp + BUFFER], rsi
+    0x48, 0x87, 0xfe,                                           // xchg rsi, rdi
+    0xff, 0xd6,                                                 // call rsi
+    0x0f, 0xb6, 0xc0,                                           // movzx eax, al: BYTE_OF_EXIT bytes
     0x48, 0x81, 0xc4, 0, (frame::ROOM >> 8) as u8, 0, 0,        // add rsp, ROOM
     0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, 0x5d, // pop r15, r14, r13, r12, rbx, rbp
     0xc3,                                                       // ret
-    TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
+    TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
 ];
+/// What the entry does with the number of an exit takes so many bytes: code whose numbers need more returns behind it.
+pub(crate) const BYTE_OF_EXIT: u8 = 3;
+/// Where the entry keeps the buffer's address, from rbp.
+const BUFFER: [u8; 4] = (frame::BUFFER as i32).to_le_bytes();
 
-/// What the trampolines of helpers that keep every register go on with: the helper in rax, rax itself on the stack.
-fn keep() -> Vec<u8> {
+/// What the trampolines of helpers that keep every register go on with: the helper in rax, rax itself on the stack;
+/// for those that know the buffer, see [`Helper::knows`].
+fn keep(knows: bool) -> Vec<u8> {
     // push rcx, rdx, rsi, rdi, r8, r9, r10, r11; sub rsp, 256
     let mut code = vec![0x51, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53];
     code.extend([0x48, 0x81, 0xec, 0, 1, 0, 0]);
@@ -59,14 +67,27 @@ fn keep() -> Vec<u8> {
         }
     };
     vectors(&mut code, 0x11);
+    if knows {
+        // mov rsi, [rbp + BUFFER]; add rsi, word(LOGGED)
+        code.extend([0x48, 0x8b, 0xb5]);
+        code.extend(BUFFER);
+        code.extend([0x48, 0x83, 0xc6, word(LOGGED) as i8 as u8]);
+    }
     code.extend([0xff, 0xd0]); // call rax
     vectors(&mut code, 0x10);
     // add rsp, 256; pop r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax; ret
     code.extend([0x48, 0x81, 0xc4, 0, 1, 0, 0]);
     code.extend([
-        0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0x59, 0x58, 0xc3,
+        0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0x59, 0x58,
     ]);
-    code.resize(code.len().next_multiple_of(ALIGN), TRAP);
+    if knows {
+        // mov rdi, [rbp + BUFFER]; mov rdi, [rdi + word(SCRATCH)]
+        code.extend([0x48, 0x8b, 0xbd]);
+        code.extend(BUFFER);
+        code.extend([0x48, 0x8b, 0x7f, word(SCRATCH) as i8 as u8]);
+    }
+    code.push(0xc3);
+    code.resize(code.len().next_multiple_of(TRAMPOLINE), TRAP);
     code
 }
 
@@ -76,6 +97,9 @@ pub struct Helper {
     pub address: usize,
     /// Its trampoline keeps every register; the function must give nothing back.
     pub keeps: bool,
+    /// That trampoline gives it the address of the buffer's word LOGGED as its second argument, and leaves in rdi what it
+    /// has put into the word SCRATCH. Only for code that leaves rbp as the entry has set it.
+    pub knows: bool,
 }
 
 /// A name for code in the arena; good until it is released, wherever the code moves.
@@ -224,9 +248,9 @@ impl Arena {
         let write = MmapOptions::new().len(reserve).map_raw(&file)?;
         // SAFETY: the file is anonymous and ours; it changes only through `write`, where nothing executes at the time.
         let exec = unsafe { MmapOptions::new().len(reserve).map_exec(&file)? };
-        let keep = keep();
         let after = ENTRY.len() + helpers.len() * TRAMPOLINE;
-        let base = after + keep.len();
+        let keeps = [keep(false), keep(true)].concat();
+        let base = after + keeps.len();
         let mut arena = Arena {
             write,
             exec,
@@ -247,7 +271,8 @@ impl Arena {
             let mut code = [TRAP; TRAMPOLINE];
             let address = helper.address.to_le_bytes();
             if helper.keeps {
-                let distance = (after - (at + TRAMPOLINE)) as u32;
+                let to = after + if helper.knows { keep(false).len() } else { 0 };
+                let distance = (to - (at + TRAMPOLINE)) as u32;
                 code[..3].copy_from_slice(&[0x50, 0x48, 0xb8]); // push rax; mov rax, helper; jmp keep
                 code[3..11].copy_from_slice(&address);
                 code[11] = 0xe9;
@@ -259,7 +284,7 @@ impl Arena {
             }
             arena.bytes(at, &code);
         }
-        arena.bytes(after, &keep);
+        arena.bytes(after, &keeps);
         Ok(arena)
     }
 
@@ -589,6 +614,7 @@ mod tests {
             &[Helper {
                 address: ninety as *const () as usize,
                 keeps: false,
+                knows: false,
             }],
         )
         .unwrap();

@@ -17,6 +17,8 @@ pub const ROOM: u32 = 1024;
 pub const MIDDLE: i64 = 128;
 /// A slot that is nobody's spill slot, one byte from rbp.
 pub const SPARE: i64 = 120;
+/// The last slot, which has the buffer's address.
+pub const BUFFER: i64 = ROOM as i64 - 8 - MIDDLE;
 
 /// Rewrites the code to use the entry's frame; false, with nothing changed, when it is not understood.
 pub fn share(all: &mut Vec<Instruction>, targets: &dyn Fn(u64) -> bool) -> bool {
@@ -36,7 +38,7 @@ pub fn share(all: &mut Vec<Instruction>, targets: &dyn Fn(u64) -> bool) -> bool 
         place.push((s.at, next));
         next += s.size as i64;
     }
-    if next + MIDDLE > i64::from(ROOM) {
+    if next > BUFFER {
         return false;
     }
     for i in all.iter_mut() {

@@ -40,6 +40,8 @@ pub fn fuse(all: &mut Vec<Instruction>, known: &Known) {
             if !gone[k] {
                 changed |= unused(all, &flow, k, &mut gone)
                     || load_where_used(all, &flow, k, &mut gone)
+                    || copy_where_used(all, &flow, k, &mut gone)
+                    || overwritten(all, &flow, k, &mut gone)
                     || times(all, &flow, k, &mut gone, known)
                     || constant_second(all, &flow, k);
             }
@@ -49,13 +51,14 @@ pub fn fuse(all: &mut Vec<Instruction>, known: &Known) {
             break;
         }
     }
+    exchanges(all, known);
     wide_constants(all, known);
     zeros(all, known);
     shorter(all, known);
 }
 
 /// Takes instructions out; a jump to one arrives at what follows it.
-fn remove(all: &mut Vec<Instruction>, gone: &[bool]) {
+pub(crate) fn remove(all: &mut Vec<Instruction>, gone: &[bool]) {
     let mut to = HashMap::new();
     let mut next = None;
     for (i, gone) in all.iter().zip(gone).rev() {
@@ -184,6 +187,111 @@ fn load_where_used(all: &mut [Instruction], flow: &Flow, k: usize, gone: &mut [b
     false
 }
 
+/// Whether an instruction copies one general register to another, and which: to, from.
+fn copy(i: &Instruction) -> Option<(Register, Register)> {
+    let copies = matches!(i.code(), C::Mov_r64_rm64 | C::Mov_rm64_r64)
+        && (i.op0_kind(), i.op1_kind()) == (OpKind::Register, OpKind::Register);
+    copies.then(|| (i.op0_register(), i.op1_register()))
+}
+
+/// A copy that is used once, before its original changes: the original is used.
+fn copy_where_used(all: &mut [Instruction], flow: &Flow, k: usize, gone: &mut [bool]) -> bool {
+    let Some((to, from)) = copy(&all[k]) else { return false };
+    if matches!(from, Register::RSP | Register::RBP) || to == from {
+        return false;
+    }
+    for j in k + 1..(k + REACH).min(all.len()) {
+        if flow.entered[j] {
+            return false;
+        }
+        if gone[j] {
+            continue;
+        }
+        let (mut i, uses) = (all[j], flow.uses[j]);
+        if uses.reads & bit(to) != 0 {
+            // Both have the same value: nothing is left of it.
+            if matches!(i.code(), C::Xor_r64_rm64 | C::Xor_rm64_r64)
+                && (i.op0_kind(), i.op1_kind()) == (OpKind::Register, OpKind::Register)
+                && (i.op0_register(), i.op1_register()) == (from, to)
+                && flow.dead(j, bit(to))
+            {
+                i.set_op_register(1, from);
+                (all[j], gone[k]) = (i, true);
+                return true;
+            }
+            let plain = matches!(
+                i.code(),
+                C::Mov_rm64_r64 | C::Mov_r64_rm64 | C::Cmp_r64_rm64 | C::Cmp_rm64_r64
+            );
+            if !plain || uses.writes & bit(to) != 0 || !flow.dead(j, bit(to)) {
+                return false;
+            }
+            for op in 0..i.op_count() {
+                let read = op == 1 || i.op0_kind() == OpKind::Memory || uses.writes == uses.writes & FLAGS;
+                if i.op_kind(op) == OpKind::Register && i.op_register(op) == to && read {
+                    i.set_op_register(op, from);
+                }
+            }
+            if i.memory_base() == to {
+                i.set_memory_base(from);
+            }
+            if i.memory_index() == to {
+                i.set_memory_index(from);
+            }
+            all[j] = i;
+            gone[k] = true;
+            return true;
+        }
+        if i.flow_control() != FlowControl::Next || uses.writes & (bit(to) | bit(from)) != 0 {
+            return false;
+        }
+    }
+    false
+}
+
+/// A store into a spill slot that is written again before anybody reads it.
+fn overwritten(all: &[Instruction], flow: &Flow, k: usize, gone: &mut [bool]) -> bool {
+    let slot = |i: &Instruction| {
+        let plain = i.memory_base() == Register::RBP && i.memory_index() == Register::None;
+        let stores = i.code() == C::Mov_rm64_r64 && i.op0_kind() == OpKind::Memory;
+        (plain && stores).then(|| i.memory_displacement64())
+    };
+    let Some(at) = slot(&all[k]) else { return false };
+    for j in k + 1..(k + REACH).min(all.len()) {
+        if flow.entered[j] || all[j].flow_control() != FlowControl::Next {
+            return false;
+        }
+        if !gone[j] && all[j].memory_base() == Register::RBP {
+            gone[k] = slot(&all[j]) == Some(at);
+            return gone[k];
+        }
+    }
+    false
+}
+
+/// `mov c, a; mov a, b; mov b, c` as `xchg a, b`, where nobody wants c.
+fn exchanges(all: &mut Vec<Instruction>, known: &Known) {
+    let flow = Flow::of(all, known.given);
+    let mut gone = vec![false; all.len()];
+    for k in 2..all.len() {
+        let three = (copy(&all[k - 2]), copy(&all[k - 1]), copy(&all[k]));
+        let (Some((c, a)), Some((to, b)), Some((last, from))) = three else {
+            continue;
+        };
+        let turns = to == a && last == b && from == c && a != b && a != c && b != c;
+        let alone = !flow.entered[k] && !flow.entered[k - 1] && !gone[k - 2];
+        if turns
+            && alone
+            && flow.dead(k, bit(c))
+            && let Some(made) = instead(Instruction::with2(C::Xchg_rm64_r64, a, b), &all[k])
+        {
+            all[k] = made;
+            (gone[k - 2], gone[k - 1]) = (true, true);
+        }
+    }
+    remove(all, &gone);
+}
+
 /// The instruction that takes from memory what it took from a register.
 fn used_in_place(load: &Instruction, i: &Instruction, r: Register) -> Option<Instruction> {
     let width = match load.code() {
@@ -219,6 +327,9 @@ fn used_in_place(load: &Instruction, i: &Instruction, r: Register) -> Option<Ins
         C::Test_rm64_r64 if width == 8 && is(0) && is(1) => Instruction::with2(C::Cmp_rm64_imm8, m, 0),
         C::Test_rm32_r32 if width >= 4 && is(0) && is(1) => Instruction::with2(C::Cmp_rm32_imm8, m, 0),
         C::Test_rm8_r8 if is(0) && is(1) && low(0) && low(1) => Instruction::with2(C::Cmp_rm8_imm8, m, 0),
+        C::Cmp_rm8_imm8 | C::Cmp_AL_imm8 if is(0) && low(0) => {
+            Instruction::with2(C::Cmp_rm8_imm8, m, u32::from(i.immediate8()))
+        }
         C::Cmp_rm64_imm8 if width == 8 && is(0) => Instruction::with2(C::Cmp_rm64_imm8, m, i.immediate(1) as i32),
         C::Cmp_rm64_imm32 | C::Cmp_RAX_imm32 if width == 8 && is(0) => {
             Instruction::with2(C::Cmp_rm64_imm32, m, i.immediate(1) as i32)
@@ -442,6 +553,19 @@ fn wide_constants(all: &mut Vec<Instruction>, known: &Known) {
     all.splice(0..0, first);
 }
 
+/// `mov qword [m], small` as `push small; pop [m]`: five bytes for eight. Such stores are of outer loops.
+fn by_stack(i: &Instruction) -> Option<[Instruction; 2]> {
+    let stores = i.code() == C::Mov_rm64_imm32 && i.op0_kind() == OpKind::Memory;
+    let small = stores
+        .then(|| i8::try_from(i.immediate(1) as i64).ok())?
+        .filter(|n| *n != 0)?;
+    let mut push = Instruction::with1(C::Pushq_imm8, i32::from(small)).ok()?;
+    let mut pop = Instruction::with1(C::Pop_rm64, memory(i)).ok()?;
+    push.set_ip(i.ip());
+    pop.set_ip(i.ip() + 1); // inside the old instruction, so nothing else's
+    Some([push, pop])
+}
+
 /// Zeros are stored from a register, where two or more are and one is free; else in five bytes instead of eight.
 fn zeros(all: &mut Vec<Instruction>, known: &Known) {
     let flow = Flow::of(all, known.given);
@@ -450,7 +574,10 @@ fn zeros(all: &mut Vec<Instruction>, known: &Known) {
     let mut k = 0;
     while k < all.len() {
         if !zero(&all[k]) || !flow.dead(k, FLAGS) {
-            out.push(all[k]);
+            match by_stack(&all[k]) {
+                Some(pair) => out.extend(pair),
+                None => out.push(all[k]),
+            }
             k += 1;
             continue;
         }

@@ -4,6 +4,7 @@ pub mod arena;
 mod flow;
 mod frame;
 mod fuse;
+mod leave;
 pub mod lower;
 mod names;
 pub mod packed;

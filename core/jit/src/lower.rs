@@ -24,7 +24,7 @@ pub use force::FORCED;
 pub use host::{Helpers, Host};
 
 use crate::arena::{Helper, Link};
-use crate::shrink::shrink;
+use crate::shrink::{Calls, shrink};
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::ExternalName;
@@ -59,7 +59,7 @@ pub const BREAKER: usize = 3;
 pub const FIRST: usize = 4;
 
 /// Distance of a word from the address the code is given.
-fn word(index: usize) -> i32 {
+pub(crate) fn word(index: usize) -> i32 {
     (index as i32 - ORIGIN as i32) * 8
 }
 
@@ -240,7 +240,17 @@ impl Compiler {
             let helper = helpers.get(usize::from(h)).filter(|h| h.keeps)?;
             Some(if helper.address == three { 3 } else { 2 })
         };
-        let (bytes, links) = shrink(compiled.code_buffer(), &calls, &given);
+        let replaces = |knows: bool| {
+            let same = |h: &Helper| h.address == self.host.helpers.replace_float && h.knows == knows;
+            helpers.iter().position(same).map(|at| at as u16)
+        };
+        let known = Calls {
+            given: &given,
+            knows: replaces(false).zip(replaces(true)),
+        };
+        // The number of a forced exit has a bit above those of a byte.
+        let narrow = tree.exits.len() <= 256 && self.force.as_ref().is_none_or(|f| f.after == 0);
+        let (bytes, links) = shrink(compiled.code_buffer(), &calls, &known, narrow);
         Ok(Code {
             bytes,
             links,

@@ -8,8 +8,9 @@
 //! - Code that is not understood to the last byte is left as it is.
 //! - A constant lies at a multiple of its size.
 
-use crate::arena::{ALIGN, Link, Target};
+use crate::arena::{ALIGN, BYTE_OF_EXIT, Link, Target};
 use crate::fuse::{Known, fuse, lay_out};
+use crate::leave::{by_those_that_know, numbers_of_exits, step_over};
 use crate::names::rename;
 use crate::places::near_together;
 use crate::tails::merge_tails;
@@ -20,24 +21,44 @@ use iced_x86::{
 use std::collections::{HashMap, HashSet};
 
 /// Where the code is thought to lie while it is worked on; far from where it is put.
-const OLD: u64 = 0x1000_0000;
+pub(crate) const OLD: u64 = 0x1000_0000;
 const NEW: u64 = 0x2000_0000;
 /// Where helpers are thought to lie: one every 16 bytes.
-const HELPERS: u64 = 0x4000_0000;
+pub(crate) const HELPERS: u64 = 0x4000_0000;
 
 /// A call of a helper: offset of its distance in the code, and the helper's index.
 pub type Call = (u32, u16);
 
-/// `call code; ret`: the stack as C aligns it, for code with a frame of its own.
+/// What is known of helpers, by their index.
+pub struct Calls<'a> {
+    /// Of one that keeps every register how many words it is given.
+    pub given: &'a dyn Fn(u16) -> Option<usize>,
+    /// One that is given the address of the buffer's word LOGGED and leaves what it gives in SCRATCH, and the same by a
+    /// trampoline that knows the buffer ([`crate::arena::Helper::knows`]).
+    pub knows: Option<(u16, u16)>,
+}
+
+impl Calls<'_> {
+    /// For tests: of none is anything known.
+    #[cfg(test)]
+    pub const UNKNOWN: Calls<'static> = Calls {
+        given: &|_| None,
+        knows: None,
+    };
+}
+
+/// `add qword [rsp], 3`, which steps over what the arena's entry does with the number of an exit.
+const STEP: [u8; 5] = [0x48, 0x83, 0x04, 0x24, BYTE_OF_EXIT];
+/// `call code; add qword [rsp], 3; ret`: the stack as C aligns it, for code with a frame of its own.
 const WRAP: [u8; 16] = [
-    0xe8, 11, 0, 0, 0, 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+    0xe8, 11, 0, 0, 0, STEP[0], STEP[1], STEP[2], STEP[3], STEP[4], 0xc3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
 ];
 
 /// The same code in fewer bytes, with links for the calls, to be run by the arena's entry.
 ///
-/// `given` says of a helper that keeps every register how many words it is given.
-pub fn shrink(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) -> (Vec<u8>, Vec<Link>) {
-    smaller(code, calls, given).unwrap_or_else(|| {
+/// What the code returns is below 256 if `narrow`: the entry takes the lowest byte of it, unless the code steps over that.
+pub fn shrink(code: &[u8], calls: &[Call], host: &Calls, narrow: bool) -> (Vec<u8>, Vec<Link>) {
+    smaller(code, calls, host, narrow).unwrap_or_else(|| {
         let link = |call: &Call| Link {
             at: call.0 + WRAP.len() as u32,
             to: Target::Helper(call.1),
@@ -46,7 +67,7 @@ pub fn shrink(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>)
     })
 }
 
-fn smaller(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) -> Option<(Vec<u8>, Vec<Link>)> {
+fn smaller(code: &[u8], calls: &[Call], host: &Calls, narrow: bool) -> Option<(Vec<u8>, Vec<Link>)> {
     let (mut all, pool) = decode(code, calls)?;
     for i in &mut all {
         short_constant(i);
@@ -62,12 +83,16 @@ fn smaller(code: &[u8], calls: &[Call], given: &dyn Fn(u16) -> Option<usize>) ->
             let at = ip.checked_sub(OLD)? as usize;
             Some(u64::from_le_bytes(code.get(at..at + 8)?.try_into().ok()?))
         },
-        given: &|i| given(helper(i)),
+        given: &|i| (host.given)(helper(i)),
     };
     fuse(&mut all, &known);
+    by_those_that_know(&mut all, host, &known);
     by_one(&mut all);
     short_test(&mut all);
-    numbers_of_exits(&mut all);
+    numbers_of_exits(&mut all, narrow, &known);
+    if !narrow {
+        step_over(&mut all)?;
+    }
     thread_jumps(&mut all);
     merge_tails(&mut all);
     rename(&mut all, known.given);
@@ -161,12 +186,12 @@ pub(crate) fn goes_nowhere_on(i: &Instruction) -> bool {
     )
 }
 
-fn is_call(i: &Instruction) -> bool {
+pub(crate) fn is_call(i: &Instruction) -> bool {
     i.code() == C::Call_rel32_64
 }
 
 /// The helper a call calls.
-fn helper(call: &Instruction) -> u16 {
+pub(crate) fn helper(call: &Instruction) -> u16 {
     ((call.near_branch_target() - HELPERS) / 16) as u16
 }
 
@@ -279,7 +304,7 @@ fn overflow_jumps(all: &mut Vec<Instruction>) {
     all.retain(|_| !gone.next().unwrap_or(false));
 }
 
-fn targets(all: &[Instruction]) -> HashSet<u64> {
+pub(crate) fn targets(all: &[Instruction]) -> HashSet<u64> {
     let jumps = all.iter().filter(|i| is_jump(i));
     jumps.map(Instruction::near_branch_target).collect()
 }
@@ -337,44 +362,6 @@ fn carry_is_used(rest: &[Instruction]) -> bool {
         }
     }
     true
-}
-
-/// `mov r, small` on the way out as `push small; pop r`: three bytes for five, and slow, which an exit may be.
-fn numbers_of_exits(all: &mut Vec<Instruction>) {
-    let place: HashMap<u64, usize> = all.iter().enumerate().map(|(k, i)| (i.ip(), k)).collect();
-    let leaves = |from: usize| {
-        let mut k = from;
-        for _ in 0..60 {
-            let Some(i) = all.get(k) else { return false };
-            k = match i.flow_control() {
-                FlowControl::Return => return true,
-                FlowControl::UnconditionalBranch if is_jump(i) => match place.get(&i.near_branch_target()) {
-                    Some(to) => *to,
-                    None => return false,
-                },
-                FlowControl::Next => k + 1,
-                _ => return false,
-            };
-        }
-        false
-    };
-    let mut out = Vec::with_capacity(all.len() + 16);
-    for (k, i) in all.iter().enumerate() {
-        let small = i.code() == C::Mov_r32_imm32 && i.immediate32() < 128;
-        let register = i.op0_register().full_register();
-        let pair = (small && leaves(k)).then(|| {
-            let push = Instruction::with1(C::Pushq_imm8, i.immediate32() as i32);
-            (push, Instruction::with1(C::Pop_r64, register))
-        });
-        if let Some((Ok(mut push), Ok(mut pop))) = pair {
-            push.set_ip(i.ip());
-            pop.set_ip(i.ip() + 1); // inside the old instruction, so nothing else's
-            out.extend([push, pop]);
-        } else {
-            out.push(*i);
-        }
-    }
-    *all = out;
 }
 
 /// A test of a register's low byte as a test of that byte, where only zero or not is asked.
@@ -541,7 +528,7 @@ mod tests {
     #[test]
     fn shorter_code_does_the_same() {
         let code = sum();
-        let (short, links) = shrink(&code, &[], &|_| None);
+        let (short, links) = shrink(&code, &[], &Calls::UNKNOWN, true);
         assert!(
             short.len() < code.len() && links.is_empty(),
             "{} of {}",
@@ -576,7 +563,7 @@ mod tests {
         code.extend([0x48, 0x89, 0xf8]);
         code.extend(&body);
         code.extend([0xc3, 0x48, 0x33, 0xc0, 0xc3]);
-        let (short, _) = shrink(&code, &[], &|_| None);
+        let (short, ..) = shrink(&code, &[], &Calls::UNKNOWN, true);
         // The first two take two bytes; the one before `jl` has nothing to go to. And `xor` needs no prefix.
         assert_eq!(code.len() - short.len(), 9);
         for x in [0, 1, 2, 3, 5, 9] {
@@ -605,7 +592,7 @@ mod tests {
             ]
             .concat(),
         );
-        let (short, _) = shrink(&code, &[], &|_| None);
+        let (short, ..) = shrink(&code, &[], &Calls::UNKNOWN, true);
         // Both jumps are short, and `xor` needs no prefix.
         assert_eq!(code.len() - short.len(), 9);
         for x in [0, 1, 2, 3] {
@@ -621,7 +608,7 @@ mod tests {
                 let mut code = vec![0x48, 0x89, 0xf8];
                 code.extend(test);
                 code.extend([n, 0, 0, 0, 0x0f, 0x85, 1, 0, 0, 0, 0xc3, 0x48, 0x33, 0xc0, 0xc3]);
-                let (short, _) = shrink(&code, &[], &|_| None);
+                let (short, ..) = shrink(&code, &[], &Calls::UNKNOWN, true);
                 // A byte with itself takes no constant, and is named in two of three bytes only in rax.
                 let less = less + i32::from(n == 0xff && less == 3);
                 assert_eq!((code.len() - short.len()) as i32, less + 4 + 1, "{n} {short:x?}");
@@ -638,7 +625,7 @@ mod tests {
         let code = [
             0x55, 0x48, 0x89, 0xe5, 0x48, 0x05, 1, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0xec, 0x5d, 0xc3,
         ];
-        let (short, links) = shrink(&code, &[(11, 3)], &|_| None);
+        let (short, links) = shrink(&code, &[(11, 3)], &Calls::UNKNOWN, true);
         assert_eq!(
             links,
             [Link {
@@ -653,10 +640,13 @@ mod tests {
     #[test]
     fn what_is_not_understood_stays() {
         let junk = [0x06, 0x07, 0xff, 0xff, 0xff];
-        assert_eq!(shrink(&junk, &[], &|_| None), ([&WRAP[..], &junk].concat(), vec![]));
+        assert_eq!(
+            shrink(&junk, &[], &Calls::UNKNOWN, true),
+            ([&WRAP[..], &junk].concat(), vec![])
+        );
         let outside = [0xe9, 0x00, 0x10, 0, 0];
         assert_eq!(
-            shrink(&outside, &[], &|_| None),
+            shrink(&outside, &[], &Calls::UNKNOWN, true),
             ([&WRAP[..], &outside].concat(), vec![])
         );
     }

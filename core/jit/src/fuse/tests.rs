@@ -227,3 +227,83 @@ fn stretches_follow_each_other() {
     assert_eq!(codes(&all), wanted);
     assert_eq!(all[0].near_branch_target(), all[2].ip());
 }
+
+#[test]
+fn three_copies_are_one_exchange() {
+    let turn = |last: Register| {
+        vec![
+            copied(RCX, RSI),
+            copied(RSI, RDX),
+            copied(RDX, RCX),
+            store(m(RDI, 0), RSI),
+            store(m(RDI, 8), RDX),
+            store(m(RDI, 16), RDX),
+            store(m(RDI, 24), last),
+            ret(),
+        ]
+    };
+    assert_eq!(codes(&fused(turn(RSI)))[0], C::Xchg_rm64_r64);
+    assert_eq!(fused(turn(RSI)).len(), 6);
+    // Somebody wants what was kept meanwhile.
+    assert_eq!(fused(turn(RCX)).len(), 8);
+}
+
+fn copied(to: Register, from: Register) -> Two {
+    Instruction::with2(C::Mov_r64_rm64, to, from)
+}
+
+#[test]
+fn the_original_is_used_where_its_copy_was() {
+    let all = fused(vec![
+        copied(RCX, RSI),
+        load(RAX, m(RDI, 8)),
+        store(m(RAX, 0), RCX),
+        copied(RDX, RSI),
+        store(m(RDX, 8), RAX),
+        ret(),
+    ]);
+    assert_eq!(codes(&all)[..3], [C::Mov_r64_rm64, C::Mov_rm64_r64, C::Mov_rm64_r64]);
+    assert_eq!((all[1].op1_register(), all[2].memory_base()), (RSI, RSI));
+    // Not where the original has changed, nor where the copy is wanted again.
+    let other = vec![copied(RCX, RSI), load(RSI, m(RDI, 8)), store(m(RSI, 0), RCX), ret()];
+    assert_eq!(fused(other).len(), 4);
+    let again = vec![copied(RCX, RSI), store(m(RDI, 0), RCX), store(m(RDI, 8), RCX), ret()];
+    assert_eq!(fused(again).len(), 4);
+    // Two names for one value leave nothing.
+    let zero = fused(vec![
+        copied(RCX, RSI),
+        store(m(RBP, 0), RSI),
+        Instruction::with2(C::Xor_r64_rm64, RSI, RCX),
+        store(m(RBP, 0), RSI),
+        ret(),
+    ]);
+    assert_eq!(codes(&zero), [C::Xor_r32_rm32, C::Mov_rm64_r64, C::Retnq]);
+}
+
+#[test]
+fn a_place_of_the_frame_that_is_written_again_unread_is_written_once() {
+    let with = |between: Two| fused(vec![store(m(RBP, 8), RSI), between, store(m(RBP, 8), RDX), ret()]).len();
+    assert_eq!(with(store(m(RDI, 8), RSI)), 3);
+    assert_eq!(with(store(m(RBP, 16), RSI)), 4);
+    assert_eq!(with(Instruction::with2(C::Cmp_r64_rm64, RSI, m(RBP, 8))), 4);
+}
+
+#[test]
+fn a_byte_is_compared_where_it_lies() {
+    let all = fused(vec![
+        Instruction::with2(C::Movzx_r64_rm8, RCX, m(RDI, 8)),
+        Instruction::with2(C::Cmp_rm8_imm8, CL, 31u32),
+        less(2),
+        ret(),
+    ]);
+    assert_eq!(codes(&all), [C::Cmp_rm8_imm8, C::Jl_rel32_64, C::Retnq]);
+    assert_eq!((all[0].memory_base(), all[0].immediate8()), (RDI, 31));
+}
+
+#[test]
+fn small_numbers_are_stored_by_the_stack() {
+    let with = |n: i32| codes(&fused(vec![Instruction::with2(C::Mov_rm64_imm32, m(RDI, 8), n), ret()]));
+    assert_eq!(with(1), [C::Pushq_imm8, C::Pop_rm64, C::Retnq]);
+    assert_eq!(with(-128), [C::Pushq_imm8, C::Pop_rm64, C::Retnq]);
+    assert_eq!(with(128), [C::Mov_rm64_imm32, C::Retnq]);
+}

@@ -20,7 +20,7 @@ const PLACES: usize = 1 << 20;
 pub(super) struct Force {
     /// Machine code refers to it for as long as it lives.
     counts: &'static [AtomicI32],
-    after: u32,
+    pub(super) after: u32,
     next: usize,
 }
 

@@ -24,6 +24,14 @@ impl Lower<'_, '_> {
             Op::UnboxI => self.unbox_int(x, exit),
             Op::UnboxF => self.b.ins().load(F64, MEM, x, l.float_value as i32),
             Op::UnboxB => self.b.ins().icmp_imm_s(IntCC::Equal, x, self.host.true_object as i64),
+            Op::BoxB if self.known(x).is_some() => {
+                let object = if self.known(x) == Some(0) {
+                    self.host.false_object
+                } else {
+                    self.host.true_object
+                };
+                self.b.ins().iconst(I64, object as i64)
+            }
             Op::BoxB => {
                 let yes = self.b.ins().iconst(I64, self.host.true_object as i64);
                 let no = self.b.ins().iconst(I64, self.host.false_object as i64);
