@@ -17,7 +17,7 @@ use crate::known::Known;
 use crate::loops::{Loop, changes};
 use crate::object::{ExtraFree, Symbols, obj, ptr, symbols};
 use crate::probe::{Probe, probe};
-use crate::rows::{Row, attribute_text, smallest_line};
+use crate::rows::{Row, attribute, attribute_text, smallest_line};
 use crate::run::Buffer;
 use larder_jit::lower::{BREAKER, BUFFER_WORDS, LOG_WORDS};
 use larder_jit::{Arena, Compiler, Host};
@@ -334,7 +334,7 @@ impl Engine {
         }
         // SAFETY: a callable and a live code object; errors mean no.
         unsafe {
-            let file = ffi::PyObject_GetAttrString(ptr(code), c"co_filename".as_ptr());
+            let file = attribute(code, c"co_filename");
             let said = ffi::PyObject_CallFunctionObjArgs(ptr(self.filter), file, std::ptr::null_mut::<ffi::PyObject>());
             let yes = !said.is_null() && ffi::PyObject_IsTrue(said) == 1;
             if said.is_null() {

@@ -282,6 +282,24 @@ fn owners(tree: &Tree) -> Vec<u32> {
     owners
 }
 
+/// An attribute. Its name is interned: types remember names that were asked for (4,096 of them), and every other text of the
+/// same name would be remembered on its own, and take a place there.
+///
+/// # Safety
+/// GIL held; a live object.
+pub unsafe fn attribute(o: Obj, name: &CStr) -> *mut ffi::PyObject {
+    // SAFETY: by contract; the name is checked.
+    unsafe {
+        let name = ffi::PyUnicode_InternFromString(name.as_ptr());
+        if name.is_null() {
+            return name;
+        }
+        let value = ffi::PyObject_GetAttr(ptr(o), name);
+        ffi::Py_DECREF(name);
+        value
+    }
+}
+
 /// A text attribute of an object; empty when there is none.
 ///
 /// # Safety
@@ -289,7 +307,7 @@ fn owners(tree: &Tree) -> Vec<u32> {
 pub unsafe fn attribute_text(o: Obj, name: &CStr) -> String {
     // SAFETY: plain attribute access on a live object; the result is checked before use.
     unsafe {
-        let value = ffi::PyObject_GetAttrString(ptr(o), name.as_ptr());
+        let value = attribute(o, name);
         if value.is_null() {
             ffi::PyErr_Clear();
             return String::new();
@@ -316,7 +334,7 @@ pub unsafe fn smallest_line(code: Obj, first: u32, last: u32) -> i32 {
     // SAFETY: a live code object; every result is checked, and errors mean that nothing is known.
     unsafe {
         let end = std::ptr::null_mut::<ffi::PyObject>();
-        let method = ffi::PyObject_GetAttrString(ptr(code), c"co_lines".as_ptr());
+        let method = attribute(code, c"co_lines");
         let walk = if method.is_null() {
             method
         } else {

@@ -11,7 +11,7 @@
 //!   or left for after. A mistake of ours at any other time costs the loop its machine code; see [`crate::faults`].
 
 use crate::attributes::shared_names;
-use crate::frame::Frame;
+use crate::frame::{Frame, code_watched};
 use crate::helpers::{known_again, lasting_owners, may_go, set_namespaces, set_running};
 use crate::hook::Engine;
 use crate::object::{decref, int_value, load, ptr, refcount, type_of};
@@ -135,13 +135,14 @@ impl Compiled {
 
     /// Whether what lies outside the frame is as it was when the traces were recorded.
     #[inline(always)]
-    unsafe fn holds(&self, frame: Frame, l: &Layout) -> bool {
-        // SAFETY: types and functions that the tree keeps alive.
+    unsafe fn holds(&self, frame: Frame, l: &Layout, tool: u8) -> bool {
+        // SAFETY: types, functions and code that live as long as the tree.
         self.packed.conditions().all(|c| unsafe {
             match c {
                 Condition::TypeVersion(t, version) => load::<u32>(t.0, l.type_version) == version,
                 Condition::SharedNames(t, count) => shared_names(t, l) == Some(i64::from(count)),
-                Condition::Code(f, code) => load::<usize>(f.0, l.func_code) == code.0,
+                Condition::Code(f, code) => load::<usize>(f.0, l.func_code) == code.0 && !code_watched(code, tool, l),
+                Condition::Unwatched(code) => !code_watched(code, tool, l),
                 Condition::Globals(dict) => frame.globals() == dict,
                 Condition::Module(o) => type_of(o).0 == &raw const ffi::PyModule_Type as usize,
             }
@@ -168,7 +169,7 @@ impl Compiled {
         set_namespaces(frame, self.packed.spaces());
         // SAFETY: each field is read after the type that has it is established.
         unsafe {
-            if !self.holds(frame, l) {
+            if !self.holds(frame, l, engine.tool) {
                 return false;
             }
             let mut at = FIRST;

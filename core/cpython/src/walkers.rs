@@ -6,6 +6,7 @@
 
 use crate::helpers::{int_hash, layout, readable, same_int, same_str, str_hash};
 use crate::object::{Symbols, load, obj, ptr, store, symbols, type_of};
+use crate::rows::attribute;
 use larder_trace::record::{Gives, Walker};
 use larder_trace::{Layout, Obj};
 use pyo3::ffi;
@@ -163,7 +164,7 @@ pub unsafe fn iterator(dict: Obj, gives: i64) -> *mut ffi::PyObject {
             1 => c"values",
             _ => c"items",
         };
-        let method = ffi::PyObject_GetAttrString(ptr(dict), name.as_ptr());
+        let method = attribute(dict, name);
         if method.is_null() {
             return method;
         }

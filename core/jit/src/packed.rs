@@ -214,6 +214,7 @@ impl Packed {
                 Condition::Code(f, code) => (2, f, index(&mut objects, code)),
                 Condition::Globals(dict) => (3, dict, 0),
                 Condition::Module(o) => (4, o, 0),
+                Condition::Unwatched(code) => (5, code, 0),
             };
             bytes.push(tag);
             put(&mut bytes, index(&mut objects, o));
@@ -482,7 +483,8 @@ impl Packed {
                 1 => Condition::SharedNames(o, n as u32),
                 2 => Condition::Code(o, self.object(n as usize)),
                 3 => Condition::Globals(o),
-                _ => Condition::Module(o),
+                4 => Condition::Module(o),
+                _ => Condition::Unwatched(o),
             }
         })
     }

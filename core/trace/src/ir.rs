@@ -462,8 +462,10 @@ pub enum Condition {
     TypeVersion(Obj, u32),
     /// How many attribute names the instances of a type share: names are only ever added.
     SharedNames(Obj, u32),
-    /// A function's code.
+    /// A function's code, which no other tool watches: one may begin to listen to that code alone.
     Code(Obj, Obj),
+    /// A code object that no other tool watches, of whatever function.
+    Unwatched(Obj),
     /// The frame's globals are this dict: other names for it, and functions that share it, were taken for the same.
     Globals(Obj),
     /// A module's class is the one modules have: a program may give it another.
@@ -597,7 +599,8 @@ impl Tree {
                 Condition::TypeVersion(o, _)
                 | Condition::SharedNames(o, _)
                 | Condition::Globals(o)
-                | Condition::Module(o) => all.push(o),
+                | Condition::Module(o)
+                | Condition::Unwatched(o) => all.push(o),
                 Condition::Code(f, code) => all.extend([f, code]),
             }
         }

@@ -369,6 +369,7 @@ impl<W: World> Recorder<'_, W> {
         let mut closure = Vec::new();
         if let Val::Ptr(r, _) = called {
             // Not this function for sure, but one of the same code in the same module.
+            self.tree.condition(Condition::Unwatched(callee.code));
             let e = self.exit("another function");
             let l = self.layout;
             for (offset, wanted) in [(l.func_code, callee.code), (l.func_globals, callee.globals)] {
