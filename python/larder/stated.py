@@ -7,9 +7,13 @@ has there: ``nothing`` that depends on the object, or the ``referents`` of a dic
 
 from __future__ import annotations
 
+import ctypes
+import struct
 import sys
 import types
 from typing import Any, NamedTuple
+
+from ._larder import array_data, body
 
 
 class Rule(NamedTuple):
@@ -78,6 +82,35 @@ def one_chunk(array: Any) -> dict[str, Any] | None:
     return {**own, "_pa_array": chunk, "_cache": {}}
 
 
+def tree(kind: type) -> bool:
+    """Whether scikit-learn's trees have in their memory what their pickles hold, and where the walk reads it
+    (``core/cpython/src/walk/tree.rs``): tried on one that is made for it."""
+    np = sys.modules["numpy"]
+    try:
+        counts = np.array([2, 4, 3], np.intp)
+        made = kind(5, counts, 3)
+        nodes = np.zeros(2, made.__getstate__()["nodes"].dtype)
+        nodes["threshold"] = 0.5, 1.5
+        values = np.arange(24.0).reshape(2, 3, 4)
+        made.__setstate__({"max_depth": 7, "node_count": 1, "nodes": nodes, "values": values})  # type: ignore[attr-defined]
+        again, arguments, state = made.__reduce__()
+        memory = body(made) if kind.__basicsize__ == _TREE.size + _HEAD else None
+        if memory is None or again is not kind or list(state) != ["max_depth", "node_count", "nodes", "values"]:
+            return False
+        _, *numbers, at_nodes, at_values, stride = _TREE.unpack(memory)
+        at_counts = numbers.pop(1)
+        same = [*numbers, stride] == [5, 3, 4, 7, 1, 2, 12] and nodes.dtype.itemsize == 64
+        if not same or (array_data(state["nodes"]), array_data(state["values"])) != (at_nodes, at_values):
+            return False
+        pickled = arguments[0] == 5 and (arguments[1] == counts).all() and arguments[2] == 3 and len(arguments) == 3
+        held = ctypes.string_at(at_counts, counts.nbytes) == counts.tobytes()
+        return bool(pickled and held and (state["nodes"] == nodes[:1]).all() and (state["values"] == values[:1]).all())
+    except Exception:
+        return False
+
+
+_HEAD = object.__basicsize__
+_TREE = struct.Struct("11q")
 _KNOWN: dict[Any, bool] = {}
 
 

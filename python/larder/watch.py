@@ -77,6 +77,8 @@ def classify(kind: type) -> How | tuple[dict[str, str], How]:
         return {"callbacks": "empty", "_func_cid_map": "nothing", "_cid_gen": "nothing"}, _callbacks
     if subclasses.base_of(kind) is not None:
         return subclasses.said
+    if root == "sklearn" and kind.__name__ == "Tree" and stated.tree(kind):
+        return "tree"
     return "instance" if _instance(kind) else _reduced(kind, root)
 
 

@@ -420,3 +420,63 @@ def test_a_name_that_a_function_does_not_use_is_not_looked_at():
     before = walk(walker, f)
     f.__globals__["other"] = 5
     assert walk(walker, f).digest == before.digest and not isinstance(before, str)
+
+
+def test_a_tree_of_a_forest_is_told_by_its_memory_as_by_its_pickle():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    from sklearn.tree._tree import Tree
+
+    assert watch.classify(Tree) == "tree"
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(60, 4)), rng.integers(0, 3, (60, 2))
+    forest = ensemble.RandomForestClassifier(5, random_state=0).fit(inputs, labels)
+    by_pickle = _larder.Walker(lambda kind: "reduce" if kind is Tree else watch.classify(kind), watch.Registries())
+    by_memory = new_walker()
+    tree = forest.estimators_[3].tree_
+    other = forest.estimators_[2].tree_.__getstate__()
+
+    def change_state():
+        state = tree.__getstate__()
+        state = {name: np.array(part) if name in ("nodes", "values") else part for name, part in state.items()}
+        state["nodes"]["missing_go_to_left"][-1] ^= 1
+        tree.__setstate__(state)
+
+    def store(name, at, by):
+        getattr(tree, name)[at] += by
+
+    changes = [
+        *(lambda name=name: store(name, 1, 1) for name in ("threshold", "impurity", "feature", "children_left")),
+        *(
+            lambda name=name: store(name, -1, 1)
+            for name in ("n_node_samples", "weighted_n_node_samples", "children_right")
+        ),
+        lambda: store("value", (0, 0, 0), 0.25),
+        lambda: store("value", (-1, -1, -1), 0.25),
+        change_state,
+        lambda: tree.__setstate__({**tree.__getstate__(), "max_depth": 99}),
+        lambda: tree.__setstate__(
+            {name: np.array(part) if name in ("nodes", "values") else part for name, part in other.items()}
+        ),
+    ]
+    for change in (lambda: None, *changes):
+        before = [walk(walker, forest) for walker in (by_memory, by_pickle)]
+        assert [walk(walker, forest).digest for walker in (by_memory, by_pickle)] == [one.digest for one in before]
+        assert sorted(before[0].spans) == sorted(before[1].spans)
+        state = pickle.dumps(forest)
+        change()
+        now = [walk(walker, forest) for walker in (by_memory, by_pickle)]
+        assert (pickle.dumps(forest) != state) == (change in changes)
+        assert [one.digest != two.digest for one, two in zip(now, before, strict=True)] == [change in changes] * 2
+
+
+def test_what_is_called_like_a_tree_and_is_none_is_asked():
+    pytest.importorskip("sklearn.tree")
+    from sklearn.tree._tree import Tree
+
+    class Other:
+        def __init__(self, *given):
+            self.given = given
+
+    assert stated.tree(Tree) and not stated.tree(Other) and not stated.tree(type("Tree", (Tree,), {}))
+    named = type("Tree", (), {"__module__": "sklearn.tree._tree", "__reduce__": lambda self: (int, ())})
+    assert watch.classify(named) == "reduce"

@@ -14,6 +14,7 @@
 //! | reduced                            | its address, its type                       | what pickle would write of it (see `reduced`) |
 //! | own                                | its address, its type, the addresses in its `__dict__` but for some (see `own`) | what is there, its class |
 //! | method                             | its address                                 | its function and its object |
+//! | tree of scikit-learn               | its address, its type, its numbers, digests of its nodes and values | nothing |
 //! | anything else                      | the walk fails: nothing can be said          |                           |
 //!
 //! Invariants
@@ -32,6 +33,7 @@ mod own;
 mod reduced;
 mod replay;
 pub mod sums;
+mod tree;
 pub mod versions;
 
 use std::sync::Arc;
@@ -445,6 +447,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 }
             }
             Kind::Method => self.method(object)?,
+            Kind::Tree => self.tree(object)?,
             asked => self.asked(object, asked, in_frame, false)?,
         }
         Ok(())
@@ -504,6 +507,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             }
             Kind::Own(_, asked) => self.asked(object, asked, in_frame, true)?,
             Kind::Method => self.method(object)?,
+            Kind::Tree => self.reduced(object, &How::Reduce, true)?,
             asked => self.asked(object, asked, in_frame, true)?,
         }
         for part in later {

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Own(Own, Arc<Kind>),
     /// What it calls and on what.
     Method,
+    /// A tree of scikit-learn, by its memory.
+    Tree,
     Opaque,
 }
 
@@ -61,6 +63,7 @@ impl Kind {
                 "subarray" => Kind::SubArray,
                 "instance" => Kind::Instance,
                 "method" => Kind::Method,
+                "tree" => Kind::Tree,
                 "reduce" => Kind::Reduced(How::Reduce),
                 "state" => Kind::Reduced(How::State),
                 _ => Kind::Opaque,

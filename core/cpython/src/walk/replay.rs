@@ -290,6 +290,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 | Kind::Instance
                 | Kind::Own(..)
                 | Kind::Method
+                | Kind::Tree
         );
         recording.records.push(Record {
             at: object.as_ptr() as usize,
