@@ -16,6 +16,7 @@ import threading
 import time
 
 from compared import command, compile_loops, native_iterations
+from maker import constants
 
 PRELUDE = """
 class P:
@@ -48,6 +49,8 @@ SETUP = """
 a, b, c, x, y, m, t = 0, 700, -5, 0.5, 1.5, None, 0
 L, F, D, E, p, s, q = [5, 300, 7, 1000], [0.5, 2.5, -1.0], {0: 5, 1: 600, 2: 7, 3: 8}, {"a": 1}, P(3), S(4), []
 """.strip().split("\n")
+# Constants of all programs, by address.
+CONSTANTS = {}
 NAMES = "a b c x y m t i j k v L F D E q g h".split()
 # No call of C code changes a variable: where such a call stands afterwards is another place for a tracer.
 STATEMENTS = r"""
@@ -138,9 +141,28 @@ def make(seed):
     return text + "\n".join(lines) + "\n" + end
 
 
+def owners(roots, out):
+    """Of variables, of what their containers hold and of attributes: which are one object, and how many owners it has."""
+    values, names = [], {}
+    for v in roots:
+        values.append(v)
+        if type(v) in (list, tuple):
+            values.extend(v)
+        elif type(v) is dict:
+            values.extend(v.values())
+        elif type(v).__name__ in "PS":
+            values += [getattr(v, "n", None), getattr(v, "w", None)]
+    v = None
+    for k in range(len(values)):
+        name = names.setdefault(id(values[k]), len(names))
+        # Of a constant, or an int that exists once, the code and the interpreter have some.
+        counted = type(values[k]) in (float, list, dict, tuple) or (type(values[k]) is int and abs(values[k]) > 1024)
+        out.append((name, sys.getrefcount(values[k]) if counted and id(values[k]) not in CONSTANTS else 0))
+
+
 def sight(frame):
     """Position and variables of each of the program's frames, from this one outwards."""
-    found = []
+    found, held = [], []
     while frame is not None:
         if frame.f_code.co_filename == "moments" and frame.f_code.co_name in ("run", "<module>"):
             known = frame.f_locals
@@ -148,11 +170,14 @@ def sight(frame):
             at = frame.f_lasti if sys.version_info >= (3, 13) else None
             found.append((frame.f_code.co_name, at, repr([known.get(name) for name in NAMES])))
             found.append(repr([getattr(known.get(o), f, None) for o in "ps" for f in "nw"]))
+            # Without the place: a call that has ended is still at its instruction, but no more has the operands.
+            held.append((found[-2][2], found[-1]))
+            owners([known.get(name) for name in NAMES if name not in "gh"], held)
             if frame.f_code.co_name == "run":
                 found.append(repr([frame.f_globals.get(name) for name in "gh"]))
                 break
         frame = frame.f_back
-    return hash(tuple(found)), found
+    return hash(tuple(found)), hash(str(held)), found, held
 
 
 def legal(code):
@@ -162,7 +187,7 @@ def legal(code):
     def tracer(frame, event, arg):
         if frame.f_code.co_filename == "moments":
             frame.f_trace_opcodes = True
-            seen.add(sight(frame)[0])
+            seen.update(sight(frame)[:2])
             return tracer
         return None
 
@@ -172,7 +197,7 @@ def legal(code):
         exec(code, space)
     finally:
         sys.settrace(None)
-    seen.discard(hash(()))
+    seen -= {hash(()), hash("[]")}
     return seen, repr(space["OUT"])
 
 
@@ -186,11 +211,11 @@ class Watch:
     def look(self, frame):
         return self.judge(*sight(frame))
 
-    def judge(self, key, found):
+    def judge(self, key, owned, found, held):
         if found:
             self.looks += 1
-            if key not in self.seen:
-                self.strange.append(found)
+            if key not in self.seen or owned not in self.seen:
+                self.strange.append((key in self.seen, found, held))
         return bool(found)
 
     def again(self):
@@ -247,6 +272,7 @@ def compare(first, count, force=0, plain_too=False):
     known = {}
     for seed in range(first, first + count):
         code = compile(make(seed), "moments", "exec")
+        constants(code, CONSTANTS)
         known[seed] = code, *legal(code)
     if not plain_too:
         compile_loops(force)

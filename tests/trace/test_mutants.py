@@ -6,8 +6,8 @@ functions that call one another (`calls.py`); random expressions over many opera
 (`sessions.py`); what can be seen of a loop from outside while it runs (`moments.py`); exceptions, generators, coroutines
 and other jumps (`flows.py`); modules of CPython's library on random data (`library.py`); loops of a hundred
 numbers (`wide.py`); loops in the midst of expressions (`stacks.py`); containers of every size (`sized.py`); one code in several
-namespaces, over numbers of every type (`worlds.py`); and every use
-of an object while what it relies on is changed (`changes.py`).
+namespaces, over numbers of every type (`worlds.py`); programs of most sources looked
+at more closely (`looks.py`); and every use of an object while what it relies on is changed (`changes.py`).
 ``LARDER_MUTANTS_PROGRAMS`` sets how many of each, ``LARDER_FUZZ_SEED`` the first seed; a failure prints its seed.
 """
 
@@ -31,11 +31,11 @@ FORCE = (0, 2) if PROGRAMS <= 40 else (0, 1, 2, 5)
 @pytest.mark.parametrize(
     "source",
     "mutants tasks calls.py operands.py crowds.py shaken.py sessions.py moments.py flows.py library.py wide.py "
-    "stacks.py sized.py worlds.py changes.py".split(),
+    "stacks.py sized.py worlds.py changes.py looks.py".split(),
 )
 def test_programs_of_every_source_end_as_plain_ones(source, force):
     first, count = int(os.environ.get("LARDER_FUZZ_SEED", "1")), PROGRAMS
-    if source in ("moments.py", "crowds.py", "shaken.py", "library.py", "wide.py"):
+    if source in ("moments.py", "crowds.py", "shaken.py", "library.py", "wide.py", "looks.py"):
         count = max(10, count // 5)  # in 24 runs, in eight threads, twenty times as long, with a module's source, large
     if source == "shaken.py" and force:
         first += 100  # those are disturbed

@@ -20,14 +20,16 @@ import threading
 import traceback
 import types
 
-from compared import again, differing
+from compared import again, compile_loops, differing
 from maker import constants
 
 # The number of a monitoring tool that programs use.
 TOOL = 4
 # Modules whose classes have no fields, but a text that says all.
 SHOWN = ("fractions", "decimal", "numpy", "collections", "array")
-KINDS = "aliases drifting dying edges keyed raising rebound resumed rounds scoped strange typed".split()
+# Programs of these are mixed with those of another of the same; programs of the later ones with any of these.
+FIRST = "aliases drifting dying edges keyed raising rebound resumed rounds scoped strange typed".split()
+KINDS = [*FIRST, "watched", "letters"]
 
 # Every program has these; tables may rely on them.
 PRELUDE = """
@@ -85,7 +87,7 @@ LATE = [19, 23, 30, 37]
 
 def make(kind, seed):
     r = random.Random(f"{kind} {seed}")
-    kinds = [kind] if r.random() < 0.75 else [kind, r.choice([k for k in KINDS if k != kind])]
+    kinds = [kind] if r.random() < 0.75 else [kind, r.choice([k for k in FIRST if k != kind])]
     tables = [importlib.import_module(f"kinds.{k}") for k in kinds]
     own = [s for table in tables for s in lines_of(table.STATEMENTS)]
     events = [s for table in tables for s in lines_of(table.EVENTS)]
@@ -233,8 +235,8 @@ def picture(root, known):
     return re.sub(" at 0x[0-9a-f]+", "", " ".join(out)), counts
 
 
-def observe(text):
-    """What a program logged, the exception it ended with and its lines, and a picture of what it left behind."""
+def observe(text, look=picture):
+    """What a program logged, the exception it ended with and its lines, and what ``look`` sees of what it left behind."""
     code = compile(text, "kinds", "exec")
     known = constants(code, {})
     space, failure, ended = {"__name__": "kinds"}, None, None
@@ -259,8 +261,9 @@ def observe(text):
                 module.__class__ = types.ModuleType
         sys.modules["math"] = math
         sys.setrecursionlimit(limit)
-        if "at_end" in space:
-            space["at_end"]()
+        for end in ("unwatch", "at_end"):
+            if end in space:
+                space[end]()
     if ended is not None:
         lines = [frame.lineno for frame in traceback.extract_tb(ended.__traceback__) if frame.filename == "kinds"]
         failure = (type(ended).__name__, str(ended), lines)
@@ -268,12 +271,13 @@ def observe(text):
         ended = None
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
-            thread.join(5)
+            with contextlib.suppress(RuntimeError):  # at the limit of recursion one may never have begun
+                thread.join(5)
     log, left = [re.sub(" at 0x[0-9a-f]+", "", str(entry)) for entry in space.get("log", [])], space.get("OUT")
     others = {k: v for k, v in space.items() if isinstance(v, (int, float, str, list, dict, tuple)) and k[0] != "_"}
     others.pop("log", None)
     space.clear()
-    seen = picture([left, others], known)
+    seen = look([left, others], known)
     left = others = None
     late = len(log)
     gc.collect()
@@ -286,4 +290,19 @@ def compare(kind, first, count, force=0):
     programs = {
         (k, seed): make(k, seed) for seed in range(first, first + count) for k in (KINDS if kind == "all" else [kind])
     }
-    return differing(f"{kind} from seed {first}", programs, again(observe), force)
+    name = f"{kind} from seed {first}"
+    if kind != "watched":
+        return differing(name, programs, again(observe), force)
+    # What tools hear changes when another hears of jumps and does nothing: so there is one in the plain runs too.
+    tools, number = sys.monitoring, sys.monitoring.OPTIMIZER_ID
+    tools.use_tool_id(number, "other")
+    tools.register_callback(number, tools.events.JUMP, lambda *_: None)
+    tools.set_events(number, tools.events.JUMP)
+
+    def start(force):
+        tools.set_events(number, 0)
+        tools.register_callback(number, tools.events.JUMP, None)
+        tools.free_tool_id(number)
+        compile_loops(force)
+
+    return differing(name, programs, again(observe), force, start=start)
