@@ -57,7 +57,7 @@ def _all(names):
     found = {}
     for k, v in list(names.items()):
         if k[:1] != "_" and k not in ("In", "Out", "get_ipython", "exit", "quit", "open"):
-            try: found[k] = _re.sub(" at 0x[0-9a-f]+", "", _described(v))
+            try: found[k] = _re.sub(" at 0x[0-9a-fA-F]+", "", _described(v))
             except Exception as e: found[k] = "error " + type(e).__name__
     return found
 print("\\n" + _j.dumps(_all(get_ipython().user_ns)))
