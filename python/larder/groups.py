@@ -241,7 +241,7 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
     A frame's array comes back as its own memory unless an array of somebody else (``df["a"].values``) lies over it; then
     it is shared with that one, if it is the only frame there.
     """
-    spans = sorted(span for one in dumps.values() for span in one.spans if span.high > span.low)
+    spans = _merged(sorted(span for one in dumps.values() for span in one.spans if span.high > span.low))
     shared: set[int] = set()
     bad: dict[str, str] = {}
     open_: list[Span] = []
@@ -267,6 +267,24 @@ def _meet(dumps: dict[str, Dump], refused: dict[str, str], last: bool = False) -
         for name, why in bad.items():
             _drop(name, why, dumps, refused)
     return frozenset(shared)
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """The same, with one span for those of a variable that lie in one array and over one another: the paths of an arrow plot
+    are thousands of such views. None of them is in another's way."""
+    framed = {span.obj for span in spans if span.frame}
+    found: list[Span] = []
+    last: dict[tuple[int, str], int] = {}
+    for span in spans:
+        if span.root and not span.frame and span.obj not in framed:
+            key = span.root, span.name
+            at = last.get(key)
+            if at is not None and found[at].high >= span.low:
+                found[at] = found[at]._replace(high=max(found[at].high, span.high))
+                continue
+            last[key] = len(found)
+        found.append(span)
+    return found
 
 
 def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:

@@ -460,6 +460,18 @@ def _pickler_class():
             self.keep.append(numbers)
             return _as_dates, (numbers, obj.dtype)
 
+        def _permuted(self, obj):
+            """An array whose items lie without gaps in an order of their own, which NumPy's pickles lose and views go by."""
+            if obj.flags.forc or obj.dtype.hasobject or type(obj) is not _ndarray_type():
+                return None
+            axes = _axes(obj)
+            if axes is None:
+                return None
+            straight = obj.transpose(axes)
+            self._fresh.add(id(straight))
+            self.keep.append(straight)
+            return _as_permuted, (straight, tuple(sorted(range(obj.ndim), key=axes.__getitem__)))
+
         def _locked(self, obj):
             """A read-only array that its owner may make writeable again: from one that is."""
             if obj.flags.writeable or not obj.flags.owndata or obj.dtype.hasobject or obj.nbytes > READ_ONLY_BYTES_MAX:
@@ -527,13 +539,14 @@ def _pickler_class():
             if root is obj:
                 foreign = obj.base is not None and not isinstance(below, (Restored, bytes, PrivateBuffer))
                 self._span(obj, low, high, 0 if foreign else id(obj), frame)
-                return self._dates(obj) or self._locked(obj) or _own(obj)
+                return self._dates(obj) or self._locked(obj) or self._permuted(obj) or _own(obj)
             if root.dtype.hasobject and not obj.dtype.hasobject:
                 raise TypeError(
                     "an array over the pointers of an array of objects; they mean nothing in another process"
                 )
             offset = array_data(obj) - array_data(root)
-            fits = type(obj) is np.ndarray and root.flags.forc and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
+            fits = type(obj) is np.ndarray and 0 <= offset <= max(root.nbytes - obj.itemsize, 0)
+            fits = fits and (root.flags.forc or (not root.dtype.hasobject and _axes(root) is not None))
             if obj.dtype.hasobject or root.dtype.hasobject:
                 fits = fits and obj.dtype == root.dtype and root.itemsize and offset % root.itemsize == 0
             if not fits or (obj.flags.writeable and not root.flags.writeable):
@@ -706,6 +719,16 @@ def _objects_state(obj, state):
         obj.flags.writeable = False
 
 
+def _axes(one):
+    """Its axes from the widest step to the narrowest; ``None`` if items do not lie without gaps in that order."""
+    axes = sorted(range(one.ndim), key=lambda axis: -one.strides[axis])
+    return axes if one.transpose(axes).flags.c_contiguous else None
+
+
+def _as_permuted(straight, axes):
+    return straight.transpose(axes)
+
+
 def _as_dates(numbers, dtype):
     return numbers.view(dtype)
 
@@ -752,6 +775,8 @@ def _view(root, offset, shape, strides, dtype, writeable):
     import numpy as np
 
     root = root.view(np.ndarray)
+    if not root.flags.forc:
+        root = root.transpose(_axes(root))
     flat = root.reshape(-1, order="A").view(np.uint8) if root.nbytes else root.reshape(-1)
     return _finish(np.ndarray(shape, dtype, flat, offset, strides), writeable)
 
@@ -772,8 +797,8 @@ def _view_memory(memory, offset, shape, strides, dtype, writeable):
 
 
 LOADED = (
-    Restored, _module_namespace, _instance_state, _function_state, _as_dates, _as_masked, _masked_state, _array_state,
-    _objects_state, _finish, _read_only_state, _view, _view_objects, _view_memory, *beyond.LOADED,
+    Restored, _module_namespace, _instance_state, _function_state, _as_dates, _as_permuted, _as_masked, _masked_state,
+    _array_state, _objects_state, _finish, _read_only_state, _view, _view_objects, _view_memory, *beyond.LOADED,
 )  # fmt: skip
 """What pickles name."""
 for _one in LOADED:

@@ -128,3 +128,35 @@ real, wait, dice = Real(2.5), Wait.__new__(Wait, "1d"), Dice(3)
         for name, kind in ("real", "Real"), ("wait", "Wait"), ("dice", "Dice"):
             (line,) = [line for line in said.splitlines() if line.startswith(f"{name} ")]
             assert " no " in line and f"would not make a {kind} again" in line, line
+
+
+def test_views_of_an_array_in_an_order_of_its_own_share_it_again_and_an_arrow_plot_is_saved(tmp_path):
+    code = """
+import numpy as np, matplotlib.pyplot as plt
+whole = np.moveaxis(np.arange(48.0).reshape(8, 3, 2), 0, 1).copy(order="K")
+part, row = whole[1], whole[:, 2, 0]
+x = np.linspace(0, 2, 12); X, Y = np.meshgrid(x, x); u = np.ones_like(X)
+fig = plt.figure(); arrows = plt.quiver(X, Y, u, 0 * u); fig.canvas.draw()
+"""
+    with kernel(tmp_path, JPY_SESSION_NAME="arrows.ipynb", MPLBACKEND="agg") as k:
+        k.ok(code)
+        before = k.text(
+            "print(whole.strides, whole.flags.forc, whole.tolist() == whole.copy().tolist(), part.tolist())"
+        )
+        k.ok("part[0, 0] = -1")
+        settle(k)
+        kill(k)
+    with kernel(tmp_path, JPY_SESSION_NAME="arrows.ipynb", MPLBACKEND="agg") as k:
+        assert "not back" not in k.text("1;")
+        assert before.startswith("(16, 48, 8) False True")
+        assert (
+            k.text("print(whole.strides, whole[1, 0, 0], part[0, 0], np.shares_memory(whole, row))")
+            == "(16, 48, 8) -1.0 -1.0 True\n"
+        )
+        k.ok("row[1] = 77.0; part[2, 0] += 1")
+        assert k.text("print(whole[1, 2, 0], row[1], part[2, 0])") == "78.0 78.0 78.0\n"
+        k.ok("paths = arrows.get_paths(); fig.canvas.draw()")
+        assert (
+            k.text("print(len(paths), np.shares_memory(paths[0].vertices.base, paths[1].vertices.base))")
+            == "144 True\n"
+        )
