@@ -61,6 +61,11 @@ def set_attributes(one: Any, state: tuple[dict, dict]) -> None:
         object.__setattr__(one, name, value)
 
 
+def of_subarray(one: Any, inside: Any) -> tuple:
+    """How an array of a derived class is reduced that looks into ``inside``, an array of none."""
+    return as_subarray, (inside, type(one)), attributes(one), None, None, set_attributes
+
+
 def as_subarray(inside: Any, kind: type) -> Any:
     return inside.view(kind)
 
@@ -99,14 +104,14 @@ def of_pandas(one: Any) -> tuple | None:
         more = set_by_hand(one)
         if type(one) is pd.MultiIndex and one._name is not None:  # as xarray gives it one, beside those of its levels
             more["_name"] = one._name
-        return (*one.__reduce__()[:2], more, None, None, _multi_index_state) if more else None
+        return (*one.__reduce__()[:2], (more, {}), None, None, set_attributes) if more else None
     if _is_frame(type(one)) and (more := set_by_hand(one)):
         made, arguments, state, *rest = one.__reduce_ex__(5)
         return made, arguments, {**state, **more}, *rest
     return None
 
 
-def _multi_index_state(one: Any, state: dict[str, Any]) -> None:
+def _multi_index_state(one: Any, state: dict[str, Any]) -> None:  # of shelves written before it was `set_attributes`
     one.__dict__.update(state)
 
 

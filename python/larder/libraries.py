@@ -72,6 +72,13 @@ def _jax_array(one: Any) -> Any:
     return (_in_64_bits, (made, arguments)) if one.dtype.itemsize >= 8 else (made, arguments)
 
 
+def _in_64_bits(made: Callable, arguments: tuple) -> Any:
+    import jax
+
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
+        return made(*arguments)
+
+
 def is_jitted(kind: type) -> bool:
     """Whether it is that of the functions that `jax.jit` makes."""
     return kind is getattr(sys.modules.get("jaxlib._jax"), "PjitFunction", None)
@@ -87,13 +94,6 @@ def _jitted_state(one: Any, state: tuple[dict, dict]) -> None:
     own, attributes = state
     one.__setstate__(own)
     vars(one).update(attributes)
-
-
-def _in_64_bits(made: Callable, arguments: tuple) -> Any:
-    import jax
-
-    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
-        return made(*arguments)
 
 
 def _by_classes(one: weakref.WeakKeyDictionary) -> Any:

@@ -443,11 +443,11 @@ def _pickler_class():
             if obj.base is None:
                 low, high = codec.byte_bounds(obj)
                 self._span(obj, low, high, id(obj))
-                self._fresh.add(id(data))
+                self._made(data)
             state = {name: value for name, value in obj.__dict__.items() if name not in ("_mask", "_basedict")}
             mask = None if obj._mask is sys.modules["numpy"].ma.nomask else obj._mask
             kind = () if type(obj) is sys.modules["numpy"].ma.MaskedArray else (type(obj),)
-            return _as_masked, (data, mask, *kind), state, None, None, _masked_state
+            return _as_masked, (data, mask, *kind), (state, {}), None, None, beyond.set_attributes
 
         def _dates(self, obj):
             """Many dates as the integers they are, whose memory NumPy hands out."""
@@ -456,8 +456,7 @@ def _pickler_class():
             if not obj.flags.writeable or not obj.flags.forc:
                 return None
             numbers = obj.view("i8")
-            self._fresh.add(id(numbers))
-            self.keep.append(numbers)
+            self._made(numbers)
             return _as_dates, (numbers, obj.dtype)
 
         def _permuted(self, obj):
@@ -468,8 +467,7 @@ def _pickler_class():
             if axes is None:
                 return None
             straight = obj.transpose(axes)
-            self._fresh.add(id(straight))
-            self.keep.append(straight)
+            self._made(straight)
             return _as_permuted, (straight, tuple(sorted(range(obj.ndim), key=axes.__getitem__)))
 
         def _locked(self, obj):
@@ -479,8 +477,7 @@ def _pickler_class():
             if type(obj) is not _ndarray_type():
                 return None
             free = obj.copy(order="K")
-            self._fresh.add(id(free))
-            self.keep.append(free)
+            self._made(free)
             return _finish, (free, False)
 
         def _array(self, obj):
@@ -521,14 +518,7 @@ def _pickler_class():
             if root is not obj and type(obj) is not np.ndarray and beyond.only_memory(type(obj)):
                 inside = obj.view(np.ndarray)
                 self.keep.append(inside)
-                return (
-                    beyond.as_subarray,
-                    (inside, type(obj)),
-                    beyond.attributes(obj),
-                    None,
-                    None,
-                    beyond.set_attributes,
-                )
+                return beyond.of_subarray(obj, inside)
             if memory is not None:
                 offset = array_data(obj) - array_data(np.frombuffer(memory, np.uint8))
                 if type(obj) is not np.ndarray:  # and looks into no array
@@ -741,10 +731,6 @@ def _as_masked(data, mask, kind=None):
     return made
 
 
-def _masked_state(obj, state):
-    obj.__dict__.update(state)
-
-
 def _ndarray_type():
     return sys.modules["numpy"].ndarray
 
@@ -758,6 +744,10 @@ def _array_state(obj, state):
         obj.harden_mask()
     if not writeable:
         obj.flags.writeable = False
+
+
+def _masked_state(obj, state):  # of session shelves written before there was `beyond.set_attributes`
+    obj.__dict__.update(state)
 
 
 def _read_only_state(obj, state):  # of session shelves written before there was `_array_state`
