@@ -1,6 +1,6 @@
 //! Packed machine code: one memory file mapped twice, writable here and executable there.
 //!
-//! Pieces of any length lie back to back, sixteen bytes apart at most, so hundreds share a page. A piece is named by a
+//! Pieces of any length lie back to back, sixteen bytes apart at most, or 64 where a short loop lies better so, so hundreds share a page. A piece is named by a
 //! [`Piece`], not by its address: [`Arena::compact`] slides the living pieces together and puts their links right.
 //!
 //! ```text
@@ -16,10 +16,12 @@
 //! - A byte that was code and is none now is 0xcc, so a stale address traps instead of running something else's code.
 
 use crate::frame;
+use crate::lines::{LINE, badness, short_loops};
 use crate::lower::{LOGGED, SCRATCH, word};
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::os::fd::FromRawFd;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
@@ -324,11 +326,12 @@ impl Arena {
         if len > self.room() {
             return None;
         }
-        let offset = match self.take(len) {
+        let loops = short_loops(code);
+        let offset = match self.take(len, &loops) {
             Some(offset) => offset,
             None => {
                 self.compact();
-                self.take(len)?
+                self.take(len, &loops)?
             }
         };
         self.used += len;
@@ -353,20 +356,29 @@ impl Arena {
         Some(piece)
     }
 
-    /// The smallest hole that is large enough, and under the limit.
-    fn take(&mut self, len: usize) -> Option<usize> {
+    /// Room in the smallest hole that is large enough, and under the limit, where these loops lie well, if there is one.
+    fn take(&mut self, len: usize, loops: &[Range<usize>]) -> Option<usize> {
         let end = self.base + self.limit;
-        let fits = |h: &(usize, usize)| h.1.min(end.saturating_sub(h.0)) >= len;
-        let at = (0..self.holes.len())
-            .filter(|i| fits(&self.holes[*i]))
-            .min_by_key(|i| self.holes[*i].1)?;
-        let (offset, room) = self.holes[at];
-        if room == len {
-            self.holes.remove(at);
-        } else {
-            self.holes[at] = (offset + len, room - len);
+        let shifts = (0..if loops.is_empty() { 1 } else { LINE }).step_by(ALIGN);
+        let places = (0..self.holes.len()).flat_map(|i| shifts.clone().map(move |shift| (i, shift)));
+        let (at, shift) = places
+            .filter(|(i, shift)| {
+                let (offset, room) = self.holes[*i];
+                room.min(end.saturating_sub(offset)) >= shift + len
+            })
+            .min_by_key(|(i, shift)| {
+                let (offset, room) = self.holes[*i];
+                (badness(loops, offset + shift), room, *shift)
+            })?;
+        let (offset, room) = self.holes.remove(at);
+        let rest = room - shift - len;
+        if rest > 0 {
+            self.holes.insert(at, (offset + shift + len, rest));
         }
-        Some(offset)
+        if shift > 0 {
+            self.holes.insert(at, (offset, shift));
+        }
+        Some(offset + shift)
     }
 
     fn bytes(&mut self, offset: usize, code: &[u8]) {
@@ -686,6 +698,24 @@ mod tests {
         assert_eq!((arena.usage().compactions, call(&arena, large)), (1, 99));
         for (i, piece) in pieces.iter().enumerate().skip(1).step_by(2) {
             assert_eq!(call(&arena, *piece), i as i32);
+        }
+    }
+
+    #[test]
+    fn short_loops_lie_well_wherever_the_last_piece_ended() {
+        // `inc rax` 18 times and a jump back, behind three bytes.
+        let code = [vec![0x90; 3], [0x48, 0xff, 0xc0].repeat(18), vec![0xeb, 200]].concat();
+        let loops = short_loops(&code);
+        assert_eq!(loops, vec![3..59]);
+        for before in 1..=4 {
+            let mut arena = arena(4096);
+            arena.publish(&vec![0x90; 16 * before], &[]).unwrap();
+            let piece = arena.publish(&code, &[]).unwrap();
+            assert_eq!(badness(&loops, arena.held(piece).offset()), 0);
+            let rest: usize = arena.holes.iter().map(|h| h.1).sum();
+            assert_eq!(rest + arena.used + arena.base, 1 << 16);
+            arena.release(piece);
+            assert_eq!(arena.holes.len(), 1);
         }
     }
 

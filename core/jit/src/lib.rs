@@ -5,6 +5,7 @@ mod flow;
 mod frame;
 mod fuse;
 mod leave;
+mod lines;
 pub mod lower;
 mod names;
 pub mod packed;
