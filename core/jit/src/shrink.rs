@@ -499,6 +499,9 @@ fn thread_jumps(all: &mut [Instruction]) {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
