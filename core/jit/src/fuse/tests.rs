@@ -307,3 +307,73 @@ fn small_numbers_are_stored_by_the_stack() {
     assert_eq!(with(-128), [C::Pushq_imm8, C::Pop_rm64, C::Retnq]);
     assert_eq!(with(128), [C::Mov_rm64_imm32, C::Retnq]);
 }
+
+#[test]
+fn a_small_constant_is_added_second_unless_the_other_operand_needs_it() {
+    let add = |n: i32, other: MemoryOperand| {
+        let constant = Instruction::with2(C::Mov_rm64_imm32, RCX, n);
+        let add = Instruction::with2(C::Add_r64_rm64, RCX, other);
+        codes(&fused(vec![constant, add, store(m(RDI, 0), RCX), ret()]))[..2].to_vec()
+    };
+    assert_eq!(add(-5, m(RDX, 8)), [C::Mov_r64_rm64, C::Add_rm64_imm8]);
+    let as_it_was = [C::Mov_rm64_imm32, C::Add_r64_rm64];
+    assert_eq!(add(128, m(RDX, 8)), as_it_was, "four bytes in any case");
+    assert_eq!(add(-5, m(RCX, 8)), as_it_was, "its address");
+    let index = MemoryOperand::with_base_index_scale_displ_size(RDX, RCX, 8, 8, 1);
+    assert_eq!(add(-5, index), as_it_was, "part of its address");
+    // A jump leads between the two.
+    let all = fused(vec![
+        Instruction::with2(C::Mov_rm64_imm32, RCX, 5),
+        Instruction::with2(C::Add_r64_rm64, RCX, m(RDX, 8)),
+        compare(RCX, RSI),
+        less(1),
+        store(m(RDI, 0), RCX),
+        ret(),
+    ]);
+    assert_eq!(codes(&all)[..2], as_it_was);
+}
+
+#[test]
+fn a_product_that_a_jump_leads_to_takes_its_constant_from_where_it_is() {
+    let with = |from: Register, constant: Register, to: usize| {
+        let all = vec![
+            Instruction::with2(C::Mov_rm64_imm32, constant, 5),
+            Instruction::with1(C::Imul_rm64, from),
+            compare(RAX, RSI),
+            less(to),
+            store(m(RDI, 0), RAX),
+            store(m(RDI, 8), RCX),
+            ret(),
+        ];
+        codes(&fused(all)).contains(&C::Imul_rm64)
+    };
+    assert!(!with(RCX, RAX, 4));
+    assert!(with(RCX, RAX, 1), "with another number in rax");
+    assert!(with(RAX, RAX, 4), "both factors are the constant");
+    assert!(with(RDX, RCX, 4), "another register has the constant");
+}
+
+#[test]
+fn what_is_stored_by_the_stack_is_the_number_and_nobody_jumps_between() {
+    let store = Instruction::with2(C::Mov_rm64_imm32, m(RDX, 24), -3);
+    let all = fused(vec![store, compare(RAX, RSI), less(0), ret()]);
+    assert_eq!(
+        (
+            all[0].immediate(0) as i64,
+            all[1].memory_base(),
+            all[1].memory_displacement64()
+        ),
+        (-3, RDX, 24)
+    );
+    assert_eq!(all[3].near_branch_target(), all[0].ip());
+    assert_ne!(all[1].ip(), all[0].ip());
+    // A register is given its number without.
+    let given = vec![
+        Instruction::with2(C::Mov_rm64_imm32, RCX, 1),
+        compare(RCX, RSI),
+        less(3),
+        self::store(m(RDI, 0), RCX),
+        ret(),
+    ];
+    assert!(!codes(&fused(given)).contains(&C::Pushq_imm8));
+}
