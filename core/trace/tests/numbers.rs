@@ -56,7 +56,7 @@ fn program(random: &mut Random) -> String {
             out,
             "ci{k} = consti {}\ncf{k} = constf {x:?}\ncp{k} = consti {}",
             n,
-            1 << small
+            random.one(&[1, 3, 10]) << small
         );
         ints.extend([format!("ci{k}"), format!("cp{k}")]);
         floats.push(format!("cf{k}"));
@@ -76,7 +76,7 @@ fn program(random: &mut Random) -> String {
         let (c, d) = (random.one(&bools), random.one(&bools));
         let cond = random.below(7);
         let positive = format!("cp{}", random.below(4));
-        match random.below(28) {
+        match random.below(30) {
             0..5 => {
                 let op = random.one(&["add", "sub", "mul"]);
                 let _ = writeln!(out, "v{k} = {op} {a} {b} !{}", k + 1);
@@ -147,6 +147,29 @@ fn program(random: &mut Random) -> String {
                 let _ = writeln!(out, "v{k} = cmpf {x} {y} #{}", cond % 6);
                 bools.push(format!("v{k}"));
             }
+            28 => {
+                // What is learned of a number, asked one further.
+                let (i, n) = (format!("i{}", random.below(3)), random.below(5) as i64 - 1);
+                let _ = writeln!(
+                    out,
+                    "k{k} = consti {n}\nl{k} = consti {}",
+                    n + random.below(3) as i64 - 1
+                );
+                let two = |random: &mut Random, c: String| {
+                    let turned = random.below(2) == 0;
+                    if turned { format!("{c} {i}") } else { format!("{i} {c}") }
+                };
+                let (one, other) = (two(random, format!("k{k}")), two(random, format!("l{k}")));
+                let op = random.one(&["guard", "guard", "guardnot"]);
+                let _ = writeln!(out, "q{k} = cmpi {one} #{cond}\n{op} q{k} !{}", k + 1);
+                let _ = writeln!(out, "v{k} = cmpi {other} #{}", random.below(7));
+                bools.push(format!("v{k}"));
+            }
+            29 => {
+                let _ = writeln!(out, "d{k} = constf {:?}", random.one(&[2.5, -4.0, 1e-300]));
+                let _ = writeln!(out, "v{k} = fdiv {x} d{k}");
+                floats.push(format!("v{k}"));
+            }
             21 => {
                 let _ = writeln!(out, "guardexact {a} !{}", k + 1);
             }
@@ -212,6 +235,7 @@ fn run(tree: &Tree, inputs: &[u64]) -> Result<Vec<u64>, u32> {
             Op::FAdd => float(x + y),
             Op::FSub => float(x - y),
             Op::FMul => float(x * y),
+            Op::FDiv => float(x / y),
             Op::FNeg => float(-x),
             Op::FAbs => float(x.abs()),
             Op::IToF => float(a as f64),
