@@ -372,7 +372,7 @@ class Beside(Reader):
             saver.hung = saver.hung or child.hung
             self._doubt = self._doubt or not child.saved
             if child.saved:
-                self._again, self.why_off = None, ""
+                self._again, self.why_off = None, "" if self.on else self.why_off
             elif failed is not None and failed.full:
                 self._report(f"the state after cell [{last.count}] is not saved, the disk is full: {failed.error}")
             elif failed is not None and failed.shelf:

@@ -24,8 +24,9 @@ def test_names_of_any_length_and_alphabet_and_thousands_of_them_come_back(tmp_pa
         assert told[1].startswith("larder: not back: aaa") and all(len(line) < 10_000 for line in told)
 
 
-def test_undo_of_cells_that_were_not_saved_goes_to_the_last_state_there_is(tmp_path):
-    with kernel(tmp_path, JPY_SESSION_NAME="off.ipynb") as k:
+@pytest.mark.parametrize("saver", ["", "always"])
+def test_undo_of_cells_that_were_not_saved_goes_to_the_last_state_there_is(tmp_path, saver):
+    with kernel(tmp_path, JPY_SESSION_NAME="off.ipynb", LARDER_SAVER=saver) as k:
         for code in ("x = 1", "x = 2", "%shelf autosave off", "x = 3", "x = 4"):
             k.ok(code)
         assert "the cells after [2] were not saved (%shelf autosave off)" in k.text("%shelf undo\nprint(x)")
