@@ -5,6 +5,7 @@
 mod cell;
 mod kernel;
 mod plain;
+mod reducing;
 mod session;
 mod shelf;
 mod tier;
@@ -20,6 +21,7 @@ fn _larder(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kernel::register(module)?;
     cell::register(module)?;
     plain::register(module)?;
+    reducing::register(module)?;
     session::register(module)?;
     tier::register(module)?;
     trace::register(module)

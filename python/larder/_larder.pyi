@@ -101,6 +101,25 @@ def pickler_met(
     pickler: Any, apart: frozenset[type], shareable: Callable[[type], bool | None], one: Callable[[Any], bool]
 ) -> tuple[dict[int, Any], set[int], list[type]]: ...
 
+# --- reducing.rs ---
+
+class Reducer:
+    def __init__(
+        self,
+        asked: Callable[[Any], Any],
+        kinds: dict[type, Any],
+        ways: tuple[Any, Any, Any],
+        apart: dict[int, Any],
+        state: Callable[[Any, Any], None],
+        others: tuple[set[int], set[int]],
+        span: Callable[[tuple], tuple],
+        noted: tuple[list, list],
+        name: str,
+    ) -> None: ...
+    def __call__(self, object: object) -> Any: ...
+
+def own_dicts(memo: dict[int, Any], has: Callable[[type], bool]) -> list[tuple[int, int, str, bool]]: ...
+
 # --- cell.rs ---
 
 class Contents:

@@ -29,11 +29,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from . import codec, libraries, named, offenders, pickled, plain, plotted
-from ._larder import held_by_others, joined, meeting, pickler_met, sharing
+from ._larder import held_by_others, joined, meeting, own_dicts, pickler_met, sharing
 from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, OfTypes, Restored, Span, pickler, plain_instance
 
 __all__ = ["Dump", "Found", "Known", "Restored", "groups", "units"]
 globals().update({one.__name__: one for one in pickled.LOADED})
+
+
+MANY = 64
+"""So many objects that can be shared are worth a pickler that answers for their types in Rust."""
 
 
 class Dump(NamedTuple):
@@ -296,10 +300,14 @@ def _refuse_inner(dumps: dict[str, Dump], refused: dict[str, str]) -> None:
             _drop(name, f"reaches the inside of a {kind}, which would come back with another one", dumps, refused)
 
 
+def _has_both(kind: type) -> bool:
+    """Whether what is of this type has a ``__dict__`` and a pickle of its own."""
+    bare = kind.__dictoffset__ == 0 or issubclass(kind, type) or kind is types.FunctionType
+    return not bare and not plain_instance(kind)
+
+
 def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: dict[str, str]) -> None:
     """What reaches the ``__dict__`` of an object with a pickle of its own, past the object, would come back with a copy."""
-    kinds: dict[type, bool] = {}
-    """Whether what is of this type has a ``__dict__`` and a pickle of its own."""
     owners: dict[int, tuple[str, int, str]] = {}
     past: dict[str, str] = {}
     paths = {at for at, *_ in plotted.own().dicts.values()}
@@ -313,19 +321,10 @@ def _refuse_dicts(values: Mapping[str, Any], dumps: dict[str, Dump], refused: di
             )
     for name, one in dumps.items():
         own: dict[int, int] = {}
-        for key, part in one.memo.items():
-            kind = type(part)
-            has = kinds.get(kind)
-            if has is None:
-                bare = kind.__dictoffset__ == 0 or issubclass(kind, type) or kind is types.FunctionType
-                has = kinds[kind] = not bare and not plain_instance(kind)
-            if not has:
-                continue
-            found = getattr(part, "__dict__", None)
-            if type(found) is dict:
-                owners[id(found)] = (name, key, kind.__name__)
-                if id(found) in one.memo:
-                    own[id(found)] = key
+        for at, key, kind, met in own_dicts(one.memo, _has_both) if one.memo else ():
+            owners[at] = (name, key, kind)
+            if met:
+                own[at] = key
         key = held_by_others(own, {0: [values[name] for name in one.names], **one.memo}) if own else None
         if key is not None:
             past[name] = owners[key][2]
@@ -437,7 +436,7 @@ def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids:
 
     out = io.BytesIO()
     one = pickler()(out, take, name, shared)
-    one.dump(values)
+    (one.dump if ids is not None and len(ids) < MANY else one.dump_many)(values)
     if ids is not None:
         return Dump(names, out.getvalue(), buffers, one.spans, ids, {}, one.keep, set(), {})
     # What is kept here stays alive, so that ids of different dumps stay apart.

@@ -25,7 +25,7 @@ from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
 from . import beyond, classes, codec, libraries, named, plotted, stated, subclasses, traits
-from ._larder import PrivateBuffer, array_data, array_own, type_version
+from ._larder import PrivateBuffer, Reducer, array_data, array_own, type_version
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
 # Whether two of these are one object or two equal ones cannot change what a program computes.
@@ -78,6 +78,7 @@ class Span(NamedTuple):
 
 _new = tuple.__new__
 """Makes one faster than its own ``__new__``, of which there are thousands in a model."""
+_span = functools.partial(_new, Span)
 
 
 def copies_on_write() -> bool:
@@ -200,6 +201,19 @@ def _pickler_class():
             self._own = plotted.own().names
             self._hides = copies_on_write()
             """Pandas hides what frames share."""
+
+        def dump_many(self, value):
+            """The same as `dump`, for what holds many objects: most of them are asked about for their types alone, which
+            `Reducer` answers in Rust."""
+            ways, others = (_as_it_says, _dict_instance, _array), (self._frames, self._fresh)
+            noted = self.spans, self.keep
+            self.reducer_override = Reducer(
+                self.reducer_override, self._kinds, ways, self._own, _instance_state, others, _span, noted, self._name
+            )
+            try:
+                return self.dump(value)
+            finally:
+                del self.reducer_override
 
         def reducer_override(self, obj):
             kind = type(obj)

@@ -1,14 +1,16 @@
 """What pickle by itself would lose of arrays and indexes comes back."""
 
+import io
 import math
 import pickle
+import pickletools
 
 import numpy as np
 import pandas as pd
 import pytest
 from kernelfixtures import kernel, kill
 
-from larder import groups
+from larder import groups, pickled
 
 
 def back(**values):
@@ -130,3 +132,39 @@ def test_what_draws_from_the_global_random_numbers_goes_on_drawing_from_them(tmp
         code = "random.seed(3); np.random.seed(3); print(randint(1, 10**9), rand(), held[0].rand(), held[1].random())"
         assert k.text(code) == k.text(code), "and are seeded as before"
         assert k.text("print(held[2].random() == random.Random(1).random(), held[2] is random._inst)") == "True False\n"
+
+
+def test_what_types_say_alone_in_rust_is_what_the_pickler_says_of_each_object():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    figure, axes = plt.subplots()
+    rows = np.arange(60.0).reshape(3, 20).copy()
+    axes.plot(rows.T[::2], marker="o")
+    axes.hist(rows[0])
+    figure.canvas.draw()
+
+    class Own:
+        pass
+
+    parts = [Own() for _ in range(20)]
+    for part in parts:
+        part.rows, part.view, part.when = rows, rows[1:], [np.float64(2), parts]
+    locked = np.arange(3)
+    locked.flags.writeable = False
+    frame = pd.DataFrame({"a": [1.5, 2], "b": ["x", "y"]})
+
+    def said(how, value):
+        out, buffers = io.BytesIO(), []
+        one = pickled.pickler()(out, lambda raw: bool(buffers.append(bytes(raw.raw()))), "value", frozenset())
+        getattr(one, how)(value)
+        assert "reducer_override" not in vars(one)
+        spans = [span for span in one.spans if span.obj == id(rows)]
+        # The parts of a figure count how often they were pickled.
+        words = [
+            (code.name, repr(word)) for code, word, _ in pickletools.genops(out.getvalue()) if word not in range(99)
+        ]
+        return words, buffers, spans, len(one.spans), len(one.keep), any(kept is rows for kept in one.keep)
+
+    for value in ({"figure": figure}, {"parts": parts}, {"frame": frame, "inside": frame["a"].values}, [locked, rows]):
+        assert said("dump", value) == said("dump_many", value)
+    assert said("dump_many", parts)[2][0][:2] == (rows.ctypes.data, rows.ctypes.data + rows.nbytes)
+    plt.close(figure)

@@ -17,11 +17,13 @@ extern "C" fn visit(object: *mut ffi::PyObject, found: *mut c_void) -> c_int {
 /// Of objects (`own`: address -> the address of whose it is) one that something among `parts` (address -> object) refers to
 /// beside the one whose it is; directly or by way of tuples.
 pub fn held_by_others(own: &HashMap<usize, usize>, parts: &Bound<'_, PyDict>) -> PyResult<Option<usize>> {
+    let own: FxHashMap<usize, usize> = own.iter().map(|(at, owner)| (*at, *owner)).collect();
     let mut types: FxHashMap<usize, (u64, Option<ffi::traverseproc>)> = FxHashMap::default();
     let mut held: Vec<*mut ffi::PyObject> = Vec::new();
+    let mut todo: Vec<*mut ffi::PyObject> = Vec::new();
     for (at, part) in parts.iter() {
         let at: usize = at.extract()?;
-        let mut todo = vec![part.as_ptr()];
+        todo.push(part.as_ptr());
         while let Some(object) = todo.pop() {
             // SAFETY: `part` is held, and so is what tuples below it hold; nothing runs Python code in here. The slot is a
             // traverseproc where it is not null, and is called as the collector does: not for types that are not on the heap.
