@@ -377,3 +377,59 @@ fn what_is_stored_by_the_stack_is_the_number_and_nobody_jumps_between() {
     ];
     assert!(!codes(&fused(given)).contains(&C::Pushq_imm8));
 }
+
+#[test]
+fn copies_that_turn_no_two_registers_are_no_exchange() {
+    let exchanged = |second: Two, third: Two, to: usize| {
+        let all = vec![
+            copied(RCX, RSI),
+            second,
+            third,
+            compare(RSI, RDX),
+            less(to),
+            store(m(RDI, 0), RSI),
+            store(m(RDI, 8), RDX),
+            store(m(RDI, 16), R8),
+            store(m(RDI, 24), RDX),
+            ret(),
+        ];
+        codes(&fused(all)).contains(&C::Xchg_rm64_r64)
+    };
+    assert!(exchanged(copied(RSI, RDX), copied(RDX, RCX), 6));
+    assert!(
+        !exchanged(copied(R8, RDX), copied(RDX, RCX), 6),
+        "another gets the second"
+    );
+    assert!(
+        !exchanged(copied(RSI, RDX), copied(R8, RCX), 6),
+        "another gets the first"
+    );
+    assert!(!exchanged(copied(RSI, RDX), copied(RDX, R9), 6), "of another");
+    assert!(
+        !exchanged(copied(RSI, RDX), copied(RDX, RCX), 1),
+        "a jump leads between"
+    );
+    assert!(
+        !exchanged(copied(RSI, RDX), copied(RDX, RCX), 2),
+        "a jump leads between"
+    );
+}
+
+#[test]
+fn no_more_is_read_than_was_loaded() {
+    let kept = |load: Two, question: Two| fused(vec![load, question, less(3), ret()]).len() == 4;
+    let byte = || Instruction::with2(C::Movzx_r64_rm8, RCX, m(RDI, 8));
+    let half = || Instruction::with2(C::Mov_r32_rm32, ECX, m(RDI, 8));
+    let whole = || load(RCX, m(RDI, 8));
+    let test = || Instruction::with2(C::Test_rm64_r64, RCX, RCX);
+    let test_half = || Instruction::with2(C::Test_rm32_r32, ECX, ECX);
+    let large = |code, r| Instruction::with2(code, r, 1000);
+    assert!(!kept(whole(), test()) && kept(half(), test()) && kept(byte(), test()));
+    assert!(!kept(half(), test_half()) && kept(byte(), test_half()));
+    assert!(!kept(whole(), large(C::Cmp_rm64_imm32, RCX)) && kept(half(), large(C::Cmp_rm64_imm32, RCX)));
+    assert!(!kept(half(), large(C::Cmp_rm32_imm32, ECX)) && kept(byte(), large(C::Cmp_rm32_imm32, ECX)));
+    assert!(
+        kept(whole(), Instruction::with2(C::Cmp_rm8_imm8, CH, 1u32)),
+        "the second byte"
+    );
+}
