@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from . import hooks
@@ -72,7 +71,7 @@ class Between(Beside):
             last = self._last
             if last is None or (last["run"], last["seq"], last["count"]) != (self.run, self.meta["seq"], self._ended):
                 return False
-            with self._guard(last["count"]), no_collection():
+            with self._guard(last["count"]), hooks.no_collection():
                 return self._bring_up(last)
         return False
 
@@ -115,16 +114,3 @@ def brought_up(last: dict, version: dict) -> dict:
         "gone": sorted({*last["gone"], *version["gone"]} - set(version["names"])),
         "bytes": last["bytes"] + version["bytes"],
     }
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """No garbage is collected on our account: what a walk or a pickle makes is gone when it is done, but counts till then, and
-    would bring the next full collection into some cell (80 ms with scikit-learn imported)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

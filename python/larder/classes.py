@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
+from . import enums
+
 
 def reduced(kind: type, said: Any) -> Any:
     """What cloudpickle says of a class, made whole.
@@ -23,7 +25,7 @@ def reduced(kind: type, said: Any) -> Any:
     if not isinstance(said, tuple) or getattr(said[-1], "__name__", "") != "_class_setstate":
         return said
     if said[0].__name__ != "_make_skeleton_class":
-        return (*said[:-1], _set_state)
+        return enums.reduced(kind, said) or (*said[:-1], _set_state)
     make, (constructor, name, bases, keywords, *rest) = said[:2]
     keywords = {**keywords, "__qualname__": kind.__qualname__}
     if "__slots__" in kind.__dict__:
@@ -34,10 +36,8 @@ def reduced(kind: type, said: Any) -> Any:
         bases = kind.__dict__.get("__orig_bases__", (typing.TypedDict,))
     if _told_of_subclasses(kind.__mro__[1:]) or _makers(type(kind)):
         make = _make_class
-    annotations = _annotations(kind)
-    if annotations:
-        state, slots = said[2]
-        said = (*said[:2], ({**annotations, **state}, slots), *said[3:])
+    state, slots = said[2]
+    said = (*said[:2], ({**annotations(kind), **state}, slots), *said[3:])
     state = (*said[2], kind.__bases__)
     return make, (constructor, name, bases, keywords, *rest), state, None, None, _set_state
 
@@ -72,17 +72,22 @@ def loading(comes_back: Callable[[type], bool]) -> Iterator[None]:
 _MADE_WITH = {"__module__", "__doc__", "__qualname__", "__slots__", "__firstlineno__", "__static_attributes__"}
 
 
+def comes_back(kind: type) -> bool:
+    """Whether a class that was made, or found, is to be what the pickle says."""
+    return kind not in _loading.there or _loading.comes_back(kind)
+
+
 def _set_state(kind: type, said: tuple) -> type:
     """As cloudpickle does for a class that is new: ``said`` are its attributes, those of its slots, and its bases. One that is
     there already has none but these then, or stays as it is."""
     from cloudpickle import cloudpickle
 
     state, slots, *bases = said
+    if not comes_back(kind):
+        return kind
     if kind in _loading.there:
-        if not _loading.comes_back(kind):
-            return kind
         now = cloudpickle._enum_getstate(kind) if isinstance(kind, enum.EnumType) else cloudpickle._class_getstate(kind)
-        for name in now[0].keys() - state.keys() - _MADE_WITH:
+        for name in now[0].keys() - state.keys() - _MADE_WITH - getattr(kind, "_member_map_", {}).keys():
             with contextlib.suppress(AttributeError, TypeError):
                 type.__delattr__(kind, name)
         if bases and bases[0] != kind.__bases__:
@@ -94,7 +99,7 @@ def _set_state(kind: type, said: tuple) -> type:
 def evaluated(kind: type, said: Any) -> Any:
     """What cloudpickle says of a class for a shelf, with its annotations, which it leaves out from CPython 3.14 on."""
     if getattr(said[-1], "__name__", "") == "_class_setstate":
-        said = (*said[:-1], _set_state)
+        said = enums.reduced(kind, said) or (*said[:-1], _set_state)
     if getattr(kind, "__annotate__", None) is None or said[0].__name__ != "_make_skeleton_class":
         return said
     import annotationlib
@@ -107,7 +112,7 @@ def evaluated(kind: type, said: Any) -> Any:
     return (*said[:2], ({"__annotations__": found, **state}, slots), *said[3:])
 
 
-def _annotations(kind: type) -> dict[str, Any]:
+def annotations(kind: type) -> dict[str, Any]:
     """What they are evaluated with, from CPython 3.14 on; where that is typing's own (``TypedDict``), what they are."""
     annotate = getattr(kind, "__annotate__", None)
     if annotate is None:
@@ -134,17 +139,24 @@ def _make_class(constructor: type, name: str, bases: tuple, *rest: Any) -> type:
     metaclass): what that did is saved."""
     from cloudpickle import cloudpickle
 
-    told = _told_of_subclasses({kind for base in types.resolve_bases(bases) for kind in base.__mro__})
-    quiet = [(kind, "__init_subclass__", classmethod(_of_others(kind))) for kind in told]
-    quiet += [(kind, name, _QUIET[name](kind)) for kind, name in _makers(constructor)]
-    own = [(kind, name, kind.__dict__[name]) for kind, name, _ in quiet]
-    for kind, name_, method in quiet:
-        type.__setattr__(kind, name_, method)
-    try:
+    with quiet(constructor, bases):
         return cloudpickle._make_skeleton_class(constructor, name, bases, *rest)
+
+
+@contextlib.contextmanager
+def quiet(constructor: type, bases: tuple) -> Iterator[None]:
+    """Nothing of the notebook runs when a class is made."""
+    told = _told_of_subclasses({kind for base in types.resolve_bases(bases) for kind in base.__mro__})
+    silent = [(kind, "__init_subclass__", classmethod(_of_others(kind))) for kind in told]
+    silent += [(kind, name, _QUIET[name](kind)) for kind, name in _makers(constructor)]
+    own = [(kind, name, kind.__dict__[name]) for kind, name, _ in silent]
+    for kind, name, method in silent:
+        type.__setattr__(kind, name, method)
+    try:
+        yield
     finally:
-        for kind, name_, method in own:
-            type.__setattr__(kind, name_, method)
+        for kind, name, method in own:
+            type.__setattr__(kind, name, method)
 
 
 def _of_others(kind: type) -> Any:

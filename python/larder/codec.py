@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import ast
 import copyreg
+import enum
 import functools
 import io
 import json
@@ -34,9 +35,9 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import classes, named, offenders, plain
+from . import classes, enums, hashed, named, offenders, plain
 from ._larder import array_data
 
 INLINE_BYTES_MAX = 32 << 10
@@ -268,8 +269,11 @@ def _pickler_class():
             self._ranges = ranges
             self._replaces = ""
             self._storages = None
+            self.types: set[type] = set()
+            """Of what it was asked about."""
 
         def reducer_override(self, obj):
+            self.types.add(type(obj))
             if isinstance(obj, IO) and not isinstance(obj, (io.BytesIO, io.StringIO)):
                 raise TypeError(f"cannot pickle {type(obj).__module__}.{type(obj).__qualname__} (an open file)")
             if isinstance(obj, type) and not _made_in_python(obj) and not _has_name(obj):
@@ -284,6 +288,8 @@ def _pickler_class():
                 said = named.reduced(obj)
                 if said is not NotImplemented:
                     return said
+            if isinstance(type(obj), enum.EnumType) and not by_import(type(obj)):
+                return enums.member(obj)
             if LOCKED and isinstance(obj, functools.cached_property):
                 state = {name: value for name, value in obj.__dict__.items() if name != "lock"}
                 return copyreg.__newobj__, (type(obj),), state, None, None, _property_back
@@ -462,15 +468,22 @@ def owned_by(obj: Any) -> tuple[Any, str] | None:
 _pickler = None
 
 
-def dump(value: Any, shelf: Any = None, name: str = "") -> tuple[bytes, list[memoryview]]:
-    """``(stream, buffers)``: pickle protocol 5 with large buffers out of band.
+class Dumped(NamedTuple):
+    stream: bytes
+    buffers: list[memoryview]
+    hashed: bool
+    """Objects in it hash themselves (see `hashed`)."""
+
+
+def dump(value: Any, shelf: Any = None, name: str = "") -> Dumped:
+    """Pickle protocol 5 with large buffers out of band.
 
     Variables of ``shelf`` become references, but not ``name``, which the value is about to replace.
     """
     global _pickler
     found = plain.dumps(value)
     if found is not None:
-        return found[0], []
+        return Dumped(found[0], [], False)
     if _pickler is None:
         _pickler = _pickler_class()
     buffers: list[memoryview] = []
@@ -486,33 +499,35 @@ def dump(value: Any, shelf: Any = None, name: str = "") -> tuple[bytes, list[mem
     pickler = _pickler(out, shelf, False, take)
     pickler._replaces = name
     pickler.dump(value)
-    return out.getvalue(), buffers
+    return Dumped(out.getvalue(), buffers, hashed.hash_themselves(pickler.types))
 
 
 def encode_pickle(value: Any, name: str, shelf: Any = None) -> Record:
     """``value`` as a pickle record whatever its type."""
     try:
-        stream, buffers = dump(value, shelf, name)
+        dumped = dump(value, shelf, name)
     except RecursionError:
         raise TypeError(f"cannot put `{name}` on a shelf: it is nested too deeply") from None
     except Exception as err:
         path, part, why = offenders.find(value, name, err, dump)
         raise TypeError(f"cannot put `{name}` on a shelf: {path}: {_type_name(part)} ({why})") from err
-    return pack(stream, buffers, value)
+    return pack(dumped, value)
 
 
-def pack(stream: bytes, buffers: Sequence, value: Any) -> Record:
+def pack(dumped: Dumped, value: Any) -> Record:
     """A pickle record from what :func:`dump` gave."""
-    inline = len(stream) <= INLINE_BYTES_MAX
-    head = json.dumps({"type": _type_name(value), "inline": inline}).encode() + b"\0"
+    inline = len(dumped.stream) <= INLINE_BYTES_MAX
+    about = {"type": _type_name(value), "inline": inline} | ({"hashed": True} if dumped.hashed else {})
+    head = json.dumps(about).encode() + b"\0"
     if inline:
-        return ("pickle", head + stream, list(buffers))
-    return ("pickle", head, [stream, *buffers])
+        return ("pickle", head + dumped.stream, dumped.buffers)
+    return ("pickle", head, [dumped.stream, *dumped.buffers])
 
 
 def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
     """The value of a pickle record; its buffers are viewed, not copied."""
     head, _, stream = meta.partition(b"\0")
+    loads = hashed.loads if b'"hashed"' in head and json.loads(head).get("hashed") else pickle.loads
     if buffers:
         buffers = [memoryview(buffer) for buffer in buffers]
         if not json.loads(head)["inline"]:
@@ -521,9 +536,9 @@ def decode_pickle(meta: bytes, buffers: Sequence, shelf: Any = None) -> Any:
     _loading.shelf = shelf
     try:
         if type(stream) is bytes and b"skeleton" not in stream:  # no class of a notebook
-            return pickle.loads(stream, buffers=buffers)
+            return loads(stream, buffers=buffers)
         with classes.loading(lambda kind: False):
-            return pickle.loads(stream, buffers=buffers)
+            return loads(stream, buffers=buffers)
     finally:
         _loading.shelf = before
 

@@ -28,7 +28,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import codec, libraries, named, offenders, pickled, plain, plotted
+from . import codec, hashed, libraries, named, offenders, pickled, plain, plotted
 from ._larder import held_by_others, joined, meeting, own_dicts, pickler_met, sharing
 from .pickled import ATOMS, OUT_OF_BAND_BYTES_MIN, UNSHARED, OfTypes, Restored, Span, pickler, plain_instance
 
@@ -55,6 +55,8 @@ class Dump(NamedTuple):
     needs: set[str]
     inside: dict[int, str]
     """What is inside frames that were pickled as pandas shows them: addresses, and the names of the frames' types."""
+    hashed: bool = False
+    """Objects in it hash themselves (see `hashed`)."""
 
 
 class Known(NamedTuple):
@@ -74,6 +76,8 @@ class Found(NamedTuple):
     buffers: list[memoryview]
     needs: list[str]
     """Names of the notebook that functions in it use."""
+    hashed: bool
+    """Objects in it hash themselves (see `hashed`)."""
 
 
 def groups(
@@ -182,7 +186,7 @@ def _groups(
                 why = f"{type(err).__name__}: {err}".splitlines()[0]
                 refused.update(dict.fromkeys(members, f"shares objects with {', '.join(members)}, together: {why}"))
                 continue
-        found.append(Found(members, one.stream, one.buffers, sorted(one.needs)))
+        found.append(Found(members, one.stream, one.buffers, sorted(one.needs), one.hashed))
     began([])
     return found, refused
 
@@ -437,10 +441,11 @@ def _dump(values: dict[str, Any], names: list[str], shared: frozenset[int], ids:
     out = io.BytesIO()
     one = pickler()(out, take, name, shared)
     (one.dump if ids is not None and len(ids) < MANY else one.dump_many)(values)
+    asks = hashed.hash_themselves(one.kinds)
     if ids is not None:
-        return Dump(names, out.getvalue(), buffers, one.spans, ids, {}, one.keep, set(), {})
+        return Dump(names, out.getvalue(), buffers, one.spans, ids, {}, one.keep, set(), {}, asks)
     # What is kept here stays alive, so that ids of different dumps stay apart.
     memo, found = _met(one)
     memo.pop(id(values), None)
     found.discard(id(values))
-    return Dump(names, out.getvalue(), buffers, one.spans, found, memo, one.keep, one.needs, one.inside)
+    return Dump(names, out.getvalue(), buffers, one.spans, found, memo, one.keep, one.needs, one.inside, asks)

@@ -7,10 +7,12 @@ info (before) or result (after); one that raises is reported and does not stop t
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Hook = Callable[[Any, Any], None]
@@ -116,3 +118,16 @@ def _try(hook: Callable, when: str, *args: Any) -> None:
     except Exception:
         print(f"larder: {hook.__module__}.{hook.__qualname__} failed {when}:", file=sys.stderr)
         traceback.print_exc()
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """No garbage is collected on our account: what a walk or a pickle makes is gone when it is done, but counts till then, and
+    would bring the next full collection into some cell (80 ms with scikit-learn imported)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

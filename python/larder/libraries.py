@@ -12,6 +12,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+_CONSTANTS = (
+    "pi", "degree", "e", "ln2", "ln10", "phi", "euler", "catalan", "khinchin", "glaisher", "apery", "twinprime", "mertens",
+    "eps",
+)  # fmt: skip
+"""Of mpmath."""
 # Objects that a module has one of, by their types: an alias of theirs stays one.
 _HELD = {
     "os._Environ": ("os", ("environ", "environb")),
@@ -22,6 +27,12 @@ _HELD = {
     # Pickle writes these and cannot read them; nothing in them is a notebook's.
     "sympy.polys.domains.realfield.RealField": ("sympy", ("RR",)),
     "sympy.polys.domains.complexfield.ComplexField": ("sympy", ("CC",)),
+    "sympy.core.cache.lazy_function.<locals>.LazyFunction": ("sympy", ("test", "doctest")),
+    # What was set of these is saved apart (`surroundings`).
+    "mpmath.ctx_mp.MPContext": ("mpmath", ("mp",)),
+    "mpmath.ctx_iv.MPIntervalContext": ("mpmath", ("iv",)),
+    "mpmath.ctx_fp.FPContext": ("mpmath", ("fp",)),
+    "mpmath.ctx_mp_python.constant": ("mpmath", _CONSTANTS),
 }
 
 

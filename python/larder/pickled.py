@@ -10,6 +10,7 @@ import contextlib
 import copyreg
 import datetime
 import decimal
+import enum
 import functools
 import gc
 import importlib
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import PosixPath, PurePosixPath
 from typing import Any, NamedTuple
 
-from . import beyond, classes, codec, libraries, named, plotted, stated, subclasses, traits
+from . import beyond, classes, codec, enums, libraries, named, plotted, stated, subclasses, traits
 from ._larder import PrivateBuffer, Reducer, array_data, array_own, type_version
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -195,7 +196,7 @@ def _pickler_class():
             self._frames: set[int] = set()
             self._fresh: set[int] = set()
             self._shared_frames = shared
-            self._kinds: dict[type, Any] = {}
+            self.kinds: dict[type, Any] = {}
             self._classes: dict[int, type] = {}
             self._unruled: dict[type, bool] = {}
             self._own = plotted.own().names
@@ -208,7 +209,7 @@ def _pickler_class():
             ways, others = (_as_it_says, _dict_instance, _array), (self._frames, self._fresh)
             noted = self.spans, self.keep
             self.reducer_override = Reducer(
-                self.reducer_override, self._kinds, ways, self._own, _instance_state, others, _span, noted, self._name
+                self.reducer_override, self.kinds, ways, self._own, _instance_state, others, _span, noted, self._name
             )
             try:
                 return self.dump(value)
@@ -220,7 +221,7 @@ def _pickler_class():
             place = self._own.get(id(obj))
             if place is not None:
                 return plotted.reduced(place, self._made)
-            plainly = self._kinds.get(kind)
+            plainly = self.kinds.get(kind)
             if plainly is None:
                 plainly = _reduced.get(kind)
                 if plainly is None:
@@ -228,7 +229,7 @@ def _pickler_class():
                     if plainly and kind.__module__ == "__main__" and named.says_itself(kind):
                         plainly = functools.partial(named.or_as, plainly)
                     _reduced.keep(kind, plainly)
-                self._kinds[kind] = plainly
+                self.kinds[kind] = plainly
             if plainly is _array:
                 key = id(obj)
                 own = array_own(obj) if key not in self._frames and key not in self._fresh else None
@@ -320,6 +321,8 @@ def _pickler_class():
             return libraries.reducer(kind, self._ordinarily(kind))
 
         def _ordinarily(self, kind):
+            if isinstance(kind, enum.EnumType) and not codec.by_import(kind):
+                return enums.member
             if kind not in self.dispatch_table and subclasses.base_of(kind) is not None:
                 return subclasses.reducer
             if traits.observable(kind):

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any
 
-from . import blocks, classes, groups, hooks
+from . import blocks, classes, groups, hashed, hooks
 from .errors import ShelfError
 from .surroundings import BESIDE, RANDOM
 
@@ -137,7 +137,8 @@ class Reader(ABC):
             if sums_of(part, chunk_bytes) != digests:
                 raise ShelfError(f"a chunk of {record} does not have the digest it was saved with")
             parts.append(part)
-        return pickle.loads(parts[0], buffers=[memoryview(part) for part in parts[1:]])
+        loads = hashed.loads if head.get("hashed") else pickle.loads
+        return loads(parts[0], buffers=[memoryview(part) for part in parts[1:]])
 
     def _read_block(self, record: str, nbytes: int, base: str, patches: list) -> Any:
         """The memory of a large array: mapped, not read, with its patches copied over it."""

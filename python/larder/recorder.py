@@ -44,10 +44,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import blocks, codec, groups, plotted, saver, surroundings, watch
+from . import blocks, codec, groups, hooks, plotted, saver, surroundings, watch
 from ._larder import Stopwatch, Variables, Walker, digest_joined, pages_begin
 from .beside import BEFORE_REPLY, BEHIND_REPLY, HEARD_SECONDS
-from .between import REPLY_SECONDS, Between, brought_up, no_collection
+from .between import REPLY_SECONDS, Between, brought_up
 from .chance import Sequences
 from .costs import COMMIT_SECONDS, Costs
 from .errors import ShelfError, ShelfFull
@@ -209,7 +209,7 @@ class Recorder(Between):
             self._guarded(inputs[count] if count < len(inputs) else "", count, REPLY_SECONDS, True)
 
     def _guarded(self, code: str, count: int, patience: float, bounded: bool = False) -> None:
-        with self._guard(count), no_collection():
+        with self._guard(count), hooks.no_collection():
             self.save(code, count, patience, bounded)
 
     @contextlib.contextmanager
@@ -395,12 +395,12 @@ class Recorder(Between):
             elif self._last:
                 imports[name] = self._last["imports"][name]
         changed: list[str] = []
-        for (names, _, _, needs), parts in zip(task.groups, task.parts(self.blocks), strict=True):
+        for (names, _, _, needs, asks), parts in zip(task.groups, task.parts(self.blocks), strict=True):
             key = "\0".join(names)
             before = self.saved.get(key)
             if before is None or before[0] != parts.digest:
                 record = self._fresh_name(f"g:{seq}:{_record_name(names[0])}", new)
-                before = (self._put_group(record, parts.all, needs, seq, new), record)
+                before = (self._put_group(record, parts.all, needs, asks, seq, new), record)
                 changed += names
             saved[key] = before
             placed.update(dict.fromkeys(names, before[1]))
@@ -528,7 +528,7 @@ class Recorder(Between):
                     kept[name] = groups.Known(now, names, look.seq)
         return kept
 
-    def _put_group(self, record: str, parts: list[Part], needs: list[str], seq: int, new: New) -> bytes:
+    def _put_group(self, record: str, parts: list[Part], needs: list[str], asks: bool, seq: int, new: New) -> bytes:
         """Write one group; returns its digest. What is written is copied first, and the digest is that of the copy.
 
         A thread that stores into an array meanwhile can then be saved half-done, but never be taken for saved.
@@ -560,7 +560,8 @@ class Recorder(Between):
             written.append(final)
             head.append([part.nbytes, 1])
         size = sum(one.nbytes if isinstance(one, memoryview) else len(one) for one in written)
-        data = json.dumps({"parts": head, "chunk": CHUNK_BYTES, "needs": needs}).encode()
+        about = {"parts": head, "chunk": CHUNK_BYTES, "needs": needs} | ({"hashed": True} if asks else {})
+        data = json.dumps(about).encode()
         if size + len(data) <= codec.INLINE_BYTES_MAX:
             packed = b"".join(written)
             self.native.put(record, "group", data + b"\0" + packed, [])

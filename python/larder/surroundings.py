@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from . import printers
 from ._larder import Contents
 from .kernel.late import on_import
 
@@ -25,6 +26,7 @@ RANDOM = "(random)"
 """Stands among the names of a state for the states of the global random number generators."""
 WARNINGS = "(warnings)"
 MAGICS = "(magics)"
+PRINTERS = "(printers)"
 PATH, ENVIRON = "sys.path", "os.environ"
 """What ``exclude`` takes beside names of variables."""
 
@@ -157,6 +159,44 @@ def _set_jax(jax: Any, options: dict[str, Any]) -> None:
             jax.config.update(name, value)
 
 
+def _sympy(_: Any) -> dict[str, Any]:
+    """What ``init_printing()`` sets beside printers of types (`printers`)."""
+    shows = vars(sys.modules["sympy.core._print_helpers"].Printable)
+    settings = sys.modules["sympy.printing.printer"].Printer._global_settings
+    return {name: shows.get(name) for name in ("_repr_latex_", "_repr_png_", "_repr_svg_")} | {
+        "settings": dict(settings)
+    }
+
+
+def _set_sympy(_: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if name == "settings":
+            settings = sys.modules["sympy.printing.printer"].Printer._global_settings
+            settings.clear()
+            settings.update(value)
+        else:
+            setattr(sys.modules["sympy.core._print_helpers"].Printable, name, value)
+
+
+_OF_CONTEXTS = ("prec", "pretty", "trap_complex")
+
+
+def _mpmath(mpmath: Any) -> dict[str, Any]:
+    contexts = {"mp": mpmath.mp, "iv": mpmath.iv, "fp": mpmath.fp}
+    return {
+        f"{of}.{name}": getattr(one, name)
+        for of, one in contexts.items()
+        for name in _OF_CONTEXTS
+        if hasattr(one, name) and not (of == "fp" and name == "prec")
+    }
+
+
+def _set_mpmath(mpmath: Any, options: dict[str, Any]) -> None:
+    for key, value in options.items():
+        of, _, name = key.partition(".")
+        setattr(getattr(mpmath, of), name, value)
+
+
 def _handler(logging: Any, one: Any) -> tuple | None:
     """A handler in words: its file or stream, its level, and how it writes a record; none of another kind than these."""
     if type(one) is logging.FileHandler:
@@ -258,9 +298,11 @@ LIBRARIES = {
         Library("sklearn", lambda one: one.get_config(), lambda one, options: one.set_config(**options), _live_sklearn),
         Library("torch", _torch, _set_torch),
         Library("jax", _jax, _set_jax, lambda one: one.config.values),
+        Library("sympy", _sympy, _set_sympy),
+        Library("mpmath", _mpmath, _set_mpmath),
     )
 }
-BESIDE = frozenset({RANDOM, WARNINGS, MAGICS, *LIBRARIES})
+BESIDE = frozenset({RANDOM, WARNINGS, MAGICS, PRINTERS, *LIBRARIES})
 """Names of a state that are no variables."""
 
 
@@ -275,6 +317,7 @@ class Surroundings:
         self._bounds = _bounds()
         self._shell = self._of_shell()
         self._filters = list(warnings.filters)
+        self._printers = printers.read(ip)
         self._own: set[tuple] = set()
         """Filters of warnings that came while nothing was imported: the notebook's, not a module's."""
         self._wanted: list[tuple] = []
@@ -413,13 +456,17 @@ class Surroundings:
     def options(self) -> dict[str, dict[str, Any]]:
         """Of each library those that differ; the same object as long as they are the same."""
         magics, names = self.ip.magics_manager.magics, tuple(self._first)
-        for at in self._contents.differ([warnings.filters, magics, *map(self._live, names)]):
+        shown = tuple(printers.tables(self.ip))
+        for at in self._contents.differ([warnings.filters, magics, shown, *map(self._live, names)]):
             if at == 0:
                 self._look_at_filters()
             elif at == 1:
                 self._differ(MAGICS, self._magics())
+            elif at == 2:
+                now = printers.read(self.ip)
+                self._differ(PRINTERS, now if now != self._printers else {})
             else:
-                self._look_again(names[at - 2])
+                self._look_again(names[at - 3])
         return self._options
 
     def cell_begins(self) -> None:
@@ -488,6 +535,9 @@ class Surroundings:
         """Go on with what was saved under a name: options of a library when it is imported, if it is not yet."""
         if name == MAGICS:
             self._set_magics(options)
+            return
+        if name == PRINTERS:
+            printers.go_on(self.ip, options, self._printers)
             return
         if name == WARNINGS:
             saved = options.get("filters")
@@ -617,6 +667,8 @@ def told(here: dict[str, Any], options: set[str]) -> dict[str, str]:
         found[name] = str(value)
     if MAGICS in options:
         found["magics"] = "registered by the notebook"
+    if PRINTERS in options:
+        found["printers"] = "of display, registered for types"
     if of := ", ".join(LIBRARIES[name].module for name in sorted(options & LIBRARIES.keys())):
         found["library options"] = of
     return found

@@ -33,7 +33,9 @@ def test_parts_lie_one_after_the_other_and_the_digest_is_of_what_is_written(shel
 
 def test_parts_that_are_cut_elsewhere_have_another_digest():
     def digest(*buffers: bytes) -> bytes:
-        return states.Parts(groups.Found(["x"], b"stream", [memoryview(one) for one in buffers], []), NOTHING).digest
+        return states.Parts(
+            groups.Found(["x"], b"stream", [memoryview(one) for one in buffers], [], False), NOTHING
+        ).digest
 
     assert digest(b"ab", b"c") == digest(b"ab", b"c")
     assert (

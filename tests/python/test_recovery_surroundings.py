@@ -380,3 +380,62 @@ def test_magics_that_the_notebook_registered(folder):
         k.ok("import larder; larder.session.undo(2)")
         content, _ = k.run("%later")
         assert "`%later` not found" in str(content) and k.value("%hi you") == "'hi you!'"
+
+
+PRINTERS = """
+import fractions, sympy
+from sympy import sqrt, symbols
+sympy.init_printing(order="rev-lex", use_latex="mathjax")
+x = symbols("x")
+class Own: pass
+def show(one): return "<b>own</b>"
+html = get_ipython().display_formatter.formatters["text/html"]
+html.for_type(Own, show)
+html.for_type_by_name("fractions", "Fraction", lambda one: f"<i>{one}</i>")
+get_ipython().display_formatter.formatters["text/plain"].for_type(complex, lambda one, p, cycle: p.text("complex"))
+del html
+"""
+
+PRINTED = """
+for one in (x**2 + x, Own(), fractions.Fraction(1, 3), 1j, [x], sqrt(x)):
+    print({kind: text for kind, text in sorted(get_ipython().display_formatter.format(one)[0].items()) if "Own" not in text})
+del one
+"""
+
+
+def test_how_objects_are_shown(folder):
+    with notebook(folder) as k:
+        k.ok(PRINTERS)
+        before = k.text(PRINTED)
+        assert "<b>own</b>" in before and "<i>1/3</i>" in before and "x + x^{2}" in before and "'complex'" in before
+        kill(k)
+    with notebook(folder) as k:
+        told = k.text(PRINTED)
+        assert told.endswith(before)
+        k.ok("get_ipython().display_formatter.formatters['text/plain'].for_type(complex, lambda *_: None)")
+        k.ok(
+            "del get_ipython().display_formatter.formatters['text/html'].type_printers[Own]; sympy.init_printing(False)"
+        )
+        assert k.text(PRINTED) != before
+        k.ok("import larder; larder.session.undo(3)")
+        assert k.text(PRINTED) == before
+
+
+def test_precision_of_mpmath_and_objects_that_its_modules_have(folder):
+    asked = "print(mp.dps, a, iv.dps, q, m[0], mp.pi, pi is mpmath.pi, mp is mpmath.mp, fp is mpmath.fp, test is sympy.test)"
+    with notebook(folder) as k:
+        k.ok(
+            "import mpmath, sympy\nfrom sympy import test, doctest\nfrom mpmath import mp, iv, fp, mpf, pi\n"
+            "mp.dps, iv.dps = 40, 30"
+        )
+        k.ok("a, q, m = mpf(1) / 3, iv.mpf([1, 2]), mp.matrix([mpf(1) / 7])")
+        before = k.text(asked)
+        assert before.startswith("40 0.3333333333333333333333333333333333333333 30 ")
+        kill(k)
+    with notebook(folder) as k:
+        told = k.text("1;")
+        assert "not back" not in told and "mpmath" in told
+        assert k.text(asked) == before
+        k.ok("mp.dps = 5")
+        k.ok("import larder; larder.session.undo(1)")
+        assert k.text("print(mp.dps, mp.prec)") == "40 136\n"
