@@ -16,6 +16,7 @@ import gc
 import io
 import pickle
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -73,6 +74,8 @@ def _asking(keys: Iterable[Any]) -> Iterator[Any]:
         kind = type(key)
         if kind is tuple or kind is frozenset:
             yield from _asking(key)
+        elif issubclass(kind, weakref.ReferenceType):  # keeps the hash of what it refers to
+            yield from _asking((key(),))
         elif kind is not str and kind is not int and _hashes_itself(kind):
             yield key
 

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from . import weak
+
 _CONSTANTS = (
     "pi", "degree", "e", "ln2", "ln10", "phi", "euler", "catalan", "khinchin", "glaisher", "apery", "twinprime", "mertens",
     "eps",
@@ -38,8 +40,9 @@ _HELD = {
 
 def reducer(kind: type, otherwise: Any) -> Any:
     """How objects of this type are reduced; ``otherwise`` if nothing special is known of them."""
-    if kind is weakref.WeakKeyDictionary:
-        return _by_classes
+    found = weak.reducer(kind)
+    if found is not None:
+        return found
     if kind is re.Match:
         return _match
     if kind is getattr(sys.modules.get("numpy"), "ufunc", None):
@@ -105,14 +108,6 @@ def _jitted_state(one: Any, state: tuple[dict, dict]) -> None:
     own, attributes = state
     one.__setstate__(own)
     vars(one).update(attributes)
-
-
-def _by_classes(one: weakref.WeakKeyDictionary) -> Any:
-    """What is kept for classes, as ``functools.singledispatch`` does: classes have other holders."""
-    items = list(one.items())
-    if not all(isinstance(key, type) for key, _ in items):
-        return NotImplemented
-    return weakref.WeakKeyDictionary, (), None, None, iter(items)
 
 
 def _match(one: re.Match) -> Any:

@@ -150,12 +150,12 @@ def test_looking_for_the_part_ends(monkeypatch):
 
 def test_a_cell_that_makes_such_things_is_saved_and_what_it_replaced_does_not_come_back(tmp_path):
     make = (
-        "import collections, weakref\nclass Tree:\n    parent = None\nclass Maps(collections.ChainMap): pass\n"
+        "import collections, weakref, threading\nclass Tree:\n    parent = None\nclass Maps(collections.ChainMap): pass\n"
         "x, y = [1, 2], [3]\nroot = Tree()"
     )
     with kernel(tmp_path, JPY_SESSION_NAME="reasons.ipynb") as k:
         k.ok(make)
-        k.ok("x = Maps(root); root.parent = weakref.ref(root); y.append(4)")
+        k.ok("x = Maps(root); root.parent = weakref.ref(threading.main_thread()); y.append(4)")
         told = k.value("import larder; larder.session.log(); larder.session.status()")
         assert "x.maps[0].parent: weakref.ReferenceType" in told
         kill(k)
