@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import printers
-from ._larder import Contents
+from ._larder import Contents, type_version
 from .kernel.late import on_import
 
 RANDOM = "(random)"
@@ -56,13 +56,39 @@ def _set_numpy(np: Any, options: dict[str, Any]) -> None:
     np.set_printoptions(**{name: value for name, value in options.items() if name != "seterr"})
 
 
-def _live_pandas(pd: Any) -> dict[str, Any]:
-    return pd._config.config._global_config
+_versions: list[int] = []
+"""Of `_patched`: the very numbers, as long as they are equal."""
+
+
+def _live_pandas(pd: Any) -> tuple | None:
+    now = [type_version(kind) or (kind.__init__, type_version(kind))[1] for kind in _patched(pd)]
+    if now != _versions:
+        _versions[:] = now
+    # A class that was changed has none until something is looked up; one that has none then is looked at each time.
+    return (pd._config.config._global_config, *_versions) if all(now) else None
+
+
+def _patched(pd: Any) -> list[type]:
+    """Classes that programs give methods: ``pd.DataFrame.mine = mine``, ``tqdm.pandas()``, accessors."""
+    grouped = sys.modules["pandas.core.groupby.generic"]
+    return [pd.DataFrame, pd.Series, pd.Index, grouped.DataFrameGroupBy, grouped.SeriesGroupBy]
+
+
+def _methods(pd: Any) -> dict[tuple[int, str], Any]:
+    """Those of the notebook, and tqdm's."""
+    found = {}
+    for at, kind in enumerate(_patched(pd)):
+        for name, value in vars(kind).items():
+            of = getattr(value, "_accessor", getattr(value, "fget", value))
+            home = getattr(of, "__module__", None)
+            if isinstance(home, str) and home.partition(".")[0] in ("__main__", "tqdm") and callable(of):
+                found[at, name] = value
+    return found
 
 
 def _pandas(pd: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    groups = [("", _live_pandas(pd))]
+    found: dict[str, Any] = {"methods": _methods(pd)}
+    groups = [("", pd._config.config._global_config)]
     while groups:
         prefix, group = groups.pop()
         for name, value in group.items():
@@ -73,7 +99,20 @@ def _pandas(pd: Any) -> dict[str, Any]:
     return found
 
 
+def _set_methods(pd: Any, wanted: dict[tuple[int, str], Any]) -> None:
+    kinds = _patched(pd)
+    for at, name in _methods(pd).keys() - wanted.keys():
+        delattr(kinds[at], name)
+        getattr(kinds[at], "_accessors", set()).discard(name)
+    for (at, name), value in wanted.items():
+        setattr(kinds[at], name, value)
+        if hasattr(value, "_accessor"):
+            kinds[at]._accessors.add(name)  # type: ignore[attr-defined]
+
+
 def _set_pandas(pd: Any, options: dict[str, Any]) -> None:
+    options = dict(options)
+    _set_methods(pd, options.pop("methods", _methods(pd)))
     for name, value in options.items():
         with contextlib.suppress(KeyError):  # an option that this version does not have
             pd.set_option(name, value)

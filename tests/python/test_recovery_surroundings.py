@@ -439,3 +439,40 @@ def test_precision_of_mpmath_and_objects_that_its_modules_have(folder):
         k.ok("mp.dps = 5")
         k.ok("import larder; larder.session.undo(1)")
         assert k.text("print(mp.dps, mp.prec)") == "40 136\n"
+
+
+METHODS = """
+import pandas as pd
+from tqdm import tqdm
+tqdm.pandas(disable=True)
+def mine(df): return len(df) + more
+more = 5
+pd.DataFrame.mine = mine
+pd.Series.twice = lambda one: one * 2
+pd.DataFrame.wide = property(lambda df: df.shape[1])
+@pd.api.extensions.register_dataframe_accessor("geo")
+class Geo:
+    def __init__(self, obj): self._obj = obj
+    def center(self): return float(self._obj["a"].mean())
+df = pd.DataFrame({"a": [1.0, 2.0], "b": [1, 1]})
+del mine
+"""
+
+METHODS_ASKED = (
+    "print(df.mine(), df.a.twice().tolist(), df.wide, df.geo.center(), 'geo' in dir(df), "
+    "df.a.progress_apply(lambda v: v + 1).tolist(), df.groupby('b').progress_apply(len).tolist())"
+)
+
+
+def test_methods_that_classes_of_pandas_were_given(folder):
+    with notebook(folder) as k:
+        k.ok(METHODS)
+        before = k.text(METHODS_ASKED)
+        k.ok("pd.Index.first = lambda one: one[0]")
+        kill(k)
+    with notebook(folder) as k:
+        assert k.text(METHODS_ASKED).endswith(before) and before.startswith("7 [2.0, 4.0] 2 1.5 True [2.0, 3.0] [2]")
+        assert k.value("df.index.first()") == "0"
+        k.ok("del pd.DataFrame.mine, pd.DataFrame.geo; pd.Series.later = lambda one: 1")
+        k.ok("import larder; larder.session.undo(1)")
+        assert k.text(METHODS_ASKED) == before and k.value("hasattr(df.a, 'later')") == "False"
