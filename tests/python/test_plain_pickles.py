@@ -311,3 +311,50 @@ assert pickle.loads(plain.dumps(value)[0]) == value
 def test_without_memory_nothing_is_written_and_nothing_breaks():
     done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_scalars_of_numpy_are_written_as_what_they_are():
+    np = pytest.importorskip("numpy")
+    codes = "bBhHiIlLqQd?"
+    values = [np.dtype(code).type(number) for code in codes for number in (0, 1, 77)]
+    for kind in {np.dtype(code).type for code in codes if code not in "d?"}:
+        about = np.iinfo(kind)
+        values += [kind(number) for number in (about.min, about.max, about.max - 1, about.max // 3)]
+    values += map(np.float64, (-0.0, 1e-310, 1 / 3, float("inf"), float("-inf"), float("nan")))
+    value = {"list": values, "keys": {(one, type(one).__name__): one for one in values}, "same": [values[1]] * 2}
+    ours = pickle.loads(written(value))
+    theirs = pickle.loads(pickle.dumps(value, 5))
+    for mine, other, live in zip(ours["list"], theirs["list"], values, strict=True):
+        assert type(mine) is type(live)  # NumPy makes an int64 of a longlong
+        assert mine.dtype == other.dtype and mine.tobytes() == other.tobytes() == live.tobytes()
+    assert [*ours["keys"]] == [*theirs["keys"]] or any(key != key for key, _ in ours["keys"])
+    assert ours["list"][-2].dtype == np.float64 and pickle.loads(written(np.True_)) is np.True_
+
+
+def test_other_scalars_of_numpy_are_refused():
+    np = pytest.importorskip("numpy")
+
+    class Own(np.float64):
+        pass
+
+    others = (np.float32(1), np.float16(1), np.complex128(1), np.longdouble(1), np.str_("a"), np.bytes_(b"a"), Own(1))
+    for one in (*others, np.datetime64(0, "s"), np.timedelta64(0, "s"), np.zeros(1, "i4,i4")[0]):
+        assert plain.dumps([one]) is None
+
+
+def test_scalars_among_objects_that_are_not_plain():
+    np = pytest.importorskip("numpy")
+    from larder import groups
+
+    class Held:
+        pass
+
+    one = Held()
+    one.__class__ = type("Held", (), {"__module__": "__main__"})
+    one.parts = [np.dtype(code).type(1) for code in "bBhHiIlLqQ?efdgFDG"] + [np.float64("nan"), np.float32(1 / 3)]
+    one.parts += [np.datetime64(3, "s"), np.timedelta64(3, "s"), np.str_("a"), np.bytes_(b"a"), np.uint64(2**64 - 1)]
+    (found,), refused = groups.groups({"one": one})
+    back = pickle.loads(found.stream, buffers=found.buffers)["one"]
+    assert not refused
+    for mine, live in zip(back.parts, one.parts, strict=True):
+        assert type(mine) is type(live) and mine.dtype == live.dtype and mine.tobytes() == live.tobytes()

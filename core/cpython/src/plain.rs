@@ -1,12 +1,13 @@
 //! Pickles of what is made of Python's own plain types, written without asking anything of Python.
 //!
 //! `None`, `bool`, `int`, `float`, `str`, `bytes`, `bytearray`, `list`, `tuple`, `dict`, `set` and `frozenset` of exactly these
-//! types are written as pickle (protocol 5) would, so that `pickle.loads` reads them. Anything else, and what is nested deeper
-//! than [`DEPTH_MAX`], is refused as a whole: pickle has to be asked then, and says what is wrong if something is.
+//! types are written as pickle (protocol 5) would, so that `pickle.loads` reads them, and NumPy's integers, `bool` and `float64`
+//! as a call of their type. Anything else, and what is nested deeper than [`DEPTH_MAX`], is refused as a whole: pickle has to be
+//! asked then, and says what is wrong if something is.
 //!
 //! | met                   | memo                                            |
 //! |-----------------------|-------------------------------------------------|
-//! | numbers, `None`, `()` | none, as pickle                                 |
+//! | numbers, `None`, `()` | none, as pickle (of NumPy's only their types)   |
 //! | `np.nan`, `math.nan`  | its name, once: the module has it               |
 //! | the rest              | only where more than one reference to it exists |
 //!
@@ -18,6 +19,7 @@
 //! Invariant: nothing here calls Python code, lets an object die or releases the GIL, so what is written is one state of it all.
 
 mod memo;
+mod scalars;
 
 use larder_trace::Layout;
 use pyo3::ffi;
@@ -26,6 +28,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 
 use self::memo::{Memo, Met};
+use self::scalars::{Scalars, Value};
 use crate::abi;
 use crate::object::{load, obj, refcount};
 use crate::walk::{AHEAD, fetch};
@@ -73,6 +76,7 @@ mod op {
     pub const MEMOIZE: u8 = 0x94;
     /// A name in a module, each ended by a new line.
     pub const GLOBAL: u8 = b'c';
+    pub const REDUCE: u8 = b'R';
     pub const BINGET: u8 = b'h';
     pub const LONG_BINGET: u8 = b'j';
 }
@@ -94,6 +98,7 @@ pub struct Plain {
     depth: usize,
     /// Where the objects are that modules have for what is no number, of which programs ask with `is`, `in` and as keys.
     no_numbers: [usize; 2],
+    scalars: Scalars,
 }
 
 /// Module and name of each.
@@ -133,6 +138,7 @@ impl Plain {
             shared: None,
             depth: 0,
             no_numbers: [0; 2],
+            scalars: Scalars::default(),
         }))
     }
 
@@ -148,6 +154,7 @@ impl Plain {
         self.shared = sharing.then(Vec::new);
         self.depth = 0;
         self.no_numbers = no_numbers(value.py());
+        self.scalars.look(value.py());
         // What the caller borrowed to us may be in it as well: then there is one more reference, whoever counts the first.
         let _ours = value.clone();
         // SAFETY: the GIL is held.
@@ -204,6 +211,9 @@ impl Plain {
             }
             if kind == &raw mut ffi::PyBytes_Type {
                 return self.bytes(at);
+            }
+            if let Some(which) = self.scalars.of(kind as usize) {
+                return self.scalar(at, which);
             }
             if self.known(at)? {
                 return Ok(());
@@ -288,6 +298,33 @@ impl Plain {
         }
         self.put2(op::GLOBAL, name)?;
         self.put(&[op::MEMOIZE])
+    }
+
+    /// A call of its type.
+    unsafe fn scalar(&mut self, at: usize, which: usize) -> Done {
+        let (kind, name) = self.scalars.name(which);
+        match self.memo.meet(kind).ok_or(Refused)? {
+            Met::Before(index) => self.get(index)?,
+            Met::New => {
+                let written = [b"numpy\n", name, b"\n"].concat();
+                self.put2(op::GLOBAL, &written)?;
+                self.put(&[op::MEMOIZE])?;
+            }
+        }
+        // SAFETY: a live scalar of this type.
+        match unsafe { self.scalars.value(at, which) } {
+            Value::Bool(value) => self.put(&[if value { op::TRUE } else { op::FALSE }])?,
+            Value::Float(value) => self.put2(op::BINFLOAT, &value.to_be_bytes())?,
+            Value::Int(value) => match i32::try_from(value) {
+                Ok(small @ 0..=0xff) => self.put(&[op::BININT1, small as u8])?,
+                Ok(small) => self.put2(op::BININT, &small.to_le_bytes())?,
+                Err(_) => {
+                    self.put(&[op::LONG1, 9])?;
+                    self.put(&value.to_le_bytes()[..9])?;
+                }
+            },
+        }
+        self.put(&[op::TUPLES[0], op::REDUCE])
     }
 
     unsafe fn text(&mut self, at: usize) -> Done {
