@@ -69,7 +69,8 @@ _MATH = (
 def _functions() -> list[tuple[str, Any]]:
     """The callables that have a meaning of their own in a trace: not what a program has put in their places."""
     found: list[tuple[str, Any]] = [(name, _original(builtins, name)) for name in _BUILTINS]
-    found += [(f"math.{name}", _original(math, name)) for name in _MATH]
+    integer = math.__dict__.get("integer", math)  # where CPython 3.15 has `gcd` and `isqrt`
+    found += [(f"math.{name}", _original(math, name) or _original(integer, name)) for name in _MATH]
     found += [(f"list.{name}", _list.__dict__[name]) for name in ("append", "pop")]
     found += [(f"dict.{name}", _dict.__dict__[name]) for name in ("get", "keys", "values", "items")]
     found += [("set.add", {0}.__class__.add), ("random.random", _random.Random().random)]

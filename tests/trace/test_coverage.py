@@ -406,6 +406,14 @@ PROGRAMS = {
                 t += len(p[i & 3:])
             return t
         """,
+    "slices with constant bounds": """
+        def run(n):
+            a, s, p, t = list(range(20)), "hello world", (1, 2, 3, 4, 5), 0
+            for i in range(n):
+                a[2:4] = [i, i + 1]
+                t += a[1:5][1] + a[-1:][0] + len(s[2:]) + p[:3][2]
+            return t, a
+        """,
     "slice stores": """
         def run(n):
             a, t = [0] * 16, 0

@@ -266,6 +266,16 @@ impl World for Live<'_> {
         let made = unsafe { helpers::slice(ptr(o), start, stop) };
         (!made.is_null()).then(|| self.keep(made))
     }
+    fn bounds(&self, o: Obj) -> Option<[Obj; 2]> {
+        const PARTS: usize = 16;
+        // SAFETY: an exact slice has its start, stop and step behind its head, in every version served.
+        unsafe {
+            let [start, stop, step] = [0, 8, 16].map(|part| PARTS + part);
+            let exact = ffi::Py_TYPE(ptr(o)) == &raw mut ffi::PySlice_Type;
+            (exact && load::<usize>(o.0, step) == ffi::Py_None() as usize)
+                .then(|| [Obj(load(o.0, start)), Obj(load(o.0, stop))])
+        }
+    }
     fn text(&self, value: Concrete, spec: Obj, how: i64) -> Option<Obj> {
         // SAFETY: a number or what is given as an object, live; a live str or null.
         let made = unsafe {

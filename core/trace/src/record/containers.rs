@@ -50,6 +50,9 @@ impl<W: World> Recorder<'_, W> {
     }
 
     pub(super) fn subscript(&mut self, on: Val, key: Val) -> Step<Val> {
+        if let Some([start, stop]) = self.constant_bounds(key)? {
+            return self.slice(on, start, stop);
+        }
         match (on, self.number(key)) {
             (Val::Tuple(t), Val::Int { value, .. }) => {
                 let (Some(k), items) = (self.const_int(value), self.tree.tuples[t as usize].clone()) else {
@@ -333,6 +336,9 @@ impl<W: World> Recorder<'_, W> {
     }
 
     pub(super) fn store_subscript(&mut self, on: Val, key: Val, v: Val) -> Step<()> {
+        if let Some([start, stop]) = self.constant_bounds(key)? {
+            return self.store_slice(on, start, stop, v);
+        }
         let Val::Ptr(r, _) = on else {
             return Err("a store that is not traced yet");
         };
@@ -602,7 +608,22 @@ impl<W: World> Recorder<'_, W> {
                 let r = self.object(o);
                 Val::Ptr(r, self.world.type_of(o))
             }
+            _ if self.world.bounds(o).is_some() => {
+                self.tree.pin(o);
+                Val::Known(o)
+            }
             _ => return Err("a constant that is not traced yet"),
+        })
+    }
+
+    /// The bounds of a slice that is a constant of the code.
+    fn constant_bounds(&mut self, key: Val) -> Step<Option<[Val; 2]>> {
+        let Val::Known(o) = key else {
+            return Ok(None);
+        };
+        Ok(match self.world.bounds(o) {
+            Some([start, stop]) => Some([self.constant(start)?, self.constant(stop)?]),
+            None => None,
         })
     }
 

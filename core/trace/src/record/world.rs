@@ -235,6 +235,8 @@ pub trait World {
     fn example(&self, tuple: bool, items: &[Concrete]) -> Obj;
     /// The same for a slice; none when the trace would not make it.
     fn slice(&self, o: Obj, start: i64, stop: i64) -> Option<Obj>;
+    /// Start and stop of a slice object without a step, as it stands among a function's constants from CPython 3.14 on.
+    fn bounds(&self, o: Obj) -> Option<[Obj; 2]>;
     /// The same for a value's text; none when making it raises, or when the trace would not make it.
     fn text(&self, value: Concrete, spec: Obj, how: i64) -> Option<Obj>;
     /// The same for strings that are joined.
