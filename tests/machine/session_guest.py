@@ -37,7 +37,8 @@ class Shell:
         # What a notebook can set of its shell: nothing here.
         self.extension_manager, self.magics_manager, self.config = of(loaded=set()), of(registry={}, magics={}), {}
         self.ast_node_interactivity, self.call_pdb, self.InteractiveTB = "last_expr", False, of(mode="Context")
-        self.display_formatter = of(formatters={"text/plain": of(float_precision="")})
+        plain = of(float_precision="", type_printers={}, deferred_printers={})
+        self.display_formatter = of(formatters={"text/plain": plain})
 
     def run_cell(self, code):
         info = types.SimpleNamespace(raw_cell=code, silent=False)
